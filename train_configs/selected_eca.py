@@ -1,0 +1,12 @@
+"""The winning eca_nfnet_l0: RAdam at 1e-3, classes drawn by count^-0.5, rare ones repeated to 100."""
+
+CONFIG = {
+    "base": "winning_augmentations.py",
+    "exp_name": "selected_eca",
+    "nn_model_config": {"backbone": "eca_nfnet_l0"},
+    "train_function_args": {
+        "class_balance": "inverse_sqrt",
+        "repeat_rare_to": 100,
+        "optimizer": {"name": "RAdam", "lr": 1e-3},
+    },
+}
