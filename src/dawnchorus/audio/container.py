@@ -1,0 +1,235 @@
+"""What lies between a path and its frames: opening, checking, counting and moving within an audio file.
+
+libsndfile decodes; ffmpeg, where installed, unpacks what libsndfile does not know. Only ``decode`` uses this.
+
+*Reading is sequential.* soundfile seeks to the current position after every read, which resets Opus and MP3
+decoders; ours does not, so that the samples do not depend on the size of the blocks.
+
+*Seeking is proved, not believed.* A compressed file is decoded from ``_PREROLL`` frames before the frame that
+is wanted, and only if a probe of its fourth second finds the samples of sequential decoding. libsndfile
+misses the target in Vorbis files whose pages do not count whole blocks from 0 (by 325 frames, often), and in
+the last page of any that it did not write; those are decoded from the start, these entered before it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from dawnchorus.errors import AudioError
+
+_FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma"})
+AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff"}
+
+_BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
+_PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
+_SLACK = 4_096  # frames that a compressed file's header may promise too many; they are read as silence
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where a stream does not tell
+_COMPRESSED = frozenset({"OGG", "MP3"})
+_VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
+_PROBE_S = 4  # longer than two Ogg pages of ffmpeg's default of one second
+_SHORT_CHUNK = re.compile(r"^(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED_SIZE = 0x7FFF_0000  # a chunk that claims more was written to a pipe and never knew its size
+
+
+class AudioInfo(NamedTuple):
+    """What a recording's header says, corrected where headers of its kind only estimate."""
+
+    sample_rate: int
+    n_frames: int
+    n_channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """The duration in seconds."""
+        return self.n_frames / self.sample_rate
+
+
+def read_info(path: Path) -> AudioInfo:
+    """Return the sample rate (Hz), frames and channels of a recording, mostly from its header alone.
+
+    Only a header that does not know its length (a streamed FLAC, an MP3 without a Xing or Info tag)
+    costs one pass through the file.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, damaged or of an unknown kind.
+    """
+    return _cached_info(*_identity(Path(path)))
+
+
+class SequentialFile(soundfile.SoundFile):
+    """A sound file that soundfile does not seek behind our back; ``seek`` itself works."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def open_recording(path: Path) -> Iterator[SequentialFile]:
+    """Open a recording; what libsndfile says against it, now or while it is read, becomes an AudioError."""
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        raise AudioError(f"{path}: not a recording by its name; {legal_suffixes()} are read")
+    with ExitStack() as stack:
+        needs_ffmpeg = path.suffix.lower() in _FFMPEG_SUFFIXES
+        readable = stack.enter_context(_unpacked_by_ffmpeg(path)) if needs_ffmpeg else path
+        try:
+            file = stack.enter_context(SequentialFile(readable))
+            _refuse_cut_off(path, file)
+            yield file
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.removeprefix("Error : ").rstrip(". ")
+            raise AudioError(f"{path}: cannot be decoded as audio; libsndfile says: {reason}") from error
+
+
+@contextmanager
+def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
+    """Yield a temporary float WAV of a file that libsndfile cannot read."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise AudioError(
+            f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it, or convert to FLAC"
+        )
+    with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
+        unpacked = Path(folder) / "unpacked.wav"
+        command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
+        command += ["-c:a", "pcm_f32le", "-rf64", "auto", str(unpacked)]
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        if result.returncode:
+            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
+        yield unpacked
+
+
+def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
+    """Raise where libsndfile quietly reads what is left of a file that was cut off."""
+    log = file.extra_info
+    cut_chunk = _SHORT_CHUNK.search(log)
+    if cut_chunk and int(cut_chunk[2]) < int(cut_chunk[1]) < _STREAMED_SIZE:
+        raise AudioError(f"{path}: truncated; {cut_chunk[2]} of {cut_chunk[1]} bytes of sound are there")
+    if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
+        raise AudioError(f"{path}: truncated; the Ogg stream ends within a page")
+
+
+def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.ndarray]:
+    """Yield the next ``n_frames`` frames as the mean of their channels, shape (any number,), float32."""
+    n_missing = n_frames
+    while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        if not np.isfinite(mono).all():
+            raise AudioError(f"{path}: holds NaN or infinite samples")
+        n_missing -= len(mono)
+        yield mono
+    if n_missing > (_SLACK if file.format in _COMPRESSED else 0):
+        raise AudioError(f"{path}: truncated; its header promises {n_missing} frames more than there are")
+    if n_missing:
+        yield np.zeros(n_missing, np.float32)
+
+
+class SeekRule(NamedTuple):
+    """How to reach a frame so that the samples are those of sequential decoding."""
+
+    preroll: int  # frames to decode before the first that is wanted
+    last_target: int  # frame beyond which no seek may aim
+
+
+def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
+    """Make ``frame`` the next to be read: by a seek that keeps ``rule``, without one from the start."""
+    position = 0
+    if rule is not None:
+        position = file.seek(max(0, min(frame - rule.preroll, rule.last_target)))
+    while position < frame:
+        n_read = len(file.read(min(_BLOCK, frame - position), dtype="float32", always_2d=True))
+        if not n_read:
+            return
+        position += n_read
+
+
+def seek_rule(path: Path) -> SeekRule | None:
+    """Return how to seek in a recording, or None where only decoding from its start can be trusted."""
+    return _cached_seek_rule(*_identity(path))
+
+
+@lru_cache(maxsize=1 << 16)
+def _cached_seek_rule(path: Path, size: int, mtime_ns: int) -> SeekRule | None:
+    with open_recording(path) as file:
+        if file.format not in _COMPRESSED:
+            return SeekRule(0, file.frames)
+        last_target = file.frames
+        if file.subtype == "VORBIS":
+            *ends, _ = _ogg_page_ends(path) or [0]
+            if not ends or ends != sorted(ends) or any(end % _VORBIS_GRID for end in ends):
+                return None
+            last_target = ends[-1] - 1
+        rule = SeekRule(_PREROLL, last_target)
+        n_probe = file.samplerate
+        frame = (_PROBE_S - 1) * n_probe
+        skip_to(file, frame, None)
+        expected = file.read(n_probe, dtype="float32", always_2d=True)
+        skip_to(file, frame, rule)
+        found = file.read(n_probe, dtype="float32", always_2d=True)
+    has_sound = len(expected) == n_probe and expected.std() > 0  # silence would agree with any other silence
+    agrees = found.shape == expected.shape and np.allclose(found, expected, atol=1e-4)
+    return rule if has_sound and agrees else None
+
+
+def _ogg_page_ends(path: Path) -> list[int]:
+    """Return the frame at which each page of sound of an Ogg file says it ends (its granule position)."""
+    ends = []
+    with path.open("rb") as file:
+        while len(head := file.read(27)) == 27 and head[:4] == b"OggS":
+            segments = file.read(head[26])
+            file.seek(sum(segments), 1)
+            ends.append(int.from_bytes(head[6:14], "little", signed=True))
+    return [end for end in ends if end > 0]  # 0 marks the headers, -1 a page within a packet
+
+
+@lru_cache(maxsize=1 << 16)
+def _cached_info(path: Path, size: int, mtime_ns: int) -> AudioInfo:
+    with open_recording(path) as file:
+        n_frames = file.frames
+        if n_frames >= _UNKNOWN_LENGTH or (file.format == "MP3" and not _has_length_tag(path)):
+            n_frames = 0
+            while n_read := len(file.read(_BLOCK, dtype="float32", always_2d=True)):
+                n_frames += n_read
+        if n_frames < 1:
+            raise AudioError(f"{path}: holds no samples")
+        return AudioInfo(file.samplerate, n_frames, file.channels)
+
+
+def _has_length_tag(path: Path) -> bool:
+    """Tell whether an MP3's first frame states the length; libmpg123 estimates it otherwise (0.5 % off)."""
+    with path.open("rb") as file:
+        head = file.read(10)
+        if head[:3] == b"ID3":
+            seven_bit_digits = head[6:10]
+            file.seek(10 + sum(digit << 7 * place for place, digit in enumerate(reversed(seven_bit_digits))))
+        first_frame = file.read(4096)
+    return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _identity(path: Path) -> tuple[Path, int, int]:
+    """Return what a cached fact about a file depends on: its path, size in bytes and time of change."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read; {error.strerror}") from error
+    if status.st_size == 0:
+        raise AudioError(f"{path}: empty (0 bytes)")
+    return path, status.st_size, status.st_mtime_ns
+
+
+def legal_suffixes() -> str:
+    return ", ".join(sorted(AUDIO_SUFFIXES))

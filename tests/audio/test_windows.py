@@ -1,0 +1,73 @@
+"""Window geometry: every sample covered, streams and whole recordings cut alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dawnchorus.audio.windows import normalize_peak, pad_left, stream_windows, window_starts
+
+SHAPES = [
+    (1, 5, None),
+    (5, 5, None),
+    (6, 5, None),
+    (10, 5, None),
+    (11, 5, 2),
+    (12, 5, 1),
+    (9, 5, 4),
+    (100, 7, 3),
+]
+
+
+@pytest.mark.parametrize(("n_samples", "window", "step"), SHAPES)
+def test_windows_cover_every_sample_and_none_is_superfluous(n_samples, window, step):
+    starts = window_starts(n_samples, window, step)
+    covered = np.zeros(n_samples, bool)
+    for start in starts:
+        assert not covered[-1]  # the last sample is first reached by the last window
+        covered[start : start + window] = True
+    assert covered.all()
+    assert starts.dtype == np.int64
+    np.testing.assert_array_equal(starts, np.arange(len(starts)) * (step or window))
+
+
+@pytest.mark.parametrize("n_block", [1, 2, 5, 1000])
+@pytest.mark.parametrize(("n_samples", "window", "step"), SHAPES)
+def test_a_stream_is_cut_like_the_whole_whatever_its_blocks(n_samples, window, step, n_block):
+    wave = np.random.default_rng(0).standard_normal(n_samples).astype(np.float32)
+    blocks = [wave[k : k + n_block] for k in range(0, n_samples, n_block)]
+    found = list(stream_windows(blocks, window, step))
+    assert [start for start, _, _ in found] == window_starts(n_samples, window, step).tolist()
+    for start, stop, samples in found:
+        assert stop == min(start + window, n_samples)
+        np.testing.assert_array_equal(samples, wave[start:stop])
+
+
+def test_a_minute_in_windows_of_five_seconds_makes_twelve():
+    assert len(window_starts(60 * 32_000, 160_000)) == 12
+
+
+def test_a_short_wave_is_padded_on_the_left():
+    np.testing.assert_array_equal(pad_left(np.float32([1, 2]), 4), np.float32([0, 0, 1, 2]))
+    wave = np.float32([1, 2])
+    assert pad_left(wave, 2) is wave
+    with pytest.raises(ValueError, match="a wave of 2 samples cannot be padded to 1"):
+        pad_left(wave, 1)
+
+
+def test_the_peak_becomes_one_and_silence_stays_silent():
+    np.testing.assert_allclose(normalize_peak(np.float32([0.1, -0.4])), [0.25, -1.0])
+    np.testing.assert_array_equal(normalize_peak(np.zeros(3, np.float32)), np.zeros(3))
+    assert normalize_peak(np.array([1, -2])).dtype == np.float32
+    assert normalize_peak(np.zeros(0, np.float32)).shape == (0,)
+
+
+def test_windows_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="a recording without samples has no windows"):
+        window_starts(0, 5)
+    with pytest.raises(ValueError, match="the blocks hold no samples"):
+        list(stream_windows([np.zeros(0, np.float32)], 5))
+    with pytest.raises(ValueError, match="step=6 must lie in 1 … window=5"):
+        window_starts(10, 5, 6)
+    with pytest.raises(ValueError, match="step=0 must lie in 1"):
+        list(stream_windows([], 5, 0))
