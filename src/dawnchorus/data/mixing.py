@@ -1,0 +1,52 @@
+"""Mixing two waves, and what becomes of their targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from dawnchorus.config import Settings
+
+
+class MixupSettings(Settings):
+    """Mixup of two clips (Zhang et al. 2018, https://arxiv.org/abs/1710.09412, on the wave).
+
+    Attributes
+    ----------
+    probability
+        Chance that a clip is mixed with another.
+    alpha
+        The first wave weighs Beta(alpha, alpha); None gives both one half.
+    soft_targets
+        Weigh the targets like the waves. By default both count in full, added and clamped to 1:
+        a bird that is half as loud is no less there.
+    """
+
+    probability: float = Field(default=0.5, ge=0, le=1)
+    alpha: float | None = Field(default=None, gt=0)
+    soft_targets: bool = False
+
+
+def draw_mixup_weight(settings: MixupSettings, rng: np.random.Generator) -> float:
+    """Return the weight of the first wave, in [0, 1]."""
+    return 0.5 if settings.alpha is None else float(rng.beta(settings.alpha, settings.alpha))
+
+
+def mix_waves(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float
+) -> npt.NDArray[np.float32]:
+    """Return ``weight · first + (1 − weight) · second``, shape (n_samples,)."""
+    return np.float32(weight) * first + np.float32(1 - weight) * second
+
+
+def mix_targets(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float, *, soft: bool
+) -> npt.NDArray[np.float32]:
+    """Return the target of two mixed clips, shape (n_classes,), in [0, 1].
+
+    Hard: ``min(first + second, 1)``. Soft: ``weight · first + (1 − weight) · second``.
+    """
+    if soft:
+        return np.float32(weight) * first + np.float32(1 - weight) * second
+    return np.minimum(first + second, np.float32(1))

@@ -1,0 +1,153 @@
+"""The recordings table: one row a labelled recording.
+
+================ ======================================================================
+column           meaning
+================ ======================================================================
+filename         path relative to the audio folder, with forward slashes; unique
+primary_label    the species the recording was made for
+secondary_labels tuple of other species heard in it
+author           recordist, empty where unknown
+rating           quality from 0 to 5, NaN where unknown
+fold             official fold, only where the source has one
+================ ======================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from dawnchorus.audio.decode import list_audio_files
+from dawnchorus.config import DataSettings
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.errors import DataError
+
+TABLE_NAME = "recordings.csv"
+COLUMNS = ("filename", "primary_label", "secondary_labels", "author", "rating")
+_EXAMPLES_SHOWN = 5
+
+
+def load_recordings(data: DataSettings) -> pd.DataFrame:
+    """Return the checked recordings table of an audio folder.
+
+    Raises
+    ------
+    DataError
+        The folder or the table is missing or empty, a column is missing, or rows are wrong; all
+        wrong rows of a kind are counted and the first few named.
+    """
+    if not data.audio_dir.is_dir():
+        raise DataError(f"the audio folder {data.audio_dir} does not exist; give a folder of recordings")
+    table = data.recordings or data.audio_dir / TABLE_NAME
+    if data.recordings is not None or table.is_file():
+        recordings = read_recordings_table(table)
+        _check_files_exist(recordings, data, table)
+        return recordings
+    return recordings_from_folders(data.audio_dir)
+
+
+def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
+    """Return the table of a folder per species; recordists are unknown.
+
+    Raises
+    ------
+    DataError
+        There is no audio, or audio lies outside a species folder.
+    """
+    relative = [path.relative_to(audio_dir) for path in list_audio_files(audio_dir)]
+    loose = [path.name for path in relative if len(path.parts) < 2]
+    if loose:
+        raise DataError(
+            f"{audio_dir}: {_some(loose)} in no species folder; put each recording into a folder named after "
+            f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
+        )
+    return pd.DataFrame(
+        {
+            "filename": [path.as_posix() for path in relative],
+            "primary_label": [path.parts[0] for path in relative],
+            "secondary_labels": [()] * len(relative),
+            "author": "",
+            "rating": float("nan"),
+        }
+    )
+
+
+def read_recordings_table(path: Path) -> pd.DataFrame:
+    """Return a CSV file with at least ``filename`` and ``primary_label`` as a recordings table.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no table, or lacks a column; cells are empty; a file stands twice.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"filename": str, "primary_label": str, "author": str})
+    except FileNotFoundError:
+        raise DataError(f"the recordings table {path} does not exist; give a CSV file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV table: {error}") from None
+    for column in ("filename", "primary_label"):
+        if column not in table:
+            raise DataError(
+                f"{path} has no column {column}; its columns are {', '.join(map(str, table.columns))}"
+            )
+        empty = [str(row + 2) for row in table.index[table[column].isna()]]
+        if empty:
+            raise DataError(f"{path}: {column} is empty in line {_some(empty)}; fill it or drop the line")
+    twice = table["filename"][table["filename"].duplicated()].tolist()
+    if twice:
+        raise DataError(f"{path}: {_some(twice)} listed more than once; keep one line a recording")
+    return _with_all_columns(table)
+
+
+def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
+    defaults = {"secondary_labels": "", "author": "", "rating": float("nan")}
+    table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
+    table["author"] = table["author"].fillna("").astype(str)
+    table["secondary_labels"] = [
+        tuple(label for label in parse_label_list(cell) if label != primary)
+        for cell, primary in zip(table["secondary_labels"], table["primary_label"], strict=True)
+    ]
+    return table
+
+
+def parse_label_list(cell: object) -> tuple[str, ...]:
+    """Return the labels in a cell such as ``a;b``, ``a b`` or ``['a', 'b']``; nothing is evaluated.
+
+    A cell with brackets, quotes or separators ``; ,`` is split at those, so that names may hold
+    spaces; a bare cell is split at white space.
+    """
+    if not isinstance(cell, str):
+        return ()
+    separator = r"[;,]" if re.search(r"[\[\];,'\"]", cell) else r"\s+"
+    labels = (part.strip(" \t'\"[]()") for part in re.split(separator, cell))
+    return tuple(dict.fromkeys(label for label in labels if label))
+
+
+def label_map_of(recordings: pd.DataFrame) -> LabelMap:
+    """Return the classes to train: every primary label. ``nocall`` is no class but all zeros."""
+    return LabelMap.of(label for label in recordings["primary_label"] if label != "nocall")
+
+
+def _check_files_exist(recordings: pd.DataFrame, data: DataSettings, table: Path) -> None:
+    from dawnchorus.audio.store import find_stored
+
+    missing = [
+        name
+        for name in recordings["filename"]
+        if not (data.audio_dir / name).is_file()
+        and (data.features_dir is None or find_stored(data.features_dir, name) is None)
+    ]
+    if missing:
+        raise DataError(
+            f"{table} lists {_some(missing)} not found in {data.audio_dir}; restore the files or drop the lines"
+        )
+
+
+def _some(names: list[str]) -> str:
+    """Return a count and the first few names, as the subject or object of a message."""
+    shown = ", ".join(names[:_EXAMPLES_SHOWN])
+    rest = len(names) - _EXAMPLES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown

@@ -1,0 +1,95 @@
+"""Which recording is drawn next, and from which stream of random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+
+class Draw(NamedTuple):
+    """One draw of an epoch: everything that a dataset needs to make it again.
+
+    Attributes
+    ----------
+    epoch
+        Epoch, from 0.
+    position
+        Place in the epoch, from 0.
+    index
+        Item of the dataset.
+    """
+
+    epoch: int
+    position: int
+    index: int
+
+
+def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:
+    """Return a generator that depends on nothing but its arguments.
+
+    The arguments are mixed by NumPy's ``SeedSequence``, so that neighbouring numbers give
+    unrelated streams.
+    """
+    return np.random.default_rng(np.random.SeedSequence([seed, fold, *stream]))
+
+
+def class_weights(
+    labels: list[str], balance: Literal["none", "inverse", "inverse_sqrt"], *, repeat_rare_to: int = 0
+) -> npt.NDArray[np.float64]:
+    """Return the probability of drawing each recording, shape (n_recordings,), sum 1.
+
+    ``inverse`` draws all classes alike (weight 1 / count), ``inverse_sqrt`` halfway in between
+    (weight count^-0.5 each, the recipe's setting for eca_nfnet_l0), ``none`` all recordings alike.
+    A class with fewer than ``repeat_rare_to`` recordings weighs as if they were repeated to that number.
+    """
+    power = {"none": 0.0, "inverse": 1.0, "inverse_sqrt": 0.5}[balance]
+    names, classes = np.unique(labels, return_inverse=True)
+    counts = np.bincount(classes, minlength=len(names))
+    repeated = np.maximum(counts, repeat_rare_to).astype(np.float64)
+    weights = (repeated ** (1 - power) / counts)[classes]
+    return weights / weights.sum()
+
+
+class ClipSampler(Sampler[Draw]):
+    """Draws recordings for an epoch, weighted and with replacement, or shuffled where all weigh alike.
+
+    Parameters
+    ----------
+    weights
+        Probability of each recording, shape (n_recordings,).
+    n_draws
+        Draws in an epoch.
+    seed, fold
+        The stream. Lightning calls :meth:`set_epoch` before every epoch, also after a resume, so
+        that an epoch draws the same whenever it is run.
+    """
+
+    def __init__(self, weights: npt.NDArray[np.float64], *, n_draws: int, seed: int, fold: int) -> None:
+        self.weights = weights
+        self.n_draws = n_draws
+        self.seed = seed
+        self.fold = fold
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n_draws
+
+    def __iter__(self) -> Iterator[Draw]:
+        rng = generator(self.seed, self.fold, self.epoch)
+        for position, index in enumerate(self._indices(rng)):
+            yield Draw(self.epoch, position, int(index))
+
+    def _indices(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        n_items = len(self.weights)
+        if np.ptp(self.weights) == 0:
+            rounds = -(-self.n_draws // n_items)
+            return np.concatenate([rng.permutation(n_items) for _ in range(rounds)])[: self.n_draws]
+        return rng.choice(n_items, size=self.n_draws, p=self.weights)

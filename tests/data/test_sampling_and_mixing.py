@@ -1,0 +1,76 @@
+"""What is drawn, and how it is mixed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dawnchorus.data.mixing import MixupSettings, draw_mixup_weight, mix_targets, mix_waves
+from dawnchorus.data.sampling import ClipSampler, Draw, class_weights, generator
+
+LABELS = ["common"] * 90 + ["rare"] * 10
+
+
+def draws(**changes: int) -> list[Draw]:
+    arguments = {"n_draws": 50, "seed": 1, "fold": 0, **changes}
+    return list(ClipSampler(class_weights(LABELS, "inverse"), **arguments))
+
+
+@pytest.mark.parametrize(
+    ("balance", "repeat_rare_to", "share_of_rare"),
+    [
+        ("none", 0, 0.1),
+        ("inverse", 0, 0.5),
+        ("inverse_sqrt", 0, np.sqrt(10) / (np.sqrt(10) + np.sqrt(90))),
+        ("none", 90, 0.5),
+        ("inverse_sqrt", 40, np.sqrt(40) / (np.sqrt(40) + np.sqrt(90))),
+    ],
+)
+def test_drawn_frequencies_are_as_announced(balance: str, repeat_rare_to: int, share_of_rare: float) -> None:
+    weights = class_weights(LABELS, balance, repeat_rare_to=repeat_rare_to)  # type: ignore[arg-type]
+    sampler = ClipSampler(weights, n_draws=20_000, seed=0, fold=0)
+    drawn = np.array([draw.index for draw in sampler])
+    assert (drawn >= 90).mean() == pytest.approx(share_of_rare, abs=0.02)
+
+
+def test_equal_weights_draw_every_recording_before_any_twice() -> None:
+    sampler = ClipSampler(class_weights(["a"] * 7, "none"), n_draws=14, seed=0, fold=0)
+    drawn = [draw.index for draw in sampler]
+    assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
+
+
+def test_the_same_seed_repeats_and_epochs_folds_and_seeds_differ() -> None:
+    first = draws()
+    assert draws() == first
+    assert [d.index for d in draws(seed=2)] != [d.index for d in first]
+    assert [d.index for d in draws(fold=1)] != [d.index for d in first]
+    sampler = ClipSampler(class_weights(LABELS, "inverse"), n_draws=50, seed=1, fold=0)
+    sampler.set_epoch(1)
+    assert [d.index for d in sampler] != [d.index for d in first]
+    assert {d.epoch for d in sampler} == {1}
+
+
+def test_streams_depend_on_nothing_but_their_names() -> None:
+    assert generator(1, 2, 3).random() == generator(1, 2, 3).random()
+    values = {generator(*key).random() for key in ((1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3))}
+    assert len(values) == 4
+
+
+def test_waves_are_mixed_by_weight() -> None:
+    first, second = np.float32([1, 2]), np.float32([3, -2])
+    np.testing.assert_allclose(mix_waves(first, second, 0.25), [0.25 * 1 + 0.75 * 3, 0.25 * 2 - 0.75 * 2])
+
+
+def test_hard_targets_are_added_and_clamped_and_soft_ones_weighed() -> None:
+    first, second = np.float32([1, 0.5, 0]), np.float32([1, 0, 0.2])
+    np.testing.assert_allclose(mix_targets(first, second, 0.3, soft=False), [1, 0.5, 0.2])
+    np.testing.assert_allclose(mix_targets(first, second, 0.3, soft=True), [1, 0.15, 0.14], rtol=1e-6)
+
+
+def test_the_weight_is_one_half_without_alpha_and_beta_with_it() -> None:
+    rng = np.random.default_rng(0)
+    assert draw_mixup_weight(MixupSettings(), rng) == 0.5
+    weights = [draw_mixup_weight(MixupSettings(alpha=0.4), rng) for _ in range(4000)]
+    # Beta(a, a) has mean 1/2 and variance 1 / (4 (2a + 1)).
+    assert np.mean(weights) == pytest.approx(0.5, abs=0.02)
+    assert np.var(weights) == pytest.approx(1 / (4 * 1.8), rel=0.05)

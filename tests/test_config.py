@@ -1,0 +1,176 @@
+"""Config files: bases, merging, messages, and what is kept beside a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.config import (
+    InferenceConfig,
+    TrainConfig,
+    differing_keys,
+    from_json_file,
+    load_inference_config,
+    load_train_config,
+    merge,
+    read_config_file,
+    to_jsonable,
+    validate,
+)
+from dawnchorus.errors import ConfigError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TRAIN_CONFIGS = sorted(
+    path for path in (REPOSITORY / "train_configs").glob("*.py") if "exp_name" in path.read_text()
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", TRAIN_CONFIGS, ids=lambda path: path.stem)
+def test_every_config_that_comes_with_the_project_is_legal(path: Path) -> None:
+    assert load_train_config(path).exp_name == path.stem
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "inference_configs").glob("*.py")), ids=lambda p: p.stem
+)
+def test_every_inference_config_names_a_training_config_that_is_there(path: Path) -> None:
+    config = load_inference_config(path)
+    assert config.train_config is not None
+    assert load_train_config(config.train_config).exp_name == config.exp_name
+
+
+def test_the_winning_configs_differ_from_each_other_in_what_the_recipe_says() -> None:
+    ebs, eca = (
+        to_jsonable(load_train_config(REPOSITORY / "train_configs" / f"selected_{name}.py"))
+        for name in ("ebs", "eca")
+    )
+    keys = {difference.split(":")[0] for difference in differing_keys(ebs, eca)}
+    assert keys == {
+        "exp_name",
+        "nn_model_config.backbone",
+        "train_function_args.class_balance",
+        "train_function_args.optimizer.lr",
+        "train_function_args.optimizer.name",
+        "train_function_args.repeat_rare_to",
+    }
+
+
+def test_dicts_are_merged_key_by_key_and_other_values_replaced() -> None:
+    base = {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+    assert merge(base, {"a": {"c": 3}, "d": [4]}) == {"a": {"b": 1, "c": 3}, "d": [4]}
+    assert base == {"a": {"b": 1, "c": 2}, "d": [1, 2]}
+
+
+def test_a_config_is_laid_over_its_base_and_that_over_its_own(tmp_path: Path) -> None:
+    write(tmp_path / "ground.py", "CONFIG = {'seed': 1, 'data': {'audio_dir': 'a'}}")
+    write(tmp_path / "middle.py", "CONFIG = {'base': 'ground.py', 'data': {'features_dir': 'f'}}")
+    top = write(tmp_path / "top.py", "CONFIG = {'base': 'middle.py', 'seed': 2}")
+    assert read_config_file(top) == {"seed": 2, "data": {"audio_dir": "a", "features_dir": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "x: 1", "is not a Python file"),
+        ("a.py", "CONFIG = [1]", "defines no dict named CONFIG"),
+        ("a.py", "x = 1", "defines no dict named CONFIG"),
+        ("a.py", "CONFIG = {", "cannot be run: SyntaxError"),
+        ("a.py", "import nowhere", "cannot be run: ModuleNotFoundError"),
+        ("a.py", "CONFIG = {'base': 'a.py'}", "leads back to itself"),
+        ("a.py", "CONFIG = {'base': 3}", "base is 3"),
+        ("a.py", "CONFIG = {'base': 'b.py'}", "b.py is not a file"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used_is_told_in_a_sentence(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config_file(write(tmp_path / name, text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sede": 1}, r"mine.py: sede is not known; did you mean seed\?"),
+        (
+            {"train_function_args": {"n_epoch": 1}},
+            r"train_function_args.n_epoch is not known; did you mean n_epochs\?",
+        ),
+        (
+            {"train_function_args": {"optimizer": {"xyz": 1}}},
+            "optimizer.xyz is not known; legal keys are lr, name, weight_decay",
+        ),
+        (
+            {"train_function_args": {"n_epochs": 0}},
+            "n_epochs is 0; input should be greater than or equal to 1",
+        ),
+        ({"exp_name": "a/b"}, "exp_name is 'a/b'"),
+        ({"data": None}, "data is None"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_would_be_legal(
+    changes: dict[str, object], message: str
+) -> None:
+    values = merge(read_config_file(REPOSITORY / "train_configs" / "selected_ebs.py"), changes)
+    with pytest.raises(ConfigError, match=message):
+        validate(TrainConfig, values, where="mine.py")
+
+
+def test_the_model_may_be_named_inside_the_training_arguments() -> None:
+    path = REPOSITORY / "train_configs" / "selected_ebs.py"
+    values = read_config_file(path)
+    model = {"nn_model_class": values.pop("nn_model_class"), "nn_model_config": {"backbone": "x"}}
+    del values["nn_model_config"]
+    inside = validate(TrainConfig, merge(values, {"train_function_args": model}), where="here")
+    assert inside.nn_model_config == {"backbone": "x"}
+
+
+def test_the_model_named_in_both_places_is_refused() -> None:
+    values = read_config_file(REPOSITORY / "train_configs" / "selected_ebs.py")
+    twice = merge(values, {"train_function_args": {"nn_model_config": {}}})
+    with pytest.raises(ConfigError, match="given both at the top and in train_function_args"):
+        validate(TrainConfig, twice, where="here")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match="exp_name is missing"):
+        validate(TrainConfig, {}, where="here")
+
+
+def test_a_resolved_config_survives_json(tmp_path: Path) -> None:
+    config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
+    file = write(tmp_path / "config.json", json.dumps(to_jsonable(config)))
+    assert from_json_file(file) == config
+
+
+def test_a_saved_config_cannot_name_a_class_from_elsewhere(tmp_path: Path) -> None:
+    config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
+    values = {**to_jsonable(config), "nn_model_class": "os:system"}
+    file = write(tmp_path / "config.json", json.dumps(values))
+    with pytest.raises(ConfigError, match="'os:system', from outside dawnchorus"):
+        from_json_file(file)
+
+
+def test_a_damaged_saved_config_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read as a saved config"):
+        from_json_file(write(tmp_path / "config.json", "{"))
+
+
+def test_an_inference_config_names_one_source() -> None:
+    for values in ({}, {"run": "a", "train_config": "b"}):
+        with pytest.raises(ConfigError, match="give either train_config or run"):
+            validate(InferenceConfig, values, where="here")
+
+
+def test_a_debug_run_lies_beside_the_real_one() -> None:
+    path = REPOSITORY / "train_configs" / "selected_ebs.py"
+    real = load_train_config(path)
+    debug = load_train_config(path, {"train_function_args": {"debug": True}})
+    assert (real.run_dir.name, debug.run_dir.name) == ("selected_ebs", "selected_ebs-debug")
