@@ -1,0 +1,115 @@
+"""Augmentation of waveforms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from dawnchorus.errors import ConfigError
+
+
+class FilteringParams(NamedTuple):
+    """What `RandomFiltering` drew for a batch.
+
+    Attributes
+    ----------
+    gains_db
+        Gains at equally spaced frequencies from 0 to half the sample rate, shape (batch, n_bands), dB.
+    chosen
+        Which examples are filtered, shape (batch,), bool.
+    """
+
+    gains_db: Tensor
+    chosen: Tensor
+
+
+@dataclass(frozen=True)
+class RandomFiltering:
+    """A random, smooth equaliser: another microphone, another distance, another wood.
+
+    A few gains are drawn in dB and interpolated linearly, in dB, over the bins of an STFT. What was
+    filtered is scaled to peak 1; silence stays silence.
+
+    Parameters
+    ----------
+    min_db, max_db
+        Range of the gains, dB.
+    n_bands
+        Gains drawn for each example, at least 2.
+    probability
+        Share of the examples that are filtered, in [0, 1].
+    n_fft, hop_length
+        Of the STFT with a periodic Hann window, samples; ``hop_length`` is at most half of ``n_fft``.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    min_db: float = -20.0
+    max_db: float = 0.0
+    n_bands: int = 4
+    probability: float = 1.0
+    n_fft: int = 1024
+    hop_length: int = 512
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("min_db", self.min_db <= self.max_db, f"at most max_db ({self.max_db:g})"),
+            ("n_bands", self.n_bands >= 2, "2 or more"),
+            ("probability", 0 <= self.probability <= 1, "0 to 1"),
+            ("hop_length", 1 <= self.hop_length <= self.n_fft // 2, f"1 to n_fft // 2 ({self.n_fft // 2})"),
+        )
+        for name, holds, legal in rules:
+            if not holds:
+                raise ConfigError(f"RandomFiltering: {name} is {getattr(self, name)}; legal: {legal}")
+
+    def draw(self, batch_size: int, *, generator: Generator) -> FilteringParams:
+        """Return gains and choices for ``batch_size`` examples, on the generator's device."""
+        device = generator.device
+        unit = torch.rand(batch_size, self.n_bands, generator=generator, device=device)
+        chosen = torch.rand(batch_size, generator=generator, device=device) < self.probability
+        return FilteringParams(self.min_db + (self.max_db - self.min_db) * unit, chosen)
+
+    def apply(self, wave: Tensor, params: FilteringParams) -> Tensor:
+        """Return the filtered waveforms.
+
+        Parameters
+        ----------
+        wave
+            Shape (batch, n_samples), float32.
+        params
+            Of the same batch size, on any device.
+
+        Returns
+        -------
+        Tensor
+            Same shape; peak 1 where filtered (0 where silent), untouched elsewhere.
+        """
+        gains_db, chosen = (part.to(wave.device) for part in params)
+        n_samples = wave.shape[1]
+        # Only up to a whole hop do the windows overlap enough at the end to divide by their sum.
+        padded = functional.pad(wave, (0, -n_samples % self.hop_length))
+        window = torch.hann_window(self.n_fft, device=wave.device)
+        spectrum = torch.stft(
+            padded, self.n_fft, self.hop_length, window=window, pad_mode="constant", return_complex=True
+        )
+        spectrum = spectrum * self.bin_gains(gains_db)[..., None]
+        filtered = torch.istft(spectrum, self.n_fft, self.hop_length, window=window)[:, :n_samples]
+        peak = filtered.abs().amax(1, keepdim=True)
+        return torch.where(chosen[:, None], filtered / peak.where(peak > 0, 1), wave)
+
+    def bin_gains(self, gains_db: Tensor) -> Tensor:
+        """Return a factor for each bin, shape (batch, n_fft // 2 + 1), from gains in dB."""
+        n_bins = self.n_fft // 2 + 1
+        curve_db = functional.interpolate(gains_db[:, None], size=n_bins, mode="linear", align_corners=True)
+        return 10 ** (curve_db.squeeze(1) / 20)
+
+    def __call__(self, wave: Tensor, generator: Generator) -> Tensor:
+        """Return the waveforms, shape (batch, n_samples), filtered by fresh draws."""
+        return self.apply(wave, self.draw(len(wave), generator=generator))

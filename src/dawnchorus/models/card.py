@@ -1,0 +1,69 @@
+"""What a set of weights needs beside it to be a model: kept with every checkpoint and every export."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from dawnchorus.errors import ModelError
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model's class, classes, front-end and clip.
+
+    Attributes
+    ----------
+    exp_name
+        Experiment that the weights come from.
+    model_class, model_config
+        ``module:name`` of the network and its keyword arguments without ``n_classes``.
+    labels
+        Classes in the order of the outputs.
+    frontend
+        Settings of the log-mel front-end.
+    sample_rate, segment_len, late_normalize
+        The clip: Hz, seconds, whether it is divided by its peak.
+    folds
+        Folds that are averaged.
+    versions
+        Versions of dawnchorus and of the packages that the numbers depend on.
+    """
+
+    exp_name: str
+    model_class: str
+    model_config: dict[str, Any]
+    labels: tuple[str, ...]
+    frontend: dict[str, Any]
+    sample_rate: int
+    segment_len: float
+    late_normalize: bool
+    folds: tuple[int, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of a clip: 5 s at 32 kHz are 160,000."""
+        return round(self.segment_len * self.sample_rate)
+
+    def to_json(self) -> str:
+        """Return the card as JSON text."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> ModelCard:
+        """Return the card that ``to_json`` wrote; ``where`` names its place in a message.
+
+        Raises
+        ------
+        ModelError
+            The text is no card.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**{**values, "labels": tuple(values["labels"]), "folds": tuple(values["folds"])})
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"{where} holds no dawnchorus model card ({error}); export the model again"
+            ) from None

@@ -1,0 +1,220 @@
+"""Reading weights without running what they hold, and fitting them to a model.
+
+Two kinds of files are in the field: checkpoints of the whole model, whose names begin with
+``backbone.`` and ``head.`` (under Lightning's ``model.``), and files of a backbone alone, under timm's names.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from dawnchorus.errors import WeightsError
+
+PICKLED_SUFFIXES = (".ckpt", ".pth", ".pt", ".bin")
+WRAPPER_PREFIXES = ("model.", "_orig_mod.")  # Lightning's attribute, torch.compile's
+CONSTANTS_PREFIX = "logmelspec_extractor."  # the published front-end keeps its windows in the checkpoint
+
+# Layers of timm's classifiers behind the last feature map, which a feature extractor does not have.
+CLASSIFIER_PREFIXES = (
+    "classifier.",
+    "conv_head.",
+    "norm_head.",
+    "bn2.",
+    "head.",
+    "head_norm.",
+    "fc.",
+    "norm.",
+)
+
+
+class LoadReport(NamedTuple):
+    """Which tensors found their place; every field holds names.
+
+    Attributes
+    ----------
+    loaded
+        Copied into the model.
+    missing
+        In the model but not in the file, or there of another shape: left as they were.
+    unexpected
+        In the file but not in the model, or there of another shape.
+    reshaped
+        Of those loaded, stems made for colour and summed to one channel.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+
+
+def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Return the tensors of a weights file, on the CPU, by the names that our models use.
+
+    Lightning's ``state_dict`` is opened, its prefix and torch.compile's are taken off, and the published
+    front-end's constants are left out. Nothing in the file is ever run.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors``, ``.ckpt``, ``.pth``, ``.pt`` or ``.bin`` file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, of another kind, or holds code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: there is no such weights file")
+    if path.suffix == ".safetensors":
+        tensors = _read_safetensors(path)
+    elif path.suffix in PICKLED_SUFFIXES:
+        tensors = _read_pickled(path)
+    else:
+        legal = ", ".join((".safetensors", *PICKLED_SUFFIXES))
+        raise WeightsError(
+            f"{path}: weights cannot be read from {path.suffix or 'a file without suffix'}; legal: {legal}"
+        )
+    named = {_without_wrappers(name): tensor for name, tensor in tensors.items()}
+    return {name: tensor for name, tensor in named.items() if not name.startswith(CONSTANTS_PREFIX)}
+
+
+def load_weights(model: nn.Module, path: str | PathLike[str], *, strict: bool = True) -> LoadReport:
+    """Copy the weights of a file into a model and return which ones found a place.
+
+    Parameters
+    ----------
+    model
+        Has ``backbone`` and ``head``; changed in place.
+    path
+        A checkpoint of the whole model, or a file of its backbone alone (timm's included); told apart by
+        the names in it. A backbone's file leaves the head as it was.
+    strict
+        Whether every tensor must fit. With a backbone's file this covers the backbone, and layers of
+        timm's classifier are passed over.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, does not fit (``strict``), or has nothing for this model.
+    """
+    tensors = load_state_dict_file(path)
+    own = model.state_dict()
+    whole = any(name.startswith("backbone.") for name in tensors)
+    if not whole:
+        own = {name: tensor for name, tensor in own.items() if name.startswith("backbone.")}
+        tensors = _as_backbone(tensors, own)
+    fitted, reshaped = _fit(tensors, own)
+    missing = tuple(name for name in own if name not in fitted)
+    unexpected = tuple(name for name in tensors if name not in fitted)
+    if not fitted or (strict and (missing or unexpected)):
+        raise WeightsError(f"{path}: {_misfit(tensors, own, missing, unexpected)}")
+    model.load_state_dict(fitted, strict=False)
+    return LoadReport(tuple(fitted), missing, unexpected, reshaped)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path, device="cpu")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WeightsError(f"{path}: the file is damaged or no safetensors file ({error})") from error
+
+
+def _read_pickled(path: Path) -> dict[str, Tensor]:
+    """Return the named tensors of a PyTorch file; see `load_state_dict_file`."""
+    try:
+        with warnings.catch_warnings():  # about pickle protocols: the error, if any, says it better
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?i)unsupported global:? (?:GLOBAL )?([\w.]+)", str(error))
+        what = f"it holds code or objects ({found[1]})" if found else "it may hold code"
+        raise WeightsError(
+            f"{path}: refused because {what}, which loading could run; nothing was run. "
+            "Ask for the weights as safetensors or as a plain state dict"
+        ) from error
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path}: the file is damaged or no PyTorch file") from error
+    if isinstance(content, Mapping):
+        content = content.get("state_dict", content)
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise WeightsError(f"{path}: the file holds no named tensors, so these are no weights of a model")
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def _without_wrappers(name: str) -> str:
+    """Return a tensor's name without what Lightning and torch.compile put before it."""
+    while name.startswith(WRAPPER_PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _as_backbone(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a backbone file's tensors under the model's names, without timm's classifier.
+
+    Where timm wraps a network as feature extractor it flattens the first level (``stem.conv1`` becomes
+    ``stem_conv1``); files of the unwrapped network are met by trying both.
+    """
+    renamed = {}
+    for name, tensor in tensors.items():
+        plain, flat = f"backbone.{name}", f"backbone.{name.replace('.', '_', 1)}"
+        if plain in own or flat in own:
+            renamed[plain if plain in own else flat] = tensor
+        elif not name.startswith(CLASSIFIER_PREFIXES):
+            renamed[plain] = tensor
+    return renamed
+
+
+def _fit(
+    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors that fit by name and shape, and the names of the stems that were summed to fit."""
+    fitted, reshaped = {}, []
+    for name in own.keys() & tensors.keys():
+        tensor, shape = tensors[name], own[name].shape
+        if tensor.ndim == 4 and tensor.shape[1] == 3 and shape == (len(tensor), 1, *tensor.shape[2:]):
+            tensor = tensor.sum(1, keepdim=True)  # a grey picture is one with three equal channels
+            reshaped.append(name)
+        if tensor.shape == shape:
+            fitted[name] = tensor
+    return {name: fitted[name] for name in own if name in fitted}, tuple(reshaped)
+
+
+def _misfit(
+    tensors: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    missing: Iterable[str],
+    unexpected: Iterable[str],
+) -> str:
+    """Return what does not fit, in one sentence that names the first few tensors."""
+    shapes = [
+        f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in missing
+        if name in tensors
+    ]
+    parts = (
+        ("of another shape", shapes),
+        ("missing", [name for name in missing if name not in tensors]),
+        ("not in the model", [name for name in unexpected if name not in own]),
+    )
+    described = [f"{len(names)} {kind} ({_first_few(names)})" for kind, names in parts if names]
+    return (
+        f"the weights do not fit the model; tensors {', '.join(described)}. Give the backbone, n_classes and "
+        "hidden_features they were trained with, or strict=False to load what fits"
+    )
+
+
+def _first_few(names: list[str], n_shown: int = 3) -> str:
+    return ", ".join(names[:n_shown]) + (", …" if len(names) > n_shown else "")

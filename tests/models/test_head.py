@@ -1,0 +1,81 @@
+"""Pooling over frequency and attention over time, against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, softmax
+
+from dawnchorus.errors import ModelError
+from dawnchorus.models.head import AttentionHead, FrequencyGeM
+
+FEATURES = torch.rand(3, 6, 4, 10, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def head() -> AttentionHead:
+    torch.manual_seed(0)
+    return AttentionHead(6, 5, hidden_features=8).eval()
+
+
+def test_pooling_is_the_cubic_mean_over_frequency():
+    actual = FrequencyGeM()(FEATURES).detach().numpy()
+    expected = np.mean(FEATURES.numpy().astype(np.float64) ** 3, axis=2) ** (1 / 3)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_pooling_with_exponent_one_is_the_mean_and_with_a_large_one_the_maximum():
+    torch.testing.assert_close(FrequencyGeM(1.0)(FEATURES), FEATURES.mean(2))
+    torch.testing.assert_close(
+        FrequencyGeM(200.0, eps=0.5)(FEATURES + 0.5), FEATURES.amax(2) + 0.5, rtol=0.02, atol=0
+    )
+
+
+def test_pooling_keeps_a_finite_gradient_where_features_vanish():
+    features = torch.zeros(1, 2, 4, 3, dtype=torch.float16, requires_grad=True)
+    FrequencyGeM()(features).sum().backward()
+    assert torch.isfinite(features.grad).all()
+
+
+def test_the_prediction_is_the_recipe_written_out(head):
+    weights = {name: value.numpy() for name, value in head.state_dict().items()}
+    pooled = np.mean(FEATURES.numpy() ** 3, axis=2) ** (1 / 3)
+    dense, bias = weights["dense_layers.1.weight"], weights["dense_layers.1.bias"]
+    hidden = np.maximum(np.einsum("hc,bct->bth", dense, pooled) + bias, 0)
+    attended = hidden @ weights["attention.weight"][..., 0].T + weights["attention.bias"]
+    attention = softmax(np.tanh(attended), axis=1)
+    logits = hidden @ weights["fix_scale.weight"][..., 0].T + weights["fix_scale.bias"]
+
+    with torch.inference_mode():
+        output = head(FEATURES)
+    np.testing.assert_allclose(output.frame_logits, logits, atol=1e-5)
+    np.testing.assert_allclose(output.attention, attention, atol=1e-5)
+    np.testing.assert_allclose(output.clip_logits, (logits * attention).sum(1), atol=1e-5)
+    np.testing.assert_allclose(output.clip_probabilities, (expit(logits) * attention).sum(1), atol=1e-5)
+
+
+def test_every_output_has_its_shape_and_attention_sums_to_one(head):
+    output = head(FEATURES)
+    assert [tuple(part.shape) for part in output] == [(3, 5), (3, 5), (3, 10, 5), (3, 10, 5)]
+    torch.testing.assert_close(output.attention.sum(1), torch.ones(3, 5))
+
+
+def test_dropout_works_only_while_training(head):
+    torch.testing.assert_close(head(FEATURES), head(FEATURES), atol=0, rtol=0)
+    head.train()
+    assert (head(FEATURES).clip_logits != head(FEATURES).clip_logits).any()
+    assert [layer.p for layer in head.dense_layers if isinstance(layer, torch.nn.Dropout)] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_classes": 0}, "n_classes is 0"),
+        ({"n_classes": 3, "hidden_features": 0}, "hidden_features 0; both must be 1 or more"),
+        ({"n_classes": 3, "dropout": 1.0}, "dropout is 1.0; legal: 0 to below 1"),
+    ],
+)
+def test_an_illegal_setting_is_named(settings, message):
+    with pytest.raises(ModelError, match=message):
+        AttentionHead(6, **settings)
