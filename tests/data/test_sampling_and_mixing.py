@@ -29,24 +29,24 @@ def draws(**changes: int) -> list[Draw]:
 def test_drawn_frequencies_are_as_announced(balance: str, repeat_rare_to: int, share_of_rare: float) -> None:
     weights = class_weights(LABELS, balance, repeat_rare_to=repeat_rare_to)  # type: ignore[arg-type]
     sampler = ClipSampler(weights, n_draws=20_000, seed=0, fold=0)
-    drawn = np.array([draw.index for draw in sampler])
+    drawn = np.array([draw.item for draw in sampler])
     assert (drawn >= 90).mean() == pytest.approx(share_of_rare, abs=0.02)
 
 
 def test_equal_weights_draw_every_recording_before_any_twice() -> None:
     sampler = ClipSampler(class_weights(["a"] * 7, "none"), n_draws=14, seed=0, fold=0)
-    drawn = [draw.index for draw in sampler]
+    drawn = [draw.item for draw in sampler]
     assert sorted(drawn[:7]) == sorted(drawn[7:]) == list(range(7))
 
 
 def test_the_same_seed_repeats_and_epochs_folds_and_seeds_differ() -> None:
     first = draws()
     assert draws() == first
-    assert [d.index for d in draws(seed=2)] != [d.index for d in first]
-    assert [d.index for d in draws(fold=1)] != [d.index for d in first]
+    assert [d.item for d in draws(seed=2)] != [d.item for d in first]
+    assert [d.item for d in draws(fold=1)] != [d.item for d in first]
     sampler = ClipSampler(class_weights(LABELS, "inverse"), n_draws=50, seed=1, fold=0)
     sampler.set_epoch(1)
-    assert [d.index for d in sampler] != [d.index for d in first]
+    assert [d.item for d in sampler] != [d.item for d in first]
     assert {d.epoch for d in sampler} == {1}
 
 

@@ -72,4 +72,4 @@ def as_settings(
     """Return settings given as an object, as the dict of a config file, or not at all."""
     if isinstance(settings, settings_class):
         return settings
-    return validate(settings_class, dict(settings or {}), where=f"{owner} settings")  # type: ignore[call-overload]
+    return validate(settings_class, dict(settings or {}), where=f"{owner} settings")

@@ -106,12 +106,12 @@ def _feasible_n_folds(
 ) -> tuple[int, list[str]]:
     """Return the number of folds that the recordings allow, with a note where it was lowered."""
     labels = recordings["primary_label"]
+    least = 2 if settings.fewer_if_needed else settings.n_folds
     rarest, n_rarest = min(Counter(labels).items(), key=lambda item: (item[1], item[0]))
-    if n_rarest < (2 if settings.fewer_if_needed else settings.n_folds):
+    if n_rarest < least:
         raise DataError(
-            f"{rarest} has {n_rarest} recording{'s' * (n_rarest > 1)}, fewer than the "
-            f"{2 if settings.fewer_if_needed else settings.n_folds} folds that were asked for: add recordings, "
-            f"lower n_folds, or leave the species out"
+            f"{rarest} has {n_rarest} recording{'s' * (n_rarest > 1)}, fewer than the {least} folds that are "
+            "needed: add recordings, lower n_folds, or leave the species out"
         )
     groups_of_class = pd.Series(groups).groupby(labels.to_numpy()).nunique()
     possible = settings.n_folds

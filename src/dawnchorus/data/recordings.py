@@ -142,7 +142,8 @@ def _check_files_exist(recordings: pd.DataFrame, data: DataSettings, table: Path
     ]
     if missing:
         raise DataError(
-            f"{table} lists {_some(missing)} not found in {data.audio_dir}; restore the files or drop the lines"
+            f"{table} lists {_some(missing)} not found in {data.audio_dir}; "
+            "restore the files or drop the lines"
         )
 
 

@@ -19,13 +19,13 @@ class Draw(NamedTuple):
         Epoch, from 0.
     position
         Place in the epoch, from 0.
-    index
+    item
         Item of the dataset.
     """
 
     epoch: int
     position: int
-    index: int
+    item: int
 
 
 def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:

@@ -39,7 +39,7 @@ class WaveAllFileDatasetSettings(ClipSettings):
 
 
 class Window(NamedTuple):
-    """One window: ``wave`` (n_samples,) float32, ``recording`` the row that it is of, ``start`` in samples."""
+    """One window: ``wave`` (n_samples,) float32, the row of its recording, and its start in samples."""
 
     wave: torch.Tensor
     recording: int

@@ -112,10 +112,10 @@ class WaveDataset(Dataset[Clip]):
 
     def __getitem__(self, draw: Draw | int) -> Clip:
         if isinstance(draw, int):
-            draw = Draw(epoch=0, position=draw, index=draw)
+            draw = Draw(epoch=0, position=draw, item=draw)
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
-        wave = self._crop(draw.index, rng)
-        target = self.targets[draw.index]
+        wave = self._crop(draw.item, rng)
+        target = self.targets[draw.item]
         if self.settings.mixup is not None and rng.random() < self.settings.mixup.probability:
             wave, target = self._mix(wave, target, self.settings.mixup, rng)
         noisy = self.background.mix_into(wave, rng)

@@ -1,0 +1,7 @@
+"""Score and export: ``python scripts/main_inference_and_compile.py inference_configs/selected_ebs.py``."""
+
+import sys
+
+from dawnchorus.cli import main
+
+main(["compile", *sys.argv[1:]])

@@ -1,0 +1,7 @@
+"""Audio → HDF5: ``precompute_features.py data/train_audio data/train_features --n_cores 8``."""
+
+import sys
+
+from dawnchorus.cli import main
+
+main(["precompute", *sys.argv[1:]])

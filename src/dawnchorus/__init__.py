@@ -1,0 +1,51 @@
+"""dawnchorus: bird-sound classification, from labelled recordings to tables of who sang when.
+
+The names below are what configs and notebooks need. They are imported when first used, so that
+``import dawnchorus`` and ``dawnchorus --help`` stay fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+    from dawnchorus.data.wave_dataset import WaveDataset
+    from dawnchorus.errors import DawnchorusError
+    from dawnchorus.inference.birds_inference import BirdsInference
+    from dawnchorus.inference.runtimes import open_runtime
+    from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
+    from dawnchorus.training.lightning_training import lightning_training
+
+__all__ = [
+    "BirdsInference",
+    "DawnchorusError",
+    "WaveAllFileDataset",
+    "WaveCNNAttenClasifier",
+    "WaveCNNAttenClassifier",
+    "WaveDataset",
+    "lightning_training",
+    "open_runtime",
+]
+
+_HOME = {
+    "BirdsInference": "dawnchorus.inference.birds_inference",
+    "DawnchorusError": "dawnchorus.errors",
+    "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset",
+    "WaveCNNAttenClasifier": "dawnchorus.models.wave_cnn",
+    "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",
+    "WaveDataset": "dawnchorus.data.wave_dataset",
+    "lightning_training": "dawnchorus.training.lightning_training",
+    "open_runtime": "dawnchorus.inference.runtimes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'dawnchorus' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

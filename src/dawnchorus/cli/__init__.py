@@ -1,0 +1,66 @@
+"""The command line: parses, calls, prints. One verb a stage; ``--help`` imports nothing heavy.
+
+Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, told in
+one sentence; 2: the command was used wrongly, or some recordings failed and the others are done.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from dawnchorus.cli import demo, inference, preparation, training
+from dawnchorus.errors import DawnchorusError
+
+app = typer.Typer(
+    name="dawnchorus",
+    help="Bird-sound classification: from labelled recordings to tables of who sang when.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(demo.demo)
+app.command()(preparation.precompute)
+app.command()(preparation.folds)
+app.command()(training.train)
+app.command()(inference.evaluate)
+app.command()(inference.export)
+app.command()(inference.predict)
+app.command("compile")(inference.compile_)
+
+REPEATABLE = ("--folds",)
+"""Options that take several values in a row, ``--folds 0 2``."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("dawnchorus").setLevel(logging.INFO)
+    try:
+        app(args=spread_repeatable(arguments))
+    except DawnchorusError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def spread_repeatable(arguments: Sequence[str]) -> list[str]:
+    """Return ``--folds 0 2`` as ``--folds 0 --folds 2``, which is what the parser knows."""
+    spread: list[str] = []
+    option: str | None = None
+    n_values = 0
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, n_values = (argument, 0) if argument in REPEATABLE else (None, 0)
+        elif option is not None and argument.isdigit():
+            n_values += 1
+            if n_values > 1:
+                spread.append(option)
+        else:
+            option = None
+        spread.append(argument)
+    return spread

@@ -1,0 +1,38 @@
+"""``dawnchorus train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Config file, such as train_configs/smoke.py.")],
+    folds: Annotated[
+        list[int] | None, typer.Option("--folds", help="Folds to train, such as --folds 0 2; otherwise all.")
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Audio folder instead of the config's.")] = None,
+    features: Annotated[Path | None, typer.Option(help="HDF5 folder instead of the config's.")] = None,
+    exp_name: Annotated[str | None, typer.Option(help="Name of the run instead of the config's.")] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="A few recordings and steps: the whole line in seconds.")
+    ] = False,
+) -> None:
+    """Train the folds of an experiment. A killed run goes on when the same command is run again."""
+    from dawnchorus.config import load_train_config
+
+    changes: dict[str, Any] = {}
+    if audio is not None:
+        # Another folder has another table and, unless --features says so, no HDF5 files.
+        changes["data"] = {"audio_dir": audio, "recordings": None, "features_dir": None}
+    if features is not None:
+        changes.setdefault("data", {})["features_dir"] = features
+    if exp_name is not None:
+        changes["exp_name"] = exp_name
+    if debug:
+        changes["train_function_args"] = {"debug": True}
+    experiment = load_train_config(config, changes)
+    run = experiment.train_function(experiment, folds=folds or None, config_file=config)
+    typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")

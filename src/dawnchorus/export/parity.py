@@ -1,0 +1,74 @@
+"""Does an exported graph say what PyTorch says?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dawnchorus.config import TrainConfig
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.errors import ExportError
+from dawnchorus.inference.runtimes import Runtime
+
+TOLERANCE = 1e-3
+N_CLIPS = 24
+_BATCH_SIZE = 8
+
+
+class ParityClips(NamedTuple):
+    """Real clips to compare on: ``waves`` (n_clips, n_samples) and the file that each is from."""
+
+    waves: npt.NDArray[np.float32]
+    filenames: tuple[str, ...]
+
+
+class Parity(NamedTuple):
+    """The largest difference of a probability from PyTorch's, and the clip where it is."""
+
+    engine: str
+    largest_difference: float
+    filename: str
+
+
+def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ParityClips:
+    """Return the first windows of recordings that are spread evenly over the table."""
+    rows = np.unique(np.linspace(0, len(recordings) - 1, N_CLIPS).astype(int))
+    chosen = recordings.iloc[rows].reset_index(drop=True)
+    args = config.train_function_args
+    dataset = args.val_dataset_class(chosen, config.data, labels, args.val_dataset_config)
+    firsts = [number for number, (_, start) in enumerate(dataset.windows) if start == 0]
+    waves = np.stack([dataset[number].wave.numpy() for number in firsts])
+    return ParityClips(waves, tuple(chosen["filename"]))
+
+
+def check_parity(
+    engine: str, exported: Runtime, reference: Runtime, clips: ParityClips, *, tolerance: float = TOLERANCE
+) -> Parity:
+    """Return how far an exported ensemble is from PyTorch on real clips.
+
+    Raises
+    ------
+    ExportError
+        Further than ``tolerance``, with the clip where it is furthest.
+    """
+    differences = np.abs(_predict(exported, clips.waves) - _predict(reference, clips.waves)).max(axis=1)
+    worst = int(np.argmax(differences))
+    parity = Parity(engine, float(differences[worst]), clips.filenames[worst])
+    # Written so that a NaN fails too.
+    if not parity.largest_difference <= tolerance:
+        raise ExportError(
+            f"the {engine} export is refused: on {parity.filename} it differs from PyTorch by "
+            f"{parity.largest_difference:.2g}, more than {tolerance:g}; nothing was written"
+        )
+    return parity
+
+
+def _predict(runtime: Runtime, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    batches: Sequence[npt.NDArray[np.float32]] = [
+        runtime.predict(waves[start : start + _BATCH_SIZE]) for start in range(0, len(waves), _BATCH_SIZE)
+    ]
+    return np.concatenate(batches)

@@ -1,0 +1,1 @@
+"""From trained folds to tables: runs on disk, engines, windows, detections."""

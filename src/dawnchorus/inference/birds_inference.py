@@ -1,0 +1,115 @@
+"""``BirdsInference``: an ensemble over recordings of any length, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import DataLoader
+
+from dawnchorus.audio.decode import stream_audio
+from dawnchorus.audio.windows import stream_windows
+from dawnchorus.data.clips import ClipSettings, make_clip
+from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.errors import AudioError
+from dawnchorus.inference.runtimes import Runtime
+from dawnchorus.progress import track
+
+
+class WindowPredictions(NamedTuple):
+    """The windows of one recording.
+
+    Attributes
+    ----------
+    starts, stops
+        Shape (n_windows,), int64, in samples at ``sample_rate``; the last stop is the recording's end.
+    probabilities
+        Shape (n_windows, n_classes), float32 in [0, 1].
+    sample_rate
+        In Hz.
+    """
+
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    sample_rate: int
+
+
+class Failure(NamedTuple):
+    """A recording that could not be predicted, and why."""
+
+    filename: str
+    reason: str
+
+
+class BirdsInference:
+    """Predicts recordings with an ensemble in any engine.
+
+    Parameters
+    ----------
+    runtime
+        The ensemble (:func:`dawnchorus.inference.runtimes.open_runtime`).
+    batch_size
+        Clips per forward pass. It changes the speed, not the result.
+    """
+
+    def __init__(self, runtime: Runtime, *, batch_size: int = 16) -> None:
+        card = runtime.card
+        self.runtime = runtime
+        self.batch_size = batch_size
+        self.clip = ClipSettings(
+            segment_len=card.segment_len, sample_rate=card.sample_rate, late_normalize=card.late_normalize
+        )
+
+    def predict_recording(self, path: Path) -> WindowPredictions:
+        """Return the windows of one audio file, decoded in a stream: memory does not grow with its length.
+
+        Raises
+        ------
+        AudioError
+            The file cannot be decoded.
+        """
+        blocks = stream_audio(path, sample_rate=self.clip.sample_rate)
+        windows = stream_windows(blocks, self.clip.n_samples)
+        starts, stops, outputs = [], [], []
+        while batch := list(islice(windows, self.batch_size)):
+            starts += [start for start, _, _ in batch]
+            stops += [stop for _, stop, _ in batch]
+            outputs.append(
+                self.runtime.predict(np.stack([make_clip(wave, self.clip) for _, _, wave in batch]))
+            )
+        return WindowPredictions(
+            np.array(starts, dtype=np.int64),
+            np.array(stops, dtype=np.int64),
+            np.concatenate(outputs),
+            self.clip.sample_rate,
+        )
+
+    def predict_recordings(
+        self, paths: Sequence[Path], failures: list[Failure]
+    ) -> Iterator[tuple[Path, WindowPredictions]]:
+        """Yield each recording with its windows, with a progress bar.
+
+        One that cannot be decoded is added to ``failures``; the others go on.
+        """
+        for path in track(paths, "Predicting", total=len(paths)):
+            try:
+                predictions = self.predict_recording(path)
+            except AudioError as error:
+                failures.append(Failure(str(path), str(error)))
+                continue
+            yield path, predictions
+
+    def predict_dataset(
+        self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
+    ) -> npt.NDArray[np.float32]:
+        """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
+        loader = DataLoader(dataset, batch_size=self.batch_size, num_workers=num_workers)
+        best = np.zeros((len(dataset.sources), len(self.runtime.card.labels)), dtype=np.float32)
+        for waves, recordings, _ in track(loader, description, total=len(loader)):
+            np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
+        return best

@@ -1,0 +1,172 @@
+"""A run on disk: where training leaves its folds and where everything else finds them.
+
+::
+
+    logdirs/{exp_name}/
+    ├── config.json               the resolved config; read back without running code
+    ├── config_files/             the Python files it came from
+    ├── model_card.json           classes, front-end, clip, versions
+    ├── environment.json          package versions, git state
+    ├── folds.csv                 the fold of every recording
+    ├── fold_0/
+    │   ├── checkpoints/          the best by validation score, and last.ckpt
+    │   ├── logs/                 metrics of every epoch, CSV
+    │   └── finished.json         written last: the best checkpoint and its score
+    ├── oof_predictions.parquet   every recording as predicted by the fold that never heard it
+    ├── onnx_ensem_5first_folds/
+    └── onnx_ensem_5first_folds_openvino_fp16/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from dawnchorus.config import TrainConfig, differing_keys, from_json_file, own_name, to_jsonable
+from dawnchorus.errors import RunError
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.weights import load_weights
+
+
+@dataclass(frozen=True)
+class Run:
+    """The files of one experiment."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Return the run in a folder.
+
+        Raises
+        ------
+        RunError
+            The folder does not exist or holds no run.
+        """
+        run = cls(Path(path))
+        if not run.card_file.is_file():
+            raise RunError(f"{path} holds no run (no model_card.json); train it first with dawnchorus train")
+        return run
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.json"
+
+    @property
+    def card_file(self) -> Path:
+        """The model card."""
+        return self.path / "model_card.json"
+
+    @property
+    def folds_file(self) -> Path:
+        """The fold of every recording."""
+        return self.path / "folds.csv"
+
+    @property
+    def onnx_file(self) -> Path:
+        """The ensemble as one ONNX graph."""
+        return self.path / "onnx_ensem_5first_folds" / "model.onnx"
+
+    @property
+    def openvino_file(self) -> Path:
+        """The ensemble as OpenVINO IR with fp16 weights."""
+        return self.path / "onnx_ensem_5first_folds_openvino_fp16" / "model.xml"
+
+    @property
+    def oof_file(self) -> Path:
+        """Out-of-fold predictions, one row a recording."""
+        return self.path / "oof_predictions.parquet"
+
+    def fold_dir(self, fold: int) -> Path:
+        """Where a fold is trained."""
+        return self.path / f"fold_{fold}"
+
+    def checkpoints_dir(self, fold: int) -> Path:
+        """Where a fold's checkpoints lie."""
+        return self.fold_dir(fold) / "checkpoints"
+
+    def finished_file(self, fold: int) -> Path:
+        """Written when a fold is trained to its end."""
+        return self.fold_dir(fold) / "finished.json"
+
+    def finished(self, fold: int) -> dict[str, Any] | None:
+        """Return what a finished fold reports (best checkpoint, score, seconds), or None."""
+        file = self.finished_file(fold)
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def finished_folds(self) -> list[int]:
+        """Return the folds that are trained to their end.
+
+        Raises
+        ------
+        RunError
+            There is none.
+        """
+        numbers = (path.parent.name.removeprefix("fold_") for path in self.path.glob("fold_*/finished.json"))
+        folds = sorted(int(number) for number in numbers if number.isdigit())
+        if not folds:
+            raise RunError(f"{self.path} has no finished fold; run the training command again to go on")
+        return folds
+
+    def best_checkpoint(self, fold: int) -> Path:
+        """Return the best checkpoint of a finished fold.
+
+        Raises
+        ------
+        RunError
+            The fold is not finished, or the file is gone.
+        """
+        report = self.finished(fold)
+        if report is None:
+            raise RunError(
+                f"fold {fold} of {self.path} is not finished; run the training command again to go on"
+            )
+        path = self.checkpoints_dir(fold) / report["best_checkpoint"]
+        if not path.is_file():
+            raise RunError(f"{path} is gone; delete {self.finished_file(fold)} and train the fold again")
+        return path
+
+    def card(self) -> ModelCard:
+        """Return the model card."""
+        return ModelCard.from_json(self.card_file.read_text(encoding="utf-8"), where=str(self.card_file))
+
+    def config(self) -> TrainConfig:
+        """Return the config that the run was made with."""
+        return from_json_file(self.config_file)
+
+    def check_made_from(self, config: TrainConfig) -> None:
+        """Raise a RunError that names the keys in which ``config`` differs from the run's own."""
+        saved = json.loads(self.config_file.read_text(encoding="utf-8"))
+        differences = differing_keys(saved, to_jsonable(config))
+        if differences:
+            raise RunError(
+                f"{self.path} holds a run of another config ({'; '.join(differences[:3])}); "
+                "undo the change, choose another exp_name, or delete the folder"
+            )
+
+    def folds(self) -> pd.DataFrame:
+        """Return the table filename, primary_label, author, fold."""
+        return pd.read_csv(self.folds_file, dtype={"filename": str, "author": str}, keep_default_na=False)
+
+    def load_model(self, fold: int) -> torch.nn.Module:
+        """Return the best model of a fold, in evaluation mode, on the CPU."""
+        card = self.card()
+        model = build_model(card)
+        load_weights(model, self.best_checkpoint(fold))
+        return model.eval()
+
+
+def build_model(card: ModelCard) -> torch.nn.Module:
+    """Return a network as the card describes it, with untrained weights.
+
+    Only classes of dawnchorus itself are looked up by name.
+    """
+    model_class = own_name(card.model_class, where="the model class of the card")
+    config = {key: value for key, value in card.model_config.items() if key not in ("pretrained", "weights")}
+    return model_class(n_classes=len(card.labels), **config)

@@ -1,0 +1,1 @@
+"""Whole jobs made of the stages: the order of things, no arithmetic."""

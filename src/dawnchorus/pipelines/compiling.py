@@ -1,0 +1,71 @@
+"""An inference config → out-of-fold score, both exports, and, where asked for, soundscapes predicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.config import InferenceConfig, TrainConfig, load_train_config
+from dawnchorus.errors import ConfigError
+from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.export.parity import Parity
+from dawnchorus.inference.birds_inference import BirdsInference
+from dawnchorus.inference.folder import FolderPredictions, predict_folder
+from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold
+from dawnchorus.inference.runs import Run
+from dawnchorus.inference.runtimes import open_runtime
+
+
+class Compiled(NamedTuple):
+    """A run's score, its exports' agreement with PyTorch, and the predictions where there were any."""
+
+    run: Run
+    out_of_fold: OutOfFold
+    parities: list[Parity]
+    predictions: FolderPredictions | None
+
+
+def open_experiment(
+    *, run_dir: Path | None = None, train_config: Path | None = None, debug: bool = False
+) -> tuple[Run, TrainConfig]:
+    """Return a run and its config, from the run directory or from the training config.
+
+    Raises
+    ------
+    RunError
+        There is no run, or the config is no longer the one that the run was made with.
+    """
+    if train_config is None:
+        assert run_dir is not None
+        run = Run.open(run_dir)
+        return run, run.config()
+    changes = {"train_function_args": {"debug": True}} if debug else None
+    config = load_train_config(train_config, changes)
+    run = Run.open(config.run_dir)
+    run.check_made_from(config)
+    return run, config
+
+
+def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
+    """Return the out-of-fold score, the exports and the predictions that an inference config asks for.
+
+    Raises
+    ------
+    ConfigError
+        The config expects a run of another name.
+    """
+    run, train_config = open_experiment(run_dir=config.run, train_config=config.train_config, debug=debug)
+    if config.exp_name is not None and config.exp_name != train_config.exp_name:
+        raise ConfigError(
+            f"exp_name is {config.exp_name!r} in the inference config and {train_config.exp_name!r} in the "
+            "training config; make them the same, or leave it out of the inference config"
+        )
+    out_of_fold = predict_out_of_fold(run, train_config, folds=config.folds, batch_size=config.batch_size)
+    parities = export_ensemble(run, train_config, folds=config.folds)
+    predictions = None
+    if config.soundscapes is not None:
+        inference = BirdsInference(open_runtime(run.path, "onnx"), batch_size=config.batch_size)
+        predictions = predict_folder(
+            inference, config.soundscapes, run.path / "soundscapes", threshold=config.threshold
+        )
+    return Compiled(run, out_of_fold, parities, predictions)

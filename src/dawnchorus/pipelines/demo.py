@@ -1,0 +1,274 @@
+"""The main job from end to end on a small set: the synthetic aviary, or a person's own recordings."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
+from dawnchorus.aviary.making import make_aviary
+from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.config import TrainConfig, validate
+from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.errors import DataError
+from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.inference.birds_inference import BirdsInference
+from dawnchorus.inference.folder import FolderPredictions, predict_folder
+from dawnchorus.inference.out_of_fold import predict_out_of_fold
+from dawnchorus.inference.runs import Run
+from dawnchorus.inference.runtimes import open_runtime
+from dawnchorus.inference.soundscape_truth import (
+    ANNOTATIONS_NAME,
+    read_annotations,
+    soundscape_macro_roc_auc,
+)
+from dawnchorus.models.frontend import FrontendSettings
+from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.report.measurements import Measurement
+from dawnchorus.report.soundscape_picture import draw_soundscape
+from dawnchorus.training.baseline import baseline_macro_roc_auc
+from dawnchorus.training.lightning_training import lightning_training
+
+logger = logging.getLogger(__name__)
+
+TRAINING: dict[str, Any] = {
+    "seed": 42,
+    "folds": {"fewer_if_needed": True},
+    "train_function": lightning_training,
+    "nn_model_class": WaveCNNAttenClassifier,
+    "nn_model_config": {"backbone": "resnet10t", "pretrained": False, "dropout": 0.2},
+    "train_function_args": {
+        "train_dataset_class": WaveDataset,
+        "train_dataset_config": {"precompute": False, "mixup": {"probability": 0.3}},
+        "val_dataset_class": WaveAllFileDataset,
+        "val_dataset_config": {},
+        "train_loader": {"batch_size": 32, "num_workers": 0},
+        "val_loader": {"batch_size": 32},
+        "class_balance": "inverse",
+        "clips_per_epoch": 1152,
+        "loss": "bce",
+        "optimizer": {"name": "AdamW", "lr": 3e-3, "weight_decay": 0.02},
+        "scheduler": {"name": "one_cycle", "min_lr": 1e-5},
+        "n_epochs": 8,
+    },
+}
+"""A backbone that learns from nothing in under a minute a fold on two cores."""
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the demo runs on.
+
+    Attributes
+    ----------
+    out
+        Folder for everything that it writes.
+    audio
+        Folder of labelled recordings; None makes the synthetic aviary.
+    soundscapes
+        Folder of soundscapes to predict; None takes the aviary's, or none for own recordings.
+    seed
+        Of the aviary, the folds and the training.
+    n_cores
+        Processes that convert audio.
+    """
+
+    out: Path
+    audio: Path | None = None
+    soundscapes: Path | None = None
+    seed: int = 42
+    n_cores: int = 2
+
+
+@dataclass
+class DemoResult:
+    """Scores, times and files of a demo run, in the form of a benchmark.
+
+    Attributes
+    ----------
+    measurements
+        Rows for the table and the JSON file.
+    notes
+        Sentences that a person should read beside the numbers.
+    n_failures
+        Recordings that could not be read.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    n_failures: int = 0
+
+
+class _Inputs(NamedTuple):
+    audio: Path
+    soundscapes: Path | None
+    synthetic: bool
+
+
+def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger.info) -> DemoResult:
+    """Return the scores of the main job: precompute, folds, training, score, export, prediction.
+
+    A demo that was interrupted goes on where it was.
+
+    Raises
+    ------
+    DataError
+        A folder is missing or empty, or holds too little to train on.
+    """
+    result = DemoResult()
+    started = time.perf_counter()
+    stage = _stages(result, announce)
+    with stage("Audio"):
+        inputs = _inputs(settings)
+    config = _train_config(settings, inputs)
+    with stage("Precompute"):
+        report = precompute_folder(
+            inputs.audio, settings.out / "features", PrecomputeSettings(n_cores=settings.n_cores)
+        )
+        result.n_failures += len(report.failures)
+        result.notes += [f"Left out: {failure.path}: {failure.reason}" for failure in report.failures]
+    with stage("Training"):
+        run = lightning_training(config)
+    with stage("Out-of-fold score"):
+        _score(result, run, config, synthetic=inputs.synthetic)
+    with stage("Export"):
+        for parity in export_ensemble(run, config):
+            result.measurements.append(
+                Measurement(f"{_slug(parity.engine)}_largest_difference", parity.largest_difference)
+            )
+    if inputs.soundscapes is not None:
+        with stage("Soundscapes"):
+            _predict_soundscapes(result, run, inputs.soundscapes, settings.out, synthetic=inputs.synthetic)
+    result.measurements.append(Measurement("total_s", round(time.perf_counter() - started, 1), "s"))
+    result.measurements += _paths(settings, run, inputs)
+    return result
+
+
+def _stages(result: DemoResult, announce: Callable[[str], None]) -> Callable[[str], Any]:
+    """Return a context manager that announces a stage and notes how long it took."""
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        announce(name)
+        started = time.perf_counter()
+        yield
+        seconds = round(time.perf_counter() - started, 1)
+        result.measurements.append(Measurement(f"{_slug(name)}_s", seconds, "s"))
+
+    return stage
+
+
+def _inputs(settings: DemoSettings) -> _Inputs:
+    """Return the folders to work on, after making the aviary where none was given."""
+    for folder in (settings.audio, settings.soundscapes):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give a folder of recordings")
+    if settings.audio is not None:
+        return _Inputs(settings.audio, settings.soundscapes, synthetic=False)
+    aviary = make_aviary(
+        settings.out / "aviary", AviarySettings(seed=settings.seed), n_cores=settings.n_cores
+    )
+    soundscapes = settings.soundscapes or aviary.soundscapes_dir
+    return _Inputs(aviary.recordings_dir, soundscapes, synthetic=settings.soundscapes is None)
+
+
+def _train_config(settings: DemoSettings, inputs: _Inputs) -> TrainConfig:
+    values = {
+        **TRAINING,
+        "exp_name": "demo",
+        "seed": settings.seed,
+        "logdir": settings.out / "logdirs",
+        "data": {"audio_dir": inputs.audio, "features_dir": settings.out / "features"},
+    }
+    return validate(TrainConfig, values, where="demo")
+
+
+def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool) -> None:
+    network = predict_out_of_fold(run, config, batch_size=32)
+    baseline = baseline_macro_roc_auc(run, config, network)
+    target = 0.95 if synthetic else None
+    result.measurements += [
+        Measurement("oof_macro_roc_auc", round(network.macro_roc_auc, 4), target=target),
+        Measurement("logistic_regression_oof_macro_roc_auc", round(baseline, 4)),
+    ]
+    n_labels = len(run.card().labels)
+    if len(network.scored_labels) < n_labels:
+        result.notes.append(
+            f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species; the others "
+            "have no recordings on both sides of a fold."
+        )
+
+
+def _predict_soundscapes(
+    result: DemoResult, run: Run, soundscapes: Path, out: Path, *, synthetic: bool
+) -> None:
+    inference = BirdsInference(open_runtime(run.path, "onnx"))
+    predictions = predict_folder(inference, soundscapes, out / "predictions", threshold=THRESHOLD)
+    result.n_failures += len(predictions.failures)
+    result.notes += [f"Left out: {failure.reason}" for failure in predictions.failures]
+    annotations = soundscapes / ANNOTATIONS_NAME
+    truth = read_annotations(annotations) if annotations.is_file() else None
+    if truth is not None:
+        score = soundscape_macro_roc_auc(predictions.windows, truth)
+        if score is None:
+            result.notes.append("No soundscape score: none of the annotated species is among those trained.")
+        else:
+            target = 0.90 if synthetic else None
+            result.measurements.append(
+                Measurement("soundscape_macro_roc_auc", round(score, 4), target=target)
+            )
+    _draw_busiest(predictions, truth, soundscapes, out, run)
+
+
+def _draw_busiest(
+    predictions: FolderPredictions, truth: pd.DataFrame | None, soundscapes: Path, out: Path, run: Run
+) -> None:
+    """Draw the soundscape with the most detections, with the truth of the species that were trained."""
+    counts = predictions.detections["filename"].value_counts()
+    filename = counts.idxmax() if len(counts) else predictions.windows["filename"].iloc[0]
+    if truth is not None:
+        known = truth["label"].isin(run.card().labels)
+        truth = truth[known & (truth["filename"] == filename)]
+        truth = truth if len(truth) else None
+    draw_soundscape(
+        soundscapes / filename,
+        out / "soundscape.png",
+        predictions.detections[predictions.detections["filename"] == filename],
+        truth,
+        frontend=FrontendSettings(**run.card().frontend),
+        title=str(filename),
+    )
+
+
+def _paths(settings: DemoSettings, run: Run, inputs: _Inputs) -> list[Measurement]:
+    files = {
+        "recordings": inputs.audio,
+        "features": settings.out / "features",
+        "run": run.path,
+        "out_of_fold_predictions": run.oof_file,
+        "onnx_model": run.onnx_file,
+        "openvino_model": run.openvino_file,
+    }
+    if inputs.soundscapes is not None:
+        predictions = settings.out / "predictions"
+        files |= {
+            "detections_csv": predictions / "detections.csv",
+            "raven_tables": predictions / "raven",
+            "window_probabilities": predictions / "windows.parquet",
+            "picture": settings.out / "soundscape.png",
+        }
+    return [Measurement(name, path.as_posix(), "path") for name, path in files.items()]
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace("-", "_").replace(" ", "_")

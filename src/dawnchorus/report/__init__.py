@@ -1,0 +1,1 @@
+"""For people: pictures, and measurements in one form."""

@@ -1,0 +1,1 @@
+"""From a config to trained folds: the run directory, the Lightning module, losses."""

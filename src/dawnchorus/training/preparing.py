@@ -1,0 +1,192 @@
+"""Before the first step: the run directory, the recordings and their folds, the model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import platform
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from dawnchorus.config import TrainConfig, check_keywords, to_jsonable, validate
+from dawnchorus.data.clips import ClipSettings
+from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.recordings import label_map_of, load_recordings
+from dawnchorus.errors import ConfigError, RunError
+from dawnchorus.files import write_text
+from dawnchorus.inference.runs import Run
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.weights import load_weights
+
+logger = logging.getLogger(__name__)
+
+DEBUG_RECORDINGS_PER_CLASS = 4
+_PACKAGES = ("dawnchorus", "torch", "timm", "lightning", "numpy", "soxr", "soundfile", "h5py")
+
+
+class PreparedRun(NamedTuple):
+    """Everything that is settled before a fold is trained."""
+
+    run: Run
+    recordings: pd.DataFrame
+    labels: LabelMap
+    assignment: FoldAssignment
+
+
+def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> PreparedRun:
+    """Return a run directory that is ready for its folds: made anew, or found and of the same config.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    config_file
+        The Python file it was read from; a copy is kept in the run.
+
+    Raises
+    ------
+    RunError
+        The directory holds a run of another config.
+    """
+    check_train_config(config)
+    recordings = load_recordings(config.data)
+    if config.train_function_args.debug:
+        recordings = recordings.groupby("primary_label").head(DEBUG_RECORDINGS_PER_CLASS)
+        recordings = recordings.reset_index(drop=True)
+    labels = label_map_of(recordings)
+    assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
+    run = Run(config.run_dir)
+    if run.config_file.is_file():
+        run.check_made_from(config)
+        _refuse_other_folds(run, recordings, assignment)
+    else:
+        _write_run(run, config, recordings, labels, assignment, config_file)
+    return PreparedRun(run, recordings, labels, assignment)
+
+
+def check_train_config(config: TrainConfig) -> None:
+    """Raise a ConfigError where a key of the model or of a dataset is unknown, or the clips differ."""
+    where = config.exp_name
+    check_keywords(config.nn_model_class, _model_keywords(config), where=f"{where}: nn_model_config")
+    args = config.train_function_args
+    clips = []
+    for role in ("train", "val"):
+        dataset_class = getattr(args, f"{role}_dataset_class")
+        values = getattr(args, f"{role}_dataset_config")
+        settings = validate(dataset_class.settings_class, values, where=f"{where}: {role}_dataset_config")
+        clips.append(settings)
+    for key in ClipSettings.model_fields:
+        train, val = (getattr(settings, key) for settings in clips)
+        if train != val:
+            raise ConfigError(
+                f"{where}: {key} is {train} in train_dataset_config and {val} in val_dataset_config; "
+                "they must agree"
+            )
+
+
+def new_model(config: TrainConfig, n_classes: int) -> torch.nn.Module:
+    """Return the config's network with its starting weights.
+
+    ``nn_model_config.weights`` names a local file, of a whole model or of a backbone. A ``debug``
+    run starts from random weights, so that it needs no download.
+    """
+    keywords = _model_keywords(config)
+    if config.train_function_args.debug and keywords.get("pretrained"):
+        logger.info("debug: random weights instead of pretrained ones")
+        keywords["pretrained"] = False
+    model = config.nn_model_class(n_classes=n_classes, **keywords)
+    weights = config.nn_model_config.get("weights")
+    if weights is not None:
+        report = load_weights(model, Path(weights), strict=False)
+        logger.info(
+            "%s: %d tensors loaded, %d left at random", weights, len(report.loaded), len(report.missing)
+        )
+    return model
+
+
+def _model_keywords(config: TrainConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.nn_model_config.items() if key != "weights"}
+
+
+def _fold_settings(config: TrainConfig) -> Any:
+    """Return the fold settings; a debug run may use fewer folds than asked for."""
+    if config.train_function_args.debug:
+        return config.folds.model_copy(update={"fewer_if_needed": True})
+    return config.folds
+
+
+def _write_run(
+    run: Run,
+    config: TrainConfig,
+    recordings: pd.DataFrame,
+    labels: LabelMap,
+    assignment: FoldAssignment,
+    config_file: Path | None,
+) -> None:
+    """Write what describes a run; the resolved config comes last and marks it as whole."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    if config_file is not None:
+        copies = run.path / "config_files"
+        copies.mkdir(exist_ok=True)
+        shutil.copy(config_file, copies / config_file.name)
+    save_folds(run.folds_file, recordings, assignment.folds)
+    write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
+    write_text(run.card_file, _card(config, labels).to_json())
+    write_text(run.config_file, json.dumps(to_jsonable(config), indent=2))
+
+
+def _card(config: TrainConfig, labels: LabelMap) -> ModelCard:
+    args = config.train_function_args
+    clip = validate(args.val_dataset_class.settings_class, args.val_dataset_config, where=config.exp_name)
+    model = config.nn_model_class(n_classes=len(labels), **{**_model_keywords(config), "pretrained": False})
+    return ModelCard(
+        exp_name=config.exp_name,
+        model_class=to_jsonable(config.nn_model_class),
+        model_config=to_jsonable(_model_keywords(config)),
+        labels=labels.labels,
+        frontend=asdict(model.frontend.settings),
+        sample_rate=clip.sample_rate,
+        segment_len=clip.segment_len,
+        late_normalize=clip.late_normalize,
+        versions=package_versions(),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def _environment() -> dict[str, Any]:
+    return {"python": platform.python_version(), "packages": package_versions(), "git": _git_state()}
+
+
+def _git_state() -> str:
+    """Return the commit of dawnchorus's own checkout, with ``-dirty`` where it has changes."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
+    return result.stdout.strip()
+
+
+def _refuse_other_folds(run: Run, recordings: pd.DataFrame, assignment: FoldAssignment) -> None:
+    saved = run.folds()
+    now = pd.Series(assignment.folds, index=recordings["filename"]).sort_index()
+    before = saved.set_index("filename")["fold"].sort_index()
+    if not (now.index.equals(before.index) and (now.to_numpy() == before.to_numpy()).all()):
+        raise RunError(
+            f"{run.path} was begun with other recordings or folds than there are now; "
+            "restore them, choose another exp_name, or delete the folder"
+        )

@@ -1,0 +1,69 @@
+"""One bar a fold: steps done, time left, the last loss and validation score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_REFRESH_STEPS = 4
+
+
+class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
+    """Draws a fold's training on stderr, over all its epochs."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__()
+        self._description = description
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+
+    def disable(self) -> None:
+        """Lightning calls this on all processes but the first."""
+        self._progress.disable = True
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Open the bar, at the step where a resumed run goes on."""
+        self._progress.start()
+        self._task = self._progress.add_task(
+            self._description,
+            total=int(trainer.estimated_stepping_batches),
+            completed=trainer.global_step,
+            epoch=_epoch(trainer),
+            scores="",
+        )
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Move on."""
+        if trainer.global_step % _REFRESH_STEPS == 0 or trainer.is_last_batch:
+            self._progress.update(self._task, completed=trainer.global_step, epoch=_epoch(trainer))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the epoch's loss and score."""
+        metrics = trainer.callback_metrics
+        scores = (f"{short} {float(metrics[name]):.3f}" for name, short in _SHOWN.items() if name in metrics)
+        self._progress.update(self._task, scores="  ".join(scores))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the bar."""
+        self._progress.stop()
+
+    def on_exception(self, *args: Any) -> None:
+        """Close the bar before an error is printed."""
+        self._progress.stop()
+
+
+_SHOWN = {"train_loss": "loss", "val_macro_roc_auc": "ROC-AUC"}
+
+
+def _epoch(trainer: lightning.Trainer) -> str:
+    return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -1,0 +1,188 @@
+"""``lightning_training`` on real files: runs, resumes, refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dawnchorus.config import SchedulerSettings, TrainConfig, merge, read_config_file, validate
+from dawnchorus.errors import ConfigError, ModelError, RunError, WeightsError
+from dawnchorus.inference.runs import Run
+from dawnchorus.models.weights import load_state_dict_file
+from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.module import lr_multiplier
+from dawnchorus.training.preparing import new_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MakeConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def make_config(data_factory: Any, tmp_path: Path) -> MakeConfig:
+    root = data_factory.recordings(n_species=2, n_per_species=6, duration_s=(5.0, 6.0))
+
+    def make(**changes: Any) -> TrainConfig:
+        values = read_config_file(REPOSITORY / "train_configs" / "smoke.py")
+        small = {
+            "logdir": tmp_path / "logdirs",
+            "data": {"audio_dir": root, "features_dir": None},
+            "nn_model_config": {"backbone": "test_resnet.r160_in1k"},
+            "train_function_args": {"clips_per_epoch": 8, "n_epochs": 3, "train_loader": {"batch_size": 4}},
+        }
+        return validate(TrainConfig, merge(merge(values, small), changes), where="test")
+
+    return make
+
+
+def weights_of(run: Run, fold: int) -> dict[str, torch.Tensor]:
+    return load_state_dict_file(run.checkpoints_dir(fold) / "last.ckpt")
+
+
+def test_a_run_leaves_all_that_is_needed_to_use_it(make_config: MakeConfig) -> None:
+    run = lightning_training(make_config(), config_file=REPOSITORY / "train_configs" / "smoke.py")
+    names = {path.name for path in run.path.iterdir()}
+    assert names >= {"config.json", "config_files", "model_card.json", "environment.json", "folds.csv"}
+    assert run.finished_folds() == [0, 1]
+    for fold in (0, 1):
+        checkpoints = sorted(path.name for path in run.checkpoints_dir(fold).iterdir())
+        assert len(checkpoints) == 4
+        assert checkpoints[-1] == "last.ckpt"
+        assert list(run.fold_dir(fold).glob("logs/version_*/metrics.csv"))
+        assert run.best_checkpoint(fold).is_file()
+    assert run.config() == make_config()
+    card = run.card()
+    assert card.labels == ("species_0", "species_1")
+    assert card.frontend["n_mels"] == 128
+    assert json.loads((run.path / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_a_finished_fold_is_not_trained_again(make_config: MakeConfig) -> None:
+    run = lightning_training(make_config(), folds=[0])
+    before = run.finished_file(0).stat().st_mtime_ns
+    assert lightning_training(make_config()).finished_folds() == [0, 1]
+    assert run.finished_file(0).stat().st_mtime_ns == before
+
+
+def test_an_interrupted_fold_ends_as_if_it_had_not_been(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augmented = {"batch_augmentations": {"random_filtering": {}, "spectrogram_masks": {}}}
+    undisturbed = lightning_training(
+        make_config(exp_name="undisturbed", train_function_args=augmented), folds=[0]
+    )
+
+    class KilledError(Exception):
+        pass
+
+    def die_in_epoch_1(self: Any) -> None:
+        if self.current_epoch == 1:
+            raise KilledError
+
+    config = make_config(exp_name="interrupted", train_function_args=augmented)
+    with monkeypatch.context() as patch:
+        patch.setattr("dawnchorus.training.module.WaveClassifierModule.on_train_epoch_end", die_in_epoch_1)
+        with pytest.raises(KilledError):
+            lightning_training(config, folds=[0])
+    run = Run(config.run_dir)
+    assert run.finished(0) is None
+    assert (run.checkpoints_dir(0) / "last.ckpt").is_file()
+    lightning_training(config, folds=[0])
+    expected, resumed = weights_of(undisturbed, 0), weights_of(run, 0)
+    assert expected.keys() == resumed.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def test_a_directory_of_another_config_is_refused_with_the_difference(make_config: MakeConfig) -> None:
+    lightning_training(make_config(), folds=[0])
+    with pytest.raises(RunError, match=r"another config \(train_function_args.n_epochs: 3 → 4\)"):
+        lightning_training(make_config(train_function_args={"n_epochs": 4}))
+
+
+def test_recordings_that_changed_under_a_run_are_noticed(make_config: MakeConfig, data_factory: Any) -> None:
+    run = lightning_training(make_config(), folds=[0])
+    table = data_factory.root / "recordings.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(RunError, match="begun with other recordings or folds"):
+        lightning_training(make_config())
+    assert run.finished_folds() == [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"nn_model_config": {"backbon": "x"}},
+            ConfigError,
+            r"nn_model_config.backbon is not known; did you",
+        ),
+        ({"nn_model_config": {"backbone": "test_resnett"}}, ModelError, "test_resnet"),
+        ({"nn_model_config": {"weights": "/nowhere.pth"}}, WeightsError, "nowhere.pth"),
+        (
+            {"train_function_args": {"val_dataset_config": {"segment_len": 4.0}}},
+            ConfigError,
+            "segment_len is 5.0 in train_dataset_config and 4.0",
+        ),
+        (
+            {"train_function_args": {"train_dataset_config": {"mixupp": 4.0}}},
+            ConfigError,
+            "mixupp is not known; did you mean mixup",
+        ),
+    ],
+)
+def test_a_wrong_model_or_dataset_is_told_before_anything_is_trained(
+    make_config: MakeConfig, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        lightning_training(make_config(**changes))
+    assert not list(make_config().run_dir.glob("fold_*/checkpoints/*"))
+
+
+def test_a_fold_that_does_not_exist_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(ConfigError, match="fold 7 does not exist; the run has the folds 0 to 1"):
+        lightning_training(make_config(), folds=[7])
+
+
+def test_a_debug_run_takes_seconds_and_random_weights(make_config: MakeConfig) -> None:
+    config = make_config(nn_model_config={"pretrained": True}, train_function_args={"debug": True})
+    run = lightning_training(config)
+    assert run.path.name == "smoke-debug"
+    assert run.finished(0)["n_epochs"] == 1  # type: ignore[index]
+
+
+def test_a_model_starts_from_a_published_backbone(make_config: MakeConfig, golden: Path) -> None:
+    file = golden / "backbone_mobilenetv4_conv_small.pth"
+    config = make_config(nn_model_config={"backbone": "mobilenetv4_conv_small", "weights": str(file)})
+    model = new_model(config, n_classes=3)
+    published = load_state_dict_file(file)
+    name = "conv_stem.weight"
+    assert torch.equal(model.state_dict()[f"backbone.{name}"], published[name])
+
+
+def test_the_cosine_falls_from_the_rate_to_the_floor() -> None:
+    schedule = lr_multiplier(SchedulerSettings(min_lr=1e-6), lr=1e-4, n_steps=100)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1e-4)
+    oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100, eta_min=1e-6)
+    for step in range(101):
+        assert schedule(step) * 1e-4 == pytest.approx(oracle.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        oracle.step()
+
+
+def test_one_cycle_rises_and_falls_and_constant_stays() -> None:
+    schedule = lr_multiplier(
+        SchedulerSettings(name="one_cycle", warmup_share=0.25, min_lr=0), lr=1, n_steps=40
+    )
+    values = [schedule(step) for step in range(41)]
+    assert int(np.argmax(values)) in (9, 10)
+    assert values[-1] == pytest.approx(0)
+    assert values[25] == pytest.approx((1 + math.cos(math.pi / 2)) / 2)
+    assert lr_multiplier(SchedulerSettings(name="constant"), lr=1, n_steps=4)(3) == 1
