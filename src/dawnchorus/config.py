@@ -275,7 +275,7 @@ def _run_config_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a Python file; a config is a .py file that defines a dict CONFIG")
     try:
         names = runpy.run_path(str(path))
-    except Exception as error:  # noqa: BLE001 - a config is the user's own code and may raise anything
+    except Exception as error:  # a config is the user's own code and may raise anything
         raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     config = names.get("CONFIG")
     if not isinstance(config, dict):
@@ -394,7 +394,9 @@ def own_name(reference: str, *, where: str) -> Any:
     """
     module, _, name = reference.partition(":")
     if module.split(".")[0] != "dawnchorus":
-        raise ConfigError(f"{where} is {reference!r}, from outside dawnchorus; name the Python config instead")
+        raise ConfigError(
+            f"{where} is {reference!r}, from outside dawnchorus; name the Python config instead"
+        )
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -420,7 +422,9 @@ def _explain(settings_class: type[Settings], problem: Any) -> str:
 def _settings_at(settings_class: type[Settings], location: list[str]) -> type[Settings] | None:
     for part in location:
         field = settings_class.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, Settings)):
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        ):
             return None
         settings_class = field.annotation
     return settings_class
