@@ -103,6 +103,12 @@ def _song(species: int, duration_s: float, rng: np.random.Generator, sample_rate
     return 0.6 * song * envelope + 0.02 * rng.standard_normal(len(time_s))
 
 
+@pytest.fixture(scope="session")
+def data_factory_in() -> type[DataFactory]:
+    """Makes a writer of synthetic recordings for a given folder, for fixtures that serve a whole module."""
+    return DataFactory
+
+
 @pytest.fixture
 def data_factory(tmp_path: Path) -> DataFactory:
     """A writer of synthetic recordings into a folder of the test's own."""

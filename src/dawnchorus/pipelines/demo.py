@@ -125,6 +125,9 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
     DataError
         A folder is missing or empty, or holds too little to train on.
     """
+    for folder in (settings.audio, settings.soundscapes):
+        if folder is not None and not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give a folder of recordings")
     result = DemoResult()
     started = time.perf_counter()
     stage = _stages(result, announce)
@@ -170,9 +173,6 @@ def _stages(result: DemoResult, announce: Callable[[str], None]) -> Callable[[st
 
 def _inputs(settings: DemoSettings) -> _Inputs:
     """Return the folders to work on, after making the aviary where none was given."""
-    for folder in (settings.audio, settings.soundscapes):
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"{folder} is not a folder; give a folder of recordings")
     if settings.audio is not None:
         return _Inputs(settings.audio, settings.soundscapes, synthetic=False)
     aviary = make_aviary(

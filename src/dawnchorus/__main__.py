@@ -1,0 +1,5 @@
+"""``python -m dawnchorus``: the command line."""
+
+from dawnchorus.cli import main
+
+main()

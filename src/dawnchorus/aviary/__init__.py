@@ -1,0 +1,10 @@
+"""A synthetic aviary: invented birds, their recordings and soundscapes, made from a seed.
+
+It is what ``dawnchorus demo`` runs on without data of one's own, and where tests get their sound. Its species
+share their bands and differ in the shape of their songs, so that a mean spectrum is not enough to tell them.
+"""
+
+from dawnchorus.aviary.making import Aviary, make_aviary
+from dawnchorus.aviary.settings import AviarySettings
+
+__all__ = ["Aviary", "AviarySettings", "make_aviary"]

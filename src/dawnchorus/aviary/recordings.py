@@ -1,0 +1,168 @@
+"""The labelled recordings: who recorded whom, with what, in which format; and the sound itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dawnchorus.aviary.noise import draw_background
+from dawnchorus.aviary.scene import Gear, draw_gear, mix_scene, record, sing_along
+from dawnchorus.aviary.settings import FORMATS, SAMPLE_RATES, AviarySettings, Stream
+from dawnchorus.aviary.songs import Species, Voice, draw_voice
+
+RECORDIST_NAMES = (
+    "Ada Fenn",
+    "Bruno Halm",
+    "Cleo Marsh",
+    "Dario Quill",
+    "Edda Thorn",
+    "Falk Reed",
+    "Greta Moor",
+    "Hugo Larch",
+    "Ines Brook",
+    "Jonas Heath",
+    "Karla Sedge",
+    "Linus Alder",
+)
+# Species are unevenly recorded: the rarest about half as often as the commonest.
+COMMONEST_SHARE, RAREST_SHARE = 1.3, 0.7
+# The silence between two songs of the labelled bird: short enough that 5 s almost always hold a song.
+GAP_S = (0.4, 1.4)
+DISTANT_GAP_S = (0.8, 3.0)
+
+
+@dataclass(frozen=True)
+class RecordingPlan:
+    """What is decided about a recording before a sample of it is made.
+
+    Attributes
+    ----------
+    index
+        Its number in the aviary, from 0.
+    primary, secondary
+        The species it is of, and those that sing farther away.
+    recordist
+        Index of its author.
+    duration_s, sample_rate, n_channels, extension
+        Its form: seconds, hertz, 1 or 2, and one of wav, flac, ogg and mp3.
+    """
+
+    index: int
+    primary: Species
+    secondary: tuple[Species, ...]
+    recordist: int
+    duration_s: float
+    sample_rate: int
+    n_channels: int
+    extension: str
+
+    @property
+    def filename(self) -> str:
+        """Path below the recordings folder, with forward slashes."""
+        return f"{self.primary.name}/AV{self.index:05d}.{self.extension}"
+
+    @property
+    def n_samples(self) -> int:
+        """Length of the recording in samples."""
+        return round(self.duration_s * self.sample_rate)
+
+
+def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
+    """Return the plans of all recordings.
+
+    Forms (format, rate, channels) take turns in a shuffled order, so that each is met as often as any other.
+    """
+    rng = settings.generator(Stream.PLAN)
+    forms = list(product(FORMATS, SAMPLE_RATES, (1, 2)))
+    order = np.concatenate(
+        [rng.permutation(len(forms)) for _ in range(-(-settings.n_recordings // len(forms)))]
+    )
+    primaries = rng.permutation(np.repeat(np.arange(settings.n_species), species_counts(settings)))
+    productivity = 1 / (1 + np.arange(settings.n_recordists)) ** 0.6
+    recordists = rng.choice(settings.n_recordists, settings.n_recordings, p=productivity / productivity.sum())
+    plans = []
+    for index, (primary, recordist) in enumerate(zip(primaries, recordists, strict=True)):
+        others = [species for number, species in enumerate(settings.species) if number != primary]
+        n_secondary = min(len(others), int(rng.choice(3, p=(0.8, 0.15, 0.05))))
+        extension, sample_rate, n_channels = forms[order[index]]
+        plans.append(
+            RecordingPlan(
+                index=index,
+                primary=settings.species[primary],
+                secondary=tuple(others[i] for i in rng.choice(len(others), n_secondary, replace=False)),
+                recordist=int(recordist),
+                duration_s=float(np.clip(8.5 * np.exp(rng.normal(0, 0.5)), *settings.duration_s)),
+                sample_rate=sample_rate,
+                n_channels=n_channels,
+                extension=extension,
+            )
+        )
+    return plans
+
+
+def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
+    """Return how many recordings each species has, shape (n_species,); they sum to ``n_recordings``."""
+    shares = np.linspace(COMMONEST_SHARE, RAREST_SHARE, settings.n_species)
+    shares = settings.generator(Stream.PLAN, 1).permutation(shares / shares.sum())
+    edges = np.round(np.cumsum(shares) * settings.n_recordings)
+    return np.diff(edges, prepend=0).astype(np.int64)
+
+
+def recordist_name(recordist: int) -> str:
+    """Return a recordist's name; from the thirteenth on, names come round again with a number."""
+    generation, first = divmod(recordist, len(RECORDIST_NAMES))
+    return RECORDIST_NAMES[first] + (f" {generation + 1}" if generation else "")
+
+
+def recordist_gear(settings: AviarySettings, recordist: int) -> Gear:
+    """Return the gear that a recordist carries to every recording."""
+    return draw_gear(settings.generator(Stream.RECORDIST, recordist))
+
+
+def recordist_dialect(settings: AviarySettings, recordist: int, species: Species) -> Voice:
+    """Return how ``species`` sings where a recordist lives, as a voice common to all birds there."""
+    rng = settings.generator(Stream.DIALECT, recordist, settings.species.index(species))
+    return draw_voice(rng, pitch_spread=0.05, tempo_spread=0.06)
+
+
+def recordings_table(plans: list[RecordingPlan]) -> pd.DataFrame:
+    """Return ``recordings.csv``: filename, primary_label, secondary_labels (joined by ``;``) and author."""
+    return pd.DataFrame(
+        {
+            "filename": [plan.filename for plan in plans],
+            "primary_label": [plan.primary.name for plan in plans],
+            "secondary_labels": [";".join(species.name for species in plan.secondary) for plan in plans],
+            "author": [recordist_name(plan.recordist) for plan in plans],
+        }
+    )
+
+
+def make_recording(plan: RecordingPlan, settings: AviarySettings) -> NDArray[np.float32]:
+    """Return the sound of a planned recording, shape (n_samples, n_channels), float32 in [-1, 1].
+
+    The labelled bird sings throughout, mostly 8 to 28 dB above the background; one in ten is faint, at 5 to
+    8 dB. Birds behind it sing from time to time, 2 to 8 dB softer.
+    """
+    rng = settings.generator(Stream.RECORDING, plan.index)
+    background = draw_background(rng, plan.n_samples, plan.sample_rate)
+    snr_db = float(rng.uniform(5, 8) if rng.uniform() < 0.1 else rng.uniform(8, 28))
+    songs = []
+    for species in (plan.primary, *plan.secondary):
+        is_primary = species is plan.primary
+        individual = draw_voice(rng, pitch_spread=0.15, tempo_spread=0.12)
+        songs += sing_along(
+            species,
+            individual * recordist_dialect(settings, plan.recordist, species),
+            rng,
+            span=range(plan.n_samples),
+            gap_s=GAP_S if is_primary else DISTANT_GAP_S,
+            snr_db=snr_db if is_primary else max(6.0, snr_db - float(rng.uniform(2, 8))),
+            sample_rate=plan.sample_rate,
+        )
+    scene = mix_scene(background, songs, plan.sample_rate)
+    gear = recordist_gear(settings, plan.recordist)
+    return record(scene, plan.sample_rate, gear, rng, n_channels=plan.n_channels)

@@ -1,0 +1,97 @@
+"""How large an aviary is and which one it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from dawnchorus.aviary.songs import Species
+from dawnchorus.aviary.species import ALL_SPECIES
+from dawnchorus.errors import ConfigError
+
+# Ogg and mp3 take twenty times as long to write as wav and flac, and so come round half as often.
+FORMATS = ("wav", "flac", "ogg", "wav", "flac", "mp3")
+SAMPLE_RATES = (22050, 32000, 44100, 48000)
+
+
+class Stream(IntEnum):
+    """What a generator of random numbers is for; two uses never share one."""
+
+    RECORDIST = 0
+    DIALECT = 1
+    PLAN = 2
+    RECORDING = 3
+    SOUNDSCAPE = 4
+    CAST = 5
+
+
+@dataclass(frozen=True)
+class AviarySettings:
+    """Everything that decides what an aviary holds.
+
+    Attributes
+    ----------
+    seed
+        Not negative. Another seed is another aviary.
+    n_species
+        How many of the ten species live in it.
+    n_recordings
+        Labelled recordings, at least two a species.
+    n_recordists
+        Who made them; the first are the busiest.
+    n_soundscapes
+        Annotated soundscapes.
+    duration_s
+        Shortest and longest recording, seconds; most are 5–20 s long.
+    soundscape_s
+        Length of a soundscape, seconds.
+    """
+
+    seed: int = 42
+    n_species: int = 10
+    n_recordings: int = 280
+    n_recordists: int = 12
+    n_soundscapes: int = 6
+    duration_s: tuple[float, float] = (4.0, 40.0)
+    soundscape_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        shortest_s, longest_s = self.duration_s
+        demands = (
+            ("seed", self.seed, self.seed >= 0, "0 or more"),
+            (
+                "n_species",
+                self.n_species,
+                2 <= self.n_species <= len(ALL_SPECIES),
+                f"2 to {len(ALL_SPECIES)}",
+            ),
+            (
+                "n_recordings",
+                self.n_recordings,
+                self.n_recordings >= 2 * self.n_species,
+                f"at least two a species, {2 * self.n_species}",
+            ),
+            ("n_recordists", self.n_recordists, self.n_recordists >= 1, "1 or more"),
+            ("n_soundscapes", self.n_soundscapes, self.n_soundscapes >= 0, "0 or more"),
+            (
+                "duration_s",
+                self.duration_s,
+                1 <= shortest_s <= longest_s,
+                "(shortest, longest), both 1 s or more",
+            ),
+            ("soundscape_s", self.soundscape_s, self.soundscape_s >= 10, "10 s or more"),
+        )
+        for name, value, is_legal, legal in demands:
+            if not is_legal:
+                raise ConfigError(f"aviary settings: {name} is {value}; it must be {legal}")
+
+    @property
+    def species(self) -> tuple[Species, ...]:
+        """The species that live in this aviary."""
+        return ALL_SPECIES[: self.n_species]
+
+    def generator(self, stream: Stream, *index: int) -> np.random.Generator:
+        """Return the generator of item ``index`` of ``stream``: the same whoever asks, whenever."""
+        return np.random.default_rng([self.seed, int(stream), *index])

@@ -1,0 +1,99 @@
+"""The command line as a person uses it: help, mistakes, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.cli import main, spread_repeatable
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMOKE = REPOSITORY / "train_configs" / "smoke.py"
+COMMANDS = ("demo", "precompute", "folds", "train", "evaluate", "export", "predict", "compile")
+
+
+def dawnchorus(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dawnchorus", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_complete(command: str) -> None:
+    result = dawnchorus(*filter(None, [command]), "--help")
+    assert result.returncode == 0
+    assert "Usage:" in result.stdout
+    if not command:
+        assert all(name in result.stdout for name in COMMANDS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom dawnchorus.cli import main\n"
+        "try:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(' '.join(sorted({'torch', 'pandas', 'lightning', 'h5py'} & set(sys.modules))))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stderr == "\n" or result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["precompute", "nowhere", "out"], "nowhere: no such folder"),
+        (["precompute", "empty", "out"], "empty: no recordings here or below"),
+        (["train", "nowhere.py"], "nowhere.py is not a file"),
+        (["train", "no_config.py"], "no_config.py defines no dict named CONFIG"),
+        (["train", "text.txt"], "text.txt is not a Python file"),
+        (
+            ["train", SMOKE, "--audio", "nowhere"],
+            "nowhere does not exist",
+        ),
+        (
+            ["train", SMOKE, "--audio", "empty"],
+            "no recordings here or below",
+        ),
+        (["evaluate", "empty"], "empty holds no run"),
+        (["export", "empty"], "empty holds no run"),
+        (["predict", "empty", "empty"], "empty holds no run"),
+        (["compile", "nowhere.py"], "nowhere.py is not a file"),
+        (["demo", "--audio", "nowhere"], "nowhere is not a folder"),
+        (["folds", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str | Path],
+    message: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "no_config.py").write_text("x = 1\n")
+    (tmp_path / "text.txt").write_text("CONFIG = {}\n")
+    before = set(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(list(map(str, arguments)))
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 1
+    assert message in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_wrong_usage_is_told_with_exit_code_two() -> None:
+    result = dawnchorus("trian")
+    assert result.returncode == 2
+    assert "train" in result.stderr
+
+
+def test_folds_takes_several_numbers_in_a_row() -> None:
+    assert spread_repeatable(["train", "c.py", "--folds", "0", "2", "--debug"]) == [
+        "train", "c.py", "--folds", "0", "--folds", "2", "--debug"
+    ]  # fmt: skip
+    assert spread_repeatable(["train", "--folds", "1", "c.py"]) == ["train", "--folds", "1", "c.py"]
+    assert spread_repeatable(["x", "--seed", "1", "2"]) == ["x", "--seed", "1", "2"]
