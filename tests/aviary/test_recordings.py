@@ -66,7 +66,7 @@ def test_the_labelled_bird_is_heard_in_every_five_seconds_of_a_clear_whistle(
     small_aviary: Aviary, table: pd.DataFrame
 ) -> None:
     """A long whistle is a narrow peak in the spectrum that the background does not have."""
-    whistles = table[(table.primary_label == "Sibilus_lentus") & (table.secondary_labels == "")]
+    whistles = table[table.primary_label == "Sibilus_lentus"]
     prominences_db = []
     for name in whistles.filename:
         waveform, sample_rate = soundfile.read(small_aviary.recordings_dir / name, always_2d=True)
@@ -75,7 +75,7 @@ def test_the_labelled_bird_is_heard_in_every_five_seconds_of_a_clear_whistle(
         )
         band = density[(frequency_hz > 1800) & (frequency_hz < 3500)]
         prominences_db.append(10 * np.log10(band.max() / np.median(band)))
-    assert len(prominences_db) >= 2
+    assert len(prominences_db) >= 3
     assert np.median(prominences_db) > 10
 
 

@@ -21,7 +21,7 @@ from dawnchorus.errors import DataError
 from dawnchorus.progress import track
 
 # Raised when the same settings begin to give other sounds, so that older aviaries are not taken for current.
-GRAMMAR_VERSION = 1
+GRAMMAR_VERSION = 2
 CARD = "aviary.json"
 # libsndfile's Vorbis encoder keeps a whole write on its stack and crashes on long ones.
 FRAMES_PER_WRITE = 65536

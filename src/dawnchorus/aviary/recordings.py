@@ -23,7 +23,7 @@ RECORDIST_NAMES = (
     "Falk Reed",
     "Greta Moor",
     "Hugo Larch",
-    "Ines Brook",
+    "Ilse Brook",
     "Jonas Heath",
     "Karla Sedge",
     "Linus Alder",
@@ -32,7 +32,7 @@ RECORDIST_NAMES = (
 COMMONEST_SHARE, RAREST_SHARE = 1.3, 0.7
 # The silence between two songs of the labelled bird: short enough that 5 s almost always hold a song.
 GAP_S = (0.4, 1.4)
-DISTANT_GAP_S = (0.8, 3.0)
+DISTANT_GAP_S = (0.6, 2.2)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def make_recording(plan: RecordingPlan, settings: AviarySettings) -> NDArray[np.
     """Return the sound of a planned recording, shape (n_samples, n_channels), float32 in [-1, 1].
 
     The labelled bird sings throughout, mostly 8 to 28 dB above the background; one in ten is faint, at 5 to
-    8 dB. Birds behind it sing from time to time, 2 to 8 dB softer.
+    8 dB. Birds behind it are 1 to 6 dB softer and pause for longer.
     """
     rng = settings.generator(Stream.RECORDING, plan.index)
     background = draw_background(rng, plan.n_samples, plan.sample_rate)
@@ -160,7 +160,7 @@ def make_recording(plan: RecordingPlan, settings: AviarySettings) -> NDArray[np.
             rng,
             span=range(plan.n_samples),
             gap_s=GAP_S if is_primary else DISTANT_GAP_S,
-            snr_db=snr_db if is_primary else max(6.0, snr_db - float(rng.uniform(2, 8))),
+            snr_db=snr_db if is_primary else max(7.0, snr_db - float(rng.uniform(1, 6))),
             sample_rate=plan.sample_rate,
         )
     scene = mix_scene(background, songs, plan.sample_rate)

@@ -24,8 +24,12 @@ ALL_SPECIES: tuple[Species, ...] = (
     Species("Sibilus_lentus", 2600, (Part((1.0, 1.0), 1.1),)),
     # ... one that winds up and down, ...
     Species("Undulina_tremens", 2600, (Part((1.0, 1.0), 1.1, vibrato_hz=5.5, vibrato_depth=0.16),)),
-    # ... and one of two steps, high and low, sung twice.
-    Species("Bicanta_declivis", 2600, 2 * (Part((1.2, 1.2), 0.22, 0.05), Part((0.85, 0.85), 0.26, 0.08))),
+    # ... and one that comes down in three steps.
+    Species(
+        "Scalaria_declivis",
+        2600,
+        (Part((1.35, 1.35), 0.20, 0.03), Part((1.0, 1.0), 0.20, 0.03), Part((0.74, 0.74), 0.28)),
+    ),
     # Nasal calls, each an arch with its harmonics above it.
     Species(
         "Cornicula_nasalis",
