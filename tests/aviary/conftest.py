@@ -6,7 +6,9 @@ import pytest
 
 from dawnchorus.aviary import Aviary, AviarySettings, make_aviary
 
-SMALL = AviarySettings(seed=7, n_recordings=40, n_soundscapes=2, duration_s=(4.0, 6.0), soundscape_s=30.0)
+SMALL = AviarySettings(
+    seed=7, n_recordings=40, n_nocall=4, n_soundscapes=2, duration_s=(4.0, 6.0), soundscape_s=30.0
+)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from dawnchorus.aviary import making as making_module
 from dawnchorus.errors import DataError
 
 TINY = AviarySettings(
-    seed=1, n_species=3, n_recordings=9, n_soundscapes=1, duration_s=(1.0, 2.0), soundscape_s=10.0
+    seed=1, n_species=3, n_recordings=9, n_nocall=1, n_soundscapes=1, duration_s=(1.0, 2.0), soundscape_s=10.0
 )
 
 

@@ -88,8 +88,8 @@ def test_most_default_recordings_last_five_to_twenty_seconds_and_all_four_to_for
 
 def test_forms_say_nothing_about_the_species() -> None:
     plans = plan_recordings(AviarySettings())
-    together = Counter((plan.primary.name, plan.sample_rate) for plan in plans)
-    apart = Counter(plan.primary.name for plan in plans)
+    together = Counter((plan.label, plan.sample_rate) for plan in plans)
+    apart = Counter(plan.label for plan in plans)
     assert all(together[name, rate] < 0.6 * count for name, count in apart.items() for rate in (22050, 48000))
 
 
@@ -100,6 +100,14 @@ def test_recordists_are_unequally_busy_and_five_folds_of_them_hold_every_species
     assert max(recordings.values()) > 4 * min(recordings.values())
     for species in AviarySettings().species:
         assert len({plan.recordist for plan in plans if plan.primary is species}) >= 5
+
+
+def test_nobody_sings_where_the_label_is_nocall(small_aviary: Aviary, table: pd.DataFrame) -> None:
+    silent = [plan for plan in plan_recordings(AviarySettings()) if plan.primary is None]
+    assert len(silent) == 24
+    assert {plan.label for plan in silent} == {"nocall"}
+    assert not any(plan.secondary for plan in silent)
+    assert (table.primary_label == "nocall").sum() == 4
 
 
 def test_species_counts_add_up_and_are_uneven() -> None:

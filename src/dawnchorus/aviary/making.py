@@ -21,7 +21,7 @@ from dawnchorus.errors import DataError
 from dawnchorus.progress import track
 
 # Raised when the same settings begin to give other sounds, so that older aviaries are not taken for current.
-GRAMMAR_VERSION = 2
+GRAMMAR_VERSION = 3
 CARD = "aviary.json"
 # libsndfile's Vorbis encoder keeps a whole write on its stack and crashes on long ones.
 FRAMES_PER_WRITE = 65536
@@ -154,8 +154,8 @@ def expected_files(aviary: Aviary, settings: AviarySettings) -> Iterator[Path]:
 def write_aviary(aviary: Aviary, settings: AviarySettings, *, n_cores: int) -> None:
     """Write all recordings and soundscapes and the two tables that describe them."""
     plans = plan_recordings(settings)
-    for species in settings.species:
-        (aviary.recordings_dir / species.name).mkdir(parents=True)
+    for label in {plan.label for plan in plans}:
+        (aviary.recordings_dir / label).mkdir(parents=True)
     aviary.soundscapes_dir.mkdir(parents=True)
     recordings_table(plans).to_csv(aviary.recordings_csv, index=False)
     jobs = [delayed(write_soundscape)(aviary, index, settings) for index in range(settings.n_soundscapes)]

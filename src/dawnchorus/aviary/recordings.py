@@ -28,6 +28,7 @@ RECORDIST_NAMES = (
     "Karla Sedge",
     "Linus Alder",
 )
+NOCALL = "nocall"
 # Species are unevenly recorded: the rarest about half as often as the commonest.
 COMMONEST_SHARE, RAREST_SHARE = 1.3, 0.7
 # The silence between two songs of the labelled bird: short enough that 5 s almost always hold a song.
@@ -44,7 +45,7 @@ class RecordingPlan:
     index
         Its number in the aviary, from 0.
     primary, secondary
-        The species it is of, and those that sing farther away.
+        The species it is of, None where nobody sings, and those that sing farther away.
     recordist
         Index of its author.
     duration_s, sample_rate, n_channels, extension
@@ -52,7 +53,7 @@ class RecordingPlan:
     """
 
     index: int
-    primary: Species
+    primary: Species | None
     secondary: tuple[Species, ...]
     recordist: int
     duration_s: float
@@ -61,9 +62,14 @@ class RecordingPlan:
     extension: str
 
     @property
+    def label(self) -> str:
+        """Primary label: a species, or ``nocall``."""
+        return self.primary.name if self.primary is not None else NOCALL
+
+    @property
     def filename(self) -> str:
         """Path below the recordings folder, with forward slashes."""
-        return f"{self.primary.name}/AV{self.index:05d}.{self.extension}"
+        return f"{self.label}/AV{self.index:05d}.{self.extension}"
 
     @property
     def n_samples(self) -> int:
@@ -77,23 +83,24 @@ def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
     Forms (format, rate, channels) take turns in a shuffled order, so that each is met as often as any other.
     """
     rng = settings.generator(Stream.PLAN)
+    n_plans = settings.n_recordings + settings.n_nocall
     forms = list(product(FORMATS, SAMPLE_RATES, (1, 2)))
-    order = np.concatenate(
-        [rng.permutation(len(forms)) for _ in range(-(-settings.n_recordings // len(forms)))]
-    )
-    primaries = rng.permutation(np.repeat(np.arange(settings.n_species), species_counts(settings)))
+    order = np.concatenate([rng.permutation(len(forms)) for _ in range(-(-n_plans // len(forms)))])
+    primaries: list[Species | None] = [
+        settings.species[number]
+        for number in rng.permutation(np.repeat(np.arange(settings.n_species), species_counts(settings)))
+    ]
+    primaries += [None] * settings.n_nocall
     productivity = 1 / (1 + np.arange(settings.n_recordists)) ** 0.6
-    recordists = rng.choice(settings.n_recordists, settings.n_recordings, p=productivity / productivity.sum())
+    recordists = rng.choice(settings.n_recordists, n_plans, p=productivity / productivity.sum())
     plans = []
     for index, (primary, recordist) in enumerate(zip(primaries, recordists, strict=True)):
-        others = [species for number, species in enumerate(settings.species) if number != primary]
-        n_secondary = min(len(others), int(rng.choice(3, p=(0.8, 0.15, 0.05))))
         extension, sample_rate, n_channels = forms[order[index]]
         plans.append(
             RecordingPlan(
                 index=index,
-                primary=settings.species[primary],
-                secondary=tuple(others[i] for i in rng.choice(len(others), n_secondary, replace=False)),
+                primary=primary,
+                secondary=_draw_secondary(primary, settings, rng),
                 recordist=int(recordist),
                 duration_s=float(np.clip(8.5 * np.exp(rng.normal(0, 0.5)), *settings.duration_s)),
                 sample_rate=sample_rate,
@@ -102,6 +109,16 @@ def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
             )
         )
     return plans
+
+
+def _draw_secondary(
+    primary: Species | None, settings: AviarySettings, rng: np.random.Generator
+) -> tuple[Species, ...]:
+    """Return the species behind the primary one: mostly none, and none where nobody sings."""
+    others = [species for species in settings.species if species is not primary]
+    n_secondary = min(len(others), int(rng.choice(3, p=(0.8, 0.15, 0.05))))
+    chosen = rng.choice(len(others), n_secondary, replace=False)
+    return tuple(others[number] for number in chosen) if primary is not None else ()
 
 
 def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
@@ -134,7 +151,7 @@ def recordings_table(plans: list[RecordingPlan]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "filename": [plan.filename for plan in plans],
-            "primary_label": [plan.primary.name for plan in plans],
+            "primary_label": [plan.label for plan in plans],
             "secondary_labels": [";".join(species.name for species in plan.secondary) for plan in plans],
             "author": [recordist_name(plan.recordist) for plan in plans],
         }
@@ -151,7 +168,7 @@ def make_recording(plan: RecordingPlan, settings: AviarySettings) -> NDArray[np.
     background = draw_background(rng, plan.n_samples, plan.sample_rate)
     snr_db = float(rng.uniform(5, 8) if rng.uniform() < 0.1 else rng.uniform(8, 28))
     songs = []
-    for species in (plan.primary, *plan.secondary):
+    for species in (plan.primary, *plan.secondary) if plan.primary is not None else ():
         is_primary = species is plan.primary
         individual = draw_voice(rng, pitch_spread=0.15, tempo_spread=0.12)
         songs += sing_along(

@@ -38,7 +38,9 @@ class AviarySettings:
     n_species
         How many of the ten species live in it.
     n_recordings
-        Labelled recordings, at least two a species.
+        Recordings of a species, at least two a species.
+    n_nocall
+        Recordings in which nobody sings, labelled ``nocall``.
     n_recordists
         Who made them; the first are the busiest.
     n_soundscapes
@@ -52,6 +54,7 @@ class AviarySettings:
     seed: int = 42
     n_species: int = 10
     n_recordings: int = 280
+    n_nocall: int = 24
     n_recordists: int = 12
     n_soundscapes: int = 6
     duration_s: tuple[float, float] = (4.0, 40.0)
@@ -73,6 +76,7 @@ class AviarySettings:
                 self.n_recordings >= 2 * self.n_species,
                 f"at least two a species, {2 * self.n_species}",
             ),
+            ("n_nocall", self.n_nocall, self.n_nocall >= 0, "0 or more"),
             ("n_recordists", self.n_recordists, self.n_recordists >= 1, "1 or more"),
             ("n_soundscapes", self.n_soundscapes, self.n_soundscapes >= 0, "0 or more"),
             (

@@ -32,7 +32,7 @@ from dawnchorus.inference.soundscape_truth import (
 )
 from dawnchorus.models.frontend import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
-from dawnchorus.report.measurements import Measurement
+from dawnchorus.report.measurements import PATH, Measurement
 from dawnchorus.report.soundscape_picture import draw_soundscape
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training
@@ -40,27 +40,29 @@ from dawnchorus.training.lightning_training import lightning_training
 logger = logging.getLogger(__name__)
 
 TRAINING: dict[str, Any] = {
-    "seed": 42,
     "folds": {"fewer_if_needed": True},
     "train_function": lightning_training,
     "nn_model_class": WaveCNNAttenClassifier,
-    "nn_model_config": {"backbone": "resnet10t", "pretrained": False, "dropout": 0.2},
+    "nn_model_config": {
+        "backbone": "test_resnet.r160_in1k",
+        "dropout": 0.3,
+        # A quarter of the recipe's picture, so that five folds take minutes without a GPU.
+        "frontend": {"n_mels": 64, "hop_length": 1024},
+    },
     "train_function_args": {
         "train_dataset_class": WaveDataset,
-        "train_dataset_config": {"precompute": False, "mixup": {"probability": 0.3}},
+        "train_dataset_config": {"mixup": {"probability": 0.4}},
         "val_dataset_class": WaveAllFileDataset,
-        "val_dataset_config": {},
-        "train_loader": {"batch_size": 32, "num_workers": 0},
-        "val_loader": {"batch_size": 32},
+        "train_loader": {"batch_size": 16},
+        "val_loader": {"batch_size": 16},
         "class_balance": "inverse",
-        "clips_per_epoch": 1152,
-        "loss": "bce",
-        "optimizer": {"name": "AdamW", "lr": 3e-3, "weight_decay": 0.02},
-        "scheduler": {"name": "one_cycle", "min_lr": 1e-5},
-        "n_epochs": 8,
+        "clips_per_epoch": 1024,
+        "optimizer": {"name": "AdamW", "lr": 5e-3},
+        "scheduler": {"name": "one_cycle", "warmup_share": 0.25},
+        "n_epochs": 4,
     },
 }
-"""A backbone that learns from nothing in under a minute a fold on two cores."""
+"""A small residual network (0.5 million weights, made for timm's own tests) that learns from nothing."""
 
 THRESHOLD = 0.5
 
@@ -201,11 +203,12 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
         Measurement("oof_macro_roc_auc", round(network.macro_roc_auc, 4), target=target),
         Measurement("logistic_regression_oof_macro_roc_auc", round(baseline, 4)),
     ]
+    unscored = [label for label in run.card().labels if label not in network.scored_labels]
     n_labels = len(run.card().labels)
-    if len(network.scored_labels) < n_labels:
+    if unscored:
         result.notes.append(
-            f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species; the others "
-            "have no recordings on both sides of a fold."
+            f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species: "
+            f"{', '.join(unscored)} has no recordings on both sides of a fold."
         )
 
 
@@ -267,7 +270,7 @@ def _paths(settings: DemoSettings, run: Run, inputs: _Inputs) -> list[Measuremen
             "window_probabilities": predictions / "windows.parquet",
             "picture": settings.out / "soundscape.png",
         }
-    return [Measurement(name, path.as_posix(), "path") for name, path in files.items()]
+    return [Measurement(name, path.as_posix(), PATH) for name, path in files.items()]
 
 
 def _slug(name: str) -> str:

@@ -17,6 +17,12 @@ from rich.table import Table
 
 from dawnchorus.files import write_text
 
+PATH = "path"
+"""Unit of a row whose value is a file or folder."""
+
+_HEADINGS = ("", "value", "rival", "ratio", "target")
+_MIN_WIDTH, _NAME_WIDTH = 120, 28
+
 
 class Measurement(NamedTuple):
     """One number.
@@ -49,24 +55,27 @@ class Measurement(NamedTuple):
 
 def machine_description() -> str:
     """Return the machine in a line: processor, cores, memory, system, Python."""
-    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (
-        f"{_processor_name()}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
-        f"{platform.system()}, Python {platform.python_version()}"
-    )
+    parts = [_processor_name(), f"{os.cpu_count()} cores"]
+    if hasattr(os, "sysconf"):
+        parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")
+    return ", ".join([*parts, platform.system(), f"Python {platform.python_version()}"])
 
 
 def print_measurements(title: str, rows: Sequence[Measurement]) -> None:
-    """Print the rows as a table on stdout."""
-    columns = ["", "value", "rival", "ratio", "target"]
-    if not any(row.rival or row.target is not None for row in rows):
-        columns = columns[:2]
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("", "rival") else "right", overflow="fold")
+    """Print the rows as a table on stdout, and below it, whole, the paths among them."""
+    numbers = [row for row in rows if row.unit != PATH]
+    used = [any(_cells(row)[index] for row in numbers) for index in range(len(_HEADINGS))]
+    shown = [index for index, is_used in enumerate(used) if is_used]
+    table = Table(header_style="bold")
+    for index in shown:
+        table.add_column(_HEADINGS[index], justify="right" if index in (1, 3) else "left")
+    for row in numbers:
+        table.add_row(*(_cells(row)[index] for index in shown))
+    console = Console(width=max(_MIN_WIDTH, Console().width))
+    console.print(title, table, sep="\n")
     for row in rows:
-        table.add_row(*_cells(row)[: len(columns)])
-    Console().print(table)
+        if row.unit == PATH:
+            console.print(f"{row.name:<{_NAME_WIDTH}} {row.value}", soft_wrap=True, highlight=False)
 
 
 def write_measurements(path: Path, rows: Sequence[Measurement]) -> None:
