@@ -90,9 +90,13 @@ def main() -> None:
             name: float((module(tensor) - reference).abs().max()) for name, module in modules.items()
         }
     rows = [Measurement(f"{name}, per clip", 1000 * value / BATCH, "ms") for name, value in seconds.items()]
-    for name, rival in (("real FFT", "librosa"), ("real FFT", "dense DFT"), ("folded matrices", "dense DFT")):
+    for name, rival, target in (
+        ("real FFT", "librosa", None),
+        ("real FFT", "dense DFT", 2.0),
+        ("folded matrices", "dense DFT", 2.0),
+    ):
         ratio = seconds[rival] / seconds[name]
-        rows.append(Measurement(name, 1000 * seconds[name] / BATCH, "ms", rival, ratio, 2.0))
+        rows.append(Measurement(name, 1000 * seconds[name] / BATCH, "ms", rival, ratio, target))
     for name in ("folded matrices", "dense DFT"):
         rows.append(Measurement(f"{name}, largest difference from the FFT", differences[name]))
     report("Front-end", rows, arguments.json)

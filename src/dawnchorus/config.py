@@ -54,6 +54,11 @@ class DataSettings(Settings):
     recordings: Path | None = None
     features_dir: Path | None = None
 
+    def absolute(self) -> DataSettings:
+        """Return the same places, whatever the working directory will be."""
+        places = {name: path.absolute() for name, path in self if path is not None}
+        return self.model_copy(update=places)
+
 
 class FoldSettings(Settings):
     """How recordings are dealt to folds.
@@ -368,8 +373,8 @@ def from_json_file(path: Path) -> TrainConfig:
 
 
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
-_MAY_CHANGE = {"logdir", "accelerator", "num_workers"}
-"""Keys that change where and how fast a run is made, not what it is."""
+_MAY_CHANGE = {"logdir", "data", "accelerator", "num_workers"}
+"""Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:

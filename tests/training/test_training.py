@@ -150,6 +150,15 @@ def test_a_fold_that_does_not_exist_is_refused(make_config: MakeConfig) -> None:
         lightning_training(make_config(), folds=[7])
 
 
+def test_wandb_writes_an_offline_run_where_it_is_asked_to(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run = lightning_training(make_config(train_function_args={"n_epochs": 1}), folds=[0])
+    assert list(run.fold_dir(0).glob("wandb/offline-run-*/*.wandb"))
+
+
 def test_a_debug_run_takes_seconds_and_random_weights(make_config: MakeConfig) -> None:
     config = make_config(nn_model_config={"pretrained": True}, train_function_args={"debug": True})
     run = lightning_training(config)

@@ -27,7 +27,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dawnchorus.config import TrainConfig, differing_keys, from_json_file, own_name, to_jsonable
+from dawnchorus.config import (
+    DataSettings,
+    TrainConfig,
+    differing_keys,
+    from_json_file,
+    own_name,
+    to_jsonable,
+    validate,
+)
 from dawnchorus.errors import RunError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.weights import load_weights
@@ -139,6 +147,11 @@ class Run:
     def config(self) -> TrainConfig:
         """Return the config that the run was made with."""
         return from_json_file(self.config_file)
+
+    def data(self) -> DataSettings:
+        """Return where the run's recordings were when it was made."""
+        saved = json.loads(self.config_file.read_text(encoding="utf-8"))
+        return validate(DataSettings, saved["data"], where=str(self.config_file))
 
     def check_made_from(self, config: TrainConfig) -> None:
         """Raise a RunError that names the keys in which ``config`` differs from the run's own."""

@@ -43,7 +43,9 @@ def open_experiment(
     config = load_train_config(train_config, changes)
     run = Run.open(config.run_dir)
     run.check_made_from(config)
-    return run, config
+    # The run may have been made with other folders than the config's, by the options of the command.
+    data = run.data()
+    return run, config.model_copy(update={"data": data}) if data.audio_dir.is_dir() else config
 
 
 def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:

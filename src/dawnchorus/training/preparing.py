@@ -140,7 +140,8 @@ def _write_run(
     save_folds(run.folds_file, recordings, assignment.folds)
     write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
     write_text(run.card_file, _card(config, labels).to_json())
-    write_text(run.config_file, json.dumps(to_jsonable(config), indent=2))
+    saved = config.model_copy(update={"data": config.data.absolute()})
+    write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
 
 
 def _card(config: TrainConfig, labels: LabelMap) -> ModelCard:
