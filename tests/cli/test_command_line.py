@@ -86,9 +86,9 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 
 
 def test_wrong_usage_is_told_with_exit_code_two() -> None:
-    result = dawnchorus("trian")
+    result = dawnchorus("evaluat")
     assert result.returncode == 2
-    assert "train" in result.stderr
+    assert "evaluate" in result.stderr
 
 
 def test_folds_takes_several_numbers_in_a_row() -> None:
