@@ -58,6 +58,7 @@ def test_the_winning_configs_differ_from_each_other_in_what_the_recipe_says() ->
         "train_function_args.class_balance",
         "train_function_args.optimizer.lr",
         "train_function_args.optimizer.name",
+        "train_function_args.optimizer.weight_decay",
         "train_function_args.repeat_rare_to",
     }
 

@@ -208,7 +208,7 @@ def test_a_corrupt_soundscape_is_listed_and_the_others_go_on(workplace: Workplac
     command = [sys.executable, "-m", "dawnchorus", "predict", str(workplace.run.path), str(folder)]
     result = subprocess.run([*command, "--out", str(tmp_path / "p")], capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
-    assert pd.read_csv(tmp_path / "p" / "failures.csv")["filename"].str.endswith("bad.wav").all()
+    assert pd.read_csv(tmp_path / "p" / "failures.csv")["path"].str.endswith("bad.wav").all()
     assert len(pd.read_parquet(tmp_path / "p" / "windows.parquet")) == 3
     again = subprocess.run([*command, "--out", str(tmp_path / "p")], capture_output=True, text=True)
     assert again.returncode == 1

@@ -7,6 +7,6 @@ CONFIG = {
     "train_function_args": {
         "class_balance": "inverse_sqrt",
         "repeat_rare_to": 100,
-        "optimizer": {"name": "RAdam", "lr": 1e-3},
+        "optimizer": {"name": "RAdam", "lr": 1e-3, "weight_decay": 0.0},
     },
 }

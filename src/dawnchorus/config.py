@@ -261,6 +261,12 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     return _read_config_file(Path(path), seen=())
 
 
+def config_chain(path: Path | str) -> list[Path]:
+    """Return a config file and the bases below it, in the order in which they are named."""
+    base = _run_config_file(Path(path)).get("base")
+    return [Path(path), *(config_chain(Path(path).parent / base) if base is not None else ())]
+
+
 def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")

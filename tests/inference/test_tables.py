@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dawnchorus.inference.birds_inference import Failure, WindowPredictions
+from dawnchorus.inference.birds_inference import WindowPredictions
 from dawnchorus.inference.tables import (
     detections_of,
     window_table,
     write_csv,
-    write_failures,
     write_parquet,
     write_raven,
 )
@@ -74,11 +73,3 @@ def test_parquet_keeps_every_digit_and_csv_four_decimals(windows: pd.DataFrame, 
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "w.parquet"), windows)
     write_csv(tmp_path / "d.csv", detections_of(windows, threshold=0.5))
     assert pd.read_csv(tmp_path / "d.csv")["probability"].tolist() == [0.9, 0.6, 0.5]
-
-
-def test_failures_are_listed_and_an_old_list_goes_when_there_are_none(tmp_path: Path) -> None:
-    path = tmp_path / "failures.csv"
-    write_failures(path, [Failure("a.wav", "a.wav: empty (0 bytes)")])
-    assert pd.read_csv(path)["filename"].tolist() == ["a.wav"]
-    write_failures(path, [])
-    assert not path.exists()

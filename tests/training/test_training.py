@@ -14,6 +14,7 @@ import torch
 
 from dawnchorus.config import SchedulerSettings, TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import ConfigError, ModelError, RunError, WeightsError
+from dawnchorus.files import read_failures
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.training.lightning_training import lightning_training
@@ -100,6 +101,30 @@ def test_an_interrupted_fold_ends_as_if_it_had_not_been(
         assert torch.equal(tensor, resumed[name]), name
 
 
+def test_a_fold_killed_after_its_last_epoch_is_finished_without_training(make_config: MakeConfig) -> None:
+    run = lightning_training(make_config(), folds=[0])
+    before, report = weights_of(run, 0), run.finished(0)
+    run.finished_file(0).unlink()
+    lightning_training(make_config(), folds=[0])
+    assert {**run.finished(0), "seconds": 0} == {**report, "seconds": 0}  # type: ignore[dict-item]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights_of(run, 0).items())
+
+
+def test_a_bad_recording_is_left_out_and_listed(make_config: MakeConfig, data_factory: Any) -> None:
+    config = make_config()
+    next(data_factory.root.rglob("*.flac")).write_bytes(b"not audio")
+    run = lightning_training(config, folds=[0])
+    assert [failure.path.suffix for failure in read_failures(run.path)] == [".flac"]
+    assert len(run.folds()) == 11
+
+
+def test_nothing_is_written_where_the_weights_cannot_be_had(make_config: MakeConfig) -> None:
+    config = make_config(nn_model_config={"weights": "/nowhere.pth"})
+    with pytest.raises(WeightsError, match="nowhere"):
+        lightning_training(config)
+    assert not config.run_dir.exists()
+
+
 def test_a_directory_of_another_config_is_refused_with_the_difference(make_config: MakeConfig) -> None:
     lightning_training(make_config(), folds=[0])
     with pytest.raises(RunError, match=r"another config \(train_function_args.n_epochs: 3 → 4\)"):
@@ -142,7 +167,7 @@ def test_a_wrong_model_or_dataset_is_told_before_anything_is_trained(
 ) -> None:
     with pytest.raises(error, match=message):
         lightning_training(make_config(**changes))
-    assert not list(make_config().run_dir.glob("fold_*/checkpoints/*"))
+    assert not make_config().run_dir.exists()
 
 
 def test_a_fold_that_does_not_exist_is_refused(make_config: MakeConfig) -> None:

@@ -7,7 +7,6 @@ decoded are listed in ``failures.csv``.
 
 from __future__ import annotations
 
-import csv
 import errno
 import shutil
 import time
@@ -19,10 +18,9 @@ from typing import NamedTuple
 from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, list_audio_files, stream_audio
 from dawnchorus.audio.store import TEMPORARY_PATTERN, is_current, store_path, write_store
 from dawnchorus.errors import AudioError, DawnchorusError
-from dawnchorus.files import replacing
+from dawnchorus.files import Failure, write_failures
 from dawnchorus.progress import track
 
-FAILURES_NAME = "failures.csv"
 _STALE_S = 3600  # a temporary file that nobody has written to for this long belongs to no living run
 _BYTES_PER_SAMPLE = 2  # int16
 _BYTES_PER_GB = 1e9
@@ -52,13 +50,6 @@ class PrecomputeSettings:
     normalize: bool = False
     only_biggest: bool = False
     leave_gb: float | None = None
-
-
-class Failure(NamedTuple):
-    """A recording that could not be converted: its path below the audio folder, and one sentence why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,7 @@ def precompute_folder(
         else:
             hours += outcome
     failures.sort()
-    _write_failures(features_dir / FAILURES_NAME, failures)
+    write_failures(features_dir, failures)
     return PrecomputeReport(
         n_done=len(chosen) - len(failures),
         n_skipped=len(current),
@@ -197,16 +188,3 @@ def _remove_stale(features_dir: Path) -> None:
                 temporary.unlink()
         except FileNotFoundError:
             continue  # renamed or removed by another run meanwhile
-
-
-def _write_failures(path: Path, failures: list[Failure]) -> None:
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(Failure._fields)
-        writer.writerows(failures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import typer
 
@@ -44,8 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=spread_repeatable(arguments))
     except DawnchorusError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(1)
 
 
 def spread_repeatable(arguments: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ def train(
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again."""
     from dawnchorus.config import load_train_config
+    from dawnchorus.files import FAILURES_NAME, read_failures
 
     changes: dict[str, Any] = {}
     if audio is not None:
@@ -36,3 +37,7 @@ def train(
     experiment = load_train_config(config, changes)
     run = experiment.train_function(experiment, folds=folds or None, config_file=config)
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")
+    left_out = read_failures(run.path)
+    if left_out:
+        typer.echo(f"{len(left_out)} recordings were left out; see {run.path / FAILURES_NAME}", err=True)
+        raise typer.Exit(2)

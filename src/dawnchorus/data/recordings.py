@@ -20,9 +20,13 @@ from pathlib import Path
 import pandas as pd
 
 from dawnchorus.audio.decode import list_audio_files
+from dawnchorus.audio.source import open_source
+from dawnchorus.audio.store import find_stored
 from dawnchorus.config import DataSettings
 from dawnchorus.data.labels import LabelMap
-from dawnchorus.errors import DataError
+from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.files import Failure, read_failures
+from dawnchorus.progress import track
 
 TABLE_NAME = "recordings.csv"
 COLUMNS = ("filename", "primary_label", "secondary_labels", "author", "rating")
@@ -46,6 +50,29 @@ def load_recordings(data: DataSettings) -> pd.DataFrame:
         _check_files_exist(recordings, data, table)
         return recordings
     return recordings_from_folders(data.audio_dir)
+
+
+def leave_out_unreadable(
+    recordings: pd.DataFrame, data: DataSettings, *, sample_rate: int
+) -> tuple[pd.DataFrame, list[Failure]]:
+    """Return the recordings that can be read, and the others with the reason.
+
+    A recording is left out where ``dawnchorus precompute`` could not convert it, or where neither
+    its HDF5 file nor its own header can be read.
+    """
+    known = {} if data.features_dir is None else dict(read_failures(data.features_dir))
+    failures = []
+    for name in track(recordings["filename"], "Checking recordings", total=len(recordings)):
+        stored = find_stored(data.features_dir, Path(name)) if data.features_dir is not None else None
+        try:
+            open_source(data.audio_dir / name, stored=stored, sample_rate=sample_rate)
+        except (AudioError, StoreError) as error:
+            failures.append(Failure(Path(name), str(error)))
+        else:
+            if stored is None and Path(name) in known:
+                failures.append(Failure(Path(name), known[Path(name)]))
+    bad = {failure.path.as_posix() for failure in failures}
+    return recordings[~recordings["filename"].isin(bad)].reset_index(drop=True), failures
 
 
 def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
@@ -132,8 +159,6 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
 
 
 def _check_files_exist(recordings: pd.DataFrame, data: DataSettings, table: Path) -> None:
-    from dawnchorus.audio.store import find_stored
-
     missing = [
         name
         for name in recordings["filename"]

@@ -38,7 +38,7 @@ class WaveDatasetSettings(ClipSettings):
     label_smoothing
         Share of the target that is spread over all classes.
     use_rating
-        Scale the target by rating / 5 where a rating is known.
+        Scale the target by rating / 5 where a rating is known; 0 is Xeno-canto's mark of no rating.
     mixup
         Mixing of clips; None switches it off.
     background
@@ -162,6 +162,6 @@ def _target(
     names = [row["primary_label"], *(row["secondary_labels"] if settings.use_secondary_labels else ())]
     target = labels.multi_hot(names)
     rating = row["rating"]
-    if settings.use_rating and not np.isnan(rating):
+    if settings.use_rating and rating > 0:  # false for NaN
         target = target * np.float32(rating / 5)
     return target

@@ -16,6 +16,7 @@ from dawnchorus.audio.windows import stream_windows
 from dawnchorus.data.clips import ClipSettings, make_clip
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import AudioError
+from dawnchorus.files import Failure
 from dawnchorus.inference.runtimes import Runtime
 from dawnchorus.progress import track
 
@@ -37,13 +38,6 @@ class WindowPredictions(NamedTuple):
     stops: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
     sample_rate: int
-
-
-class Failure(NamedTuple):
-    """A recording that could not be predicted, and why."""
-
-    filename: str
-    reason: str
 
 
 class BirdsInference:
@@ -100,7 +94,7 @@ class BirdsInference:
             try:
                 predictions = self.predict_recording(path)
             except AudioError as error:
-                failures.append(Failure(str(path), str(error)))
+                failures.append(Failure(path, str(error)))
                 continue
             yield path, predictions
 

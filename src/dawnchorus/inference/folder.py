@@ -10,12 +10,12 @@ import pandas as pd
 
 from dawnchorus.audio.decode import list_audio_files
 from dawnchorus.errors import DataError
-from dawnchorus.inference.birds_inference import BirdsInference, Failure
+from dawnchorus.files import Failure, write_failures
+from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.tables import (
     detections_of,
     window_table,
     write_csv,
-    write_failures,
     write_parquet,
     write_raven,
 )
@@ -60,7 +60,7 @@ def predict_folder(
         window_table(path.relative_to(root).as_posix(), predictions, labels)
         for path, predictions in inference.predict_recordings(paths, failures)
     ]
-    write_failures(out_dir / "failures.csv", failures)
+    write_failures(out_dir, failures)
     if not tables:
         raise DataError(
             f"none of the {len(paths)} recordings in {source} could be decoded: {failures[0].reason}"

@@ -45,26 +45,22 @@ class OutOfFold(NamedTuple):
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     """Return the run's recordings table with its column ``fold``.
 
+    Recordings that the run left out, or that came later, are not in it.
+
     Raises
     ------
     RunError
-        The recordings are no longer those that the folds were made of.
+        Recordings that the folds were made of are gone.
     """
     recordings = load_recordings(config.data).drop(columns="fold", errors="ignore")
     folds = run.folds()[["filename", "fold"]]
-    joined = recordings.merge(folds, on="filename", how="left")
-    if joined["fold"].isna().any() and not config.train_function_args.debug:
-        raise RunError(
-            f"{int(joined['fold'].isna().sum())} recordings of {config.data.audio_dir} have no fold in "
-            f"{run.folds_file}; they came after the run was made: choose another exp_name"
-        )
-    joined = joined.dropna(subset="fold")
+    joined = recordings.merge(folds, on="filename")
     if len(joined) < len(folds):
         raise RunError(
             f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in "
             f"{config.data.audio_dir}; restore them or choose another exp_name"
         )
-    return joined.astype({"fold": int}).reset_index(drop=True)
+    return joined
 
 
 def predict_out_of_fold(

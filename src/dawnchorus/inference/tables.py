@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.files import replacing
-from dawnchorus.inference.birds_inference import Failure, WindowPredictions
+from dawnchorus.inference.birds_inference import WindowPredictions
 
 WINDOW_KEYS = ["filename", "start_s", "end_s"]
 DETECTION_COLUMNS = [*WINDOW_KEYS, "label", "probability"]
@@ -90,12 +90,3 @@ def write_raven(folder: Path, detections: pd.DataFrame, filenames: Sequence[str]
         )
         with replacing(folder / f"{filename}.selections.txt") as temporary:
             table.to_csv(temporary, sep="\t", index=False)
-
-
-def write_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """Write the recordings that failed with their reasons, or remove an old list where none did."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as temporary:
-        pd.DataFrame(failures).to_csv(temporary, index=False)

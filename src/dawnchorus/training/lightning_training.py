@@ -146,6 +146,7 @@ def _trainer(config: TrainConfig, run: Run, fold: int) -> tuple[lightning.Traine
         mode="max",
         save_top_k=args.n_checkpoints,
         save_last=True,
+        enable_version_counter=False,  # an epoch that is trained again replaces its checkpoint
         # Not after validation, which is inside the epoch: a run resumed there would begin it again.
         save_on_train_epoch_end=True,
     )

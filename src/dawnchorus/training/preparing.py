@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from dawnchorus.config import TrainConfig, check_keywords, to_jsonable, validate
+from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
 from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
 from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.recordings import label_map_of, load_recordings
+from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.errors import ConfigError, RunError
-from dawnchorus.files import write_text
+from dawnchorus.files import write_failures, write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.weights import load_weights
@@ -56,28 +56,39 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     RunError
         The directory holds a run of another config.
     """
-    check_train_config(config)
-    recordings = load_recordings(config.data)
+    clip = check_train_config(config)
+    recordings, failures = leave_out_unreadable(
+        load_recordings(config.data), config.data, sample_rate=clip.sample_rate
+    )
     if config.train_function_args.debug:
         recordings = recordings.groupby("primary_label").head(DEBUG_RECORDINGS_PER_CLASS)
         recordings = recordings.reset_index(drop=True)
     labels = label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
-    run = Run(config.run_dir)
-    if run.config_file.is_file():
-        run.check_made_from(config)
-        _refuse_other_folds(run, recordings, assignment)
+    prepared = PreparedRun(Run(config.run_dir), recordings, labels, assignment)
+    if prepared.run.config_file.is_file():
+        prepared.run.check_made_from(config)
+        _refuse_other_folds(prepared)
     else:
-        _write_run(run, config, recordings, labels, assignment, config_file)
-    return PreparedRun(run, recordings, labels, assignment)
+        # The network is made first: where its weights cannot be had, nothing is written.
+        card = _card(config, labels, clip, new_model(config, len(labels)))
+        _write_run(prepared, config, card, config_file)
+    write_failures(prepared.run.path, failures)
+    return prepared
 
 
-def check_train_config(config: TrainConfig) -> None:
-    """Raise a ConfigError where a key of the model or of a dataset is unknown, or the clips differ."""
+def check_train_config(config: TrainConfig) -> ClipSettings:
+    """Return what a clip is, the same for training and validation.
+
+    Raises
+    ------
+    ConfigError
+        A key of the model or of a dataset is unknown, or the two clips differ.
+    """
     where = config.exp_name
     check_keywords(config.nn_model_class, _model_keywords(config), where=f"{where}: nn_model_config")
     args = config.train_function_args
-    clips = []
+    clips: list[Any] = []
     for role in ("train", "val"):
         dataset_class = getattr(args, f"{role}_dataset_class")
         values = getattr(args, f"{role}_dataset_config")
@@ -90,6 +101,7 @@ def check_train_config(config: TrainConfig) -> None:
                 f"{where}: {key} is {train} in train_dataset_config and {val} in val_dataset_config; "
                 "they must agree"
             )
+    return clips[1]
 
 
 def new_model(config: TrainConfig, n_classes: int) -> torch.nn.Module:
@@ -123,31 +135,21 @@ def _fold_settings(config: TrainConfig) -> Any:
     return config.folds
 
 
-def _write_run(
-    run: Run,
-    config: TrainConfig,
-    recordings: pd.DataFrame,
-    labels: LabelMap,
-    assignment: FoldAssignment,
-    config_file: Path | None,
-) -> None:
+def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, config_file: Path | None) -> None:
     """Write what describes a run; the resolved config comes last and marks it as whole."""
-    run.path.mkdir(parents=True, exist_ok=True)
-    if config_file is not None:
-        copies = run.path / "config_files"
-        copies.mkdir(exist_ok=True)
-        shutil.copy(config_file, copies / config_file.name)
-    save_folds(run.folds_file, recordings, assignment.folds)
+    run = prepared.run
+    copies = run.path / "config_files"
+    copies.mkdir(parents=True, exist_ok=True)
+    for file in config_chain(config_file) if config_file is not None else ():
+        shutil.copy(file, copies / file.name)
+    save_folds(run.folds_file, prepared.recordings, prepared.assignment.folds)
     write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
-    write_text(run.card_file, _card(config, labels).to_json())
+    write_text(run.card_file, card.to_json())
     saved = config.model_copy(update={"data": config.data.absolute()})
     write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
 
 
-def _card(config: TrainConfig, labels: LabelMap) -> ModelCard:
-    args = config.train_function_args
-    clip = validate(args.val_dataset_class.settings_class, args.val_dataset_config, where=config.exp_name)
-    model = config.nn_model_class(n_classes=len(labels), **{**_model_keywords(config), "pretrained": False})
+def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any) -> ModelCard:
     return ModelCard(
         exp_name=config.exp_name,
         model_class=to_jsonable(config.nn_model_class),
@@ -182,12 +184,12 @@ def _git_state() -> str:
     return result.stdout.strip()
 
 
-def _refuse_other_folds(run: Run, recordings: pd.DataFrame, assignment: FoldAssignment) -> None:
-    saved = run.folds()
-    now = pd.Series(assignment.folds, index=recordings["filename"]).sort_index()
+def _refuse_other_folds(prepared: PreparedRun) -> None:
+    saved = prepared.run.folds()
+    now = pd.Series(prepared.assignment.folds, index=prepared.recordings["filename"]).sort_index()
     before = saved.set_index("filename")["fold"].sort_index()
     if not (now.index.equals(before.index) and (now.to_numpy() == before.to_numpy()).all()):
         raise RunError(
-            f"{run.path} was begun with other recordings or folds than there are now; "
+            f"{prepared.run.path} was begun with other recordings or folds than there are now; "
             "restore them, choose another exp_name, or delete the folder"
         )
