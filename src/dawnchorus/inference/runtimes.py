@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -74,9 +75,7 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, path: Path, *, n_threads: int | None = None) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _openvino_core()
         model = core.read_model(path)
         if not model.has_rt_info([CARD_KEY]):
             raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
@@ -89,6 +88,18 @@ class OpenVinoRuntime:
     def predict(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return probabilities, shape (batch, n_classes), of clips, shape (batch, n_samples)."""
         return np.asarray(self.compiled([waves])["output"])
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """Return the one core of this process, which lives as long as the process does.
+
+    Its CPU plugin gives the main thread a stack for signal handlers and unmaps it when the core
+    goes; the next handled signal, such as the end of a loader's worker, would then end the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def open_runtime(path: Path | str, engine: EngineName, *, folds: Sequence[int] | None = None) -> Runtime:
