@@ -4,4 +4,5 @@ import sys
 
 from dawnchorus.cli import main
 
-main(["compile", *sys.argv[1:]])
+if __name__ == "__main__":
+    main(["compile", *sys.argv[1:]])

@@ -4,4 +4,5 @@ import sys
 
 from dawnchorus.cli import main
 
-main(["precompute", *sys.argv[1:]])
+if __name__ == "__main__":
+    main(["precompute", *sys.argv[1:]])

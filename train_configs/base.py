@@ -11,6 +11,8 @@ CONFIG = {
     "folds": {"n_folds": 5, "group_column": "author"},
     "train_function": lightning_training,
     "nn_model_class": WaveCNNAttenClassifier,
+    # ImageNet weights by the backbone's name. The recipe starts from a backbone pretrained on Xeno-canto:
+    # with that file at hand, "weights": "backbone.pth" and "pretrained": False.
     "nn_model_config": {"pretrained": True, "dropout": 0.5},
     "train_function_args": {
         "train_dataset_class": WaveDataset,

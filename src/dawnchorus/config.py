@@ -21,7 +21,7 @@ import json
 import runpy
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -431,13 +431,16 @@ def _explain(settings_class: type[Settings], problem: Any) -> str:
 
 
 def _settings_at(settings_class: type[Settings], location: list[str]) -> type[Settings] | None:
+    """Return the settings class that a key lies in, through ``X | None`` and ``tuple[X, ...]``."""
     for part in location:
+        if part.isdigit():
+            continue
         field = settings_class.model_fields.get(part)
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
-        ):
+        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inside = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        if not inside:
             return None
-        settings_class = field.annotation
+        settings_class = inside[0]
     return settings_class
 
 

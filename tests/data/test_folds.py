@@ -100,6 +100,16 @@ def test_a_species_in_one_fold_only_is_said_to_have_no_score() -> None:
     assert any("No leak-free score for b" in note for note in notes)
 
 
+def test_a_group_column_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DataError, match="no column recordist to keep together"):
+        assign_folds(table(["a", "b"] * 9, [""] * 18), FoldSettings(group_column="recordist"), seed=0)
+
+
+def test_one_species_is_too_few() -> None:
+    with pytest.raises(DataError, match="all of a; at least two species"):
+        assign_folds(table(["a"] * 9, [""] * 9), FoldSettings(), seed=0)
+
+
 def test_a_crossing_group_is_found() -> None:
     with pytest.raises(DataError, match="1 groups"):
         check_no_leak(np.array([0, 1, 1]), np.array([7, 7, 8]), "author")

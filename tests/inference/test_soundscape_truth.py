@@ -50,6 +50,15 @@ def test_annotations_that_cannot_be_read_are_told_in_a_sentence(tmp_path: Path) 
     (tmp_path / "a.csv").write_text("filename,start_s\n")
     with pytest.raises(DataError, match="has no column end_s, label"):
         read_annotations(tmp_path / "a.csv")
+    for times in ('"1,5","2,5"', "2,1", "1,"):
+        (tmp_path / "a.csv").write_text(f"filename,start_s,end_s,label\na.wav,{times},x\n")
+        with pytest.raises(DataError, match="in line 2 are no stretch of time"):
+            read_annotations(tmp_path / "a.csv")
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("filename,start_s,end_s,label\na.wav,0,1,1139490\n")
+    assert read_annotations(tmp_path / "a.csv")["label"].tolist() == ["1139490"]
 
 
 def test_real_annotations_can_be_read(shared_data: Path) -> None:

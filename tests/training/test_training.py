@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import pytest
 import torch
 
 from dawnchorus.config import SchedulerSettings, TrainConfig, merge, read_config_file, validate
-from dawnchorus.errors import ConfigError, ModelError, RunError, WeightsError
+from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.errors import ConfigError, DataError, ModelError, RunError, WeightsError
 from dawnchorus.files import read_failures
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
-from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.lightning_training import lightning_training, train_fold
 from dawnchorus.training.module import lr_multiplier
-from dawnchorus.training.preparing import new_model
+from dawnchorus.training.preparing import new_model, prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]
@@ -125,6 +128,50 @@ def test_nothing_is_written_where_the_weights_cannot_be_had(make_config: MakeCon
     assert not config.run_dir.exists()
 
 
+def test_labels_that_changed_under_a_run_are_noticed(make_config: MakeConfig, data_factory: Any) -> None:
+    lightning_training(make_config(), folds=[0])
+    table = data_factory.root / "recordings.csv"
+    table.write_text(table.read_text().replace(",species_0,", ",zz,"))
+    with pytest.raises(RunError, match="begun with other recordings, labels or folds"):
+        lightning_training(make_config())
+
+
+def test_a_folder_with_the_same_names_is_no_part_of_a_run(make_config: MakeConfig, tmp_path: Path) -> None:
+    config = make_config()
+    lightning_training(config, folds=[0])
+    shutil.copytree(config.data.audio_dir, tmp_path / "copy")
+    with pytest.raises(RunError, match="was begun with the recordings in"):
+        lightning_training(make_config(data={"audio_dir": tmp_path / "copy"}))
+
+
+def test_a_run_without_a_checkpoint_gives_way_to_a_corrected_config(make_config: MakeConfig) -> None:
+    prepare_run(make_config())
+    run = lightning_training(make_config(train_function_args={"n_epochs": 1}), folds=[0])
+    assert run.config().train_function_args.n_epochs == 1
+
+
+def test_a_fold_learns_from_no_recordist_that_it_is_tested_on(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    for dataset_class in (WaveDataset, WaveAllFileDataset):
+        original = dataset_class.__init__
+
+        def remember(self: Any, recordings: Any, *args: Any, original: Any = original, **kwargs: Any) -> None:
+            seen.append(set(recordings["author"]))
+            original(self, recordings, *args, **kwargs)
+
+        monkeypatch.setattr(dataset_class, "__init__", remember)
+    config = make_config(train_function_args={"n_epochs": 1})
+    prepared = prepare_run(config)
+    seen.clear()
+    train_fold(config, prepared, 0)
+    train_authors, val_authors = seen
+    assert train_authors
+    assert val_authors
+    assert not train_authors & val_authors
+
+
 def test_a_directory_of_another_config_is_refused_with_the_difference(make_config: MakeConfig) -> None:
     lightning_training(make_config(), folds=[0])
     with pytest.raises(RunError, match=r"another config \(train_function_args.n_epochs: 3 → 4\)"):
@@ -135,7 +182,7 @@ def test_recordings_that_changed_under_a_run_are_noticed(make_config: MakeConfig
     run = lightning_training(make_config(), folds=[0])
     table = data_factory.root / "recordings.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(RunError, match="begun with other recordings or folds"):
+    with pytest.raises(RunError, match="begun with other recordings, labels or folds"):
         lightning_training(make_config())
     assert run.finished_folds() == [0]
 
@@ -143,6 +190,28 @@ def test_recordings_that_changed_under_a_run_are_noticed(make_config: MakeConfig
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
+        ({"nn_model_config": {"n_classes": 3}}, ConfigError, "n_classes is given by the recordings"),
+        ({"nn_model_config": {"dropout": "many"}}, ConfigError, "nn_model_config does not make a network"),
+        (
+            {"nn_model_config": {"frontend": {"sample_rate": 16_000, "f_max_hz": 8000.0}}},
+            ConfigError,
+            "must agree",
+        ),
+        (
+            {"train_function_args": {"batch_augmentations": {"random_filtering": {"min_dB": 1}}}},
+            ConfigError,
+            r"random_filtering.min_dB is not known; did you mean min_db\?",
+        ),
+        (
+            {"train_function_args": {"train_dataset_config": {"mixup": {"alhpa": 1}}}},
+            ConfigError,
+            r"mixup.alhpa is not known; did you mean alpha\?",
+        ),
+        (
+            {"train_function_args": {"train_dataset_config": {"background": [{"folder": "/nowhere"}]}}},
+            DataError,
+            "/nowhere: no such folder",
+        ),
         (
             {"nn_model_config": {"backbon": "x"}},
             ConfigError,
@@ -180,8 +249,9 @@ def test_wandb_writes_an_offline_run_where_it_is_asked_to(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    run = lightning_training(make_config(train_function_args={"n_epochs": 1}), folds=[0])
-    assert list(run.fold_dir(0).glob("wandb/offline-run-*/*.wandb"))
+    run = lightning_training(make_config(train_function_args={"n_epochs": 1}))
+    for fold in (0, 1):
+        assert list(run.fold_dir(fold).glob("wandb/offline-run-*/*.wandb"))
 
 
 def test_a_debug_run_takes_seconds_and_random_weights(make_config: MakeConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -52,17 +53,29 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
         n_folds, notes = _feasible_n_folds(recordings, groups, settings)
         splitter = StratifiedGroupKFold(n_splits=n_folds, shuffle=True, random_state=seed)
         folds = np.empty(len(recordings), dtype=np.int64)
-        for fold, (_, rows) in enumerate(splitter.split(recordings, recordings["primary_label"], groups)):
-            folds[rows] = fold
+        with warnings.catch_warnings():
+            # scikit-learn warns of classes with fewer recordings than folds; the notes name them.
+            warnings.filterwarnings("ignore", message="The least populated class")
+            for fold, (_, rows) in enumerate(splitter.split(recordings, recordings["primary_label"], groups)):
+                folds[rows] = fold
     check_no_leak(folds, groups, settings.group_column)
     notes += _notes_on_single_fold_classes(recordings["primary_label"], folds)
     return FoldAssignment(folds, n_folds, tuple(notes))
 
 
 def group_of(recordings: pd.DataFrame, group_column: str) -> np.ndarray:
-    """Return a group number per recording; one whose group is unknown is a group of its own."""
+    """Return a group number per recording; one whose group is unknown is a group of its own.
+
+    Raises
+    ------
+    DataError
+        There is no such column: without it nothing would keep a recordist on one side.
+    """
     if group_column not in recordings:
-        return np.arange(len(recordings))
+        raise DataError(
+            f"the recordings table has no column {group_column} to keep together in a fold; "
+            f"its columns are {', '.join(recordings.columns)}"
+        )
     known = recordings[group_column].fillna("").astype(str).str.strip()
     names = [name or f"\0unknown {row}" for row, name in enumerate(known)]
     return pd.factorize(np.array(names, dtype=object))[0]
@@ -106,6 +119,8 @@ def _feasible_n_folds(
 ) -> tuple[int, list[str]]:
     """Return the number of folds that the recordings allow, with a note where it was lowered."""
     labels = recordings["primary_label"]
+    if labels.nunique() < 2:
+        raise DataError(f"the recordings are all of {labels.iloc[0]}; at least two species are needed")
     least = 2 if settings.fewer_if_needed else settings.n_folds
     rarest, n_rarest = min(Counter(labels).items(), key=lambda item: (item[1], item[0]))
     if n_rarest < least:

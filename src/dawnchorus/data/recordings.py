@@ -15,6 +15,7 @@ fold             official fold, only where the source has one
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,7 @@ from dawnchorus.files import Failure, read_failures
 from dawnchorus.progress import track
 
 TABLE_NAME = "recordings.csv"
-COLUMNS = ("filename", "primary_label", "secondary_labels", "author", "rating")
+RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
 _EXAMPLES_SHOWN = 5
 
 
@@ -59,18 +60,25 @@ def leave_out_unreadable(
 
     A recording is left out where ``dawnchorus precompute`` could not convert it, or where neither
     its HDF5 file nor its own header can be read.
+
+    Raises
+    ------
+    DataError
+        None can be read.
     """
     known = {} if data.features_dir is None else dict(read_failures(data.features_dir))
     failures = []
     for name in track(recordings["filename"], "Checking recordings", total=len(recordings)):
         stored = find_stored(data.features_dir, Path(name)) if data.features_dir is not None else None
+        if stored is None and Path(name) in known:
+            failures.append(Failure(Path(name), known[Path(name)]))
+            continue
         try:
             open_source(data.audio_dir / name, stored=stored, sample_rate=sample_rate)
         except (AudioError, StoreError) as error:
             failures.append(Failure(Path(name), str(error)))
-        else:
-            if stored is None and Path(name) in known:
-                failures.append(Failure(Path(name), known[Path(name)]))
+    if len(failures) == len(recordings):
+        raise DataError(f"none of the {len(recordings)} recordings can be read: {failures[0].reason}")
     bad = {failure.path.as_posix() for failure in failures}
     return recordings[~recordings["filename"].isin(bad)].reset_index(drop=True), failures
 
@@ -110,52 +118,81 @@ def read_recordings_table(path: Path) -> pd.DataFrame:
         The file is missing, is no table, or lacks a column; cells are empty; a file stands twice.
     """
     try:
-        table = pd.read_csv(path, dtype={"filename": str, "primary_label": str, "author": str})
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"the recordings table {path} does not exist; give a CSV file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV table: {error}") from None
+    table.columns = table.columns.str.strip()
+    table = table.apply(lambda column: column.str.strip())
     for column in ("filename", "primary_label"):
         if column not in table:
             raise DataError(
                 f"{path} has no column {column}; its columns are {', '.join(map(str, table.columns))}"
             )
-        empty = [str(row + 2) for row in table.index[table[column].isna()]]
+        empty = [str(row + 2) for row in table.index[table[column] == ""]]
         if empty:
             raise DataError(f"{path}: {column} is empty in line {_some(empty)}; fill it or drop the line")
     twice = table["filename"][table["filename"].duplicated()].tolist()
     if twice:
         raise DataError(f"{path}: {_some(twice)} listed more than once; keep one line a recording")
-    return _with_all_columns(table)
+    if table.empty:
+        raise DataError(f"{path} lists no recordings; add a line for each")
+    return _with_all_columns(table, path)
 
 
-def _with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
-    defaults = {"secondary_labels": "", "author": "", "rating": float("nan")}
+def _with_all_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    defaults = {"secondary_labels": "", "author": "", "rating": ""}
     table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
-    table["author"] = table["author"].fillna("").astype(str)
+    known = set(table["primary_label"])
     table["secondary_labels"] = [
-        tuple(label for label in parse_label_list(cell) if label != primary)
+        tuple(label for label in parse_label_list(cell, known=known) if label != primary)
         for cell, primary in zip(table["secondary_labels"], table["primary_label"], strict=True)
     ]
+    table["rating"] = _numbers(table["rating"], "rating", path)
+    if not table["rating"].dropna().between(0, 5).all():
+        raise DataError(f"{path}: rating goes beyond 0 to 5; leave a rating that is unknown empty")
     return table
 
 
-def parse_label_list(cell: object) -> tuple[str, ...]:
+def _numbers(column: pd.Series, name: str, path: Path) -> pd.Series:
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = [f"{column[row]!r} in line {row + 2}" for row in column.index[numbers.isna() & (column != "")]]
+    if wrong:
+        raise DataError(f"{path}: {name} is {_some(wrong)}; it must be a number such as 3.5, or empty")
+    return numbers.astype(float)
+
+
+def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, ...]:
     """Return the labels in a cell such as ``a;b``, ``a b`` or ``['a', 'b']``; nothing is evaluated.
 
     A cell with brackets, quotes or separators ``; ,`` is split at those, so that names may hold
-    spaces; a bare cell is split at white space.
+    spaces. A bare cell is split at white space only where that gives labels that are ``known``:
+    ``Turdus merula`` is one species.
     """
     if not isinstance(cell, str):
         return ()
-    separator = r"[;,]" if re.search(r"[\[\];,'\"]", cell) else r"\s+"
-    labels = (part.strip(" \t'\"[]()") for part in re.split(separator, cell))
+    if re.search(r"[\[\];,'\"]", cell):
+        labels = [part.strip(" \t'\"[]") for part in re.split(r"[;,]", cell)]
+    else:
+        parts = cell.split()
+        labels = parts if all(part in known for part in parts) else [cell.strip()]
     return tuple(dict.fromkeys(label for label in labels if label))
 
 
 def label_map_of(recordings: pd.DataFrame) -> LabelMap:
-    """Return the classes to train: every primary label. ``nocall`` is no class but all zeros."""
-    return LabelMap.of(label for label in recordings["primary_label"] if label != "nocall")
+    """Return the classes to train: every primary label. ``nocall`` is no class but all zeros.
+
+    Raises
+    ------
+    DataError
+        A label is the name of a column in the tables that are written later.
+    """
+    labels = LabelMap.of(label for label in recordings["primary_label"] if label != "nocall")
+    taken = RESERVED_LABELS.intersection(labels.labels)
+    if taken:
+        raise DataError(f"a species cannot be named {_some(sorted(taken))}: tables have such a column")
+    return labels
 
 
 def _check_files_exist(recordings: pd.DataFrame, data: DataSettings, table: Path) -> None:

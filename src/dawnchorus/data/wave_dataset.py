@@ -42,7 +42,7 @@ class WaveDatasetSettings(ClipSettings):
     mixup
         Mixing of clips; None switches it off.
     background
-        Late noises, each with its own probability; drawn from in this order, one at most a clip.
+        Late noises, each with its own probability, tried in a random order; one at most a clip.
     """
 
     use_h5py: bool = True

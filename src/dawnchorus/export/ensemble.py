@@ -33,7 +33,7 @@ def export_ensemble(run: Run, config: TrainConfig, *, folds: Sequence[int] | Non
     ExportError
         An export differs from PyTorch by more than 1e-3; the exports that were there stay.
     """
-    chosen = tuple(folds) if folds is not None else tuple(run.finished_folds())
+    chosen = run.chosen_folds(folds)
     card = replace(run.card(), folds=chosen)
     clips = parity_clips(recordings_with_folds(run, config), config, LabelMap(card.labels))
     models = [run.load_model(fold) for fold in chosen]

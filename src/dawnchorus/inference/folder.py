@@ -54,6 +54,7 @@ def predict_folder(
     """
     paths = [source] if source.is_file() else list_audio_files(source)
     root = source.parent if source.is_file() else source
+    out_dir.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written shows now
     labels = inference.runtime.card.labels
     failures: list[Failure] = []
     tables = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,13 +13,15 @@ import pandas as pd
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.recordings import load_recordings
-from dawnchorus.errors import RunError
+from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import write_text
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes import TorchRuntime
 from dawnchorus.inference.tables import write_csv, write_parquet
 from dawnchorus.metrics import macro_roc_auc, per_class_table
+
+logger = logging.getLogger(__name__)
 
 
 class OutOfFold(NamedTuple):
@@ -71,11 +74,14 @@ def predict_out_of_fold(
     They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class)
     and ``oof_score.json``.
     """
-    folds = list(folds) if folds is not None else run.finished_folds()
+    chosen = run.chosen_folds(folds)
     recordings = recordings_with_folds(run, config)
+    missing = sorted(set(recordings["fold"]) - set(chosen))
+    if missing:
+        logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
     labels = LabelMap(run.card().labels)
     outputs, targets, tables = [], [], []
-    for fold in folds:
+    for fold in chosen:
         rows = recordings[recordings["fold"] == fold].reset_index(drop=True)
         args = config.train_function_args
         dataset = args.val_dataset_class(rows, config.data, labels, args.val_dataset_config)
@@ -87,6 +93,11 @@ def predict_out_of_fold(
     output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
     predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
     scored = scored_columns(target, predictions["fold"].to_numpy(), recordings, labels)
+    if not scored:
+        raise DataError(
+            "no species has recordings on both sides of a fold, so there is no leak-free score; "
+            "more recordists of the same species are needed"
+        )
     result = OutOfFold(
         predictions,
         target,
@@ -122,11 +133,12 @@ def scored_columns(
 def _write(run: Run, result: OutOfFold) -> None:
     write_parquet(run.oof_file, result.predictions)
     scores = result.predictions[list(result.scored_labels)].to_numpy()
-    columns = [result.predictions.columns.get_loc(label) - 3 for label in result.scored_labels]
+    columns = [run.card().labels.index(label) for label in result.scored_labels]
     rows: list[Any] = per_class_table(result.targets[:, columns], scores, result.scored_labels)
     write_csv(run.path / "oof_scores.csv", pd.DataFrame(rows))
     summary = {
         "oof_macro_roc_auc": result.macro_roc_auc,
+        "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),
         "n_recordings": len(result.predictions),
         "scored_labels": list(result.scored_labels),
     }

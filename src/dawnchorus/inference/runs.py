@@ -20,6 +20,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ class Run:
         """
         run = cls(Path(path))
         if not run.card_file.is_file():
-            raise RunError(f"{path} holds no run (no model_card.json); train it first with dawnchorus train")
+            raise RunError(
+                f"{path} holds no run (it has no model_card.json); train it first with dawnchorus train"
+            )
         return run
 
     @property
@@ -107,6 +110,24 @@ class Run:
         """Return what a finished fold reports (best checkpoint, score, seconds), or None."""
         file = self.finished_file(fold)
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def has_checkpoints(self) -> bool:
+        """Tell whether any fold has been trained for an epoch; before that a run may be begun anew."""
+        return any(self.path.glob("fold_*/checkpoints/*.ckpt"))
+
+    def chosen_folds(self, folds: Sequence[int] | None) -> tuple[int, ...]:
+        """Return ``folds``, each once, or all that are finished.
+
+        Raises
+        ------
+        RunError
+            One of them is not finished, or none is.
+        """
+        finished = self.finished_folds()
+        for fold in folds or ():
+            if fold not in finished:
+                raise RunError(f"{self.path} has no finished fold {fold}; finished are {finished}")
+        return tuple(sorted(set(folds))) if folds else tuple(finished)
 
     def finished_folds(self) -> list[int]:
         """Return the folds that are trained to their end.
@@ -165,7 +186,8 @@ class Run:
 
     def folds(self) -> pd.DataFrame:
         """Return the table filename, primary_label, author, fold."""
-        return pd.read_csv(self.folds_file, dtype={"filename": str, "author": str}, keep_default_na=False)
+        text = {"filename": str, "primary_label": str, "author": str}
+        return pd.read_csv(self.folds_file, dtype=text, keep_default_na=False)
 
     def load_model(self, fold: int) -> torch.nn.Module:
         """Return the best model of a fold, in evaluation mode, on the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.models.card import ModelCard
+
+logger = logging.getLogger(__name__)
 
 EngineName = Literal["torch", "onnx", "openvino"]
 CARD_KEY = "dawnchorus_model_card"
@@ -128,15 +131,32 @@ def open_runtime(path: Path | str, engine: EngineName, *, folds: Sequence[int] |
             raise RunError(
                 f"{path} is a model for the engine {wanted}, not {engine}; choose --engine {wanted}"
             )
-        return _open_file(path, path)
+        return _open_file(path)
     run = Run.open(path)
     if engine == "torch":
-        chosen = list(folds) if folds is not None else run.finished_folds()
-        return TorchRuntime([run.load_model(fold) for fold in chosen], run.card())
-    return _open_file(run.onnx_file if engine == "onnx" else run.openvino_file, path)
-
-
-def _open_file(file: Path, asked_for: Path) -> Runtime:
+        return TorchRuntime([run.load_model(fold) for fold in run.chosen_folds(folds)], run.card())
+    file = run.onnx_file if engine == "onnx" else run.openvino_file
     if not file.is_file():
-        raise RunError(f"{file} does not exist; make it with: dawnchorus export {asked_for}")
-    return OnnxRuntime(file) if file.suffix == ".onnx" else OpenVinoRuntime(file)
+        raise RunError(f"{file} does not exist; make it with: dawnchorus export {path}")
+    runtime = _open_file(file)
+    if set(runtime.card.folds) != set(run.finished_folds()):
+        logger.warning(
+            "The export in %s averages the folds %s, and the run has finished %s: dawnchorus export %s "
+            "makes it anew.",
+            file.parent,
+            list(runtime.card.folds),
+            run.finished_folds(),
+            path,
+        )
+    return runtime
+
+
+def _open_file(file: Path) -> Runtime:
+    if not file.is_file():
+        raise RunError(f"{file} does not exist; give a run directory, an .onnx or an OpenVINO .xml file")
+    try:
+        return OnnxRuntime(file) if file.suffix == ".onnx" else OpenVinoRuntime(file)
+    except ModelError:
+        raise
+    except Exception as error:  # engines raise classes of their own, which change between releases
+        raise ModelError(f"{file} cannot be opened as a model: {str(error).splitlines()[0]}") from error

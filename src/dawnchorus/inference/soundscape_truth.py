@@ -26,12 +26,20 @@ def read_annotations(path: Path) -> pd.DataFrame:
     """
     columns = ["filename", "start_s", "end_s", "label"]
     try:
-        boxes = pd.read_csv(path)
+        boxes = pd.read_csv(path, dtype={"filename": str, "label": str}, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a table of annotations: {error}") from None
     missing = [column for column in columns if column not in boxes]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; it needs {', '.join(columns)}")
+    for column in ("start_s", "end_s"):
+        boxes[column] = pd.to_numeric(boxes[column], errors="coerce")
+    wrong = boxes.index[~(boxes["end_s"] > boxes["start_s"])]
+    if len(wrong):
+        raise DataError(
+            f"{path}: start_s and end_s in line {wrong[0] + 2} are no stretch of time; "
+            "they are seconds with a decimal point, and the end comes after the start"
+        )
     return boxes
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from dawnchorus.audio.decode import list_audio_files
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
@@ -130,6 +131,11 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
     for folder in (settings.audio, settings.soundscapes):
         if folder is not None and not folder.is_dir():
             raise DataError(f"{folder} is not a folder; give a folder of recordings")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    if settings.soundscapes is not None:
+        # Now, and not after minutes of training, is the time to say that these cannot be used.
+        list_audio_files(settings.soundscapes)
+        _annotations_of(settings.soundscapes)
     result = DemoResult()
     started = time.perf_counter()
     stage = _stages(result, announce)
@@ -142,8 +148,11 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
         )
         result.n_failures += len(report.failures)
         result.notes += [f"Left out: {failure.path}: {failure.reason}" for failure in report.failures]
+    trained_before = Run(config.run_dir).has_checkpoints()
     with stage("Training"):
         run = lightning_training(config)
+    if trained_before:
+        result.notes.append("Training went on from an earlier run in this folder: its time is only the rest.")
     with stage("Out-of-fold score"):
         _score(result, run, config, synthetic=inputs.synthetic)
     with stage("Export"):
@@ -196,7 +205,11 @@ def _train_config(settings: DemoSettings, inputs: _Inputs) -> TrainConfig:
 
 
 def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool) -> None:
-    network = predict_out_of_fold(run, config, batch_size=32)
+    try:
+        network = predict_out_of_fold(run, config, batch_size=32)
+    except DataError as error:
+        result.notes.append(f"No out-of-fold score: {error}.")
+        return
     baseline = baseline_macro_roc_auc(run, config, network)
     target = 0.95 if synthetic else None
     result.measurements += [
@@ -208,7 +221,7 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
     if unscored:
         result.notes.append(
             f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species: "
-            f"{', '.join(unscored)} has no recordings on both sides of a fold."
+            f"no fold has recordings of {', '.join(unscored)} on both of its sides."
         )
 
 
@@ -219,18 +232,25 @@ def _predict_soundscapes(
     predictions = predict_folder(inference, soundscapes, out / "predictions", threshold=THRESHOLD)
     result.n_failures += len(predictions.failures)
     result.notes += [f"Left out: {failure.reason}" for failure in predictions.failures]
-    annotations = soundscapes / ANNOTATIONS_NAME
-    truth = read_annotations(annotations) if annotations.is_file() else None
+    truth = _annotations_of(soundscapes)
     if truth is not None:
         score = soundscape_macro_roc_auc(predictions.windows, truth)
         if score is None:
-            result.notes.append("No soundscape score: none of the annotated species is among those trained.")
+            result.notes.append(
+                "No soundscape score: none of the annotated species is among those trained, or none of the "
+                "annotated files among the soundscapes."
+            )
         else:
             target = 0.90 if synthetic else None
             result.measurements.append(
                 Measurement("soundscape_macro_roc_auc", round(score, 4), target=target)
             )
     _draw_busiest(predictions, truth, soundscapes, out, run)
+
+
+def _annotations_of(soundscapes: Path) -> pd.DataFrame | None:
+    file = soundscapes / ANNOTATIONS_NAME
+    return read_annotations(file) if file.is_file() else None
 
 
 def _draw_busiest(

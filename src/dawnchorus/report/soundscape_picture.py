@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dawnchorus.audio.decode import load_audio
+from dawnchorus.audio.decode import read_crop
 from dawnchorus.files import replacing
 from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
 
@@ -45,7 +45,7 @@ def draw_soundscape(
     title
         Line above the picture.
     """
-    wave = load_audio(path, sample_rate=frontend.sample_rate)[: MAX_DURATION_S * frontend.sample_rate]
+    wave = read_crop(path, 0, MAX_DURATION_S * frontend.sample_rate, sample_rate=frontend.sample_rate)
     duration_s = len(wave) / frontend.sample_rate
     species = sorted(set(detections["label"]) | set(truth["label"] if truth is not None else ()))
     figure = Figure(figsize=(14, 4.5 + 0.3 * len(species)), layout="constrained")

@@ -69,7 +69,7 @@ def _fit_and_predict(features: np.ndarray, target: np.ndarray, new_features: np.
     """Return the probability of one class for ``new_features``; a class never seen gets 0."""
     if not target.any() or target.all():
         return np.full(len(new_features), float(target.all()))
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features, target)

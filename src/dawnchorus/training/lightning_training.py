@@ -14,7 +14,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from torch.utils.data import DataLoader
 
 from dawnchorus.config import LoaderSettings, TrainConfig
@@ -23,7 +23,7 @@ from dawnchorus.errors import ConfigError
 from dawnchorus.files import write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.training.module import WaveClassifierModule
-from dawnchorus.training.preparing import PreparedRun, new_model, prepare_run
+from dawnchorus.training.preparing import PreparedRun, new_model, prepare_run, train_dataset_config
 from dawnchorus.training.progress_bar import FoldProgressBar
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     train_rows = prepared.recordings[~in_fold].reset_index(drop=True)
     val_rows = prepared.recordings[in_fold].reset_index(drop=True)
     train_set = args.train_dataset_class(
-        train_rows, config.data, prepared.labels, args.train_dataset_config, seed=config.seed, fold=fold
+        train_rows, config.data, prepared.labels, train_dataset_config(config), seed=config.seed, fold=fold
     )
     val_set = args.val_dataset_class(val_rows, config.data, prepared.labels, args.val_dataset_config)
     sampler = ClipSampler(
@@ -113,6 +113,9 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
             ckpt_path=last if last.is_file() else None,
             weights_only=True,
         )
+    for run_logger in trainer.loggers:
+        if isinstance(run_logger, WandbLogger):
+            run_logger.experiment.finish()  # otherwise the next fold would write into this one's
     report = {
         "best_checkpoint": Path(checkpoints.best_model_path).name,
         "val_macro_roc_auc": float(checkpoints.best_model_score),  # type: ignore[arg-type]
@@ -174,8 +177,6 @@ def _loggers(run: Run, fold: int) -> list[Logger]:
 
     loggers: list[Logger] = [CSVLogger(run.fold_dir(fold), name="logs")]
     if importlib.util.find_spec("wandb") and os.environ.get("WANDB_MODE", "disabled") != "disabled":
-        from lightning.pytorch.loggers import WandbLogger
-
         offline = os.environ["WANDB_MODE"] == "offline"
         loggers.append(
             WandbLogger(

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import lightning
 import numpy as np
 import torch
 
-from dawnchorus.augment.spectrogram import PowerScaling, SpectrogramMasks
-from dawnchorus.augment.wave import RandomFiltering
-from dawnchorus.config import BatchAugmentationSettings, OptimizerSettings, SchedulerSettings, TrainConfig
+from dawnchorus.config import OptimizerSettings, SchedulerSettings, TrainConfig
 from dawnchorus.errors import DataError
 from dawnchorus.metrics import macro_roc_auc
+from dawnchorus.training.augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.training.losses import LOSSES
-
-_WAVE, _SPECTROGRAM = "wave", "spectrogram"
 
 
 class WaveClassifierModule(lightning.LightningModule):
@@ -47,7 +44,8 @@ class WaveClassifierModule(lightning.LightningModule):
         self.config = config
         self.fold = fold
         self.loss = LOSSES[args.loss]
-        self.augmentations = _augmentations(args.batch_augmentations)
+        self.augment_wave = BatchAugmentations(args.batch_augmentations, ON_WAVE)
+        self.augment_spectrogram = BatchAugmentations(args.batch_augmentations, ON_SPECTROGRAM)
         self.val_targets = val_targets
         self._val_outputs: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -62,8 +60,8 @@ class WaveClassifierModule(lightning.LightningModule):
         """Return the loss of one batch: wave (batch, n_samples), target (batch, n_classes)."""
         wave, target = batch
         with torch.no_grad():
-            wave = self._augment(wave, _WAVE)
-            logmel = self._augment(self.model.frontend(wave), _SPECTROGRAM)  # type: ignore[operator]
+            wave = self.augment_wave(wave, self._generator)
+            logmel = self.augment_spectrogram(self.model.frontend(wave), self._generator)  # type: ignore[operator]
         output = self.model.forward_spectrogram(logmel)  # type: ignore[operator]
         loss = self.loss(output.clip_logits, target)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(wave))
@@ -97,28 +95,6 @@ class WaveClassifierModule(lightning.LightningModule):
         schedule = lr_multiplier(args.scheduler, lr=args.optimizer.lr, n_steps=n_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def _augment(self, x: torch.Tensor, place: str) -> torch.Tensor:
-        for augmentation in self.augmentations[place]:
-            x = augmentation(x, self._generator)
-        return x
-
-
-def _augmentations(settings: BatchAugmentationSettings) -> dict[str, list[Callable[..., torch.Tensor]]]:
-    """Return the batch augmentations that are switched on, by the place where they work."""
-    wave = [RandomFiltering] if settings.random_filtering is not None else []
-    chosen: Mapping[str, Any] = {
-        _WAVE: [cls(**(settings.random_filtering or {})) for cls in wave],
-        _SPECTROGRAM: [
-            cls(**values)
-            for cls, values in (
-                (PowerScaling, settings.power_scaling),
-                (SpectrogramMasks, settings.spectrogram_masks),
-            )
-            if values is not None
-        ],
-    }
-    return dict(chosen)
 
 
 def make_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

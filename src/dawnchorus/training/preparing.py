@@ -25,6 +25,7 @@ from dawnchorus.files import write_failures, write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.weights import load_weights
+from dawnchorus.training.augmentations import AUGMENTATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -57,21 +58,21 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         The directory holds a run of another config.
     """
     clip = check_train_config(config)
-    recordings, failures = leave_out_unreadable(
-        load_recordings(config.data), config.data, sample_rate=clip.sample_rate
-    )
+    listed = load_recordings(config.data)
     if config.train_function_args.debug:
-        recordings = recordings.groupby("primary_label").head(DEBUG_RECORDINGS_PER_CLASS)
-        recordings = recordings.reset_index(drop=True)
+        listed = few_of_each_class(listed)
+    recordings, failures = leave_out_unreadable(listed, config.data, sample_rate=clip.sample_rate)
     labels = label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     prepared = PreparedRun(Run(config.run_dir), recordings, labels, assignment)
-    if prepared.run.config_file.is_file():
+    if prepared.run.has_checkpoints():
         prepared.run.check_made_from(config)
-        _refuse_other_folds(prepared)
+        _refuse_other_recordings(prepared, config)
     else:
-        # The network is made first: where its weights cannot be had, nothing is written.
+        # Everything is made once before anything is written: a wrong key or a missing file shows here.
         card = _card(config, labels, clip, new_model(config, len(labels)))
+        args = config.train_function_args
+        args.train_dataset_class(recordings, config.data, labels, train_dataset_config(config))
         _write_run(prepared, config, card, config_file)
     write_failures(prepared.run.path, failures)
     return prepared
@@ -86,8 +87,15 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
         A key of the model or of a dataset is unknown, or the two clips differ.
     """
     where = config.exp_name
+    if "n_classes" in config.nn_model_config:
+        raise ConfigError(f"{where}: nn_model_config.n_classes is given by the recordings; leave it out")
     check_keywords(config.nn_model_class, _model_keywords(config), where=f"{where}: nn_model_config")
     args = config.train_function_args
+    for name, augmentation in AUGMENTATIONS.items():
+        values = getattr(args.batch_augmentations, name)
+        check_keywords(augmentation, values or {}, where=f"{where}: batch_augmentations.{name}")
+    if args.accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError(f"{where}: accelerator is 'gpu', and PyTorch sees none; take 'auto' or 'cpu'")
     clips: list[Any] = []
     for role in ("train", "val"):
         dataset_class = getattr(args, f"{role}_dataset_class")
@@ -114,7 +122,10 @@ def new_model(config: TrainConfig, n_classes: int) -> torch.nn.Module:
     if config.train_function_args.debug and keywords.get("pretrained"):
         logger.info("debug: random weights instead of pretrained ones")
         keywords["pretrained"] = False
-    model = config.nn_model_class(n_classes=n_classes, **keywords)
+    try:
+        model = config.nn_model_class(n_classes=n_classes, **keywords)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
     weights = config.nn_model_config.get("weights")
     if weights is not None:
         report = load_weights(model, Path(weights), strict=False)
@@ -122,6 +133,25 @@ def new_model(config: TrainConfig, n_classes: int) -> torch.nn.Module:
             "%s: %d tensors loaded, %d left at random", weights, len(report.loaded), len(report.missing)
         )
     return model
+
+
+def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Return four recordings of every class, spread evenly over the table, for a debug run."""
+    rank = recordings.groupby("primary_label").cumcount()
+    size = recordings.groupby("primary_label")["filename"].transform("size")
+    step = (size / DEBUG_RECORDINGS_PER_CLASS).clip(lower=1)
+    chosen = (rank / step).astype(int) != ((rank - 1) / step).astype(int)
+    return recordings[chosen | (rank == 0)].reset_index(drop=True)
+
+
+def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
+    """Return the keys of the training dataset; a debug run does without the background noises."""
+    values = config.train_function_args.train_dataset_config
+    return (
+        {**values, "background": ()}
+        if config.train_function_args.debug and "background" in values
+        else values
+    )
 
 
 def _model_keywords(config: TrainConfig) -> dict[str, Any]:
@@ -155,12 +185,22 @@ def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any)
         model_class=to_jsonable(config.nn_model_class),
         model_config=to_jsonable(_model_keywords(config)),
         labels=labels.labels,
-        frontend=asdict(model.frontend.settings),
+        frontend=_checked_frontend(config, clip, model),
         sample_rate=clip.sample_rate,
         segment_len=clip.segment_len,
         late_normalize=clip.late_normalize,
         versions=package_versions(),
     )
+
+
+def _checked_frontend(config: TrainConfig, clip: ClipSettings, model: Any) -> dict[str, Any]:
+    settings = asdict(model.frontend.settings)
+    if settings["sample_rate"] != clip.sample_rate:
+        raise ConfigError(
+            f"{config.exp_name}: sample_rate is {clip.sample_rate} in the datasets and "
+            f"{settings['sample_rate']} in nn_model_config.frontend; they must agree"
+        )
+    return settings
 
 
 def package_versions() -> dict[str, str]:
@@ -184,12 +224,21 @@ def _git_state() -> str:
     return result.stdout.strip()
 
 
-def _refuse_other_folds(prepared: PreparedRun) -> None:
+def _refuse_other_recordings(prepared: PreparedRun, config: TrainConfig) -> None:
+    before_dir = prepared.run.data().audio_dir
+    if before_dir.is_dir() and before_dir.resolve() != config.data.audio_dir.resolve():
+        raise RunError(
+            f"{prepared.run.path} was begun with the recordings in {before_dir}, not "
+            f"{config.data.audio_dir}; choose another exp_name, or delete the folder"
+        )
     saved = prepared.run.folds()
     now = pd.Series(prepared.assignment.folds, index=prepared.recordings["filename"]).sort_index()
     before = saved.set_index("filename")["fold"].sort_index()
-    if not (now.index.equals(before.index) and (now.to_numpy() == before.to_numpy()).all()):
+    labels_before = saved.set_index("filename")["primary_label"].sort_index()
+    labels_now = prepared.recordings.set_index("filename")["primary_label"].sort_index()
+    same_folds = now.index.equals(before.index) and (now.to_numpy() == before.to_numpy()).all()
+    if not (same_folds and (labels_now.to_numpy() == labels_before.to_numpy()).all()):
         raise RunError(
-            f"{prepared.run.path} was begun with other recordings or folds than there are now; "
+            f"{prepared.run.path} was begun with other recordings, labels or folds than there are now; "
             "restore them, choose another exp_name, or delete the folder"
         )
