@@ -203,9 +203,9 @@ def test_recordings_that_changed_under_a_run_are_noticed(make_config: MakeConfig
             r"random_filtering.min_dB is not known; did you mean min_db\?",
         ),
         (
-            {"train_function_args": {"train_dataset_config": {"mixup": {"alhpa": 1}}}},
+            {"train_function_args": {"train_dataset_config": {"mixup": {"alphas": 1}}}},
             ConfigError,
-            r"mixup.alhpa is not known; did you mean alpha\?",
+            r"mixup.alphas is not known; did you mean alpha\?",
         ),
         (
             {"train_function_args": {"train_dataset_config": {"background": [{"folder": "/nowhere"}]}}},
