@@ -53,9 +53,13 @@ def folds(
     recordings: Annotated[
         Path | None, typer.Option(help="Table of the recordings; otherwise AUDIO/recordings.csv, or folders.")
     ] = None,
-    n_folds: Annotated[int, typer.Option(min=2, help="Number of folds.")] = 5,
-    group_column: Annotated[str, typer.Option(help="Rows that share this stay together.")] = "author",
-    fewer_if_needed: Annotated[bool, typer.Option(help="Use fewer folds where groups are too few.")] = False,
+    n_folds: Annotated[int, typer.Option("--n_folds", "--n-folds", min=2, help="Number of folds.")] = 5,
+    group_column: Annotated[
+        str, typer.Option("--group_column", "--group-column", help="Rows that share this stay together.")
+    ] = "author",
+    fewer_if_needed: Annotated[
+        bool, typer.Option("--fewer_if_needed", "--fewer-if-needed", help="Fewer folds where groups are few.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 42,
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("folds.csv"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the table.")] = False,

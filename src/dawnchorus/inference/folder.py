@@ -10,7 +10,7 @@ import pandas as pd
 
 from dawnchorus.audio.decode import list_audio_files
 from dawnchorus.errors import DataError
-from dawnchorus.files import Failure, write_failures
+from dawnchorus.files import Failure, replacing, write_failures
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.tables import (
     detections_of,
@@ -82,5 +82,6 @@ def predict_folder(
 def _write(result: FolderPredictions, *, high_hz: float) -> None:
     filenames: Sequence[str] = list(dict.fromkeys(result.windows["filename"]))
     write_csv(result.detections_csv, result.detections)
-    write_raven(result.raven_dir, result.detections, filenames, high_hz=high_hz)
+    with replacing(result.raven_dir) as folder:  # the whole folder, so that no older table stays in it
+        write_raven(folder, result.detections, filenames, high_hz=high_hz)
     write_parquet(result.windows_parquet, result.windows)
