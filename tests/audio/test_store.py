@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import h5py
@@ -64,6 +65,13 @@ def test_a_recording_longer_than_the_memory_allowed_is_the_same(tmp_path, monkey
     monkeypatch.setattr(store, "_CHUNK", 777)
     write_store(tmp_path / "large.hdf5", np.array_split(wave, 50), sample_rate=32_000)
     assert (tmp_path / "small.hdf5").read_bytes() == (tmp_path / "large.hdf5").read_bytes()
+
+
+def test_the_same_recording_gives_the_same_bytes_at_any_time(tmp_path):
+    for name in ("now.hdf5", "later.hdf5"):
+        write_store(tmp_path / name, [noise()], sample_rate=32_000)
+        time.sleep(1.1)  # HDF5 counts time in seconds
+    assert (tmp_path / "now.hdf5").read_bytes() == (tmp_path / "later.hdf5").read_bytes()
 
 
 def test_a_failure_while_writing_leaves_nothing_and_keeps_the_old_store(tmp_path):

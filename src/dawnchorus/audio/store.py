@@ -128,6 +128,7 @@ def _frame(
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same recording gives the same bytes, whenever it is converted
     space = h5py.h5s.create_simple((n_samples,))
     memory = BytesIO()
     with h5py.File(memory, "w") as file:
