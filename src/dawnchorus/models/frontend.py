@@ -160,7 +160,7 @@ def log_scale(mel_power: Tensor, top_db: float) -> Tensor:
 
 
 class LogMelFrontend(nn.Module):
-    """Log-mel picture by a real FFT: 2 ms a clip of 5 s on two cores.
+    """Log-mel picture by a real FFT; ``benchmarks/bench_frontend.py`` times it.
 
     It has no weights: its constants follow ``.to(device)`` but stay out of the state dict. Under
     autocast it still computes in float32, for a power spectrum overflows float16.
