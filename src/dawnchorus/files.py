@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+if sys.platform != "win32":
+    import fcntl
 
 FAILURES_NAME = "failures.csv"
+_IS_WINDOWS = sys.platform == "win32"
+_TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which may be long
 
 
 class Failure(NamedTuple):
@@ -41,15 +48,70 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_file(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a new file that takes the place of ``path`` when the block ends well, and else is removed.
+
+    The process holds a lock on it, so that :func:`remove_abandoned` can tell it from what a killed one left.
+    """
+    temporary, file = _locked_temporary(path.parent)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if not _IS_WINDOWS:
+                temporary.replace(path)
+        if _IS_WINDOWS:  # where an open file cannot be renamed
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        temporary = folder / _TEMPORARY.replace("*", uuid.uuid4().hex)
+        file = temporary.open("xb")
+        try:
+            _lock(file)
+            if os.fstat(file.fileno()).st_nlink:
+                return temporary, file
+        except BlockingIOError:
+            pass  # another process took it for abandoned before it was locked
+        except OSError:
+            return temporary, file  # a file system without locks, where nothing is ever taken for abandoned
+        file.close()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove, at any depth, the files that killed processes were writing, and none that is being written."""
+    for temporary in folder.rglob(_TEMPORARY):
+        try:
+            with temporary.open("rb") as file:
+                _lock(file)
+                if not _IS_WINDOWS:
+                    temporary.unlink()
+            if _IS_WINDOWS:
+                temporary.unlink()
+        except OSError:
+            continue  # being written, renamed meanwhile, or not ours to remove
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Take the lock that ends with the process, even if it is killed; Windows guards open files by itself."""
+    if sys.platform != "win32":
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 text file, or leave what was there."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
+def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAILURES_NAME) -> None:
     """Write ``failures.csv`` (path, reason) into ``folder``, or remove an old one where nothing failed."""
-    path = folder / FAILURES_NAME
+    path = folder / name
     if not failures:
         path.unlink(missing_ok=True)
         return

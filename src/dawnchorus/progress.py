@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 T = TypeVar("T")
 
+_LINE_EVERY_S = 60  # where there is no terminal
 
-def track(items: Iterable[T], description: str, *, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` while a bar on stderr shows how many are done and how long the rest will take.
 
-    Where stderr is no terminal (a log file, CI), nothing is drawn while it runs and one line
-    with the count and the time is written at the end.
+def track(
+    items: Iterable[T],
+    description: str,
+    *,
+    total: float | None = None,
+    amount: Callable[[T], float] | None = None,
+    unit: str = "",
+) -> Iterator[T]:
+    """Yield ``items`` while a bar on stderr shows how much is done and how long the rest will take.
+
+    Where stderr is no terminal (a log file, CI), one line a minute says the same, and one at the end.
 
     Parameters
     ----------
@@ -21,7 +33,9 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
     description
         A few words to the left of the bar.
     total
-        The number of items, where ``items`` has no length.
+        The number of items, where ``items`` has no length, or all their amounts together.
+    amount, unit
+        How much of the whole an item is, such as its hours; one each if not given.
     """
     from rich.console import Console
     from rich.progress import (
@@ -33,13 +47,25 @@ def track(items: Iterable[T], description: str, *, total: int | None = None) -> 
         TimeRemainingColumn,
     )
 
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    counts: ProgressColumn = MofNCompleteColumn()
+    if amount is not None:
+        counts = TextColumn("{task.completed:.1f} of {task.total:.1f} " + unit)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        counts,
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    last_line = time.monotonic()
     with Progress(*columns, console=console) as progress:
-        yield from progress.track(items, total=total, description=description)
+        task = progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            progress.advance(task, 1 if amount is None else amount(item))
+            if not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
+                console.print(progress.make_tasks_table(progress.tasks))
+                last_line = time.monotonic()

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
+import importlib.util
 import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import librosa
 import numpy as np
 import pytest
+import soxr
 
 from dawnchorus.audio.decode import (
-    AUDIO_SUFFIXES,
     count_samples,
-    list_audio_files,
     load_audio,
     read_crop,
     read_info,
     stream_audio,
 )
-from dawnchorus.errors import AudioError, DataError
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.errors import AudioError
 
 RATES = (22_050, 32_000, 44_100, 48_000)
 FORMATS = (".wav", ".flac", ".ogg", ".mp3")
@@ -77,8 +78,8 @@ def test_every_kind_of_wav_gives_the_mean_of_its_channels(data_factory, subtype)
 
 
 def test_float_sound_beyond_full_scale_is_kept(data_factory):
-    path = data_factory.write("a.wav", np.array([0.0, 3.5, -2.0]), subtype="FLOAT")
-    np.testing.assert_array_equal(load_audio(path), np.float32([0.0, 3.5, -2.0]))
+    wave = np.tile(np.float32([0.0, 3.5, -2.0]), 200)
+    np.testing.assert_array_equal(load_audio(data_factory.write("a.wav", wave, subtype="FLOAT")), wave)
 
 
 def test_opus_samples_do_not_depend_on_how_they_are_read(data_factory):
@@ -91,9 +92,22 @@ def test_opus_samples_do_not_depend_on_how_they_are_read(data_factory):
     assert_crops_match(path)
 
 
-def test_one_sample_stays_one_sample(data_factory):
-    path = data_factory.write("a.wav", np.array([0.5]), 192_000)
-    assert count_samples(path) == len(load_audio(path)) == len(read_crop(path, 0, 10)) == 1
+def test_ten_milliseconds_are_the_shortest_recording(data_factory):
+    path = data_factory.write("a.wav", np.full(1_920, 0.5), 192_000)
+    assert count_samples(path) == len(load_audio(path)) == len(read_crop(path, 0, 999)) == 320
+    for n_samples in (1, 1_919):
+        path = data_factory.write("a.wav", np.full(n_samples, 0.5), 192_000)
+        with pytest.raises(AudioError, match=f"too short to hold a sound; it has {n_samples} samples"):
+            count_samples(path)
+
+
+def test_a_length_that_no_file_of_that_size_can_hold_is_refused(data_factory):
+    path = data_factory.tone("a.flac", duration_s=0.1)
+    content = bytearray(path.read_bytes())
+    content[21:26] = [content[21] & 0xF0 | 0x0F, 255, 255, 255, 255]  # STREAMINFO: 2³⁶ − 1 samples
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="damaged; its header promises 68719476735 samples in"):
+        count_samples(path)
 
 
 def test_a_crop_beyond_the_end_is_empty(data_factory):
@@ -164,9 +178,9 @@ def bad_files(data_factory) -> dict[str, tuple[Path, str]]:
         cases[f"header{suffix}"] = (root / f"header{suffix}", "truncated|cannot be decoded as audio")
         cases[f"empty{suffix}"] = (root / f"empty{suffix}", r"empty \(0 bytes\)")
         cases[f"text{suffix}"] = (root / f"text{suffix}", "cannot be decoded as audio; libsndfile says: ")
-    holes = np.array([0.0, np.nan, 0.1])
+    holes = np.tile([0.0, np.nan, 0.1], 200)
     cases["nan"] = (data_factory.write("nan.wav", holes, subtype="FLOAT"), "holds NaN or infinite samples")
-    infinite = np.array([[0.0, 1.0], [np.inf, -np.inf]])
+    infinite = np.tile([[0.0, 1.0], [np.inf, -np.inf]], (300, 1))
     cases["inf"] = (data_factory.write("inf.wav", infinite, subtype="FLOAT"), "holds NaN or infinite samples")
     cases["none"] = (data_factory.write("none.wav", np.zeros(0)), "holds no samples")
     cases["missing"] = (root / "missing.wav", "cannot be read; No such file or directory")
@@ -194,44 +208,122 @@ def test_a_crop_of_a_cut_off_mp3_is_refused_where_sound_is_missing(data_factory)
 def test_without_ffmpeg_an_m4a_says_what_is_missing(data_factory, monkeypatch):
     path = data_factory.tone("a.wav").rename(data_factory.root / "a.m4a")
     monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(AudioError, match=r"a\.m4a: \.m4a needs ffmpeg, which is not installed"):
         load_audio(path)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed here")
-def test_with_ffmpeg_an_m4a_is_decoded_and_a_broken_one_named(data_factory):
+def ffmpeg(*arguments: str | Path) -> bytes:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def decoded_by_ffmpeg(path: Path) -> np.ndarray:
+    """Return the mean of the channels as ffmpeg's own decoders have it, at the rate of the file."""
+    n_channels = read_info(path).n_channels
+    samples = np.frombuffer(ffmpeg("-i", path, "-map", "0:a:0", "-f", "f32le", "-"), "<f4")
+    mono = samples.reshape(-1, n_channels).mean(axis=1)
+    is_opus = b"OpusHead" in path.read_bytes()[:64]  # which ffmpeg decodes at 48 kHz, whatever was encoded
+    return soxr.resample(mono, 48_000, read_info(path).sample_rate, "VHQ") if is_opus else mono
+
+
+ENCODINGS = [
+    *[(".wav", {"subtype": s}) for s in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")],
+    *[(".flac", {"subtype": s}) for s in ("PCM_S8", "PCM_16", "PCM_24")],
+    *[(".aiff", {"subtype": s}) for s in ("PCM_16", "PCM_24")],
+    (".ogg", {"subtype": "VORBIS"}),
+    (".ogg", {"subtype": "OPUS"}),
+    (".opus", {"format": "OGG", "subtype": "OPUS"}),
+    (".mp3", {}),
+]
+
+
+def is_possible(suffix: str, subtype: str, sample_rate: int, n_channels: int) -> bool:
+    """Tell whether the codec, or its encoder here, takes this rate and these channels."""
+    if suffix == ".mp3" or subtype in ("VORBIS", "OPUS"):
+        return n_channels <= 2 and sample_rate in (
+            (8_000, 48_000) if subtype == "OPUS" else (8_000, 44_100, 48_000)
+        )
+    return True
+
+
+CASES = [
+    (suffix, options, sample_rate, n_channels)
+    for suffix, options in ENCODINGS
+    for sample_rate in (8_000, 44_100, 48_000, 192_000, 384_000)
+    for n_channels in (1, 2, 5, 8)
+    if is_possible(suffix, options.get("subtype", ""), sample_rate, n_channels)
+]
+
+
+@pytest.mark.parametrize(("suffix", "options", "sample_rate", "n_channels"), CASES)
+def test_samples_agree_with_ffmpeg(data_factory, suffix, options, sample_rate, n_channels):
+    is_lossy = suffix == ".mp3" or options["subtype"] in ("VORBIS", "OPUS")
+    time_s = np.arange(sample_rate)[:, None] / sample_rate
+    pitches = 300 + 100 * np.arange(n_channels)
+    path = data_factory.write(
+        f"a{suffix}", 0.5 * np.sin(2 * np.pi * pitches * time_s), sample_rate, **options
+    )
+    rate = read_info(path).sample_rate
+    ours, theirs = load_audio(path, sample_rate=rate), decoded_by_ffmpeg(path)
+    assert abs(len(ours) - len(theirs)) <= (1_200 if is_lossy else 0)
+    n = min(len(ours), len(theirs))
+    inner = slice(50, n - 50) if "OPUS" in options.values() else slice(n)
+    np.testing.assert_allclose(ours[inner], theirs[inner], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("aac", ".m4a"), ("alac", ".m4a"), ("aac", ".aac"), ("wmav2", ".wma")]
+)
+def test_what_libsndfile_does_not_know_is_decoded_by_ffmpeg_and_a_broken_file_named(
+    data_factory, codec, suffix
+):
     wave = data_factory.tone("a.wav", duration_s=3, frequency_hz=1000, noise=0.0)
-    path = wave.with_suffix(".m4a")
-    subprocess.run(["ffmpeg", "-v", "error", "-i", wave, path], check=True)
+    path = wave.with_suffix(suffix)
+    ffmpeg("-i", wave, "-c:a", codec, path)
     assert count_samples(path) == len(load_audio(path))
-    second = slice(32_000, 64_000)
-    assert np.corrcoef(load_audio(path)[second], load_audio(wave)[second])[0, 1] > 0.99
+    np.testing.assert_allclose(load_audio(path), decoded_by_ffmpeg(path)[:999_999], atol=1e-3)
+    assert np.abs(np.fft.rfft(load_audio(path)[32_000:64_000])).argmax() == 1000
     assert_crops_match(path, n_crops=1)
     path.write_text("this is not a recording")
     with pytest.raises(AudioError, match="cannot be decoded as audio; ffmpeg says"):
         load_audio(path)
 
 
-def test_recordings_are_listed_at_any_depth_sorted_and_without_hidden_ones(data_factory):
-    root = data_factory.root
-    for name in ("b/Ä bird 🐦.WAV", "a.flac", "b/c/d.ogg", ".hidden/x.wav", "b/._d.wav"):
-        path = data_factory.tone("x.wav", duration_s=0.1)
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        path.rename(root / name)
-    (root / "notes.txt").touch()
-    assert [path.relative_to(root).as_posix() for path in list_audio_files(root)] == [
-        "a.flac",
-        "b/c/d.ogg",
-        "b/Ä bird 🐦.WAV",
-    ]
+KINDS = {
+    ".wav": {"subtype": "PCM_24"},
+    ".flac": {},
+    ".aiff": {},
+    ".mp3": {},
+    ".opus": {"format": "OGG", "subtype": "OPUS"},
+    ".ogg": {},
+}
 
 
-def test_a_folder_without_recordings_names_itself_and_the_suffixes(tmp_path):
-    with pytest.raises(DataError, match=r"no recordings here or below; .*\.flac.* are read"):
-        list_audio_files(tmp_path)
-    with pytest.raises(DataError, match="absent: no such folder"):
-        list_audio_files(tmp_path / "absent")
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="file: is a file, not a folder"):
-        list_audio_files(tmp_path / "file")
-    assert {".wav", ".flac", ".ogg", ".mp3", ".m4a"} <= AUDIO_SUFFIXES
+@pytest.mark.parametrize("suffix", KINDS)
+def test_a_mutated_recording_is_sound_or_one_sentence(data_factory, request, mutated, suffix):
+    if suffix == ".ogg":
+        shared = request.getfixturevalue("shared_data")
+        originals = [path.read_bytes() for path in sorted(shared.glob("*/*/*.ogg"))[::50]]
+        data_factory.root.mkdir(exist_ok=True)
+    else:
+        rate = 48_000 if suffix == ".opus" else 44_100
+        wave = np.cumsum(np.random.default_rng(0).standard_normal((20_000, 2)), axis=0)
+        originals = [data_factory.write(f"o{suffix}", wave / 1_000, rate, **KINDS[suffix]).read_bytes()]
+    path = data_factory.root / f"mutated{suffix}"
+    rng = np.random.default_rng(0)
+    refusals = []
+    for k in range(1_000):
+        path.write_bytes(mutated(originals[k % len(originals)], rng))
+        try:
+            n_samples = count_samples(path)
+            wave = load_audio(path)
+            crop = read_crop(path, n_samples // 2, 1_000)
+        except AudioError as error:
+            refusals.append(str(error))
+        else:
+            assert len(wave) == n_samples
+            assert np.isfinite(wave).all()
+            assert np.isfinite(crop).all()
+    assert all(refusal.startswith(f"{path}: ") and "\n" not in refusal for refusal in refusals)
+    assert refusals

@@ -1,10 +1,11 @@
-"""Converting a folder: resumable, killable, and no bad file stops the rest."""
+"""Converting recordings: resumable, killable, and no bad file stops the rest."""
 
 from __future__ import annotations
 
 import csv
-import errno
+import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,44 +13,51 @@ import sys
 import time
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+import soundfile
 
-from dawnchorus.audio import precompute
 from dawnchorus.audio.decode import load_audio
-from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
-from dawnchorus.audio.store import read_stored_crop, store_path
-from dawnchorus.errors import DataError, DawnchorusError
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings, verify_stores
+from dawnchorus.audio.source import open_stored
+from dawnchorus.audio.store import store_path
+from dawnchorus.audio.store_layout import BLOCK, StoreSettings
+from dawnchorus.errors import DataError
 
-COMMAND = """
-import sys; from pathlib import Path
-from dawnchorus.audio.precompute import precompute_folder
-precompute_folder(Path(sys.argv[1]), Path(sys.argv[2]))
-"""
+COMMAND = [sys.executable, "-m", "dawnchorus", "precompute"]
+FORMATS = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def sounds(folder: Path) -> dict[str, bytes]:
-    contents = {}
-    for path in folder.rglob("*.hdf5"):
-        with h5py.File(path) as file:
-            contents[path.relative_to(folder).as_posix()] = file["au"][:].tobytes()
-    return contents
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.hdf5")}
+
+
+def temporary_files(folder: Path) -> list[Path]:
+    return list(folder.rglob(".dawnchorus-*"))
+
+
+def dawnchorus(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def read_list(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["path"]: row["reason"] for row in csv.DictReader(file)}
 
 
 def test_a_folder_is_converted_in_parallel_and_then_skipped(data_factory, tmp_path):
     audio = data_factory.recordings(2, 4, (1.0, 2.0))
     features = tmp_path / "features"
-    report = precompute_folder(audio, features, PrecomputeSettings(n_cores=2))
-    assert (report.n_done, report.n_skipped, report.n_left_out, report.failures) == (8, 0, 0, [])
+    report = precompute_recordings(audio, features, PrecomputeSettings(n_cores=2))
+    assert (report.n_done, report.n_skipped, report.left_out, report.failures) == (8, 0, [], [])
     total = 0
-    for path in [path for path in audio.rglob("*") if path.suffix in {".wav", ".flac", ".ogg", ".mp3"}]:
+    for path in [path for path in audio.rglob("*") if path.suffix in FORMATS]:
         wave = load_audio(path)
-        stored = read_stored_crop(store_path(features, path.relative_to(audio)), 0, len(wave) + 1)
-        np.testing.assert_allclose(stored, wave, atol=1e-4)
+        stored = open_stored(store_path(features, path.relative_to(audio)))
+        np.testing.assert_allclose(stored.read(0, len(wave) + 1), wave, atol=1 / 65_534)
         total += len(wave)
     assert report.hours_done == pytest.approx(total / 32_000 / 3600)
-    again = precompute_folder(audio, features)
+    again = precompute_recordings(audio, features)
     assert (again.n_done, again.n_skipped, again.hours_done) == (0, 8, 0)
 
 
@@ -57,27 +65,115 @@ def test_a_changed_recording_or_setting_is_converted_again(data_factory, tmp_pat
     for name in ("a.wav", "b.wav"):
         data_factory.tone(name)
     features = tmp_path / "features"
-    precompute_folder(data_factory.root, features)
+    precompute_recordings(data_factory.root, features)
     data_factory.tone("a.wav", duration_s=2)
-    assert precompute_folder(data_factory.root, features).n_done == 1
-    settings = PrecomputeSettings(sample_rate=16_000, normalize=True)
-    assert precompute_folder(data_factory.root, features, settings).n_done == 2
-    assert np.abs(read_stored_crop(features / "a.wav.hdf5", 0, 99_999)).max() == pytest.approx(1)
+    assert precompute_recordings(data_factory.root, features).n_done == 1
+    os.utime(data_factory.root / "b.wav", ns=(1, 1))
+    assert precompute_recordings(data_factory.root, features).n_done == 1
+    settings = PrecomputeSettings(StoreSettings(sample_rate=16_000, normalize=True))
+    assert precompute_recordings(data_factory.root, features, settings).n_done == 2
+    stored = open_stored(features / "a.wav.hdf5")
+    assert stored.sample_rate == 16_000
+    assert np.abs(stored.read(0, 99_999)).max() == pytest.approx(1)
 
 
-def test_bad_files_are_listed_and_the_list_goes_when_they_are_mended(data_factory, tmp_path):
-    data_factory.tone("good, really.wav")
-    bad = data_factory.root / "sub" / "bad.wav"
-    bad.parent.mkdir()
-    bad.touch()
+def test_bad_files_are_listed_with_the_reason_and_the_rest_is_converted(data_factory, tmp_path):
+    root, expected = data_factory.root, {}
+    for suffix in FORMATS:
+        whole = data_factory.tone(f"good/whole{suffix}", duration_s=4, noise=0.1).read_bytes()
+        (root / "bad").mkdir(exist_ok=True)
+        (root / f"bad/cut{suffix}").write_bytes(whole[: len(whole) // 2])
+        (root / f"bad/header{suffix}").write_bytes(whole[:44])
+        (root / f"bad/empty{suffix}").touch()
+        (root / f"bad/text{suffix}").write_text("this is not a recording\n" * 40)
+        expected |= {f"bad/{name}{suffix}": "" for name in ("cut", "header")}
+        expected |= {f"bad/empty{suffix}": "empty (0 bytes)", f"bad/text{suffix}": "cannot be decoded"}
+    data_factory.write("bad/nan.wav", np.full(9_000, np.nan), subtype="FLOAT")
+    data_factory.write("bad/inf.wav", np.append(np.zeros(9_000), np.inf), subtype="FLOAT")
+    data_factory.write("bad/one.wav", np.array([0.5]))
+    (root / "bad/broken link.wav").symlink_to(root / "nowhere.wav")
+    os.mkfifo(root / "bad/pipe.wav")
+    expected |= {
+        "bad/nan.wav": "holds NaN or infinite samples",
+        "bad/inf.wav": "holds NaN or infinite samples",
+        "bad/one.wav": "too short to hold a sound; it has 1 samples at 32000 Hz, and 10 ms are the least",
+        "bad/broken link.wav": "cannot be read; No such file",
+        "bad/pipe.wav": "not a file",
+    }
     features = tmp_path / "features"
-    report = precompute_folder(data_factory.root, features)
-    assert (report.n_done, len(report.failures)) == (1, 1)
-    with (features / "failures.csv").open() as file:
-        assert list(csv.reader(file)) == [["path", "reason"], ["sub/bad.wav", f"{bad}: empty (0 bytes)"]]
-    data_factory.tone("sub/bad.wav")
-    assert precompute_folder(data_factory.root, features).n_done == 1
+    result = dawnchorus(root, features, "--n_cores", "2")
+    assert result.returncode == 2
+    assert f"4 converted (0.00 h), 0 already there, 0 left out, {len(expected)} failed" in result.stdout
+    assert f"the reasons are in {features / 'failures.csv'}" in result.stderr
+    listed = read_list(features / "failures.csv")
+    assert listed.keys() == expected.keys()
+    for name, reason in listed.items():
+        assert reason.startswith(f"{root / name}: ")
+        assert expected[name] in reason
+    assert sorted(contents(features)) == sorted(f"good/whole{suffix}.hdf5" for suffix in FORMATS)
+    shutil.rmtree(root / "bad")
+    assert dawnchorus(root, features).returncode == 0
     assert not (features / "failures.csv").exists()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_listed(data_factory, tmp_path):
+    data_factory.tone("a.wav").chmod(0)
+    report = precompute_recordings(data_factory.root, tmp_path / "features")
+    assert "a.wav: cannot be" in report.failures[0].reason
+
+
+def test_what_a_file_holds_counts_and_not_what_it_is_called(data_factory, tmp_path):
+    data_factory.tone("a.flac").rename(data_factory.root / "a.mp3")
+    assert precompute_recordings(data_factory.root, tmp_path / "features").n_done == 1
+
+
+def test_names_of_all_kinds_are_kept(data_factory, tmp_path):
+    names = [
+        "with space.wav",
+        "ä/Zaunkönig.flac",
+        "🐦/🎵.ogg",
+        "a" * 200 + ".wav",
+        "deep/" * 20 + "b.wav",
+        "b.c.wav",
+    ]
+    names += [
+        "same.wav",
+        "same.flac",
+        "other/same.wav",
+        "-n_cores.wav",
+        "new\nline.wav",
+        "'quote\".wav",
+        "%s*.wav",
+    ]
+    for k, name in enumerate(names):
+        data_factory.tone(name, frequency_hz=500 + 100 * k)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(data_factory.root / "same.wav", elsewhere / "far.wav")
+    (data_factory.root / "link.wav").symlink_to(elsewhere / "far.wav")
+    (data_factory.root / "linked").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(data_factory.root)
+    names += ["link.wav", "linked/far.wav"]
+    report = precompute_recordings(data_factory.root, tmp_path / "features")
+    assert report.failures == []
+    for name in names:
+        wave = load_audio(data_factory.root / name)
+        stored = open_stored(tmp_path / "features" / f"{name}.hdf5")
+        np.testing.assert_allclose(stored.read(0, 99_999), wave, atol=1e-4)
+    assert report.n_done == len(names)
+
+
+def test_a_name_that_is_no_text_is_kept(data_factory, tmp_path):
+    source = data_factory.tone("a.wav")
+    try:
+        source.rename(Path(os.fsdecode(os.fsencode(source.parent) + b"/\xff.wav")))
+    except OSError:
+        pytest.skip("this file system wants names to be text")
+    (data_factory.root / os.fsdecode(b"bad\xfe.wav")).touch()
+    report = precompute_recordings(data_factory.root, tmp_path / "features")
+    assert (report.n_done, len(report.failures)) == (1, 1)
+    assert b"bad\xfe.wav" in (tmp_path / "features/failures.csv").read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_a_failure_of_that_recording(data_factory, tmp_path):
@@ -86,77 +182,256 @@ def test_a_place_that_cannot_be_written_is_a_failure_of_that_recording(data_fact
     features = tmp_path / "features"
     features.mkdir()
     (features / "a").touch()
-    report = precompute_folder(data_factory.root, features)
+    report = precompute_recordings(data_factory.root, features)
     assert report.n_done == 1
     assert "x.wav.hdf5: cannot be written; " in report.failures[0].reason
 
 
-def test_the_biggest_come_first_while_there_is_room(data_factory, tmp_path, monkeypatch):
-    for seconds in (1, 3, 2):
-        data_factory.tone(f"{seconds}.wav", duration_s=seconds)
-    (data_factory.root / "bad.wav").touch()
-    usage = shutil.disk_usage(tmp_path)._replace(free=int(1e9) + 5 * 64_000)  # room for 3 s and 2 s
-    monkeypatch.setattr(precompute.shutil, "disk_usage", lambda folder: usage)
-    settings = PrecomputeSettings(only_biggest=True, leave_gb=1.0)
-    report = precompute_folder(data_factory.root, tmp_path / "features", settings)
-    assert (report.n_done, report.n_left_out) == (2, 2)
-    assert sorted(sounds(tmp_path / "features")) == ["2.wav.hdf5", "3.wav.hdf5"]
-
-
-def test_a_full_disk_stops_with_one_sentence_and_keeps_what_is_whole(data_factory, tmp_path, monkeypatch):
-    for name in ("a.wav", "b.wav"):
+def test_a_json_list_names_the_recordings(data_factory, tmp_path):
+    for name in ("a/x.wav", "a/y.wav", "b/x.wav"):
         data_factory.tone(name)
-    write = precompute.write_store
+    table, features = data_factory.root / "list.json", tmp_path / "features"
+    table.write_text(
+        json.dumps(["a/x.wav", str(data_factory.root / "b/x.wav"), "a/../a/x.wav", "a/gone.wav"])
+    )
+    result = dawnchorus(table, features)
+    assert result.returncode == 2
+    assert "2 converted" in result.stdout
+    assert sorted(contents(features)) == ["a/x.wav.hdf5", "b/x.wav.hdf5"]
+    assert "No such file" in read_list(features / "failures.csv")["a/gone.wav"]
 
-    def write_until_full(path, *args, **kwargs):
-        if path.name == "b.wav.hdf5":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(path, *args, **kwargs)
-
-    monkeypatch.setattr(precompute, "write_store", write_until_full)
-    with pytest.raises(
-        DawnchorusError, match="features: the disk is full; the stores that are written are whole"
+    elsewhere = tmp_path / "list.json"
+    elsewhere.write_text(json.dumps([str(data_factory.root / "a/y.wav")]))
+    precompute_recordings(elsewhere, features, audio_root=data_factory.root)
+    assert (features / "a/y.wav.hdf5").is_file()
+    elsewhere.write_text(json.dumps(["/some/where/z.wav"]))
+    with pytest.raises(DataError, match=r"/some/where/z\.wav lies outside .*--audio_root"):
+        precompute_recordings(elsewhere, features)
+    for text, reason in (
+        ("{", "cannot be read as JSON"),
+        ('{"a": 1}', "not a list of paths"),
+        ("[]", "not a list"),
     ):
-        precompute_folder(data_factory.root, tmp_path / "features")
-    assert sorted(sounds(tmp_path / "features")) == ["a.wav.hdf5"]
+        elsewhere.write_text(text)
+        with pytest.raises(DataError, match=rf"list\.json: {reason}"):
+            precompute_recordings(elsewhere, features)
+    with pytest.raises(DataError, match=r"gone\.json: no such file"):
+        precompute_recordings(tmp_path / "gone.json", features)
 
 
 def test_a_missing_or_empty_folder_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
-        precompute_folder(tmp_path / "absent", tmp_path / "features")
+        precompute_recordings(tmp_path / "absent", tmp_path / "features")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no recordings here or below"):
-        precompute_folder(tmp_path / "empty", tmp_path / "features")
+        precompute_recordings(tmp_path / "empty", tmp_path / "features")
     assert not (tmp_path / "features").exists()
 
 
-def test_what_dead_runs_left_is_removed_and_what_living_ones_write_is_not(data_factory, tmp_path):
+def test_the_progress_counts_hours(data_factory, tmp_path):
+    for k in range(3):
+        data_factory.tone(f"{k}.wav", duration_s=150, sample_rate=8_000)
+    result = dawnchorus(data_factory.root, tmp_path / "features", "--sr", "8000")
+    assert "0.1 of 0.1 h" in result.stderr
+    assert "3 converted (0.12 h)" in result.stdout
+
+
+def test_without_torchaudio_the_option_names_the_extra_and_writes_nothing(data_factory, tmp_path):
+    data_factory.tone("a.wav")
+    hidden = "import sys; sys.modules['torchaudio'] = None; from dawnchorus.cli import main; main()"
+    arguments = ["precompute", str(data_factory.root), str(tmp_path / "features"), "--use_torchaudio"]
+    result = subprocess.run([sys.executable, "-c", hidden, *arguments], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --use_torchaudio needs the extra dawnchorus[torchaudio]")
+    assert not (tmp_path / "features").exists()
+
+
+def test_with_torchaudio_recordings_are_converted(data_factory, tmp_path):
+    pytest.importorskip("torchaudio", exc_type=(ImportError, OSError))
+    path = data_factory.tone("a.wav", duration_s=2, sample_rate=48_000, n_channels=2, noise=0.0)
+    settings = PrecomputeSettings(StoreSettings(decoder="torchaudio"))
+    assert precompute_recordings(data_factory.root, tmp_path / "features", settings).n_done == 1
+    stored = open_stored(tmp_path / "features/a.wav.hdf5").read(0, 99_999)
+    inner = slice(1_000, 60_000)
+    np.testing.assert_allclose(stored[inner], load_audio(path)[inner], atol=0.01)
+
+
+def test_damaged_stores_are_found_and_listed(data_factory, tmp_path):
+    for k in range(4):
+        data_factory.tone(f"{k % 2}/{k}.wav", duration_s=2)
+    features = tmp_path / "features"
+    precompute_recordings(data_factory.root, features)
+    assert verify_stores(features, n_cores=2).damaged == []
+    flipped, cut = features / "0/2.wav.hdf5", features / "1/1.wav.hdf5"
+    data = bytearray(flipped.read_bytes())
+    data[-BLOCK] ^= 1
+    flipped.write_bytes(data)
+    cut.write_bytes(cut.read_bytes()[:-2])
+    for arguments in ((features,), (data_factory.root, features)):
+        result = dawnchorus(*arguments, "--verify")
+        assert result.returncode == 2
+        assert "2 whole, 2 damaged" in result.stdout
+        for path in (flipped, cut):
+            assert f"{path}: damaged or not a store" in result.stdout
+        assert result.stdout.count("delete it and run `dawnchorus precompute` again") == 2
+    assert list(read_list(features / "damaged.csv")) == ["0/2.wav.hdf5", "1/1.wav.hdf5"]
+    flipped.unlink()
+    assert precompute_recordings(data_factory.root, features).n_done == 2
+    assert dawnchorus(features, "--verify").returncode == 0
+    assert not (features / "damaged.csv").exists()
+    assert "no HDF5 files here or below" in dawnchorus(tmp_path / "absent", "--verify").stderr
+
+
+def test_ten_kills_at_random_moments_change_nothing(data_factory, tmp_path):
+    audio, undisturbed = data_factory.root, tmp_path / "undisturbed"
+    for k in range(60):
+        data_factory.tone(f"{k % 3}/{k}.ogg", duration_s=20, frequency_hz=500 + k)
+    started = time.monotonic()
+    precompute_recordings(audio, undisturbed)
+    duration = time.monotonic() - started
+    whole, n_partial = contents(undisturbed), []
+    random.seed(0)
+    for k in range(10):
+        features = tmp_path / f"killed {k}"
+        n_cores = 1 + k % 2
+        process = subprocess.Popen(
+            [*COMMAND, str(audio), str(features), "--n_cores", str(n_cores)],
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not any(features.rglob("*.hdf5")):
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.8 * duration / n_cores))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        partial = contents(features)
+        n_partial.append(len(partial))
+        assert partial.items() <= whole.items()
+        report = precompute_recordings(audio, features)
+        assert (report.n_skipped, report.n_done) == (len(partial), 60 - len(partial))
+        assert contents(features) == whole
+        assert temporary_files(features) == []
+    assert sum(n < 60 for n in n_partial) >= 5
+
+
+def test_files_that_are_being_written_are_not_taken_for_abandoned(data_factory, tmp_path):
     data_factory.tone("a.wav")
     features = tmp_path / "features"
     (features / "deep").mkdir(parents=True)
-    old, new = features / "deep/.dawnchorus-1.tmp", features / ".dawnchorus-2.tmp"
-    for path in (old, new):
-        path.touch()
-    os.utime(old, (0, time.time() - 4_000))
-    precompute_folder(data_factory.root, features)
-    assert not old.exists()
-    assert new.exists()
+    (features / "deep/.dawnchorus-1.tmp").touch()
+    code = (
+        "import sys, time; from pathlib import Path; from dawnchorus.files import replacing_file\n"
+        "with replacing_file(Path(sys.argv[1])): print('writing', flush=True); sys.stdin.read()"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", code, features / "other.hdf5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        assert writer.stdout.readline() == b"writing\n"
+        precompute_recordings(data_factory.root, features)
+        assert len(temporary_files(features)) == 1
+        writer.stdin.close()
+    assert writer.returncode == 0
+    assert (features / "other.hdf5").is_file()
+    assert temporary_files(features) == []
 
 
-def test_after_kill_9_the_next_run_ends_with_the_sound_of_an_undisturbed_one(data_factory, tmp_path):
-    for k in range(25):
-        data_factory.tone(f"{k}.ogg", duration_s=4, frequency_hz=500 + k)
-    audio, features, undisturbed = data_factory.root, tmp_path / "killed", tmp_path / "undisturbed"
-    process = subprocess.Popen([sys.executable, "-c", COMMAND, audio, features], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(list(features.glob("*.hdf5"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    partial = sounds(features)
-    report = precompute_folder(audio, features)
-    precompute_folder(audio, undisturbed)
-    assert 3 <= len(partial) < 25
-    assert (report.n_skipped, report.n_done) == (len(partial), 25 - len(partial))
-    assert sounds(features) == sounds(undisturbed)
-    assert partial.items() <= sounds(undisturbed).items()
+def test_two_conversions_into_one_folder_both_end_and_tear_nothing(data_factory, tmp_path):
+    for k in range(30):
+        data_factory.tone(f"{k}.flac", duration_s=15, frequency_hz=500 + k)
+    undisturbed, features = tmp_path / "undisturbed", tmp_path / "features"
+    precompute_recordings(data_factory.root, undisturbed)
+    command = [*COMMAND, str(data_factory.root), str(features), "--n_cores", "2"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in both:
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+    assert contents(features) == contents(undisturbed)
+    assert temporary_files(features) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 5 MB, and what the writing process is to do before it starts."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
+    if shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0:
+        yield folder, None
+        subprocess.run(["umount", str(folder)], check=True)
+        return
+    resource = pytest.importorskip("resource")  # no mounting here: no file may grow beyond 1.5 MB
+    yield folder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+
+
+@pytest.mark.parametrize("n_cores", ["1", "2"])
+def test_a_full_disk_ends_with_one_sentence_and_keeps_what_is_whole(data_factory, small_disk, n_cores):
+    disk, limit = small_disk
+    for k in range(12):
+        data_factory.tone(f"{k:02d}.flac", duration_s=10 if k < 4 else 30)
+    (data_factory.root / "bad.flac").touch()
+    features = disk / "features"
+    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores, preexec_fn=limit)
+    assert result.returncode == 1
+    message = result.stderr.splitlines()[-1]
+    assert message.startswith(f"error: {features}: ")
+    assert (
+        "the stores that are written are whole, so free some space and run the same command again" in message
+    )
+    assert "Traceback" not in result.stderr
+    assert temporary_files(disk) == []
+    written = contents(features)
+    assert 2 <= len(written) < 12
+    assert verify_stores(features).damaged == []
+    for k in range(4, 12):
+        (data_factory.root / f"{k:02d}.flac").unlink()
+        (features / f"{k:02d}.flac.hdf5").unlink(missing_ok=True)
+    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores, preexec_fn=limit)
+    assert result.returncode == 2
+    assert len(contents(features)) == 4
+
+
+def test_the_biggest_come_first_while_there_is_room(data_factory, small_disk):
+    disk, limit = small_disk
+    if limit is not None:
+        pytest.skip("needs a disk of its own, and mounting is not allowed here")
+    for seconds in (10, 30, 20):
+        data_factory.tone(f"{seconds}.wav", duration_s=seconds)
+    result = dawnchorus(data_factory.root, disk / "features", "--only_biggest", "--leave_gb", "0.0015")
+    assert result.returncode == 0
+    assert "2 converted (0.01 h), 0 already there, 1 left out, 0 failed" in result.stdout
+    assert sorted(contents(disk)) == ["features/20.wav.hdf5", "features/30.wav.hdf5"]
+    left_out = read_list(disk / "features/left_out.csv")
+    assert list(left_out) == ["10.wav"]
+    assert "would leave less than 0.0015 GB of the disk free" in left_out["10.wav"]
+    shutil.rmtree(disk / "features/20.wav.hdf5", ignore_errors=True)
+    everything = precompute_recordings(data_factory.root, disk / "features", PrecomputeSettings(leave_gb=0))
+    assert everything.left_out == []
+    assert not (disk / "features/left_out.csv").exists()
+
+
+PEAK_MEMORY = """
+import re, sys
+from pathlib import Path
+from dawnchorus.audio.precompute import precompute_recordings
+assert precompute_recordings(Path(sys.argv[1]), Path(sys.argv[2])).n_done == 1
+print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory in /proc")
+def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
+    noise = np.random.default_rng(0).integers(-9_000, 9_000, 48_000 * 60, dtype=np.int16)
+    peaks = []
+    for minutes in (1, 60):
+        path = tmp_path / f"{minutes}/long.wav"
+        path.parent.mkdir()
+        with soundfile.SoundFile(path, "w", 48_000, 1, "PCM_16") as file:
+            for _ in range(minutes):
+                file.write(noise)
+        command = [sys.executable, "-c", PEAK_MEMORY, str(path.parent), str(tmp_path / f"out {minutes}")]
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) // 1024)
+    assert peaks[1] < peaks[0] + 20
+    assert peaks[1] < 500

@@ -1,77 +1,111 @@
-"""The store: what goes in comes out, whole or not at all; damage is named."""
+"""The store: what goes in comes out, whole or not at all; damage is named and never heard."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from dawnchorus.audio import store
-from dawnchorus.audio.store import (
-    find_stored,
-    is_current,
-    read_stored_crop,
-    store_path,
-    stored_n_samples,
-    stored_sample_rate,
-    write_store,
-)
+from dawnchorus.audio.source import find_stored, open_stored
+from dawnchorus.audio.store import StoredRecording, is_current, open_store, store_path
+from dawnchorus.audio.store_layout import BLOCK, StoreSettings
+from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import StoreError
 
+N_SAMPLES = 3 * BLOCK + 777
+LENGTHS = [1, 4, BLOCK - 1, BLOCK, BLOCK + 1, 16 * BLOCK, 16 * BLOCK + 1, 40 * BLOCK + 5]
 
-def noise(n_samples: int = 5_000, peak: float = 0.8) -> np.ndarray:
+
+def noise(n_samples: int = N_SAMPLES, peak: float = 0.8) -> np.ndarray:
     wave = np.random.default_rng(0).uniform(-1, 1, n_samples)
     return (peak * wave / np.abs(wave).max()).astype(np.float32)
 
 
-@pytest.mark.parametrize("peak", [0.001, 0.8, 1.0, 7.5])
+def write(path: Path, wave: np.ndarray, *, source: Path | None = None, **settings) -> StoredRecording:
+    write_store(path, [wave], StoreSettings(**settings), n_samples=len(wave), source=source)
+    stored = open_store(path)
+    assert stored is not None
+    return stored
+
+
+def read_all(stored) -> np.ndarray:
+    return stored.read(0, stored.n_samples)
+
+
+@pytest.mark.parametrize("peak", [1e-30, 0.001, 0.8, 1.0, 7.5, 1e30])
 def test_sound_comes_back_within_half_a_step_of_its_own_peak(tmp_path, peak):
     wave = noise(peak=peak)
-    path = tmp_path / "a.wav.hdf5"
-    assert write_store(path, [wave[:100], wave[100:]], sample_rate=32_000) == len(wave)
-    np.testing.assert_allclose(read_stored_crop(path, 0, 9_999), wave, atol=0.501 * peak / 32_767)
-    np.testing.assert_array_equal(read_stored_crop(path, 70, 60), read_stored_crop(path, 0, 9_999)[70:130])
-    assert (stored_n_samples(path), stored_sample_rate(path)) == (5_000, 32_000)
+    stored = write(tmp_path / "a.wav.hdf5", wave)
+    assert (stored.n_samples, stored.sample_rate) == (N_SAMPLES, 32_000)
+    np.testing.assert_allclose(read_all(stored), wave, atol=0.51 * peak / 32_767, rtol=0)
 
 
-def test_the_file_is_half_of_float32_contiguous_and_read_by_plain_h5py(tmp_path):
-    path = tmp_path / "a.hdf5"
-    wave = noise(100_000)
-    write_store(path, [wave], sample_rate=16_000)
-    assert path.stat().st_size <= 0.5 * wave.nbytes + 4096
-    with h5py.File(path) as file:
-        assert file["au"].dtype == np.int16
-        assert file["au"].chunks is None
-        assert file["sr"][()] == 16_000
-        np.testing.assert_allclose(file["au"][:] * file["au"].attrs["scale"], wave, atol=1e-4)
+@pytest.mark.parametrize("n_samples", LENGTHS)
+def test_any_crop_of_any_length_is_a_part_of_the_whole(tmp_path, n_samples):
+    stored = write(tmp_path / "a.hdf5", noise(n_samples))
+    whole = stored.read(0, n_samples + 99)
+    assert whole.shape == (n_samples,)
+    assert whole.dtype == np.float32
+    rng = np.random.default_rng(1)
+    for start, n in [(0, 0), (n_samples, 5), (n_samples + 7, 5), *rng.integers(n_samples + 1, size=(50, 2))]:
+        np.testing.assert_array_equal(stored.read(int(start), int(n)), whole[start : start + n])
+
+
+def test_sixteen_bit_sound_is_stored_without_loss_and_a_quiet_block_is_as_precise_as_a_loud_one(tmp_path):
+    codes = np.random.default_rng(0).integers(-32_768, 32_768, N_SAMPLES)
+    wave = (codes / 32_768).astype(np.float32)
+    np.testing.assert_array_equal(read_all(write(tmp_path / "a.hdf5", wave)), wave)
+    quiet = noise()
+    quiet[BLOCK:] *= 1e-3
+    error = np.abs(read_all(write(tmp_path / "b.hdf5", quiet)) - quiet)
+    assert error[BLOCK:].max() <= 0.51 * 0.8e-3 / 32_767
+
+
+def test_a_lossless_store_gives_every_bit_back(tmp_path):
+    wave = noise(peak=3.0)
+    stored = write(tmp_path / "a.hdf5", wave, lossless=True)
+    np.testing.assert_array_equal(read_all(stored), wave)
+    np.testing.assert_array_equal(stored.read(BLOCK - 5, 100), wave[BLOCK - 5 : BLOCK + 95])
 
 
 def test_silence_stays_silence_and_normalising_makes_the_peak_one(tmp_path):
-    path = tmp_path / "a.hdf5"
-    write_store(path, [np.zeros(10, np.float32)], sample_rate=32_000, normalize=True)
-    np.testing.assert_array_equal(read_stored_crop(path, 0, 10), np.zeros(10))
-    write_store(path, [noise(peak=0.01)], sample_rate=32_000, normalize=True)
-    assert np.abs(read_stored_crop(path, 0, 5_000)).max() == pytest.approx(1)
+    silent = write(tmp_path / "a.hdf5", np.zeros(10, np.float32), normalize=True)
+    np.testing.assert_array_equal(read_all(silent), np.zeros(10))
+    for lossless in (False, True):
+        wave = noise(peak=0.01)
+        stored = write(tmp_path / "b.hdf5", wave, normalize=True, lossless=lossless)
+        assert np.abs(read_all(stored)).max() == pytest.approx(1)
+        np.testing.assert_allclose(read_all(stored), wave / 0.01, atol=2e-5)
 
 
-def test_a_recording_longer_than_the_memory_allowed_is_the_same(tmp_path, monkeypatch):
-    wave = noise(20_000)
-    write_store(tmp_path / "small.hdf5", [wave], sample_rate=32_000)
-    monkeypatch.setattr(store, "_SPOOL_BYTES", 1_000)
-    monkeypatch.setattr(store, "_CHUNK", 777)
-    write_store(tmp_path / "large.hdf5", np.array_split(wave, 50), sample_rate=32_000)
-    assert (tmp_path / "small.hdf5").read_bytes() == (tmp_path / "large.hdf5").read_bytes()
+@pytest.mark.parametrize("lossless", [False, True])
+def test_the_file_is_half_of_float32_contiguous_and_read_by_plain_h5py(tmp_path, lossless):
+    wave = noise(2_000_000)
+    path = write(tmp_path / "a.hdf5", wave, sample_rate=16_000, lossless=lossless).path
+    assert path.stat().st_size / wave.nbytes == pytest.approx(1.0 if lossless else 0.5, abs=0.002)
+    with h5py.File(path) as file:
+        sound, scale = file["au"], file["blocks"]["scale"]
+        assert sound.chunks is None
+        assert file["sr"][()] == 16_000
+        plain = sound[:] * np.repeat(scale, sound.attrs["block_samples"])[: len(wave)] * sound.attrs["gain"]
+        np.testing.assert_allclose(plain, wave, atol=1e-4)
 
 
-def test_the_same_recording_gives_the_same_bytes_at_any_time(tmp_path):
-    for name in ("now.hdf5", "later.hdf5"):
-        write_store(tmp_path / name, [noise()], sample_rate=32_000)
-        time.sleep(1.1)  # HDF5 counts time in seconds
-    assert (tmp_path / "now.hdf5").read_bytes() == (tmp_path / "later.hdf5").read_bytes()
+def test_the_same_recording_gives_the_same_bytes_at_any_time_and_in_any_pieces(tmp_path):
+    wave = noise(300_000)
+    for n_pieces in (1, 7, 300):
+        path = tmp_path / f"{n_pieces}.hdf5"
+        write_store(path, np.array_split(wave, n_pieces), StoreSettings(normalize=True), n_samples=len(wave))
+        time.sleep(0.6)  # HDF5 counts time in seconds
+    assert (tmp_path / "1.hdf5").read_bytes() == (tmp_path / "7.hdf5").read_bytes()
+    assert (tmp_path / "1.hdf5").read_bytes() == (tmp_path / "300.hdf5").read_bytes()
 
 
 def test_a_failure_while_writing_leaves_nothing_and_keeps_the_old_store(tmp_path):
@@ -82,12 +116,12 @@ def test_a_failure_while_writing_leaves_nothing_and_keeps_the_old_store(tmp_path
         raise OSError("the cable was pulled")
 
     with pytest.raises(OSError, match="the cable was pulled"):
-        write_store(path, blocks(), sample_rate=32_000)
+        write_store(path, blocks(), StoreSettings(), n_samples=99_999)
     assert list(tmp_path.iterdir()) == []
-    write_store(path, [noise()], sample_rate=32_000)
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="a recording without samples cannot be stored"):
-        write_store(path, [], sample_rate=32_000)
+    before = write(path, noise()).path.read_bytes()
+    for n_samples in (N_SAMPLES - 1, N_SAMPLES + 1, 16 * BLOCK):
+        with pytest.raises(ValueError, match=f"n_samples={n_samples} came with samples up to"):
+            write_store(path, [noise()], StoreSettings(), n_samples=n_samples)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -106,50 +140,146 @@ def test_names_never_collide_and_ours_is_found_before_the_published(tmp_path):
 def test_a_changed_source_or_setting_makes_a_store_outdated(tmp_path):
     source, path = tmp_path / "a.wav", tmp_path / "a.wav.hdf5"
     source.write_bytes(b"12")
-    assert not is_current(path, source)
-    write_store(path, [noise()], sample_rate=32_000, source=source)
-    assert is_current(path, source)
-    assert is_current(path, source, sample_rate=32_000, normalize=False)
-    assert not is_current(path, source, sample_rate=16_000)
-    assert not is_current(path, source, normalize=True)
+    assert not is_current(path, source, StoreSettings())
+    write(path, noise(), source=source)
+    assert is_current(path, source, StoreSettings())
+    for other in (
+        {"sample_rate": 16_000},
+        {"normalize": True},
+        {"lossless": True},
+        {"decoder": "torchaudio"},
+    ):
+        assert not is_current(path, source, StoreSettings(**other))
     os.utime(source, ns=(0, 0))
-    assert not is_current(path, source)
-    write_store(path, [noise()], sample_rate=32_000, source=source)
+    assert not is_current(path, source, StoreSettings())
+    write(path, noise(), source=source)
     path.write_bytes(path.read_bytes()[:-1])
-    assert not is_current(path, source)
+    assert not is_current(path, source, StoreSettings())
     source.unlink()
-    assert not is_current(path, source)
+    assert not is_current(path, source, StoreSettings())
 
 
-def test_files_of_the_published_system_are_read_as_they_are(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"chunks": (1_000,)}, {"compression": "gzip"}])
+def test_files_of_the_published_system_are_read_as_they_are(tmp_path, options):
     path, wave = tmp_path / "XC1.hdf5", noise()
     with h5py.File(path, "w") as file:
-        file["au"], file["sr"], file["do_normalize"] = wave, 32_000, False
-    np.testing.assert_array_equal(read_stored_crop(path, 10, 100), wave[10:110])
-    assert (stored_n_samples(path), stored_sample_rate(path)) == (5_000, 32_000)
+        file.create_dataset("au", data=wave, **options)
+        file["sr"], file["do_normalize"] = 32_000, False
+    stored = open_stored(path)
+    assert (stored.n_samples, stored.sample_rate) == (N_SAMPLES, 32_000)
+    np.testing.assert_array_equal(stored.read(10, 100), wave[10:110])
+    np.testing.assert_array_equal(stored.read(N_SAMPLES - 5, 100), wave[-5:])
+    assert len(stored.read(N_SAMPLES + 5, 100)) == 0
+    stored.verify()
 
 
 def test_a_damaged_foreign_or_missing_file_is_named_with_the_remedy(tmp_path):
     path = tmp_path / "a.hdf5"
     with pytest.raises(StoreError, match=r"a\.hdf5: no such file; run `dawnchorus precompute`"):
-        stored_n_samples(path)
-    write_store(path, [noise()], sample_rate=32_000)
-    whole = path.read_bytes()
-    for content in (b"", b"hello", whole[:-3_000], whole[:600], bytes(len(whole))):
+        open_stored(path)
+    whole = write(path, noise()).path.read_bytes()
+    for content in (b"", b"hello", whole[:-3_000], whole[:600], bytes(len(whole)), b"x" + whole[1:]):
         path.write_bytes(content)
         with pytest.raises(StoreError, match=r"a\.hdf5: damaged or not a store .*delete it and run"):
-            read_stored_crop(path, 0, 10)
+            open_stored(path)
     for contents, missing in (
         ({"x": 1}, "`au`"),
         ({"au": np.zeros((2, 2))}, "`au`"),
+        ({"au": np.zeros(3, np.int16)}, "`au`"),
         ({"au": [0.5]}, "`sr`"),
     ):
         with h5py.File(path, "w") as file:
             file.update(contents)
         with pytest.raises(StoreError, match=missing):
-            stored_sample_rate(path)
+            open_stored(path)
+
+
+def test_damage_after_opening_is_noticed_at_the_crop_it_touches_and_by_verifying(tmp_path):
+    stored = write(tmp_path / "a.hdf5", noise())
+    whole = stored.path.read_bytes()
+    for position in (stored.header.au_at + 2 * BLOCK + 9, stored.header.blocks_at + 16 + 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        stored.path.write_bytes(damaged)
+        assert len(stored.read(0, BLOCK)) == BLOCK
+        with pytest.raises(StoreError, match=r"a\.hdf5: damaged .*samples 8000 … 9000 are not those"):
+            stored.read(8_000, 1_000)
+        with pytest.raises(StoreError, match="its checksum is not that of what was written"):
+            open_stored(stored.path).verify()
+    stored.path.write_bytes(whole[:-10])
+    with pytest.raises(StoreError, match="it ends before byte"):
+        stored.read(N_SAMPLES - 100, 100)
+    stored.path.unlink()
+    with pytest.raises(StoreError, match="no such file; run `dawnchorus precompute`"):
+        stored.read(0, 10)
+
+
+def test_a_store_written_again_is_read_by_those_who_opened_it_before(tmp_path):
+    stored = write(tmp_path / "a.hdf5", noise())
+    before = stored.read(100, 1_000)
+    write(tmp_path / "a.hdf5", noise())
+    np.testing.assert_array_equal(stored.read(100, 1_000), before)
 
 
 def test_a_negative_crop_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must not be negative"):
-        read_stored_crop(tmp_path / "a.hdf5", 0, -1)
+    stored = write(tmp_path / "a.hdf5", noise())
+    for start, n_samples in ((0, -1), (-1, 5)):
+        with pytest.raises(ValueError, match="must not be negative"):
+            stored.read(start, n_samples)
+
+
+def _crops(job) -> list[bytes]:
+    recordings, starts = job
+    return [recording.read(start, 5_000).tobytes() for recording in recordings for start in starts]
+
+
+@pytest.fixture
+def recordings(tmp_path) -> list:
+    for k in range(20):
+        write(tmp_path / f"{k}.hdf5", noise(100_000, peak=0.1 + k))
+    with h5py.File(tmp_path / "20.hdf5", "w") as file:
+        file["au"], file["sr"] = noise(100_000), 32_000
+    with h5py.File(tmp_path / "21.hdf5", "w") as file:
+        file.create_dataset("au", data=noise(100_000), compression="gzip")
+        file["sr"] = 32_000
+    return [open_stored(path) for path in sorted(tmp_path.iterdir())]
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_processes_read_what_this_one_reads(recordings, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"{method} does not exist on this system")
+    job = recordings, [0, 7, 50_000, 99_000]
+    expected = _crops(job)
+    with ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool:
+        assert all(found == expected for found in pool.map(_crops, [job] * 4))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not count open files")
+def test_threads_read_the_same_and_no_file_stays_open(recordings):
+    job = recordings, [0, 7, 50_000, 99_000]
+    expected = _crops(job)
+    n_open = len(list(Path("/proc/self/fd").iterdir()))
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(_crops, [job] * 100))
+    assert all(found == expected for found in results)
+    assert len(list(Path("/proc/self/fd").iterdir())) == n_open
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_mutated_store_gives_the_sound_that_was_written_or_an_error(tmp_path, mutated, lossless):
+    stored = write(tmp_path / "a.hdf5", noise(), lossless=lossless)
+    whole, sound = stored.path.read_bytes(), read_all(stored)
+    rng = np.random.default_rng(0)
+    refusals = []
+    for _ in range(1_500):
+        stored.path.write_bytes(mutated(whole, rng))
+        try:
+            found = read_all(open_stored(stored.path))
+        except StoreError as error:
+            refusals.append(str(error))
+        else:
+            np.testing.assert_array_equal(found, sound)
+    assert len(refusals) > 1_000
+    assert all(re.search(r"a\.hdf5: damaged or not a store \(.+\); delete it and run", r) for r in refusals)

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dawnchorus.audio.decode import load_audio
-from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.recordings import label_map_of, load_recordings
@@ -67,7 +67,7 @@ def test_stored_and_raw_recordings_may_be_mixed(
     birds: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recordings, data, labels = birds
-    precompute_folder(data.audio_dir, tmp_path / "features", PrecomputeSettings())
+    precompute_recordings(data.audio_dir, tmp_path / "features", PrecomputeSettings())
     next((tmp_path / "features").rglob("*.hdf5")).unlink()
     with caplog.at_level(logging.INFO, logger="dawnchorus"):
         mixed = WaveDataset(

@@ -1,11 +1,14 @@
 """Any recording → mono float32 at one sample rate → an HDF5 store → crops.
 
 ===================  ==============================================================================
-``decode``           the only decoder: headers, streams, whole recordings, single crops
+``listing``          which recordings there are
+``decode``           the only decoder: headers, streams, whole recordings, single crops (on ``container``)
 ``windows``          where crops and windows begin and end, in whole samples; late normalisation
-``store``            one HDF5 file a recording: written atomically, read crop by crop
-``source``           one handle for both, so that nobody else asks where a crop comes from
-``precompute``       a folder of recordings → a folder of stores: parallel, resumable
+``store_layout``     what one HDF5 file a recording looks like
+``store_writing``    writing it: in one pass, whole or not at all
+``store``            reading crops of it; ``published_store`` those of the published layout
+``source``           one handle for all, so that nobody else asks where a crop comes from
+``precompute``       recordings → stores: parallel, resumable (``torchaudio_decode`` is an option of it)
 ===================  ==============================================================================
 
 Sound is a NumPy array of shape (n_samples,), float32, full scale ±1, everywhere in this room.

@@ -13,12 +13,16 @@ the last page of any that it did not write; those are decoded from the start, th
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +38,8 @@ AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {".wav", ".flac", ".ogg", ".oga", ".mp3", ".
 _BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
 _SLACK = 4_096  # frames that a compressed file's header may promise too many; they are read as silence
+_SHORTEST_S = 0.01
+_FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where a stream does not tell
 _COMPRESSED = frozenset({"OGG", "MP3"})
 _VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
@@ -85,7 +91,7 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
         needs_ffmpeg = path.suffix.lower() in _FFMPEG_SUFFIXES
         readable = stack.enter_context(_unpacked_by_ffmpeg(path)) if needs_ffmpeg else path
         try:
-            file = stack.enter_context(SequentialFile(readable))
+            file = stack.enter_context(SequentialFile(_as_libsndfile_takes_it(readable)))
             _refuse_cut_off(path, file)
             yield file
         except soundfile.LibsndfileError as error:
@@ -93,13 +99,19 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
             raise AudioError(f"{path}: cannot be decoded as audio; libsndfile says: {reason}") from error
 
 
+def _as_libsndfile_takes_it(path: Path) -> str | bytes:
+    """Return the name of a file in bytes where the system has them, since it need not be text there."""
+    return str(path) if sys.platform == "win32" else os.fsencode(path)
+
+
 @contextmanager
 def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
     """Yield a temporary float WAV of a file that libsndfile cannot read."""
-    program = shutil.which("ffmpeg")
+    program = _ffmpeg_program()
     if program is None:
         raise AudioError(
-            f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it, or convert to FLAC"
+            f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it or the extra "
+            "dawnchorus[ffmpeg], or convert the file to FLAC"
         )
     with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
         unpacked = Path(folder) / "unpacked.wav"
@@ -110,6 +122,17 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
         yield unpacked
+
+
+def _ffmpeg_program() -> str | None:
+    """Return the ffmpeg on the path, or that of the extra, or None."""
+    found = shutil.which("ffmpeg")
+    if found is None and importlib.util.find_spec("imageio_ffmpeg") is not None:
+        import imageio_ffmpeg
+
+        with suppress(RuntimeError):  # it has no program for this machine
+            found = imageio_ffmpeg.get_ffmpeg_exe()
+    return found
 
 
 def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
@@ -126,8 +149,7 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
     """Yield the next ``n_frames`` frames as the mean of their channels, shape (any number,), float32."""
     n_missing = n_frames
     while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
-        with np.errstate(over="ignore", invalid="ignore"):
-            mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = _mean_of_channels(block)
         if not np.isfinite(mono).all():
             raise AudioError(f"{path}: holds NaN or infinite samples")
         n_missing -= len(mono)
@@ -136,6 +158,19 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
         raise AudioError(f"{path}: truncated; its header promises {n_missing} frames more than there are")
     if n_missing:
         yield np.zeros(n_missing, np.float32)
+
+
+def _mean_of_channels(block: np.ndarray) -> np.ndarray:
+    """Return the mean of (n_frames, n_channels) over the channels, which NumPy takes 30 times as long for."""
+    n_channels = block.shape[1]
+    if n_channels == 1:
+        return block[:, 0]
+    mono = block[:, 0].copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        for channel in range(1, n_channels):
+            mono += block[:, channel]
+    mono /= np.float32(n_channels)
+    return mono
 
 
 class SeekRule(NamedTuple):
@@ -204,9 +239,20 @@ def _cached_info(path: Path, size: int, mtime_ns: int) -> AudioInfo:
             n_frames = 0
             while n_read := len(file.read(_BLOCK, dtype="float32", always_2d=True)):
                 n_frames += n_read
-        if n_frames < 1:
-            raise AudioError(f"{path}: holds no samples")
+        _refuse_absurd_length(path, n_frames, file.samplerate, size)
         return AudioInfo(file.samplerate, n_frames, file.channels)
+
+
+def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: int) -> None:
+    if n_frames < 1:
+        raise AudioError(f"{path}: holds no samples")
+    if n_frames < _SHORTEST_S * sample_rate:
+        raise AudioError(
+            f"{path}: too short to hold a sound; it has {n_frames} samples at {sample_rate} Hz, "
+            f"and {1000 * _SHORTEST_S:g} ms are the least"
+        )
+    if n_frames > _FRAMES_PER_BYTE * n_bytes:
+        raise AudioError(f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes")
 
 
 def _has_length_tag(path: Path) -> bool:
@@ -226,6 +272,8 @@ def _identity(path: Path) -> tuple[Path, int, int]:
         status = path.stat()
     except OSError as error:
         raise AudioError(f"{path}: cannot be read; {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise AudioError(f"{path}: not a file")
     if status.st_size == 0:
         raise AudioError(f"{path}: empty (0 bytes)")
     return path, status.st_size, status.st_mtime_ns

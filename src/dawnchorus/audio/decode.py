@@ -17,21 +17,18 @@ import soxr
 from dawnchorus.audio.container import (
     AUDIO_SUFFIXES,
     AudioInfo,
-    legal_suffixes,
     mono_blocks,
     open_recording,
     read_info,
     seek_rule,
     skip_to,
 )
-from dawnchorus.errors import DataError
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "SAMPLE_RATE",
     "AudioInfo",
     "count_samples",
-    "list_audio_files",
     "load_audio",
     "read_crop",
     "read_info",
@@ -40,30 +37,6 @@ __all__ = [
 
 SAMPLE_RATE = 32_000  # Hz
 _MARGIN = 256  # samples of the slower rate beyond which soxr HQ forgets (measured: 128 leave 1e-4)
-
-
-def list_audio_files(folder: Path) -> list[Path]:
-    """Return all recordings at any depth below ``folder``, sorted; hidden files and folders are left out.
-
-    Raises
-    ------
-    DataError
-        The folder is missing, is no folder, or holds no recording.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise DataError(f"{folder}: {what}; name a folder that holds recordings")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
-    ]
-    if not found:
-        raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} are read")
-    return sorted(found)
 
 
 def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:

@@ -4,79 +4,97 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, read_crop
-from dawnchorus.audio.store import read_stored_crop, stored_n_samples, stored_sample_rate
+from dawnchorus.audio.published_store import PublishedRecording, open_published_store
+from dawnchorus.audio.store import StoredRecording, open_store, store_path
 from dawnchorus.errors import StoreError
 
 
 @dataclass(frozen=True)
-class AudioSource:
-    """A recording that can be read crop by crop; it holds no open file and travels to other processes.
+class RawRecording:
+    """An audio file, of which every crop is decoded when it is read.
 
     Attributes
     ----------
     path
-        The file that is read: the store or the recording.
-    kind
-        ``"hdf5"`` for a store, ``"raw"`` for an audio file.
+        The audio file.
     n_samples
         Length in samples.
     sample_rate
-        In Hz.
+        What it is resampled to, in Hz.
+    has_outdated_store
+        Whether there is a store, but of another version of this file.
     """
 
+    kind: ClassVar[Literal["raw"]] = "raw"
+
     path: Path
-    kind: Literal["hdf5", "raw"]
     n_samples: int
     sample_rate: int
+    has_outdated_store: bool = False
 
     def read(self, start: int, n_samples: int) -> np.ndarray:
-        """Return samples ``start … start + n_samples``, fewer at the end, shape (n,), float32.
-
-        Raises
-        ------
-        AudioError, StoreError
-            The file cannot be read.
-        ValueError
-            ``start`` or ``n_samples`` is negative.
-        """
-        if self.kind == "hdf5":
-            return read_stored_crop(self.path, start, n_samples)
+        """Return a crop as :func:`dawnchorus.audio.decode.read_crop` does, with its errors."""
         return read_crop(self.path, start, n_samples, sample_rate=self.sample_rate)
+
+
+AudioSource = StoredRecording | PublishedRecording | RawRecording
+"""A recording that can be read crop by crop: ``path``, ``kind`` (``"hdf5"`` or ``"raw"``), ``n_samples``,
+``sample_rate`` and ``read(start, n_samples)``. It holds no open file and travels to other processes."""
 
 
 def open_source(
     audio_path: Path, *, stored: Path | None = None, sample_rate: int = SAMPLE_RATE
 ) -> AudioSource:
-    """Return the handle of a recording: its store where one is named, else the audio file.
+    """Return the handle of a recording: its store where one is named and up to date, else the audio file.
 
     Parameters
     ----------
     audio_path
         The recording. It may be absent from this machine where ``stored`` is given.
     stored
-        Its HDF5 file, such as :func:`dawnchorus.audio.store.find_stored` finds it.
+        Its HDF5 file, such as :func:`find_stored` finds it.
     sample_rate
         In Hz: what an audio file is resampled to, and what a store must hold.
 
     Raises
     ------
     AudioError
-        No store is named and the audio file cannot be read.
+        The audio file is to be read, and cannot be.
     StoreError
         The store is missing or damaged, or holds another sample rate.
     """
-    if stored is None:
-        n_samples = count_samples(audio_path, sample_rate=sample_rate)
-        return AudioSource(Path(audio_path), "raw", n_samples, sample_rate)
-    found = stored_sample_rate(stored)
-    if found != sample_rate:
+    audio_path = Path(audio_path)
+    recording = None if stored is None else open_stored(stored)
+    if recording is not None and recording.sample_rate != sample_rate:
         raise StoreError(
-            f"{stored}: holds sound at {found} Hz where {sample_rate} Hz is asked for; "
-            f"run `dawnchorus precompute --sr {sample_rate}` again, or set sample_rate to {found}"
+            f"{stored}: holds sound at {recording.sample_rate} Hz where {sample_rate} Hz is asked for; "
+            f"run `dawnchorus precompute --sr {sample_rate}` again, "
+            f"or set sample_rate to {recording.sample_rate}"
         )
-    return AudioSource(Path(stored), "hdf5", stored_n_samples(stored), sample_rate)
+    if recording is not None and not (audio_path.exists() and not recording.is_made_from(audio_path)):
+        return recording
+    n_samples = count_samples(audio_path, sample_rate=sample_rate)
+    return RawRecording(audio_path, n_samples, sample_rate, has_outdated_store=recording is not None)
+
+
+def open_stored(path: Path) -> StoredRecording | PublishedRecording:
+    """Return the recording of an HDF5 file in our layout or the published one.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or of neither layout.
+    """
+    return open_store(path) or open_published_store(path)
+
+
+def find_stored(features_dir: Path, relative_audio_path: Path) -> Path | None:
+    """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None."""
+    ours = store_path(features_dir, relative_audio_path)
+    published = Path(features_dir) / Path(relative_audio_path).with_suffix(".hdf5")
+    return next((path for path in (ours, published) if path.is_file()), None)

@@ -3,48 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 
 def precompute(
-    audio: Annotated[Path, typer.Argument(help="Folder of recordings, with any sub-folders.")],
-    features: Annotated[Path, typer.Argument(help="Folder for the HDF5 files.")],
+    audio: Annotated[
+        Path, typer.Argument(help="Folder of recordings with any sub-folders, or a JSON list of paths.")
+    ],
+    features: Annotated[
+        Path | None, typer.Argument(help="Folder for the HDF5 files. With --verify, one folder is enough.")
+    ] = None,
     n_cores: Annotated[int, typer.Option("--n_cores", "--n-cores", min=1, help="Processes.")] = 1,
     sample_rate: Annotated[int, typer.Option("--sr", min=1, help="Sample rate of the store, Hz.")] = 32_000,
     normalize: Annotated[
         bool, typer.Option("--do_normalize", "--do-normalize", help="Divide each recording by its peak.")
     ] = False,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Keep float32 as it is, at twice the size of 16 bits.")
+    ] = False,
     only_biggest: Annotated[
-        bool, typer.Option("--only_biggest", "--only-biggest", help="Largest files first, see --leave_gb.")
+        bool,
+        typer.Option("--only_biggest", "--only-biggest", help="Longest recordings first, see --leave_gb."),
     ] = False,
     leave_gb: Annotated[
         float | None,
         typer.Option("--leave_gb", "--leave-gb", min=0, help="Stop while this much disk is free, GB."),
     ] = None,
+    audio_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--audio_root",
+            "--audio-root",
+            help="Folder that names in the store are relative to; AUDIO, or the folder of the JSON list.",
+        ),
+    ] = None,
+    use_torchaudio: Annotated[
+        bool,
+        typer.Option(
+            "--use_torchaudio", "--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."
+        ),
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Convert nothing; read every HDF5 file and list the damaged.")
+    ] = False,
 ) -> None:
-    """Convert a folder of wav, flac, ogg or mp3 to HDF5: about ten times faster to train from.
+    """Convert wav, flac, ogg, opus or mp3 (m4a with ffmpeg) to HDF5, to train from many times faster.
 
     What is done is skipped; a killed conversion is run again. Recordings that cannot be read are
     listed in FEATURES/failures.csv, and the exit code is then 2.
     """
-    from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
+    if verify:
+        _verify(audio if features is None else features, n_cores)
+        return
+    if features is None:
+        raise typer.BadParameter("name the folder for the HDF5 files", param_hint="FEATURES")
+    from dawnchorus.audio.precompute import LEFT_OUT_NAME, PrecomputeSettings, precompute_recordings
+    from dawnchorus.audio.store_layout import StoreSettings
+    from dawnchorus.files import FAILURES_NAME
 
-    settings = PrecomputeSettings(
-        sample_rate=sample_rate,
-        n_cores=n_cores,
-        normalize=normalize,
-        only_biggest=only_biggest,
-        leave_gb=leave_gb,
-    )
-    report = precompute_folder(audio, features, settings)
+    decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
+    store = StoreSettings(sample_rate, normalize, lossless, decoder)
+    settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb)
+    report = precompute_recordings(audio, features, settings, audio_root=audio_root)
     typer.echo(
         f"{report.n_done} converted ({report.hours_done:.2f} h), {report.n_skipped} already there, "
-        f"{report.n_left_out} left out, {len(report.failures)} failed"
+        f"{len(report.left_out)} left out, {len(report.failures)} failed"
     )
+    if report.left_out:
+        typer.echo(f"what was left out is in {features / LEFT_OUT_NAME}", err=True)
     if report.failures:
-        typer.echo(f"the reasons are in {features / 'failures.csv'}", err=True)
+        typer.echo(f"the reasons are in {features / FAILURES_NAME}", err=True)
+        raise typer.Exit(2)
+
+
+def _verify(features: Path, n_cores: int) -> None:
+    from dawnchorus.audio.precompute import DAMAGED_NAME, verify_stores
+
+    report = verify_stores(features, n_cores=n_cores)
+    for damaged in report.damaged:
+        typer.echo(damaged.reason)
+    typer.echo(f"{report.n_whole} whole, {len(report.damaged)} damaged")
+    if report.damaged:
+        typer.echo(f"the list is in {features / DAMAGED_NAME}", err=True)
         raise typer.Exit(2)
 
 

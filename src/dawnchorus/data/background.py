@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from dawnchorus.audio.decode import list_audio_files
+from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import AudioSource, open_source
 from dawnchorus.audio.windows import normalize_peak, pad_left
 from dawnchorus.config import Settings

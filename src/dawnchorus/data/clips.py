@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from dawnchorus.audio.source import AudioSource, open_source
-from dawnchorus.audio.store import find_stored
+from dawnchorus.audio.source import AudioSource, RawRecording, find_stored, open_source
 from dawnchorus.audio.windows import normalize_peak, pad_left
 from dawnchorus.config import DataSettings, Settings, SettingsT, validate
+
+logger = logging.getLogger(__name__)
 
 
 class ClipSettings(Settings):
@@ -48,9 +50,12 @@ def make_clip(wave: npt.NDArray[np.float32], settings: ClipSettings) -> npt.NDAr
 def open_recordings(
     recordings: pd.DataFrame, data: DataSettings, *, sample_rate: int, use_h5py: bool
 ) -> list[AudioSource]:
-    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio."""
+    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
+
+    An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+    """
     features_dir = data.features_dir if use_h5py else None
-    return [
+    sources = [
         open_source(
             data.audio_dir / name,
             stored=find_stored(features_dir, Path(name)) if features_dir is not None else None,
@@ -58,6 +63,13 @@ def open_recordings(
         )
         for name in recordings["filename"]
     ]
+    n_outdated = sum(isinstance(source, RawRecording) and source.has_outdated_store for source in sources)
+    if n_outdated:
+        logger.warning(
+            f"{n_outdated} of the HDF5 files in {features_dir} were made from other versions of their "
+            "recordings (size or time differ) and are not read; run `dawnchorus precompute` again"
+        )
+    return sources
 
 
 def composition(sources: list[AudioSource]) -> str:

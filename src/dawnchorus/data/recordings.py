@@ -20,9 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dawnchorus.audio.decode import list_audio_files
-from dawnchorus.audio.source import open_source
-from dawnchorus.audio.store import find_stored
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.source import find_stored, open_source
 from dawnchorus.config import DataSettings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import AudioError, DataError, StoreError

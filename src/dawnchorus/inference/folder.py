@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from dawnchorus.audio.decode import list_audio_files
+from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.errors import DataError
 from dawnchorus.files import Failure, replacing, write_failures
 from dawnchorus.inference.birds_inference import BirdsInference

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dawnchorus.audio.decode import list_audio_files
-from dawnchorus.audio.precompute import PrecomputeSettings, precompute_folder
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import TrainConfig, validate
@@ -143,7 +143,7 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
         inputs = _inputs(settings)
     config = _train_config(settings, inputs)
     with stage("Precompute"):
-        report = precompute_folder(
+        report = precompute_recordings(
             inputs.audio, settings.out / "features", PrecomputeSettings(n_cores=settings.n_cores)
         )
         result.n_failures += len(report.failures)

@@ -1,0 +1,121 @@
+"""Reading the HDF5 files of the published system: ``au`` float32, ``sr`` and ``do_normalize``.
+
+They are read as they are. Where ``au`` is contiguous, as the published program writes it, HDF5 is asked once
+where it lies; a crop is then one plain read. A compressed or chunked ``au`` is read through HDF5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import h5py
+import numpy as np
+
+from dawnchorus.audio.store import check_crop, damaged, read_ranges
+from dawnchorus.errors import StoreError
+
+# What h5py raises at files that are damaged in one place or another.
+_HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    OverflowError,
+)
+_BLOCK = 1 << 22  # samples that are verified at a time
+
+
+@dataclass(frozen=True)
+class PublishedRecording:
+    """A recording in a file of the published system; it holds no open file.
+
+    Attributes
+    ----------
+    path
+        The HDF5 file.
+    n_samples
+        Length in samples.
+    sample_rate
+        In Hz.
+    offset
+        Where the samples begin in the file, in bytes; None where they are in chunks.
+    sample_type
+        The NumPy type of a stored sample, such as ``"<f4"``.
+    """
+
+    kind: ClassVar[Literal["hdf5"]] = "hdf5"
+
+    path: Path
+    n_samples: int
+    sample_rate: int
+    offset: int | None
+    sample_type: str
+
+    def is_made_from(self, source: Path) -> bool:
+        """Return True: the file does not tell what it was made from."""
+        return True
+
+    def read(self, start: int, n_samples: int) -> np.ndarray:
+        """Return samples ``start … start + n_samples``, fewer at the end, shape (n,), float32.
+
+        Raises
+        ------
+        StoreError
+            The file is gone or damaged.
+        ValueError
+            ``start`` or ``n_samples`` is negative.
+        """
+        check_crop(start, n_samples)
+        n_samples = max(0, min(n_samples, self.n_samples - start))
+        if self.offset is None:
+            with _opened(self.path) as (sound, _):
+                return sound[start : start + n_samples].astype(np.float32)
+        item = np.dtype(self.sample_type)
+        _, (data,) = read_ranges(self.path, (self.offset + start * item.itemsize, n_samples * item.itemsize))
+        return np.frombuffer(data, item).astype(np.float32)
+
+    def verify(self) -> None:
+        """Read all samples, for there is no checksum. Raises StoreError where that fails or NaN comes."""
+        for start in range(0, self.n_samples, _BLOCK):
+            if not np.isfinite(self.read(start, _BLOCK)).all():
+                raise damaged(self.path, f"NaN or infinite samples after sample {start}")
+
+
+def open_published_store(path: Path) -> PublishedRecording:
+    """Return the recording of a file of the published system.
+
+    Raises
+    ------
+    StoreError
+        The file is missing, damaged, or no such file.
+    """
+    with _opened(path) as (sound, rate):
+        return PublishedRecording(
+            path, int(sound.shape[0]), int(rate[()]), sound.id.get_offset(), sound.dtype.str
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
+    """Yield ``au`` and ``sr``; what HDF5 says against the file becomes a StoreError."""
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; run `dawnchorus precompute` to make it")
+    try:
+        with h5py.File(path, "r") as file:
+            sound, rate = file.get("au"), file.get("sr")
+            if not (isinstance(sound, h5py.Dataset) and sound.ndim == 1 and sound.dtype.kind == "f"):
+                raise damaged(path, "it has no one-dimensional float sound `au`")
+            if "gain" in sound.attrs:
+                raise damaged(path, "its first line is not as it was written")
+            if not (isinstance(rate, h5py.Dataset) and rate.size == 1 and rate.dtype.kind in "iuf"):
+                raise damaged(path, "it has no sample rate `sr`")
+            yield sound, rate
+    except _HDF5_ERRORS as error:
+        raise damaged(path, f"HDF5 says: {str(error).rstrip('.')}") from error

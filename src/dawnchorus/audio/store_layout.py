@@ -1,0 +1,145 @@
+"""What a store looks like on disk: one HDF5 file a recording, at half the size of float32.
+
+::
+
+    XC1.ogg.hdf5
+    ├── 512 bytes that HDF5 leaves to us: one line of text with a checksum, all that reading needs
+    ├── blocks   per block of 8,192 samples: scale (float32) and check (uint64)
+    ├── sr       the sample rate, Hz
+    └── au       int16, shape (n_samples,), contiguous, the end of the file
+                 attributes: gain, block_samples      sound = au · scale of its block · gain, full scale ±1
+
+A 16-bit recording is stored without loss. Otherwise a block's scale is its own peak / 32767: the error is
+at most half of that, and sound beyond full scale is kept. A lossless store holds float32 at scale 1. What
+depends on the whole recording, its peak, is left to ``gain``: one pass suffices, in the memory of a block.
+
+The 64-bit words of a block and of its row in ``blocks`` add up to 0 modulo 2⁶⁴, which ``check`` sees to.
+The first line holds a CRC-32 of all that follows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+MAGIC = b"dawnchorus store 2 "
+HEADER_BYTES = 512
+BLOCK = 8_192  # samples that share a scale and a check; a crop reads up to one block more at either end
+ROW = np.dtype({"names": ["scale", "check"], "formats": ["<f4", "<u8"], "offsets": [0, 8], "itemsize": 16})
+
+Decoder = Literal["soundfile", "torchaudio"]
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """How a recording is stored.
+
+    Attributes
+    ----------
+    sample_rate
+        In Hz.
+    normalize
+        Whether the recording is divided by its peak.
+    lossless
+        Whether float32 is kept as it is, at twice the size.
+    decoder
+        What decoded the recording.
+    """
+
+    sample_rate: int = 32_000
+    normalize: bool = False
+    lossless: bool = False
+    decoder: Decoder = "soundfile"
+
+    @property
+    def sample_type(self) -> np.dtype:
+        """The type of a stored sample."""
+        return np.dtype("<f4" if self.lossless else "<i2")
+
+
+class Fingerprint(NamedTuple):
+    """What tells one version of a file from another."""
+
+    n_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, source: Path) -> Fingerprint:
+        """Return the fingerprint of a file as it is now. Raises OSError."""
+        return cls.from_status(source.stat())
+
+    @classmethod
+    def from_status(cls, status: os.stat_result) -> Fingerprint:
+        """Return the fingerprint of a file of which the system told this."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the line of text at the beginning of a store says.
+
+    Attributes
+    ----------
+    settings
+        How the recording was stored.
+    source
+        The version of the audio file, where there was one.
+    n_samples
+        Length of the recording.
+    gain
+        What all samples are multiplied with, beside the scale of their block.
+    blocks_at, au_at
+        Where ``blocks`` and ``au`` begin in the file, in bytes.
+    crc32
+        Of the sound, then of all that stands between this line and the sound.
+    """
+
+    settings: StoreSettings
+    source: Fingerprint | None
+    n_samples: int
+    gain: float
+    blocks_at: int
+    au_at: int
+    crc32: int
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the whole file."""
+        return self.au_at + self.n_samples * self.settings.sample_type.itemsize
+
+    def to_bytes(self) -> bytes:
+        """Return the line, filled up to ``HEADER_BYTES``."""
+        text = json.dumps(asdict(self), separators=(",", ":")).encode()
+        return (MAGIC + b"%08x " % zlib.crc32(text) + text + b"\n").ljust(HEADER_BYTES, b"\0")
+
+    @classmethod
+    def from_bytes(cls, line: bytes) -> Header | None:
+        """Return what a line says, or None where it is not as it was written."""
+        checksum, _, text = line.removeprefix(MAGIC).rstrip(b"\0").removesuffix(b"\n").partition(b" ")
+        if not line.startswith(MAGIC) or checksum != b"%08x" % zlib.crc32(text):
+            return None
+        fields = json.loads(text)
+        settings, source = StoreSettings(**fields.pop("settings")), fields.pop("source")
+        return cls(settings, Fingerprint(*source) if source else None, **fields)
+
+
+def count_blocks(n_samples: int) -> int:
+    """Return how many blocks hold that many samples."""
+    return -(-n_samples // BLOCK)
+
+
+def as_blocks(samples: np.ndarray) -> np.ndarray:
+    """Return samples as rows of whole blocks, shape (n_blocks, BLOCK); zeros fill the last."""
+    n_missing = -len(samples) % BLOCK
+    return (np.pad(samples, (0, n_missing)) if n_missing else samples).reshape(-1, BLOCK)
+
+
+def word_sums(rows: np.ndarray) -> np.ndarray:
+    """Return the sum of the 64-bit words of each row modulo 2⁶⁴, shape (n_rows,)."""
+    return rows.view("<u8").sum(axis=-1, dtype=np.uint64)

@@ -1,0 +1,145 @@
+"""Writing a store: in one pass, in the memory of a few blocks, and whole or not at all."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import h5py
+import numpy as np
+
+from dawnchorus.audio.store_layout import (
+    BLOCK,
+    HEADER_BYTES,
+    ROW,
+    Fingerprint,
+    Header,
+    StoreSettings,
+    as_blocks,
+    count_blocks,
+    word_sums,
+)
+from dawnchorus.audio.windows import stream_windows
+from dawnchorus.files import replacing_file
+
+_PIECE = 16 * BLOCK  # samples that are quantised and written at a time
+_SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
+_CODE_MAX = 32_767
+_PROBE = 256  # samples that tell most recordings from 16-bit ones
+
+
+def write_store(
+    path: Path,
+    blocks: Iterable[np.ndarray],
+    settings: StoreSettings,
+    *,
+    n_samples: int,
+    source: Path | None = None,
+) -> None:
+    """Write a recording; ``path`` appears complete or not at all.
+
+    Parameters
+    ----------
+    path
+        The file to write or replace; missing folders are made.
+    blocks
+        Consecutive pieces of the recording, each of shape (any number,), float32, finite.
+    settings
+        Sample rate, normalisation, precision.
+    n_samples
+        Length of all pieces together, at least 1.
+    source
+        The audio file, whose size and time of change :func:`~dawnchorus.audio.store.is_current` compares.
+
+    Raises
+    ------
+    ValueError
+        The pieces do not hold ``n_samples`` samples.
+    OSError
+        The folder cannot be written, or the disk is full; nothing stays behind.
+    """
+    # Before anything is read, so that a change meanwhile shows.
+    fingerprint = None if source is None else Fingerprint.of(source)
+    n_frame = len(_frame(np.zeros(count_blocks(n_samples), ROW), n_samples, settings)[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(path) as file:
+        file.seek(n_frame)
+        rows, peak, crc = _write_sound(file, blocks, settings, n_samples)
+        gain = 1 / peak if settings.normalize and peak else 1.0
+        frame, blocks_at = _frame(rows, n_samples, settings, gain)
+        crc = zlib.crc32(frame[HEADER_BYTES:], crc)
+        header = Header(settings, fingerprint, n_samples, gain, blocks_at, n_frame, crc)
+        file.seek(0)
+        file.write(header.to_bytes() + frame[HEADER_BYTES:])
+
+
+def _write_sound(
+    file: IO[bytes], blocks: Iterable[np.ndarray], settings: StoreSettings, n_samples: int
+) -> tuple[np.ndarray, float, int]:
+    """Write the samples; return the row of each block, the peak of the recording and the CRC-32."""
+    rows = np.zeros(count_blocks(n_samples), ROW)
+    stop, peak, crc = 0, 0.0, 0
+    for start, stop, piece in stream_windows(blocks, _PIECE):
+        if stop > n_samples:
+            break
+        codes, scales = _quantize(as_blocks(piece), settings)
+        written = rows[start // BLOCK :][: len(codes)]
+        written["scale"] = scales
+        written["check"] = 0 - (word_sums(codes) + scales.view("<u4"))
+        data = codes.reshape(-1)[: stop - start].tobytes()
+        file.write(data)
+        crc = zlib.crc32(data, crc)
+        peak = max(peak, float(np.abs(piece).max()))
+    if stop != n_samples:
+        raise ValueError(f"a recording of n_samples={n_samples} came with samples up to {stop}")
+    return rows, peak, crc
+
+
+def _quantize(blocks: np.ndarray, settings: StoreSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers to store, shape (n_blocks, BLOCK), and the scale of each block, shape (n_blocks,).
+
+    The scale is 2⁻¹⁵ where that loses nothing, as in any 16-bit recording, and else the peak / 32767.
+    """
+    if settings.lossless:
+        return blocks.astype(settings.sample_type), np.ones(len(blocks), np.float32)
+    scales = np.abs(blocks).max(axis=1) / np.float32(_CODE_MAX)
+    scales = np.maximum(scales, np.finfo(np.float32).tiny)  # silence, and what can hardly be told from it
+    if _is_sixteen_bit(blocks[:, :_PROBE]).any():
+        scales[_is_sixteen_bit(blocks)] = 1 / _SIXTEEN_BIT
+    return np.rint(blocks / scales[:, None]).astype(settings.sample_type), scales
+
+
+def _is_sixteen_bit(blocks: np.ndarray) -> np.ndarray:
+    """Tell which blocks are integers of 16 bits divided by 32,768."""
+    codes = blocks * np.float32(_SIXTEEN_BIT)
+    fits = (codes.max(axis=1) <= _CODE_MAX) & (codes.min(axis=1) >= -_SIXTEEN_BIT)
+    return fits & (codes == np.rint(codes)).all(axis=1)
+
+
+def _frame(rows: np.ndarray, n_samples: int, settings: StoreSettings, gain: float = 1.0) -> tuple[bytes, int]:
+    """Return the bytes of a store up to its first sample, and where ``blocks`` stands in them.
+
+    HDF5 makes them in memory and never meets a full disk, after which it would end the process. The storage
+    of ``au`` is allocated last, by writing one sample, so that the samples end the file and may be written
+    without HDF5. The first 512 bytes are left empty.
+    """
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same recording gives the same bytes, whenever it is converted
+    space = h5py.h5s.create_simple((n_samples,))
+    sample_type = h5py.h5t.py_create(settings.sample_type)
+    memory = BytesIO()
+    with h5py.File(memory, "w", userblock_size=HEADER_BYTES) as file:
+        file["sr"] = settings.sample_rate
+        blocks = file.create_dataset("blocks", data=rows)
+        sound = h5py.Dataset(h5py.h5d.create(file.id, b"au", sample_type, space, dcpl=layout))
+        sound.attrs.update({"block_samples": BLOCK, "gain": gain})
+        file.flush()
+        sound[0] = 0
+        blocks_at, au_at = blocks.id.get_offset(), sound.id.get_offset()
+    return memory.getvalue()[:au_at], blocks_at

@@ -1,0 +1,53 @@
+"""Decoding with torchaudio, for ``precompute --use_torchaudio``: an extra that nothing else uses.
+
+Its resampler is another one than ``decode``'s, so that the sound of a store made with it differs a little
+from what the audio file itself gives; the store says which decoder made it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from dawnchorus.errors import AudioError, MissingExtraError
+
+
+def import_torchaudio() -> ModuleType:
+    """Return torchaudio. Raises MissingExtraError where it is not installed or does not fit torch."""
+    try:
+        import torchaudio
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise MissingExtraError(
+            "--use_torchaudio needs the extra dawnchorus[torchaudio] in the release that fits torch, "
+            f"and it cannot be imported ({reason}); install it, or leave the option out"
+        ) from error
+    return torchaudio
+
+
+def load_with_torchaudio(path: Path, *, sample_rate: int) -> np.ndarray:
+    """Return a whole recording, shape (n_samples,), float32: the mean of the channels.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be decoded, is empty, or holds NaN or infinite samples.
+    MissingExtraError
+        torchaudio, or the decoder that it wants, is not installed.
+    """
+    torchaudio = import_torchaudio()
+    try:
+        sound, rate = torchaudio.load(str(path))
+        wave = torchaudio.functional.resample(sound.mean(dim=0), rate, sample_rate).numpy()
+    except ImportError as error:
+        raise MissingExtraError(f"torchaudio cannot decode here: {error}".splitlines()[0]) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AudioError(f"{path}: cannot be decoded as audio; torchaudio says: {reason}") from error
+    if not wave.size:
+        raise AudioError(f"{path}: holds no samples")
+    if not np.isfinite(wave).all():
+        raise AudioError(f"{path}: holds NaN or infinite samples")
+    return wave

@@ -1,0 +1,54 @@
+"""Which recordings there are, at any depth and behind any link."""
+
+from __future__ import annotations
+
+import pytest
+
+from dawnchorus.audio.container import AUDIO_SUFFIXES
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.errors import DataError
+
+
+def test_recordings_are_listed_at_any_depth_sorted_and_without_hidden_ones(data_factory):
+    root = data_factory.root
+    for name in ("b/Ä bird 🐦.WAV", "a.flac", "b/c/d.ogg", ".hidden/x.wav", "b/._d.wav"):
+        path = data_factory.tone("x.wav", duration_s=0.1)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(root / name)
+    (root / "notes.txt").touch()
+    assert [path.relative_to(root).as_posix() for path in list_audio_files(root)] == [
+        "a.flac",
+        "b/c/d.ogg",
+        "b/Ä bird 🐦.WAV",
+    ]
+
+
+def test_a_folder_without_recordings_names_itself_and_the_suffixes(tmp_path):
+    with pytest.raises(DataError, match=r"no recordings here or below; .*\.flac.* are read"):
+        list_audio_files(tmp_path)
+    with pytest.raises(DataError, match="absent: no such folder"):
+        list_audio_files(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file: is a file, not a folder"):
+        list_audio_files(tmp_path / "file")
+    assert {".wav", ".flac", ".ogg", ".mp3", ".m4a"} <= AUDIO_SUFFIXES
+
+
+def test_links_are_followed_but_not_in_circles(data_factory, tmp_path):
+    root, elsewhere = data_factory.root, tmp_path / "elsewhere"
+    for path in (root / "a/x.wav", elsewhere / "deep/y.wav"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (root / "a/up").symlink_to(root)
+    (root / "far").symlink_to(elsewhere)
+    (root / "far too").symlink_to(elsewhere)
+    (elsewhere / "deep/back").symlink_to(elsewhere)
+    (root / "z.wav").symlink_to(root / "a/x.wav")
+    (root / "gone.wav").symlink_to(root / "nowhere.wav")
+    assert [path.relative_to(root).as_posix() for path in list_audio_files(root)] == [
+        "a/x.wav",
+        "far/deep/y.wav",
+        "far too/deep/y.wav",
+        "gone.wav",
+        "z.wav",
+    ]
