@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -51,9 +52,11 @@ def two_minute_recordings(folder: Path, *, n_files: int) -> list[Path]:
     if not clips:
         aviary = make_aviary(folder / "aviary", AviarySettings(n_recordings=20, n_soundscapes=4))
         clips = sorted(path for path in aviary.soundscapes_dir.iterdir() if path.suffix in (".ogg", ".flac"))
-    paths = []
-    for number in range(n_files):
-        path = folder / f"long_{number:03d}.ogg"
+    paths = [folder / f"long_{number:03d}.ogg" for number in range(n_files)]
+    for number, path in enumerate(paths):
+        if number >= len(clips):
+            shutil.copy(paths[number - len(clips)], path)
+            continue
         waves, rates = zip(
             *(soundfile.read(clips[(number + k) % len(clips)], dtype="float32") for k in (0, 1)), strict=True
         )
@@ -63,7 +66,6 @@ def two_minute_recordings(folder: Path, *, n_files: int) -> list[Path]:
                 # libsndfile's Vorbis encoder keeps a whole write on its stack.
                 for start in range(0, len(mono), 1 << 16):
                     file.write(mono[start : start + (1 << 16)])
-        paths.append(path)
     return paths
 
 
