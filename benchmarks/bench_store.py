@@ -374,7 +374,7 @@ def main() -> None:
             *time_one_process(readers, n_files, n_crops=n_crops, n_runs=n_runs),
             *time_loader(readers, n_files, n_crops=n_crops, n_runs=n_runs),
             *compare_sound(readers, files, folder),
-            *time_converting(files, folder, n_files=4 if arguments.quick else 12, n_runs=n_runs // 2),
+            *time_converting(files, folder, n_files=n_files, n_runs=1 if arguments.quick else 3),
         ]
         if not arguments.quick:
             rows += convert_a_day(files.ogg[0], folder)

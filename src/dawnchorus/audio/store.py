@@ -139,9 +139,10 @@ def open_store(path: Path) -> StoredRecording | None:
     StoreError
         The file is missing or damaged.
     """
-    version, (line,) = read_ranges(path, (0, HEADER_BYTES), exact=False)
-    if not line.startswith(MAGIC):
+    _, (magic,) = read_ranges(path, (0, len(MAGIC)))
+    if magic != MAGIC:
         return None
+    version, (line,) = read_ranges(path, (0, HEADER_BYTES))
     header = Header.from_bytes(line)
     if header is None:
         raise damaged(path, "its first line is not as it was written")
@@ -159,13 +160,13 @@ def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
         return False
 
 
-def read_ranges(path: Path, *ranges: tuple[int, int], exact: bool = True) -> tuple[Fingerprint, list[bytes]]:
+def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Fingerprint, list[bytes]]:
     """Return the version of a file, which is opened for that only, and its bytes at each (offset, length).
 
     Raises
     ------
     StoreError
-        The file cannot be read, or ends earlier and ``exact`` is set.
+        The file cannot be read, or ends earlier.
     """
     try:
         file = os.open(path, _OPEN_FLAGS)
@@ -174,20 +175,22 @@ def read_ranges(path: Path, *ranges: tuple[int, int], exact: bool = True) -> tup
             found = [_read_at(file, n_bytes, offset) for offset, n_bytes in ranges]
         finally:
             os.close(file)
+    except EOFError as error:
+        raise damaged(path, str(error)) from error
     except FileNotFoundError as error:
         raise StoreError(f"{path}: no such file; run `dawnchorus precompute` to make it") from error
     except OSError as error:
         raise StoreError(f"{path}: cannot be read; {error.strerror or error}") from error
-    for data, (offset, n_bytes) in zip(found, ranges, strict=True):
-        if exact and len(data) < n_bytes:
-            raise damaged(path, f"it ends before byte {offset + n_bytes}")
     return version, found
 
 
 def _read_at(file: int, n_bytes: int, offset: int) -> bytes:
     data = _pread(file, n_bytes, offset)
-    while len(data) < n_bytes and (more := _pread(file, n_bytes - len(data), offset + len(data))):
-        data += more  # the system hands out 2 GiB at a time
+    while len(data) < n_bytes:  # the system hands out 2 GiB at a time
+        more = _pread(file, n_bytes - len(data), offset + len(data))
+        if not more:
+            raise EOFError(f"it ends before byte {offset + n_bytes}")
+        data += more
     return data
 
 

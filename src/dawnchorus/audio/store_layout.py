@@ -4,7 +4,7 @@
 
     XC1.ogg.hdf5
     ├── 512 bytes that HDF5 leaves to us: one line of text with a checksum, all that reading needs
-    ├── blocks   per block of 8,192 samples: scale (float32) and check (uint64)
+    ├── blocks   per block of 16,384 samples: scale (float32) and check (uint64)
     ├── sr       the sample rate, Hz
     └── au       int16, shape (n_samples,), contiguous, the end of the file
                  attributes: gain, block_samples      sound = au · scale of its block · gain, full scale ±1
@@ -30,8 +30,9 @@ import numpy as np
 
 MAGIC = b"dawnchorus store 2 "
 HEADER_BYTES = 512
-BLOCK = 8_192  # samples that share a scale and a check; a crop reads up to one block more at either end
+BLOCK = 16_384  # samples that share a scale and a check; a crop reads up to one block more at either end
 ROW = np.dtype({"names": ["scale", "check"], "formats": ["<f4", "<u8"], "offsets": [0, 8], "itemsize": 16})
+_INT16, _FLOAT32 = np.dtype("<i2"), np.dtype("<f4")
 
 Decoder = Literal["soundfile", "torchaudio"]
 
@@ -60,7 +61,7 @@ class StoreSettings:
     @property
     def sample_type(self) -> np.dtype:
         """The type of a stored sample."""
-        return np.dtype("<f4" if self.lossless else "<i2")
+        return _FLOAT32 if self.lossless else _INT16
 
 
 class Fingerprint(NamedTuple):

@@ -25,7 +25,7 @@ from dawnchorus.audio.store_layout import (
 from dawnchorus.audio.windows import stream_windows
 from dawnchorus.files import replacing_file
 
-_PIECE = 16 * BLOCK  # samples that are quantised and written at a time
+_PIECE = 8 * BLOCK  # samples that are quantised and written at a time
 _SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
 _CODE_MAX = 32_767
 _PROBE = 256  # samples that tell most recordings from 16-bit ones
@@ -85,31 +85,36 @@ def _write_sound(
     for start, stop, piece in stream_windows(blocks, _PIECE):
         if stop > n_samples:
             break
-        codes, scales = _quantize(as_blocks(piece), settings)
+        found = as_blocks(piece)
+        peaks = np.maximum(found.max(axis=1), -found.min(axis=1))
+        codes, scales = _quantize(found, peaks, settings)
         written = rows[start // BLOCK :][: len(codes)]
         written["scale"] = scales
         written["check"] = 0 - (word_sums(codes) + scales.view("<u4"))
         data = codes.reshape(-1)[: stop - start].tobytes()
         file.write(data)
         crc = zlib.crc32(data, crc)
-        peak = max(peak, float(np.abs(piece).max()))
+        peak = max(peak, float(peaks.max()))
     if stop != n_samples:
         raise ValueError(f"a recording of n_samples={n_samples} came with samples up to {stop}")
     return rows, peak, crc
 
 
-def _quantize(blocks: np.ndarray, settings: StoreSettings) -> tuple[np.ndarray, np.ndarray]:
+def _quantize(
+    blocks: np.ndarray, peaks: np.ndarray, settings: StoreSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers to store, shape (n_blocks, BLOCK), and the scale of each block, shape (n_blocks,).
 
     The scale is 2⁻¹⁵ where that loses nothing, as in any 16-bit recording, and else the peak / 32767.
     """
     if settings.lossless:
         return blocks.astype(settings.sample_type), np.ones(len(blocks), np.float32)
-    scales = np.abs(blocks).max(axis=1) / np.float32(_CODE_MAX)
-    scales = np.maximum(scales, np.finfo(np.float32).tiny)  # silence, and what can hardly be told from it
+    # What is next to silence gets a scale that can be divided by.
+    scales = np.maximum(peaks / np.float32(_CODE_MAX), np.finfo(np.float32).tiny)
     if _is_sixteen_bit(blocks[:, :_PROBE]).any():
         scales[_is_sixteen_bit(blocks)] = 1 / _SIXTEEN_BIT
-    return np.rint(blocks / scales[:, None]).astype(settings.sample_type), scales
+    codes = blocks / scales[:, None]
+    return np.rint(codes, out=codes).astype(settings.sample_type), scales
 
 
 def _is_sixteen_bit(blocks: np.ndarray) -> np.ndarray:
