@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -282,14 +283,23 @@ def test_damaged_stores_are_found_and_listed(data_factory, tmp_path):
     assert "no HDF5 files here or below" in dawnchorus(tmp_path / "absent", "--verify").stderr
 
 
+def kill_group(process: subprocess.Popen) -> None:
+    """Kill a process and its workers, and wait until all of them are gone."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 1  # where nobody collects orphans, they stay in the group for ever
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
+
+
 def test_ten_kills_at_random_moments_change_nothing(data_factory, tmp_path):
     audio, undisturbed = data_factory.root, tmp_path / "undisturbed"
     for k in range(60):
         data_factory.tone(f"{k % 3}/{k}.ogg", duration_s=20, frequency_hz=500 + k)
-    started = time.monotonic()
     precompute_recordings(audio, undisturbed)
-    duration = time.monotonic() - started
-    whole, n_partial = contents(undisturbed), []
+    whole = contents(undisturbed)
     random.seed(0)
     for k in range(10):
         features = tmp_path / f"killed {k}"
@@ -299,19 +309,18 @@ def test_ten_kills_at_random_moments_change_nothing(data_factory, tmp_path):
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        while process.poll() is None and not any(features.rglob("*.hdf5")):
+        n_awaited = random.randint(0, 45)
+        while process.poll() is None and len(list(features.rglob("*.hdf5"))) < n_awaited:
             time.sleep(0.001)
-        time.sleep(random.uniform(0, 0.8 * duration / n_cores))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        time.sleep(random.uniform(0, 0.03))
+        kill_group(process)
         partial = contents(features)
-        n_partial.append(len(partial))
+        assert len(partial) < 60
         assert partial.items() <= whole.items()
         report = precompute_recordings(audio, features)
         assert (report.n_skipped, report.n_done) == (len(partial), 60 - len(partial))
         assert contents(features) == whole
         assert temporary_files(features) == []
-    assert sum(n < 60 for n in n_partial) >= 5
 
 
 def test_files_that_are_being_written_are_not_taken_for_abandoned(data_factory, tmp_path):
