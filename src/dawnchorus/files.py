@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import shutil
 import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, NamedTuple
 
 if sys.platform != "win32":
     import fcntl
 
+logger = logging.getLogger(__name__)
+
 FAILURES_NAME = "failures.csv"
+_ATTEMPTS = 100
 _IS_WINDOWS = sys.platform == "win32"
 _TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which may be long
 
@@ -69,7 +74,7 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
-    while True:
+    for _ in range(_ATTEMPTS):
         temporary = folder / _TEMPORARY.replace("*", uuid.uuid4().hex)
         file = temporary.open("xb")
         try:
@@ -81,13 +86,20 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
         except OSError:
             return temporary, file  # a file system without locks, where nothing is ever taken for abandoned
         file.close()
+        temporary.unlink(missing_ok=True)
+    raise OSError(f"no file can be locked in {folder}")
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove, at any depth, the files that killed processes were writing, and none that is being written."""
-    for temporary in folder.rglob(_TEMPORARY):
+    """Remove, at any depth, what killed processes left of :func:`replacing_file`, and nothing still written.
+
+    Where the file system knows no locks, nothing is removed.
+    """
+    for temporary in walk(folder, hidden=True):
+        if not fnmatch(temporary.name, _TEMPORARY):
+            continue
         try:
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:
                 _lock(file)
                 if not _IS_WINDOWS:
                     temporary.unlink()
@@ -101,6 +113,50 @@ def _lock(file: IO[bytes]) -> None:
     """Take the lock that ends with the process, even if it is killed; Windows guards open files by itself."""
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+    """Yield all that is no folder below ``folder``, at any depth.
+
+    Links are followed, but none into a folder that it lies in. A folder that may not be read is left out,
+    and a warning names it.
+
+    Parameters
+    ----------
+    folder
+        Where to begin; nothing is yielded where it is missing.
+    hidden
+        Whether names that begin with a dot count, of files and of folders.
+    """
+    return _walk(folder, hidden, ())
+
+
+def _walk(folder: Path, hidden: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning(f"{folder}: cannot be looked into, and what is in it is left out; {error.strerror}")
+        return
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    for entry in entries:
+        if entry.name.startswith(".") and not hidden:
+            continue
+        if _is_folder(entry):
+            yield from _walk(entry, hidden, (*above, identity))
+        else:
+            yield entry
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # a link to itself, for one
 
 
 def write_text(path: Path, text: str) -> None:
@@ -124,9 +180,9 @@ def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAI
         writer.writerows(failures)
 
 
-def read_failures(folder: Path) -> list[Failure]:
+def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
     """Return what ``failures.csv`` in ``folder`` lists; nothing where there is none."""
-    path = folder / FAILURES_NAME
+    path = folder / name
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:

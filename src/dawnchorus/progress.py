@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LINE_EVERY_S = 60  # where there is no terminal
+_SPEED_OVER_S = 3600  # what the time that is left is estimated from; a long recording takes minutes
 
 
 def track(
@@ -61,7 +62,7 @@ def track(
         TimeRemainingColumn(),
     )
     last_line = time.monotonic()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, speed_estimate_period=_SPEED_OVER_S) as progress:
         task = progress.add_task(description, total=total)
         for item in items:
             yield item

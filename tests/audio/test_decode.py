@@ -197,6 +197,40 @@ def test_every_bad_file_is_one_sentence_that_begins_with_its_path(data_factory):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".aiff", {}),
+        (".wav", {"format": "RF64"}),
+        (".wav", {"format": "W64"}),
+        (".wav", {"format": "WAVEX", "subtype": "PCM_24"}),
+        (".flac", {}),
+        (".opus", {"format": "OGG", "subtype": "OPUS"}),
+    ],
+)
+def test_a_recording_that_was_cut_off_is_refused(data_factory, suffix, options):
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 200_000)
+    path = data_factory.write(f"a{suffix}", wave, 48_000, **options)
+    assert count_samples(path) == 133_333
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match=r"truncated|cannot be decoded"):
+        load_audio(path)
+
+
+def test_a_wav_of_two_gigabytes_that_was_cut_off_is_refused_and_a_streamed_one_read(data_factory):
+    path = data_factory.tone("a.wav", duration_s=2)
+    whole = bytearray(path.read_bytes())
+    for claimed in (0xFFFF_FFFF, 0x7FFF_F000):
+        whole[40:44] = claimed.to_bytes(4, "little")
+        path.write_bytes(whole)
+        assert count_samples(path) == 64_000
+    for claimed, reason in ((3_000_000_000, "truncated; 128000 of 3000000000"), (0, "repair the header")):
+        whole[40:44] = claimed.to_bytes(4, "little")
+        path.write_bytes(whole)
+        with pytest.raises(AudioError, match=reason):
+            count_samples(path)
+
+
 def test_a_crop_of_a_cut_off_mp3_is_refused_where_sound_is_missing(data_factory):
     whole = data_factory.tone("a.mp3", duration_s=8, noise=0.1).read_bytes()
     path = data_factory.root / "cut.mp3"
@@ -285,6 +319,10 @@ def test_what_libsndfile_does_not_know_is_decoded_by_ffmpeg_and_a_broken_file_na
     np.testing.assert_allclose(load_audio(path), decoded_by_ffmpeg(path)[:999_999], atol=1e-3)
     assert np.abs(np.fft.rfft(load_audio(path)[32_000:64_000])).argmax() == 1000
     assert_crops_match(path, n_crops=1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match="cannot be decoded as audio; ffmpeg says"):
+        load_audio(path)
     path.write_text("this is not a recording")
     with pytest.raises(AudioError, match="cannot be decoded as audio; ffmpeg says"):
         load_audio(path)

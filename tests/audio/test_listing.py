@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES
@@ -45,6 +47,7 @@ def test_links_are_followed_but_not_in_circles(data_factory, tmp_path):
     (elsewhere / "deep/back").symlink_to(elsewhere)
     (root / "z.wav").symlink_to(root / "a/x.wav")
     (root / "gone.wav").symlink_to(root / "nowhere.wav")
+    (root / "itself").symlink_to(root / "itself")
     assert [path.relative_to(root).as_posix() for path in list_audio_files(root)] == [
         "a/x.wav",
         "far/deep/y.wav",
@@ -52,3 +55,12 @@ def test_links_are_followed_but_not_in_circles(data_factory, tmp_path):
         "gone.wav",
         "z.wav",
     ]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may look into every folder")
+def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(data_factory, caplog):
+    data_factory.tone("a.wav")
+    locked = data_factory.root / "lost+found"
+    locked.mkdir(mode=0)
+    assert [path.name for path in list_audio_files(data_factory.root)] == ["a.wav"]
+    assert "lost+found: cannot be looked into, and what is in it is left out" in caplog.text

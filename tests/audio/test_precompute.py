@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dawnchorus.audio import converting
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings, verify_stores
 from dawnchorus.audio.source import open_stored
@@ -39,6 +40,17 @@ def temporary_files(folder: Path) -> list[Path]:
 
 def dawnchorus(*arguments: str | Path, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    """Kill a process and its workers, and wait until all of them are gone."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 1  # where nobody collects orphans, they stay in the group for ever
+    with suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.01)
 
 
 def read_list(path: Path) -> dict[str, str]:
@@ -192,9 +204,7 @@ def test_a_json_list_names_the_recordings(data_factory, tmp_path):
     for name in ("a/x.wav", "a/y.wav", "b/x.wav"):
         data_factory.tone(name)
     table, features = data_factory.root / "list.json", tmp_path / "features"
-    table.write_text(
-        json.dumps(["a/x.wav", str(data_factory.root / "b/x.wav"), "a/../a/x.wav", "a/gone.wav"])
-    )
+    table.write_text(json.dumps(["a/x.wav", str(data_factory.root / "b/x.wav"), "a/./x.wav", "a/gone.wav"]))
     result = dawnchorus(table, features)
     assert result.returncode == 2
     assert "2 converted" in result.stdout
@@ -206,7 +216,9 @@ def test_a_json_list_names_the_recordings(data_factory, tmp_path):
     precompute_recordings(elsewhere, features, audio_root=data_factory.root)
     assert (features / "a/y.wav.hdf5").is_file()
     elsewhere.write_text(json.dumps(["/some/where/z.wav"]))
-    with pytest.raises(DataError, match=r"/some/where/z\.wav lies outside .*--audio_root"):
+    with pytest.raises(
+        DataError, match=r"1 recordings, /some/where/z\.wav first, lie outside .*--audio_root"
+    ):
         precompute_recordings(elsewhere, features)
     for text, reason in (
         ("{", "cannot be read as JSON"),
@@ -216,6 +228,13 @@ def test_a_json_list_names_the_recordings(data_factory, tmp_path):
         elsewhere.write_text(text)
         with pytest.raises(DataError, match=rf"list\.json: {reason}"):
             precompute_recordings(elsewhere, features)
+    for name in (".", "", "../x.wav", "a/../x.wav", "a\0b.wav", "\ud800.wav"):
+        elsewhere.write_text(json.dumps([name]))
+        with pytest.raises(DataError, match="is no path of a recording; write it in full, without"):
+            precompute_recordings(elsewhere, features)
+    elsewhere.write_bytes(b"\xef\xbb\xbf" + json.dumps(["a/y.wav"]).encode())  # as Windows editors write it
+    assert precompute_recordings(elsewhere, features, audio_root=data_factory.root).n_skipped == 1
+    assert list(read_list(features / "failures.csv")) == ["a/gone.wav"]  # which this list does not name
     with pytest.raises(DataError, match=r"gone\.json: no such file"):
         precompute_recordings(tmp_path / "gone.json", features)
 
@@ -276,22 +295,89 @@ def test_damaged_stores_are_found_and_listed(data_factory, tmp_path):
             assert f"{path}: damaged or not a store" in result.stdout
         assert result.stdout.count("delete it and run `dawnchorus precompute` again") == 2
     assert list(read_list(features / "damaged.csv")) == ["0/2.wav.hdf5", "1/1.wav.hdf5"]
-    flipped.unlink()
-    assert precompute_recordings(data_factory.root, features).n_done == 2
+    assert f"`dawnchorus precompute AUDIO {features}` makes them again" in result.stderr
+    report = precompute_recordings(data_factory.root, features)
+    assert (report.n_done, report.n_replaced, report.n_skipped) == (2, 2, 2)
     assert dawnchorus(features, "--verify").returncode == 0
     assert not (features / "damaged.csv").exists()
-    assert "no HDF5 files here or below" in dawnchorus(tmp_path / "absent", "--verify").stderr
+    assert "absent: no such folder" in dawnchorus(tmp_path / "absent", "--verify").stderr
+    assert "no HDF5 files here or below" in dawnchorus(data_factory.root, "--verify").stderr
 
 
-def kill_group(process: subprocess.Popen) -> None:
-    """Kill a process and its workers, and wait until all of them are gone."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    deadline = time.monotonic() + 1  # where nobody collects orphans, they stay in the group for ever
-    with suppress(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(0.01)
+def test_verifying_follows_links_and_names_the_damage_where_no_list_can_be_written(data_factory, tmp_path):
+    data_factory.tone("a.wav")
+    features, elsewhere = tmp_path / "features", tmp_path / "elsewhere"
+    precompute_recordings(data_factory.root, elsewhere)
+    data = bytearray((elsewhere / "a.wav.hdf5").read_bytes())
+    data[-9] ^= 1
+    (elsewhere / "a.wav.hdf5").write_bytes(data)
+    features.mkdir()
+    (features / "linked").symlink_to(elsewhere)
+    (features / "damaged.csv").mkdir()  # nothing can be written here, not even by root
+    result = dawnchorus(features, "--verify")
+    assert result.returncode == 2
+    assert f"{features / 'linked/a.wav.hdf5'}: damaged or not a store" in result.stdout
+    assert "damaged.csv: cannot be written" in result.stderr
+
+
+def test_a_recording_that_changes_during_the_run_is_listed_and_the_rest_converted(
+    data_factory, tmp_path, monkeypatch
+):
+    for name in ("a.wav", "b.wav", "c.wav"):
+        data_factory.tone(name)
+    count, n_calls = converting.count_samples, {}
+
+    def count_and_change(path, *, sample_rate):
+        n_calls[path.name] = n_calls.get(path.name, 0) + 1
+        n_samples = count(path, sample_rate=sample_rate)
+        if path.name == "a.wav" and n_calls[path.name] == 2:
+            data_factory.tone("a.wav", duration_s=2)  # after it was counted, before it is read
+        if path.name == "b.wav":
+            data_factory.tone("b.wav", duration_s=3).unlink()
+        return n_samples
+
+    monkeypatch.setattr(converting, "count_samples", count_and_change)
+    report = precompute_recordings(data_factory.root, tmp_path / "features")
+    reasons = {failure.path.name: failure.reason for failure in report.failures}
+    assert report.n_done == 1
+    assert "a.wav: cannot be stored; 32000 samples were announced" in reasons["a.wav"]
+    assert "b.wav: cannot be read; No such file" in reasons["b.wav"]
+    assert temporary_files(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_sound_that_overflows_is_listed(data_factory, tmp_path):
+    wave = np.tile(np.float32([3.3e38, -3.3e38, -3.3e38]), 9_000)
+    data_factory.write("loud.wav", wave, 48_000, subtype="FLOAT")
+    report = precompute_recordings(data_factory.root, tmp_path / "features")
+    assert "loud.wav: cannot be stored; NaN or infinite samples" in report.failures[0].reason
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="this system does not tell a process's children"
+)
+def test_a_killed_worker_ends_the_run_with_one_sentence(data_factory, tmp_path):
+    for k in range(40):
+        data_factory.tone(f"{k}.ogg", duration_s=30, frequency_hz=500 + k)
+    (data_factory.root / "bad.ogg").touch()
+    features = tmp_path / "features"
+    process = subprocess.Popen(
+        [*COMMAND, str(data_factory.root), str(features), "--n_cores", "2"], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not any(features.rglob("*.hdf5")):
+        time.sleep(0.001)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [
+        int(child) for child in children if b"LokyProcess" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    os.kill(workers[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    assert "error: a converting process was killed, perhaps for want of memory; use fewer --n_cores" in stderr
+    assert list(read_list(features / "failures.csv")) == ["bad.ogg"]
+    assert precompute_recordings(data_factory.root, features).n_skipped >= 1
+    assert temporary_files(features) == []
 
 
 def test_ten_kills_at_random_moments_change_nothing(data_factory, tmp_path):
@@ -363,49 +449,65 @@ def test_two_conversions_into_one_folder_both_end_and_tear_nothing(data_factory,
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder with room for 5 MB, and what the writing process is to do before it starts."""
+    """A folder with room for 5 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(folder)]
     if shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0:
-        yield folder, None
+        yield folder
         subprocess.run(["umount", str(folder)], check=True)
-        return
-    resource = pytest.importorskip("resource")  # no mounting here: no file may grow beyond 1.5 MB
-    yield folder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+    else:
+        pytest.skip("mounting a small disk is not allowed here")
+
+
+def test_a_recording_too_large_for_the_file_system_is_listed_and_the_rest_converted(data_factory, tmp_path):
+    resource = pytest.importorskip("resource")
+    for seconds in (1, 30, 2):
+        data_factory.tone(f"{seconds}.flac", duration_s=seconds)
+    result = dawnchorus(
+        data_factory.root,
+        tmp_path / "features",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert result.returncode == 2
+    assert sorted(contents(tmp_path / "features")) == ["1.flac.hdf5", "2.flac.hdf5"]
+    reason = read_list(tmp_path / "features/failures.csv")["30.flac"]
+    assert "30.flac.hdf5: cannot be written; File too large" in reason
+    assert temporary_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("n_cores", ["1", "2"])
 def test_a_full_disk_ends_with_one_sentence_and_keeps_what_is_whole(data_factory, small_disk, n_cores):
-    disk, limit = small_disk
+    disk = small_disk
     for k in range(12):
         data_factory.tone(f"{k:02d}.flac", duration_s=10 if k < 4 else 30)
     (data_factory.root / "bad.flac").touch()
     features = disk / "features"
-    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores, preexec_fn=limit)
+    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores)
     assert result.returncode == 1
     message = result.stderr.splitlines()[-1]
-    assert message.startswith(f"error: {features}: ")
-    assert (
-        "the stores that are written are whole, so free some space and run the same command again" in message
-    )
+    assert message.startswith(f"error: {features}: no space left on the disk, so free some; ")
+    assert message.endswith("are converted and whole, run the same command again for the rest")
     assert "Traceback" not in result.stderr
     assert temporary_files(disk) == []
     written = contents(features)
     assert 2 <= len(written) < 12
+    assert f"{len(written)} of 12 recordings are converted" in message
+    left_out = read_list(features / "left_out.csv")
+    assert len(left_out) == 12 - len(written)
+    assert all("not reached before the run had to stop" in reason for reason in left_out.values())
+    assert list(read_list(features / "failures.csv")) == ["bad.flac"]
     assert verify_stores(features).damaged == []
     for k in range(4, 12):
         (data_factory.root / f"{k:02d}.flac").unlink()
         (features / f"{k:02d}.flac.hdf5").unlink(missing_ok=True)
-    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores, preexec_fn=limit)
+    result = dawnchorus(data_factory.root, features, "--n_cores", n_cores)
     assert result.returncode == 2
     assert len(contents(features)) == 4
 
 
 def test_the_biggest_come_first_while_there_is_room(data_factory, small_disk):
-    disk, limit = small_disk
-    if limit is not None:
-        pytest.skip("needs a disk of its own, and mounting is not allowed here")
+    disk = small_disk
     for seconds in (10, 30, 20):
         data_factory.tone(f"{seconds}.wav", duration_s=seconds)
     result = dawnchorus(data_factory.root, disk / "features", "--only_biggest", "--leave_gb", "0.0015")
@@ -414,8 +516,8 @@ def test_the_biggest_come_first_while_there_is_room(data_factory, small_disk):
     assert sorted(contents(disk)) == ["features/20.wav.hdf5", "features/30.wav.hdf5"]
     left_out = read_list(disk / "features/left_out.csv")
     assert list(left_out) == ["10.wav"]
-    assert "would leave less than 0.0015 GB of the disk free" in left_out["10.wav"]
-    shutil.rmtree(disk / "features/20.wav.hdf5", ignore_errors=True)
+    assert left_out["10.wav"].endswith("10.wav: left out, so that 0.0015 GB of the disk stay free")
+    (disk / "features/20.wav.hdf5").unlink()
     everything = precompute_recordings(data_factory.root, disk / "features", PrecomputeSettings(leave_gb=0))
     assert everything.left_out == []
     assert not (disk / "features/left_out.csv").exists()

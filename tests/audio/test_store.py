@@ -15,7 +15,7 @@ import pytest
 
 from dawnchorus.audio.source import find_stored, open_stored
 from dawnchorus.audio.store import StoredRecording, is_current, open_store, store_path
-from dawnchorus.audio.store_layout import BLOCK, StoreSettings
+from dawnchorus.audio.store_layout import BLOCK, Fingerprint, StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import StoreError
 
@@ -29,7 +29,8 @@ def noise(n_samples: int = N_SAMPLES, peak: float = 0.8) -> np.ndarray:
 
 
 def write(path: Path, wave: np.ndarray, *, source: Path | None = None, **settings) -> StoredRecording:
-    write_store(path, [wave], StoreSettings(**settings), n_samples=len(wave), source=source)
+    fingerprint = None if source is None else Fingerprint.of(source)
+    write_store(path, [wave], StoreSettings(**settings), n_samples=len(wave), source=fingerprint)
     stored = open_store(path)
     assert stored is not None
     return stored
@@ -120,7 +121,7 @@ def test_a_failure_while_writing_leaves_nothing_and_keeps_the_old_store(tmp_path
     assert list(tmp_path.iterdir()) == []
     before = write(path, noise()).path.read_bytes()
     for n_samples in (N_SAMPLES - 1, N_SAMPLES + 1, 16 * BLOCK):
-        with pytest.raises(ValueError, match=f"n_samples={n_samples} came with samples up to"):
+        with pytest.raises(ValueError, match=f"{n_samples} samples were announced, and they end at or go on"):
             write_store(path, [noise()], StoreSettings(), n_samples=n_samples)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
@@ -159,12 +160,13 @@ def test_a_changed_source_or_setting_makes_a_store_outdated(tmp_path):
     assert not is_current(path, source, StoreSettings())
 
 
+@pytest.mark.parametrize("rate", [32_000, np.array([32_000])])
 @pytest.mark.parametrize("options", [{}, {"chunks": (1_000,)}, {"compression": "gzip"}])
-def test_files_of_the_published_system_are_read_as_they_are(tmp_path, options):
+def test_files_of_the_published_system_are_read_as_they_are(tmp_path, options, rate):
     path, wave = tmp_path / "XC1.hdf5", noise()
     with h5py.File(path, "w") as file:
         file.create_dataset("au", data=wave, **options)
-        file["sr"], file["do_normalize"] = 32_000, False
+        file["sr"], file["do_normalize"] = rate, False
     stored = open_stored(path)
     assert (stored.n_samples, stored.sample_rate) == (N_SAMPLES, 32_000)
     np.testing.assert_array_equal(stored.read(10, 100), wave[10:110])
@@ -187,6 +189,7 @@ def test_a_damaged_foreign_or_missing_file_is_named_with_the_remedy(tmp_path):
         ({"au": np.zeros((2, 2))}, "`au`"),
         ({"au": np.zeros(3, np.int16)}, "`au`"),
         ({"au": [0.5]}, "`sr`"),
+        ({"au": [0.5], "sr": 0}, "1 samples at 0 Hz"),
     ):
         with h5py.File(path, "w") as file:
             file.update(contents)
@@ -215,11 +218,45 @@ def test_damage_after_opening_is_noticed_at_the_crop_it_touches_and_by_verifying
         stored.read(0, 10)
 
 
+def test_what_was_zeroed_exchanged_or_moved_is_never_heard(tmp_path):
+    stored = write(
+        tmp_path / "a.hdf5", np.random.default_rng(2).uniform(-1, 1, 60 * BLOCK).astype(np.float32)
+    )
+    whole = stored.path.read_bytes()
+    au_at, block = stored.header.au_at, 2 * BLOCK
+    for position, n_bytes, distance in [(0, 512, 512), (0, 4_096, 4_096), (0, block, block), (0, 100, 9_000)]:
+        a, b = au_at + position, au_at + position + distance
+        data = bytearray(whole)
+        data[a : a + n_bytes], data[b : b + n_bytes] = whole[b : b + n_bytes], whole[a : a + n_bytes]
+        stored.path.write_bytes(data)
+        with pytest.raises(StoreError, match="are not those that were written"):
+            read_all(open_stored(stored.path))
+    for n_kept in (512 + 8, 1_000, 1_500, au_at, au_at + 99):  # as a copy that was interrupted leaves it
+        stored.path.write_bytes(whole[:n_kept].ljust(len(whole), b"\0"))
+        for start in (0, 5 * BLOCK, 40 * BLOCK):
+            with pytest.raises(StoreError, match="are not those that were written"):
+                open_stored(stored.path).read(start, 100)
+
+
 def test_a_store_written_again_is_read_by_those_who_opened_it_before(tmp_path):
     stored = write(tmp_path / "a.hdf5", noise())
     before = stored.read(100, 1_000)
-    write(tmp_path / "a.hdf5", noise())
-    np.testing.assert_array_equal(stored.read(100, 1_000), before)
+    write(tmp_path / "a.hdf5", -noise())
+    np.testing.assert_array_equal(stored.read(100, 1_000), -before)
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("peak", [1e-44, 1e-39, 1e-31])
+def test_normalising_what_is_next_to_silence_gives_no_nan(tmp_path, peak, lossless):
+    wave = np.full(N_SAMPLES, peak, np.float32)
+    assert np.isfinite(read_all(write(tmp_path / "a.hdf5", wave, normalize=True, lossless=lossless))).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.hdf5")
+    with pytest.raises(StoreError, match=r"a\.hdf5: "):
+        open_stored(tmp_path / "a.hdf5")
 
 
 def test_a_negative_crop_is_refused(tmp_path):

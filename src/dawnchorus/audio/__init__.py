@@ -8,7 +8,8 @@
 ``store_writing``    writing it: in one pass, whole or not at all
 ``store``            reading crops of it; ``published_store`` those of the published layout
 ``source``           one handle for all, so that nobody else asks where a crop comes from
-``precompute``       recordings → stores: parallel, resumable (``torchaudio_decode`` is an option of it)
+``converting``       what is done to one recording (``torchaudio_decode`` is an option of it)
+``precompute``       many recordings → stores: parallel, resumable; verifying them
 ===================  ==============================================================================
 
 Sound is a NumPy array of shape (n_samples,), float32, full scale ±1, everywhere in this room.

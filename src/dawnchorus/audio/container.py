@@ -39,13 +39,16 @@ _BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
 _SLACK = 4_096  # frames that a compressed file's header may promise too many; they are read as silence
 _SHORTEST_S = 0.01
+_HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where a recorder that died has not noted it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where a stream does not tell
 _COMPRESSED = frozenset({"OGG", "MP3"})
 _VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
 _PROBE_S = 4  # longer than two Ogg pages of ffmpeg's default of one second
-_SHORT_CHUNK = re.compile(r"^(?:data|SSND) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED_SIZE = 0x7FFF_0000  # a chunk that claims more was written to a pipe and never knew its size
+_SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED_SIZES = (1 << 31, 1 << 32)  # a chunk that claims nearly this went to a pipe and never knew its size
+_STREAMED_SLACK = 0x1000
+_LENGTH_MISMATCH = "does not match value from 'ds64' chunk"
 
 
 class AudioInfo(NamedTuple):
@@ -113,13 +116,20 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
             f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it or the extra "
             "dawnchorus[ffmpeg], or convert the file to FLAC"
         )
-    with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
-        unpacked = Path(folder) / "unpacked.wav"
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="dawnchorus-")
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be unpacked; {error.strerror}; set TMPDIR") from error
+    with folder as name:
+        unpacked = Path(name) / "unpacked.wav"
         command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
         command += ["-c:a", "pcm_f32le", "-rf64", "auto", str(unpacked)]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if result.returncode:
-            reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        complaints = result.stderr.strip().splitlines()
+        if any("No space left" in complaint for complaint in complaints):
+            raise AudioError(f"{path}: cannot be unpacked in {name}, where no space is left; set TMPDIR")
+        if result.returncode or complaints:  # it goes on after an error, with sound missing
+            reason = (complaints or ["no reason given"])[-1]
             raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
         yield unpacked
 
@@ -139,8 +149,13 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
     """Raise where libsndfile quietly reads what is left of a file that was cut off."""
     log = file.extra_info
     cut_chunk = _SHORT_CHUNK.search(log)
-    if cut_chunk and int(cut_chunk[2]) < int(cut_chunk[1]) < _STREAMED_SIZE:
-        raise AudioError(f"{path}: truncated; {cut_chunk[2]} of {cut_chunk[1]} bytes of sound are there")
+    if cut_chunk:
+        n_claimed, n_there = int(cut_chunk[1]), int(cut_chunk[2])
+        is_streamed = any(abs(n_claimed - size) <= _STREAMED_SLACK for size in _STREAMED_SIZES)
+        if n_there < n_claimed and not is_streamed:
+            raise AudioError(f"{path}: truncated; {n_there} of {n_claimed} bytes of sound are there")
+    if _LENGTH_MISMATCH in log:
+        raise AudioError(f"{path}: truncated; it has not the length that its header says")
     if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
         raise AudioError(f"{path}: truncated; the Ogg stream ends within a page")
 
@@ -245,7 +260,8 @@ def _cached_info(path: Path, size: int, mtime_ns: int) -> AudioInfo:
 
 def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: int) -> None:
     if n_frames < 1:
-        raise AudioError(f"{path}: holds no samples")
+        hint = "" if n_bytes < _HEADER_ONLY else f" by its header, in {n_bytes} bytes; repair the header"
+        raise AudioError(f"{path}: holds no samples{hint}")
     if n_frames < _SHORTEST_S * sample_rate:
         raise AudioError(
             f"{path}: too short to hold a sound; it has {n_frames} samples at {sample_rate} Hz, "
@@ -274,6 +290,8 @@ def _identity(path: Path) -> tuple[Path, int, int]:
         raise AudioError(f"{path}: cannot be read; {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise AudioError(f"{path}: not a file")
+    if not os.access(path, os.R_OK):
+        raise AudioError(f"{path}: cannot be read; Permission denied")
     if status.st_size == 0:
         raise AudioError(f"{path}: empty (0 bytes)")
     return path, status.st_size, status.st_mtime_ns

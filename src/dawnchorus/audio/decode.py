@@ -1,8 +1,8 @@
 """The only decoder: an audio file becomes mono float32 at the sample rate that was asked for.
 
 A recording of ``n_frames`` at ``f`` Hz has ``floor(n_frames · sample_rate / f + 1/2)`` samples, which is what
-soxr (quality HQ) gives, but never none: a single sample at 192 kHz is still one at 32 kHz. Every function
-here keeps that rule, so that a length read from a header is the length of the decoded sound.
+soxr (quality HQ) gives for all common rates, but never none. Every function here keeps that rule, so that
+a length read from a header is the length of the decoded sound.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dawnchorus.audio.container import (
     seek_rule,
     skip_to,
 )
+from dawnchorus.audio.windows import check_crop
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -118,8 +119,7 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
     ValueError
         ``start`` or ``n_samples`` is negative.
     """
-    if start < 0 or n_samples < 0:
-        raise ValueError(f"start={start} and n_samples={n_samples} must not be negative")
+    check_crop(start, n_samples)
     path = Path(path)
     info = read_info(path)
     n_samples = min(n_samples, _resampled_length(info, sample_rate) - start)

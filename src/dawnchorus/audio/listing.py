@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.errors import DataError
+from dawnchorus.files import walk
 
 LIST_SUFFIX = ".json"
 
@@ -41,20 +41,23 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     """
     audio = Path(audio)
     if audio.suffix.lower() != LIST_SUFFIX or audio.is_dir():
-        paths, root = list_audio_files(audio), audio if root is None else root
+        root, paths = audio if root is None else root, list_audio_files(audio)
     else:
         root = audio.parent if root is None else root
         paths = [root / name for name in _read_json_list(audio)]
-    relative_paths = [Path(os.path.relpath(path, root)) for path in paths]
-    outside = [
-        path for path, relative in zip(paths, relative_paths, strict=True) if relative.parts[0] == ".."
-    ]
+    root = Path(root)
+    relative_paths, outside = set(), []
+    for path in paths:
+        try:
+            relative_paths.add(path.absolute().relative_to(root.absolute()))
+        except ValueError:
+            outside.append(path)
     if outside:
         raise DataError(
-            f"{audio}: {outside[0]} lies outside {root}, which names in the store are relative to, as do "
-            f"{len(outside) - 1} more; name a folder above all of them with --audio_root"
+            f"{audio}: {len(outside)} recordings, {outside[0]} first, lie outside {root}, which names in the "
+            "store are relative to; name a folder above all of them with --audio_root"
         )
-    return Listing(Path(root), sorted(set(relative_paths)))
+    return Listing(root, sorted(relative_paths))
 
 
 def list_audio_files(folder: Path) -> list[Path]:
@@ -71,35 +74,32 @@ def list_audio_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; name a folder that holds recordings")
-    found = sorted(_walk(folder, ()))
+    found = sorted(path for path in walk(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} are read")
     return found
 
 
-def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-    """Yield the recordings below a folder; ``above`` identifies the folders that it lies in."""
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), (*above, identity))
-            elif Path(entry.name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(entry.path)
-
-
 def _read_json_list(path: Path) -> list[str]:
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; name a JSON list of recordings, or a folder") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON; {error}") from error
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as JSON in UTF-8; {error}") from error
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise DataError(f'{path}: not a list of paths; write it as ["bird/XC1.ogg", "bird/XC2.ogg"]')
+    for name in names:
+        if not _is_plain(name):
+            raise DataError(f"{path}: {name!r} is no path of a recording; write it in full, without `..`")
     return names
+
+
+def _is_plain(name: str) -> bool:
+    """Tell whether a name can be that of a file, and leads nowhere but down."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    parts = Path(name).parts
+    return bool(parts) and ".." not in parts and "\0" not in name

@@ -2,33 +2,32 @@
 
 Each store is written under a temporary name and renamed when whole, so a run that is killed loses what it
 was writing and nothing else; the next run skips what is there and unchanged. Recordings that cannot be
-decoded are listed in ``failures.csv``, those that a full disk had no room for in ``left_out.csv``.
+decoded are listed in ``failures.csv``, those for which there was no room in ``left_out.csv``. Stores that
+:func:`verify_stores` found damaged, in ``damaged.csv``, are made again.
 """
 
 from __future__ import annotations
 
-import errno
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-from dawnchorus.audio.decode import count_samples, stream_audio
-from dawnchorus.audio.listing import list_recordings
-from dawnchorus.audio.source import open_stored
-from dawnchorus.audio.store import is_current, store_path
+from dawnchorus.audio.converting import Ending, Job, Limits, Outcome, Todo, convert, survey, verify
+from dawnchorus.audio.listing import Listing, list_recordings
+from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import StoreSettings
-from dawnchorus.audio.store_writing import write_store
-from dawnchorus.audio.torchaudio_decode import import_torchaudio, load_with_torchaudio
-from dawnchorus.errors import AudioError, DataError, DawnchorusError, StoreError
-from dawnchorus.files import Failure, remove_abandoned, write_failures
+from dawnchorus.audio.torchaudio_decode import import_torchaudio
+from dawnchorus.errors import DataError, DawnchorusError
+from dawnchorus.files import FAILURES_NAME, Failure, read_failures, remove_abandoned, walk, write_failures
 from dawnchorus.progress import track
 
 LEFT_OUT_NAME = "left_out.csv"
 DAMAGED_NAME = "damaged.csv"
-_BYTES_PER_GB = 1e9
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+STORE_SUFFIX = ".hdf5"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,10 @@ class PrecomputeSettings:
 
 @dataclass(frozen=True)
 class PrecomputeReport:
-    """What one run did: recordings converted, already there, left out to keep disk free, and failed."""
+    """What one run did: recordings converted, of these anew, already there, left out, and failed."""
 
     n_done: int
+    n_replaced: int
     n_skipped: int
     left_out: list[Failure]
     failures: list[Failure]
@@ -71,59 +71,6 @@ class VerifyReport:
 
     n_whole: int
     damaged: list[Failure]
-
-
-class _Job(NamedTuple):
-    audio_path: Path
-    store: Path
-    relative_path: Path
-
-
-@dataclass(frozen=True)
-class _Todo:
-    """A recording that has no current store, and its length."""
-
-    job: _Job
-    n_samples: int
-    settings: StoreSettings
-
-    @property
-    def hours(self) -> float:
-        return self.n_samples / self.settings.sample_rate / 3600
-
-    @property
-    def n_bytes(self) -> int:
-        return self.n_samples * self.settings.sample_type.itemsize
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """How a conversion ended; without a problem, it is done."""
-
-    hours: float
-    problem: Failure | None = None
-    is_left_out: bool = False
-    is_disk_full: bool = False
-
-
-@dataclass
-class _Tally:
-    """The outcomes of a run so far."""
-
-    n_done: int = 0
-    hours_done: float = 0.0
-    failures: list[Failure] = field(default_factory=list)
-    left_out: list[Failure] = field(default_factory=list)
-    no_room: str | None = None
-
-    def add(self, outcome: _Outcome) -> None:
-        if outcome.problem is None:
-            self.n_done += 1
-            self.hours_done += outcome.hours
-        elif outcome.is_disk_full:
-            self.no_room = outcome.problem.reason
-        else:
-            (self.left_out if outcome.is_left_out else self.failures).append(outcome.problem)
 
 
 def precompute_recordings(
@@ -140,7 +87,7 @@ def precompute_recordings(
     audio
         A folder of recordings, nested as deep as it likes, or a JSON list of their paths.
     features_dir
-        Where the stores go, in the same folders; ``failures.csv`` is written here if any failed.
+        Where the stores go, in the same folders, and the lists of what failed or was left out.
     settings
         Precision, processes, order and limits.
     audio_root
@@ -153,59 +100,57 @@ def precompute_recordings(
     MissingExtraError
         torchaudio is asked for and cannot be imported; nothing was written.
     DawnchorusError
-        The disk is full. What is whole stays, and a later run goes on from there.
+        ``features_dir`` cannot be written, the disk is full, or a process was killed. What is whole
+        stays, and a later run goes on from there.
     """
-    features_dir = Path(features_dir)
     if settings.store.decoder == "torchaudio":
         import_torchaudio()
-    root, relative_paths = list_recordings(audio, root=audio_root)
-    jobs = [_Job(root / path, store_path(features_dir, path), path) for path in relative_paths]
-    features_dir.mkdir(parents=True, exist_ok=True)
+    listing = list_recordings(audio, root=audio_root)
+    features_dir = _made_folder(features_dir)
     remove_abandoned(features_dir)
+    surveyed = _survey_all(listing, features_dir, settings)
+    todo = sorted((found for found in surveyed if isinstance(found, Todo)), key=lambda item: item.job)
+    limits = Limits(features_dir, settings.leave_gb)
+    chosen, outcomes = _choose(todo, limits, only_biggest=settings.only_biggest)
+    n_replaced = sum(item.job.store.exists() for item in chosen)
+    stopped_by = _convert_all(chosen, settings, limits, outcomes)
 
-    surveyed = list(
-        track(
-            _in_parallel(_survey, ((job, settings.store) for job in jobs), settings.n_cores),
-            "Looking at recordings",
-            total=len(jobs),
+    ended = {ending: [outcome for outcome in outcomes if outcome.ending is ending] for ending in Ending}
+    done, failed = ended[Ending.DONE], ended[Ending.FAILED]
+    reached = {outcome.item.job for outcome in outcomes if outcome.ending is not Ending.DISK_FULL}
+    report = PrecomputeReport(
+        n_done=len(done),
+        n_replaced=n_replaced,
+        n_skipped=sum(found is None for found in surveyed) + len(ended[Ending.CURRENT]),
+        left_out=sorted(
+            [outcome.failure for outcome in ended[Ending.LEFT_OUT]]
+            + [_not_reached(item) for item in todo if item.job not in reached]
+        ),
+        failures=sorted(
+            [found for found in surveyed if isinstance(found, Failure)]
+            + [outcome.failure for outcome in failed]
+        ),
+        hours_done=sum(outcome.item.hours for outcome in done),
+    )
+    rebuilt = {outcome.item.job.store.relative_to(features_dir) for outcome in done}
+    # A list says what was left to do for the recordings of this run; lines about others stay.
+    covered = None if Path(audio).is_dir() else set(listing.relative_paths)
+    unwritten = [
+        *_update_list(features_dir, FAILURES_NAME, report.failures, covered),
+        *_update_list(features_dir, LEFT_OUT_NAME, report.left_out, covered),
+        *_update_list(features_dir, DAMAGED_NAME, [], rebuilt),
+    ]
+    if stopped_by or unwritten:
+        reasons = "; ".join([*filter(None, [stopped_by]), *unwritten])
+        raise DawnchorusError(
+            f"{reasons}; {len(done)} of {len(todo)} recordings are converted and whole, "
+            "run the same command again for the rest"
         )
-    )
-    todo = [found for found in surveyed if isinstance(found, _Todo)]
-    tally = _Tally(failures=[found for found in surveyed if isinstance(found, Failure)])
-    chosen, tally.left_out = _choose(todo, features_dir, settings)
-
-    def until_the_disk_is_full() -> Iterator[tuple[_Todo, Path, float | None]]:
-        for item in chosen:
-            if tally.no_room:
-                return
-            yield item, features_dir, settings.leave_gb
-
-    outcomes = _in_parallel(_convert, until_the_disk_is_full(), settings.n_cores)
-    hours = sum(item.hours for item in chosen)
-    for outcome in track(
-        outcomes, "Converting recordings", total=hours, amount=lambda outcome: outcome.hours, unit="h"
-    ):
-        tally.add(outcome)
-    try:
-        write_failures(features_dir, sorted(tally.failures))
-        write_failures(features_dir, sorted(tally.left_out), name=LEFT_OUT_NAME)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        tally.no_room = _disk_is_full(features_dir, error)
-    if tally.no_room:
-        raise DawnchorusError(tally.no_room)
-    return PrecomputeReport(
-        n_done=tally.n_done,
-        n_skipped=sum(found is None for found in surveyed),
-        left_out=sorted(tally.left_out),
-        failures=sorted(tally.failures),
-        hours_done=tally.hours_done,
-    )
+    return report
 
 
 def verify_stores(features_dir: Path, *, n_cores: int = 1) -> VerifyReport:
-    """Read every byte of every HDF5 file below a folder; those that are damaged go to ``damaged.csv``.
+    """Read every byte of every HDF5 file below a folder.
 
     Raises
     ------
@@ -213,98 +158,102 @@ def verify_stores(features_dir: Path, *, n_cores: int = 1) -> VerifyReport:
         The folder is missing or holds no HDF5 files.
     """
     features_dir = Path(features_dir)
-    paths = sorted(features_dir.rglob("*.hdf5"))
+    if not features_dir.is_dir():
+        raise DataError(f"{features_dir}: no such folder; name the folder of the store")
+    paths = [path for path in walk(features_dir) if path.suffix == STORE_SUFFIX]
     if not paths:
         raise DataError(f"{features_dir}: no HDF5 files here or below; name the folder of the store")
-    reasons = _in_parallel(_verify, ((path, features_dir) for path in paths), n_cores)
-    damaged = sorted(found for found in track(reasons, "Verifying", total=len(paths)) if found is not None)
-    write_failures(features_dir, damaged, name=DAMAGED_NAME)
+    found = _in_parallel(partial(verify, features_dir=features_dir), paths, n_cores)
+    damaged = sorted(
+        failure for failure in track(found, "Verifying", total=len(paths)) if failure is not None
+    )
     return VerifyReport(len(paths) - len(damaged), damaged)
 
 
-def _in_parallel(
-    function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], n_cores: int
-) -> Iterator[Any]:
-    """Yield the results in any order; with one core, in this process."""
-    from joblib import Parallel, delayed
-
-    calls = (delayed(function)(*values) for values in arguments)
-    results: Iterator[Any] = Parallel(n_jobs=n_cores, return_as="generator_unordered")(calls)
-    return results
-
-
-def _survey(job: _Job, settings: StoreSettings) -> _Todo | Failure | None:
-    """Return what is to do for a recording: nothing where its store is current."""
-    if is_current(job.store, job.audio_path, settings):
-        return None
+def _made_folder(features_dir: Path) -> Path:
+    """Return the folder for the stores, made if need be."""
+    features_dir = Path(features_dir)
     try:
-        return _Todo(job, count_samples(job.audio_path, sample_rate=settings.sample_rate), settings)
-    except AudioError as error:
-        return Failure(job.relative_path, str(error))
+        features_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DawnchorusError(f"{features_dir}: cannot be made a folder; {error.strerror}") from error
+    return features_dir
 
 
-def _choose(
-    todo: list[_Todo], features_dir: Path, settings: PrecomputeSettings
-) -> tuple[list[_Todo], list[Failure]]:
-    """Return what to convert, in the order asked for, and what would leave too little disk free."""
-    if settings.only_biggest:
-        todo = sorted(todo, key=lambda item: (-item.n_bytes, item.job.relative_path))
-    if settings.leave_gb is None:
-        return todo, []
-    free = _free_bytes(features_dir, settings.leave_gb)
+def _survey_all(
+    listing: Listing, features_dir: Path, settings: PrecomputeSettings
+) -> list[Todo | Failure | None]:
+    damaged = {failure.path for failure in read_failures(features_dir, name=DAMAGED_NAME)}
+    jobs = []
+    for path in listing.relative_paths:
+        store = store_path(features_dir, path)
+        jobs.append(Job(listing.root / path, store, path, store.relative_to(features_dir) in damaged))
+    found = _in_parallel(partial(survey, settings=settings.store), jobs, settings.n_cores)
+    return list(track(found, "Looking at recordings", total=len(jobs)))
+
+
+def _choose(todo: list[Todo], limits: Limits, *, only_biggest: bool) -> tuple[list[Todo], list[Outcome]]:
+    """Return what to convert, in the order asked for, and the outcomes of what there is no room for."""
+    if only_biggest:
+        todo = sorted(todo, key=lambda item: -item.n_bytes)
+    room = limits.room()
     for n_chosen, item in enumerate(todo):
-        free -= item.n_bytes
-        if free < 0:
-            return todo[:n_chosen], [_no_room_left(item, settings.leave_gb) for item in todo[n_chosen:]]
+        room -= item.n_bytes
+        if room < 0:
+            return todo[:n_chosen], [limits.left_out(item) for item in todo[n_chosen:]]
     return todo, []
 
 
-def _free_bytes(features_dir: Path, leave_gb: float) -> float:
-    """Return how many bytes may still be written where ``leave_gb`` are to stay free."""
-    return shutil.disk_usage(features_dir).free - leave_gb * _BYTES_PER_GB
+def _convert_all(
+    chosen: list[Todo], settings: PrecomputeSettings, limits: Limits, outcomes: list[Outcome]
+) -> str:
+    """Convert recordings and add the outcomes; return what stopped the run before its end, or nothing."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    stopped_by = ""
 
-def _disk_is_full(features_dir: Path, error: OSError) -> str:
-    return (
-        f"{features_dir}: {error.strerror or error}; the stores that are written are whole, "
-        "so free some space and run the same command again"
-    )
+    def until_the_disk_is_full() -> Iterator[Todo]:
+        for item in chosen:
+            if stopped_by:
+                return
+            yield item
 
-
-def _no_room_left(item: _Todo, leave_gb: float) -> Failure:
-    reason = (
-        f"its {item.n_bytes / _BYTES_PER_GB:.3f} GB would leave less than {leave_gb:g} GB of the disk free"
-    )
-    return Failure(item.job.relative_path, f"{item.job.audio_path}: {reason}")
-
-
-def _convert(item: _Todo, features_dir: Path, leave_gb: float | None) -> _Outcome:
-    """Convert one recording; what fails by its own fault, or for want of disk, is told and not raised."""
-    job, settings = item.job, item.settings
-    if leave_gb is not None and _free_bytes(features_dir, leave_gb) < item.n_bytes:
-        return _Outcome(item.hours, _no_room_left(item, leave_gb), is_left_out=True)
+    work = partial(convert, settings=settings.store, limits=limits)
+    found = _in_parallel(work, until_the_disk_is_full(), settings.n_cores)
+    hours = sum(item.hours for item in chosen)
     try:
-        if settings.decoder == "torchaudio":
-            wave = load_with_torchaudio(job.audio_path, sample_rate=settings.sample_rate)
-            blocks, n_samples = iter([wave]), len(wave)
-        else:
-            blocks = stream_audio(job.audio_path, sample_rate=settings.sample_rate)
-            n_samples = item.n_samples
-        write_store(job.store, blocks, settings, n_samples=n_samples, source=job.audio_path)
-    except AudioError as error:
-        return _Outcome(item.hours, Failure(job.relative_path, str(error)))
+        for outcome in track(
+            found, "Converting recordings", total=hours, amount=lambda outcome: outcome.item.hours, unit="h"
+        ):
+            outcomes.append(outcome)
+            if outcome.ending is Ending.DISK_FULL:
+                stopped_by = f"{limits.features_dir}: no space left on the disk, so free some"
+    except TerminatedWorkerError:
+        stopped_by = "a converting process was killed, perhaps for want of memory; use fewer --n_cores"
+        remove_abandoned(limits.features_dir)
+    return stopped_by
+
+
+def _not_reached(item: Todo) -> Failure:
+    return Failure(item.job.relative_path, f"{item.job.audio_path}: not reached before the run had to stop")
+
+
+def _update_list(features_dir: Path, name: str, found: list[Failure], covered: set[Path] | None) -> list[str]:
+    """Replace the lines about ``covered`` paths, all if None; return why that failed, if it did."""
+    try:
+        old = [] if covered is None else read_failures(features_dir, name=name)
+        kept = [line for line in old if line.path not in (covered or ())]
+        write_failures(features_dir, sorted([*kept, *found]), name=name)
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            problem = Failure(job.relative_path, _disk_is_full(features_dir, error))
-            return _Outcome(item.hours, problem, is_disk_full=True)
-        reason = f"{job.store}: cannot be written; {error.strerror or error}"
-        return _Outcome(item.hours, Failure(job.relative_path, reason))
-    return _Outcome(item.hours)
+        first = f", the first of {len(found)} lines being: {found[0].reason}" if found else ""
+        return [f"{features_dir / name}: cannot be written ({error.strerror or error}){first}"]
+    return []
 
 
-def _verify(path: Path, features_dir: Path) -> Failure | None:
-    try:
-        open_stored(path).verify()
-    except StoreError as error:
-        return Failure(path.relative_to(features_dir), str(error))
-    return None
+def _in_parallel(function: Callable[[Any], T], items: Iterable[Any], n_cores: int) -> Iterator[T]:
+    """Yield the results in any order; with one core, from this process."""
+    from joblib import Parallel, delayed
+
+    calls = (delayed(function)(item) for item in items)
+    results: Iterator[T] = Parallel(n_jobs=n_cores, return_as="generator_unordered")(calls)
+    return results

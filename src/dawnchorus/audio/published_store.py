@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 import h5py
 import numpy as np
 
-from dawnchorus.audio.store import check_crop, damaged, read_ranges
+from dawnchorus.audio.store import damaged, read_ranges
+from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
 
 # What h5py raises at files that are damaged in one place or another.
@@ -97,9 +98,10 @@ def open_published_store(path: Path) -> PublishedRecording:
         The file is missing, damaged, or no such file.
     """
     with _opened(path) as (sound, rate):
-        return PublishedRecording(
-            path, int(sound.shape[0]), int(rate[()]), sound.id.get_offset(), sound.dtype.str
-        )
+        sample_rate = int(np.ravel(rate[()])[0])
+        if sample_rate < 1 or not len(sound):
+            raise damaged(path, f"{len(sound)} samples at {sample_rate} Hz")
+        return PublishedRecording(path, len(sound), sample_rate, sound.id.get_offset(), sound.dtype.str)
 
 
 @contextmanager
@@ -112,8 +114,6 @@ def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
             sound, rate = file.get("au"), file.get("sr")
             if not (isinstance(sound, h5py.Dataset) and sound.ndim == 1 and sound.dtype.kind == "f"):
                 raise damaged(path, "it has no one-dimensional float sound `au`")
-            if "gain" in sound.attrs:
-                raise damaged(path, "its first line is not as it was written")
             if not (isinstance(rate, h5py.Dataset) and rate.size == 1 and rate.dtype.kind in "iuf"):
                 raise damaged(path, "it has no sample rate `sr`")
             yield sound, rate

@@ -97,4 +97,11 @@ def find_stored(features_dir: Path, relative_audio_path: Path) -> Path | None:
     """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None."""
     ours = store_path(features_dir, relative_audio_path)
     published = Path(features_dir) / Path(relative_audio_path).with_suffix(".hdf5")
-    return next((path for path in (ours, published) if path.is_file()), None)
+    return next((path for path in (ours, published) if _is_file(path)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False  # its name is too long for a file, for one

@@ -1,9 +1,9 @@
-"""Reading the store: a crop in tens of microseconds, and never a sample that was not written.
+"""Reading the store: a crop in tens of microseconds, and damage is told, not heard.
 
 Reading does not go through HDF5, which is slow to open a file and may never return from a damaged one; the
 layout (``store_layout``) says where everything is. No file stays open, so threads and processes, forked or
-spawned, share a :class:`StoredRecording` freely. A block is checked when it is first read, and again when
-the file has changed since: more often would find nothing, for the system would read it from its cache.
+spawned, share a :class:`StoredRecording` freely. A block is checked when a process first reads it, and again
+when the file was written to since.
 """
 
 from __future__ import annotations
@@ -26,12 +26,21 @@ from dawnchorus.audio.store_layout import (
     Header,
     StoreSettings,
     as_blocks,
+    checks_of,
     count_blocks,
 )
+from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
 
 _COPY_BYTES = 1 << 24
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_HDF5_SIGNATURE = (
+    b"\x89HDF\r\n\x1a\n"  # what our first line stands before, and elsewhere the file begins with
+)
+# Opening a pipe without O_NONBLOCK would wait for ever.
+_OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
+
+Version = tuple[int, int, int, int]
+"""Size in bytes, times of change of content and of status in ns, and inode of a file."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,14 @@ class StoredRecording:
     header
         What was read from its beginning.
     version
-        The size and time of the HDF5 file then.
+        What tells whether the HDF5 file was written to since.
     """
 
     kind: ClassVar[Literal["hdf5"]] = "hdf5"
 
     path: Path
     header: Header
-    version: Fingerprint
+    version: Version
     _checked: bytearray = field(init=False, repr=False, compare=False)  # 1 for each block found whole
 
     def __post_init__(self) -> None:
@@ -100,7 +109,7 @@ class StoredRecording:
         )
         rows, codes = np.frombuffer(row_bytes, ROW), as_blocks(np.frombuffer(sound, sample_type))
         if version != self.version or 0 in self._checked[first:stop]:
-            if (int(codes.view("<u8").sum()) + int(rows.view("<u8").sum())) % (1 << 64):
+            if (checks_of(codes, np.ascontiguousarray(rows["scale"]), first) != rows["check"]).any():
                 what = f"samples {start} … {start + n_samples} are not those that were written"
                 raise damaged(self.path, what)
             if version == self.version:
@@ -139,15 +148,14 @@ def open_store(path: Path) -> StoredRecording | None:
     StoreError
         The file is missing or damaged.
     """
-    _, (magic,) = read_ranges(path, (0, len(MAGIC)))
-    if magic != MAGIC:
+    version, (line, signature) = read_ranges(path, (0, HEADER_BYTES), (HEADER_BYTES, len(_HDF5_SIGNATURE)))
+    if not line.startswith(MAGIC) and signature != _HDF5_SIGNATURE:
         return None
-    version, (line,) = read_ranges(path, (0, HEADER_BYTES))
     header = Header.from_bytes(line)
     if header is None:
         raise damaged(path, "its first line is not as it was written")
-    if version.n_bytes != header.n_bytes:
-        raise damaged(path, f"it has {version.n_bytes} bytes instead of {header.n_bytes}")
+    if version[0] != header.n_bytes:
+        raise damaged(path, f"it has {version[0]} bytes instead of {header.n_bytes}")
     return StoredRecording(path, header, version)
 
 
@@ -160,7 +168,7 @@ def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
         return False
 
 
-def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Fingerprint, list[bytes]]:
+def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[bytes]]:
     """Return the version of a file, which is opened for that only, and its bytes at each (offset, length).
 
     Raises
@@ -171,7 +179,8 @@ def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Fingerprint, list
     try:
         file = os.open(path, _OPEN_FLAGS)
         try:
-            version = Fingerprint.from_status(os.fstat(file))
+            status = os.fstat(file)
+            version = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             found = [_read_at(file, n_bytes, offset) for offset, n_bytes in ranges]
         finally:
             os.close(file)
@@ -200,12 +209,6 @@ def _seek_and_read(file: int, n_bytes: int, offset: int) -> bytes:
 
 
 _pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)  # Windows has none
-
-
-def check_crop(start: int, n_samples: int) -> None:
-    """Raise ValueError for a crop that begins before sample 0 or has a negative length."""
-    if start < 0 or n_samples < 0:
-        raise ValueError(f"start={start} and n_samples={n_samples} must not be negative")
 
 
 def damaged(path: Path, reason: str) -> StoreError:

@@ -19,8 +19,8 @@ from dawnchorus.audio.store_layout import (
     Header,
     StoreSettings,
     as_blocks,
+    checks_of,
     count_blocks,
-    word_sums,
 )
 from dawnchorus.audio.windows import stream_windows
 from dawnchorus.files import replacing_file
@@ -28,6 +28,7 @@ from dawnchorus.files import replacing_file
 _PIECE = 8 * BLOCK  # samples that are quantised and written at a time
 _SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
 _CODE_MAX = 32_767
+_SILENCE = 1e-30  # a peak that is not worth normalising; its reciprocal still fits float32
 _PROBE = 256  # samples that tell most recordings from 16-bit ones
 
 
@@ -37,7 +38,7 @@ def write_store(
     settings: StoreSettings,
     *,
     n_samples: int,
-    source: Path | None = None,
+    source: Fingerprint | None = None,
 ) -> None:
     """Write a recording; ``path`` appears complete or not at all.
 
@@ -52,26 +53,25 @@ def write_store(
     n_samples
         Length of all pieces together, at least 1.
     source
-        The audio file, whose size and time of change :func:`~dawnchorus.audio.store.is_current` compares.
+        The version of the audio file, taken before it was read; :func:`~dawnchorus.audio.store.is_current`
+        compares it.
 
     Raises
     ------
     ValueError
-        The pieces do not hold ``n_samples`` samples.
+        The pieces do not hold ``n_samples`` samples, or one is NaN or infinite.
     OSError
         The folder cannot be written, or the disk is full; nothing stays behind.
     """
-    # Before anything is read, so that a change meanwhile shows.
-    fingerprint = None if source is None else Fingerprint.of(source)
     n_frame = len(_frame(np.zeros(count_blocks(n_samples), ROW), n_samples, settings)[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as file:
         file.seek(n_frame)
         rows, peak, crc = _write_sound(file, blocks, settings, n_samples)
-        gain = 1 / peak if settings.normalize and peak else 1.0
+        gain = 1 / peak if settings.normalize and peak > _SILENCE else 1.0
         frame, blocks_at = _frame(rows, n_samples, settings, gain)
         crc = zlib.crc32(frame[HEADER_BYTES:], crc)
-        header = Header(settings, fingerprint, n_samples, gain, blocks_at, n_frame, crc)
+        header = Header(settings, source, n_samples, gain, blocks_at, n_frame, crc)
         file.seek(0)
         file.write(header.to_bytes() + frame[HEADER_BYTES:])
 
@@ -87,16 +87,18 @@ def _write_sound(
             break
         found = as_blocks(piece)
         peaks = np.maximum(found.max(axis=1), -found.min(axis=1))
+        if not np.isfinite(peaks).all():
+            raise ValueError(f"NaN or infinite samples between {start} and {stop}")
         codes, scales = _quantize(found, peaks, settings)
         written = rows[start // BLOCK :][: len(codes)]
         written["scale"] = scales
-        written["check"] = 0 - (word_sums(codes) + scales.view("<u4"))
+        written["check"] = checks_of(codes, scales, start // BLOCK)
         data = codes.reshape(-1)[: stop - start].tobytes()
         file.write(data)
         crc = zlib.crc32(data, crc)
         peak = max(peak, float(peaks.max()))
     if stop != n_samples:
-        raise ValueError(f"a recording of n_samples={n_samples} came with samples up to {stop}")
+        raise ValueError(f"{n_samples} samples were announced, and they end at or go on after {stop}")
     return rows, peak, crc
 
 

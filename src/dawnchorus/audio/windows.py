@@ -75,6 +75,12 @@ def stream_windows(
         raise ValueError("the blocks hold no samples, so that there are no windows")
 
 
+def check_crop(start: int, n_samples: int) -> None:
+    """Raise ValueError for a crop that begins before sample 0 or has a negative length."""
+    if start < 0 or n_samples < 0:
+        raise ValueError(f"start={start} and n_samples={n_samples} must not be negative")
+
+
 def pad_left(wave: np.ndarray, n_samples: int) -> np.ndarray:
     """Return ``wave`` with zeros before it, shape (n_samples,): a short recording ends where its clip ends.
 

@@ -16,7 +16,9 @@ def precompute(
         Path | None, typer.Argument(help="Folder for the HDF5 files. With --verify, one folder is enough.")
     ] = None,
     n_cores: Annotated[int, typer.Option("--n_cores", "--n-cores", min=1, help="Processes.")] = 1,
-    sample_rate: Annotated[int, typer.Option("--sr", min=1, help="Sample rate of the store, Hz.")] = 32_000,
+    sample_rate: Annotated[
+        int, typer.Option("--sr", min=1_000, max=768_000, help="Sample rate of the store, Hz.")
+    ] = 32_000,
     normalize: Annotated[
         bool, typer.Option("--do_normalize", "--do-normalize", help="Divide each recording by its peak.")
     ] = False,
@@ -25,11 +27,16 @@ def precompute(
     ] = False,
     only_biggest: Annotated[
         bool,
-        typer.Option("--only_biggest", "--only-biggest", help="Longest recordings first, see --leave_gb."),
+        typer.Option("--only_biggest", "--only-biggest", help="Longest recordings first, for --leave_gb."),
     ] = False,
     leave_gb: Annotated[
         float | None,
-        typer.Option("--leave_gb", "--leave-gb", min=0, help="Stop while this much disk is free, GB."),
+        typer.Option(
+            "--leave_gb",
+            "--leave-gb",
+            min=0,
+            help="Stop before less than this much disk is free, GB; the rest goes to left_out.csv.",
+        ),
     ] = None,
     audio_root: Annotated[
         Path | None,
@@ -46,13 +53,20 @@ def precompute(
         ),
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Convert nothing; read every HDF5 file and list the damaged.")
+        bool,
+        typer.Option(
+            "--verify", help="Convert nothing; read every HDF5 file, list the damaged in damaged.csv."
+        ),
     ] = False,
 ) -> None:
-    """Convert wav, flac, ogg, opus or mp3 (m4a with ffmpeg) to HDF5, to train from many times faster.
+    """Convert recordings to HDF5, from which training reads crops hundreds of times faster.
 
-    What is done is skipped; a killed conversion is run again. Recordings that cannot be read are
-    listed in FEATURES/failures.csv, and the exit code is then 2.
+    Reads wav, aiff, flac, ogg, opus and mp3; m4a, aac and wma with ffmpeg. A store is skipped while
+    the size and time of its recording and the options stay the same; otherwise, or where --verify
+    found it damaged, it is made again. A killed conversion is simply run again.
+
+    Recordings that cannot be read are listed in FEATURES/failures.csv. Exit code 0: all went well;
+    2: some recordings failed or stores are damaged; 1: nothing could be done, or the disk is full.
     """
     if verify:
         _verify(audio if features is None else features, n_cores)
@@ -71,6 +85,12 @@ def precompute(
         f"{report.n_done} converted ({report.hours_done:.2f} h), {report.n_skipped} already there, "
         f"{len(report.left_out)} left out, {len(report.failures)} failed"
     )
+    if report.n_replaced:
+        typer.echo(
+            f"{report.n_replaced} of them replaced stores that were damaged or made with other options or "
+            "from other versions",
+            err=True,
+        )
     if report.left_out:
         typer.echo(f"what was left out is in {features / LEFT_OUT_NAME}", err=True)
     if report.failures:
@@ -80,13 +100,18 @@ def precompute(
 
 def _verify(features: Path, n_cores: int) -> None:
     from dawnchorus.audio.precompute import DAMAGED_NAME, verify_stores
+    from dawnchorus.files import write_failures
 
     report = verify_stores(features, n_cores=n_cores)
     for damaged in report.damaged:
         typer.echo(damaged.reason)
     typer.echo(f"{report.n_whole} whole, {len(report.damaged)} damaged")
+    try:
+        write_failures(features, report.damaged, name=DAMAGED_NAME)
+    except OSError as error:
+        typer.echo(f"{features / DAMAGED_NAME}: cannot be written; {error.strerror}", err=True)
     if report.damaged:
-        typer.echo(f"the list is in {features / DAMAGED_NAME}", err=True)
+        typer.echo(f"`dawnchorus precompute AUDIO {features}` makes them again", err=True)
         raise typer.Exit(2)
 
 

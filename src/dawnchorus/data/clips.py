@@ -55,6 +55,8 @@ def open_recordings(
     An HDF5 file that was made from another version of its recording is not read; a warning counts them.
     """
     features_dir = data.features_dir if use_h5py else None
+    if features_dir is not None and not features_dir.is_dir():
+        logger.warning(f"{features_dir}: no such folder, so that all audio is decoded as it is read")
     sources = [
         open_source(
             data.audio_dir / name,

@@ -25,7 +25,7 @@ from dawnchorus.audio.source import find_stored, open_source
 from dawnchorus.config import DataSettings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import AudioError, DataError, StoreError
-from dawnchorus.files import Failure, read_failures
+from dawnchorus.files import FAILURES_NAME, Failure, read_failures
 from dawnchorus.progress import track
 
 TABLE_NAME = "recordings.csv"
@@ -66,10 +66,11 @@ def leave_out_unreadable(
         None can be read.
     """
     known = {} if data.features_dir is None else dict(read_failures(data.features_dir))
+    known_since = (data.features_dir / FAILURES_NAME).stat().st_mtime if known and data.features_dir else 0.0
     failures = []
     for name in track(recordings["filename"], "Checking recordings", total=len(recordings)):
         stored = find_stored(data.features_dir, Path(name)) if data.features_dir is not None else None
-        if stored is None and Path(name) in known:
+        if stored is None and Path(name) in known and not _is_newer(data.audio_dir / name, known_since):
             failures.append(Failure(Path(name), known[Path(name)]))
             continue
         try:
@@ -80,6 +81,10 @@ def leave_out_unreadable(
         raise DataError(f"none of the {len(recordings)} recordings can be read: {failures[0].reason}")
     bad = {failure.path.as_posix() for failure in failures}
     return recordings[~recordings["filename"].isin(bad)].reset_index(drop=True), failures
+
+
+def _is_newer(path: Path, time_s: float) -> bool:
+    return path.exists() and path.stat().st_mtime > time_s
 
 
 def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:

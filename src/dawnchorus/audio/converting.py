@@ -1,0 +1,148 @@
+"""What is done to one recording of many, in whichever process: look at it, convert it, verify its store.
+
+Nothing here raises for what is wrong with one recording; it returns why, so that the others go on.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dawnchorus.audio.decode import count_samples, stream_audio
+from dawnchorus.audio.source import open_stored
+from dawnchorus.audio.store import is_current
+from dawnchorus.audio.store_layout import BLOCK, ROW, Fingerprint, StoreSettings
+from dawnchorus.audio.store_writing import write_store
+from dawnchorus.audio.torchaudio_decode import load_with_torchaudio
+from dawnchorus.errors import AudioError, StoreError
+from dawnchorus.files import Failure
+
+BYTES_PER_GB = 1e9
+_FRAME_BYTES = 4_096  # what a store holds beside sound and blocks, rounded up
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Job(NamedTuple):
+    """A recording, its store, its name in the lists, and whether its store is known to be damaged."""
+
+    audio_path: Path
+    store: Path
+    relative_path: Path
+    is_damaged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A recording that needs a store, how long it is in hours, and how large its store will be."""
+
+    job: Job
+    hours: float
+    n_bytes: int
+
+
+class Ending(Enum):
+    """How a conversion ended."""
+
+    DONE = "done"
+    CURRENT = "already there"
+    FAILED = "failed"
+    LEFT_OUT = "left out"
+    DISK_FULL = "disk full"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the conversion of a recording ended, and why, where it is not done."""
+
+    item: Todo
+    ending: Ending
+    reason: str = ""
+
+    @property
+    def failure(self) -> Failure:
+        """The line for a list of recordings."""
+        return Failure(self.item.job.relative_path, self.reason)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The disk that stores are written to, and how many gigabytes (10⁹ bytes) of it must stay free."""
+
+    features_dir: Path
+    leave_gb: float | None
+
+    def room(self) -> float:
+        """Return how many bytes may still be written."""
+        if self.leave_gb is None:
+            return float("inf")
+        return shutil.disk_usage(self.features_dir).free - self.leave_gb * BYTES_PER_GB
+
+    def left_out(self, item: Todo) -> Outcome:
+        """Return the outcome of a recording for which there is no room."""
+        reason = f"{item.job.audio_path}: left out, so that {self.leave_gb:g} GB of the disk stay free"
+        return Outcome(item, Ending.LEFT_OUT, reason)
+
+
+def survey(job: Job, settings: StoreSettings) -> Todo | Failure | None:
+    """Return what is to do for a recording: nothing where its store is current."""
+    if not job.is_damaged and is_current(job.store, job.audio_path, settings):
+        return None
+    try:
+        n_samples = count_samples(job.audio_path, sample_rate=settings.sample_rate)
+    except AudioError as error:
+        return Failure(job.relative_path, str(error))
+    n_bytes = (
+        n_samples * settings.sample_type.itemsize + (n_samples // BLOCK + 1) * ROW.itemsize + _FRAME_BYTES
+    )
+    return Todo(job, n_samples / settings.sample_rate / 3600, n_bytes)
+
+
+def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
+    """Convert one recording, unless another run has done so meanwhile."""
+    job = item.job
+    if not job.is_damaged and is_current(job.store, job.audio_path, settings):
+        return Outcome(item, Ending.CURRENT)
+    if limits.room() < item.n_bytes:
+        return limits.left_out(item)
+    try:
+        source = Fingerprint.of(job.audio_path)  # before anything is read, so that a change meanwhile shows
+        n_samples, blocks = _decode(job.audio_path, settings)
+    except AudioError as error:
+        return Outcome(item, Ending.FAILED, str(error))
+    except OSError as error:
+        return Outcome(item, Ending.FAILED, f"{job.audio_path}: cannot be read; {error.strerror or error}")
+    try:
+        write_store(job.store, blocks, settings, n_samples=n_samples, source=source)
+    except AudioError as error:
+        return Outcome(item, Ending.FAILED, str(error))
+    except (ValueError, MemoryError) as error:  # it is longer or shorter than it was, or overflows
+        return Outcome(item, Ending.FAILED, f"{job.audio_path}: cannot be stored; {error}")
+    except OSError as error:
+        ending = Ending.DISK_FULL if error.errno in _NO_ROOM else Ending.FAILED
+        return Outcome(item, ending, f"{job.store}: cannot be written; {error.strerror or error}")
+    return Outcome(item, Ending.DONE)
+
+
+def _decode(path: Path, settings: StoreSettings) -> tuple[int, Iterator[np.ndarray]]:
+    if settings.decoder == "torchaudio":
+        wave = load_with_torchaudio(path, sample_rate=settings.sample_rate)
+        return len(wave), iter([wave])
+    return count_samples(path, sample_rate=settings.sample_rate), stream_audio(
+        path, sample_rate=settings.sample_rate
+    )
+
+
+def verify(path: Path, features_dir: Path) -> Failure | None:
+    """Read every byte of a store; return what is wrong with it."""
+    try:
+        open_stored(path).verify()
+    except StoreError as error:
+        return Failure(path.relative_to(features_dir), str(error))
+    return None
