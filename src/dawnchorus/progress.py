@@ -52,7 +52,7 @@ def track(
         total = len(items)
     counts: ProgressColumn = MofNCompleteColumn()
     if amount is not None:
-        counts = TextColumn("{task.completed:.1f} of {task.total:.1f} " + unit)
+        counts = TextColumn("{task.completed:.2f} of {task.total:.2f} " + unit)
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

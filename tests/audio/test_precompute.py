@@ -252,7 +252,7 @@ def test_the_progress_counts_hours(data_factory, tmp_path):
     for k in range(3):
         data_factory.tone(f"{k}.wav", duration_s=150, sample_rate=8_000)
     result = dawnchorus(data_factory.root, tmp_path / "features", "--sr", "8000")
-    assert "0.1 of 0.1 h" in result.stderr
+    assert "0.12 of 0.12 h" in result.stderr
     assert "3 converted (0.12 h)" in result.stdout
 
 

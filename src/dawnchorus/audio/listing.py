@@ -40,6 +40,10 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
         outside ``root``.
     """
     audio = Path(audio)
+    if audio.is_file() and audio.suffix.lower() != LIST_SUFFIX:
+        raise DataError(
+            f"{audio}: neither a folder nor a {LIST_SUFFIX} list of recordings; name one of the two"
+        )
     if audio.suffix.lower() != LIST_SUFFIX or audio.is_dir():
         root, paths = audio if root is None else root, list_audio_files(audio)
     else:

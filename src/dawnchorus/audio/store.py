@@ -181,7 +181,10 @@ def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[byt
         try:
             status = os.fstat(file)
             version = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            found = [_read_at(file, n_bytes, offset) for offset, n_bytes in ranges]
+            found = []
+            for offset, n_bytes in ranges:
+                data = _pread(file, n_bytes, offset)
+                found.append(data if len(data) == n_bytes else _read_rest(file, data, n_bytes, offset))
         finally:
             os.close(file)
     except EOFError as error:
@@ -193,8 +196,7 @@ def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[byt
     return version, found
 
 
-def _read_at(file: int, n_bytes: int, offset: int) -> bytes:
-    data = _pread(file, n_bytes, offset)
+def _read_rest(file: int, data: bytes, n_bytes: int, offset: int) -> bytes:
     while len(data) < n_bytes:  # the system hands out 2 GiB at a time
         more = _pread(file, n_bytes - len(data), offset + len(data))
         if not more:
