@@ -90,6 +90,13 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
     raise OSError(f"no file can be locked in {folder}")
 
 
+def start_writing_back(file: IO[bytes], n_bytes: int) -> None:
+    """Let the system begin to bring the last bytes written to the disk: a sync at the end waits less."""
+    file.flush()
+    if hasattr(os, "posix_fadvise"):  # it would drop what is on the disk; what is not yet, it starts to write
+        os.posix_fadvise(file.fileno(), file.tell() - n_bytes, n_bytes, os.POSIX_FADV_DONTNEED)
+
+
 def remove_abandoned(folder: Path) -> None:
     """Remove, at any depth, what killed processes left of :func:`replacing_file`, and nothing still written.
 

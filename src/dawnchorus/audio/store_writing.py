@@ -23,7 +23,7 @@ from dawnchorus.audio.store_layout import (
     count_blocks,
 )
 from dawnchorus.audio.windows import stream_windows
-from dawnchorus.files import replacing_file
+from dawnchorus.files import replacing_file, start_writing_back
 
 _PIECE = 8 * BLOCK  # samples that are quantised and written at a time
 _SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
@@ -93,8 +93,9 @@ def _write_sound(
         written = rows[start // BLOCK :][: len(codes)]
         written["scale"] = scales
         written["check"] = checks_of(codes, scales, start // BLOCK)
-        data = codes.reshape(-1)[: stop - start].tobytes()
+        data = codes.reshape(-1)[: stop - start].data
         file.write(data)
+        start_writing_back(file, data.nbytes)
         crc = zlib.crc32(data, crc)
         peak = max(peak, float(peaks.max()))
     if stop != n_samples:
