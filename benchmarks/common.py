@@ -31,14 +31,21 @@ def parse_arguments(description: str) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def median_seconds(candidates: Mapping[str, Callable[[], object]], *, n_runs: int) -> dict[str, float]:
+def median_seconds(
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    n_runs: int,
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Return the median duration of each candidate, s, after one run that is not counted.
 
-    The candidates take turns, so that a machine that changes its pace changes it for all.
+    The candidates take turns, so that a machine that changes its pace changes it for all. ``before`` is
+    called before each run and not timed.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for run in range(n_runs + 1):
         for name, candidate in candidates.items():
+            before()
             started = time.perf_counter()
             candidate()
             if run > 0:

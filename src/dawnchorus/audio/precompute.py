@@ -114,36 +114,20 @@ def precompute_recordings(
     chosen, outcomes = _choose(todo, limits, only_biggest=settings.only_biggest)
     n_replaced = sum(item.job.store.exists() for item in chosen)
     stopped_by = _convert_all(chosen, settings, limits, outcomes)
+    report = _report(surveyed, outcomes, n_replaced)
 
-    ended = {ending: [outcome for outcome in outcomes if outcome.ending is ending] for ending in Ending}
-    done, failed = ended[Ending.DONE], ended[Ending.FAILED]
-    reached = {outcome.item.job for outcome in outcomes if outcome.ending is not Ending.DISK_FULL}
-    report = PrecomputeReport(
-        n_done=len(done),
-        n_replaced=n_replaced,
-        n_skipped=sum(found is None for found in surveyed) + len(ended[Ending.CURRENT]),
-        left_out=sorted(
-            [outcome.failure for outcome in ended[Ending.LEFT_OUT]]
-            + [_not_reached(item) for item in todo if item.job not in reached]
-        ),
-        failures=sorted(
-            [found for found in surveyed if isinstance(found, Failure)]
-            + [outcome.failure for outcome in failed]
-        ),
-        hours_done=sum(outcome.item.hours for outcome in done),
-    )
-    rebuilt = {outcome.item.job.store.relative_to(features_dir) for outcome in done}
     # A list says what was left to do for the recordings of this run; lines about others stay.
     covered = None if Path(audio).is_dir() else set(listing.relative_paths)
-    unwritten = [
+    rebuilt = {item.job.store.relative_to(features_dir) for item in _ended(outcomes, Ending.DONE)}
+    problems = [
+        *([stopped_by] if stopped_by else []),
         *_update_list(features_dir, FAILURES_NAME, report.failures, covered),
         *_update_list(features_dir, LEFT_OUT_NAME, report.left_out, covered),
         *_update_list(features_dir, DAMAGED_NAME, [], rebuilt),
     ]
-    if stopped_by or unwritten:
-        reasons = "; ".join([*filter(None, [stopped_by]), *unwritten])
+    if problems:
         raise DawnchorusError(
-            f"{reasons}; {len(done)} of {len(todo)} recordings are converted and whole, "
+            f"{'; '.join(problems)}; {report.n_done} of {len(todo)} recordings are converted and whole, "
             "run the same command again for the rest"
         )
     return report
@@ -234,8 +218,38 @@ def _convert_all(
     return stopped_by
 
 
-def _not_reached(item: Todo) -> Failure:
-    return Failure(item.job.relative_path, f"{item.job.audio_path}: not reached before the run had to stop")
+def _report(
+    surveyed: list[Todo | Failure | None], outcomes: list[Outcome], n_replaced: int
+) -> PrecomputeReport:
+    """Return the counts and lists of a run, also of one that had to stop."""
+    reached = {outcome.item.job for outcome in outcomes if outcome.ending is not Ending.DISK_FULL}
+    not_reached = [
+        Failure(found.job.relative_path, f"{found.job.audio_path}: not reached before the run had to stop")
+        for found in surveyed
+        if isinstance(found, Todo) and found.job not in reached
+    ]
+    done = _ended(outcomes, Ending.DONE)
+    return PrecomputeReport(
+        n_done=len(done),
+        n_replaced=n_replaced,
+        n_skipped=sum(found is None for found in surveyed) + len(_ended(outcomes, Ending.CURRENT)),
+        left_out=sorted([*_failures(outcomes, Ending.LEFT_OUT), *not_reached]),
+        failures=sorted(
+            [
+                *(found for found in surveyed if isinstance(found, Failure)),
+                *_failures(outcomes, Ending.FAILED),
+            ]
+        ),
+        hours_done=sum(item.hours for item in done),
+    )
+
+
+def _ended(outcomes: list[Outcome], ending: Ending) -> list[Todo]:
+    return [outcome.item for outcome in outcomes if outcome.ending is ending]
+
+
+def _failures(outcomes: list[Outcome], ending: Ending) -> list[Failure]:
+    return [outcome.failure for outcome in outcomes if outcome.ending is ending]
 
 
 def _update_list(features_dir: Path, name: str, found: list[Failure], covered: set[Path] | None) -> list[str]:
