@@ -321,3 +321,24 @@ def test_a_mutated_store_gives_the_sound_that_was_written_or_an_error(tmp_path, 
             np.testing.assert_array_equal(found, sound)
     assert len(refusals) > 1_000
     assert all(re.search(r"a\.hdf5: damaged or not a store \(.+\); delete it and run", r) for r in refusals)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}])
+def test_a_mutated_file_of_the_published_system_is_read_or_named(tmp_path, mutated, options):
+    path = tmp_path / "XC1.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("au", data=noise(20_000), **options)
+        file["sr"], file["do_normalize"] = 32_000, False
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refusals = []
+    for _ in range(500):
+        path.write_bytes(mutated(whole, rng))
+        try:
+            found = open_stored(path).read(0, 5_000)
+        except StoreError as error:
+            refusals.append(str(error))
+        else:
+            assert found.dtype == np.float32
+    assert len(refusals) > 100
+    assert all(refusal.startswith(f"{path}: ") for refusal in refusals)
