@@ -51,3 +51,5 @@ def test_failures_are_read_as_written_and_an_old_list_goes_when_there_are_none(t
     write_failures(tmp_path, [])
     assert not (tmp_path / FAILURES_NAME).exists()
     assert read_failures(tmp_path) == []
+    (tmp_path / FAILURES_NAME).write_text("somebody's,own\n1,2\n")
+    assert read_failures(tmp_path) == []

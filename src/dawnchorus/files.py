@@ -193,4 +193,7 @@ def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [Failure(Path(row["path"]), row["reason"]) for row in csv.DictReader(file)]
+        rows = csv.DictReader(file)
+        if tuple(rows.fieldnames or ()) != Failure._fields:
+            return []  # somebody else's file of that name
+        return [Failure(Path(row["path"]), row["reason"]) for row in rows]

@@ -374,7 +374,7 @@ def test_a_killed_worker_ends_the_run_with_one_sentence(data_factory, tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in stderr
-    assert "error: a converting process was killed, perhaps for want of memory; use fewer --n_cores" in stderr
+    assert "error: a process was killed, perhaps for want of memory; use fewer --n_cores" in stderr
     assert list(read_list(features / "failures.csv")) == ["bad.ogg"]
     assert precompute_recordings(data_factory.root, features).n_skipped >= 1
     assert temporary_files(features) == []

@@ -192,8 +192,6 @@ def _convert_all(
     chosen: list[Todo], settings: PrecomputeSettings, limits: Limits, outcomes: list[Outcome]
 ) -> str:
     """Convert recordings and add the outcomes; return what stopped the run before its end, or nothing."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
     stopped_by = ""
 
     def until_the_disk_is_full() -> Iterator[Todo]:
@@ -212,8 +210,8 @@ def _convert_all(
             outcomes.append(outcome)
             if outcome.ending is Ending.DISK_FULL:
                 stopped_by = f"{limits.features_dir}: no space left on the disk, so free some"
-    except TerminatedWorkerError:
-        stopped_by = "a converting process was killed, perhaps for want of memory; use fewer --n_cores"
+    except DawnchorusError as error:
+        stopped_by = str(error)
         remove_abandoned(limits.features_dir)
     return stopped_by
 
@@ -265,9 +263,20 @@ def _update_list(features_dir: Path, name: str, found: list[Failure], covered: s
 
 
 def _in_parallel(function: Callable[[Any], T], items: Iterable[Any], n_cores: int) -> Iterator[T]:
-    """Yield the results in any order; with one core, from this process."""
+    """Yield the results in any order; with one core, from this process.
+
+    Raises
+    ------
+    DawnchorusError
+        A process was killed, or an item raised one.
+    """
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     calls = (delayed(function)(item) for item in items)
-    results: Iterator[T] = Parallel(n_jobs=n_cores, return_as="generator_unordered")(calls)
-    return results
+    try:
+        yield from Parallel(n_jobs=n_cores, return_as="generator_unordered")(calls)
+    except TerminatedWorkerError as error:
+        raise DawnchorusError(
+            "a process was killed, perhaps for want of memory; use fewer --n_cores"
+        ) from error

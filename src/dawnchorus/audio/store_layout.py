@@ -15,8 +15,9 @@ scale 1. What depends on the whole recording, its peak, is left to ``gain``: one
 of a few blocks.
 
 ``check`` is the sum of the 64-bit words of each 512 bytes of a block, weighted by their place in it, and of
-its scale and number, modulo 2⁶⁴: a flipped bit changes it, and so do stretches that were moved, exchanged or
-set to zero. It can be had in microseconds. The first line holds a CRC-32 of all that follows it.
+its scale and number, modulo 2⁶⁴: a flipped bit changes it, and so do 512 bytes or more that were moved,
+exchanged or set to zero. Words exchanged within 512 bytes show only in the CRC-32, which the first line holds
+of all that follows it.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ HEADER_BYTES = 512
 BLOCK = 16_384  # samples that share a scale and a check; a crop reads up to one block more at either end
 ROW = np.dtype({"names": ["scale", "check"], "formats": ["<f4", "<u8"], "offsets": [0, 8], "itemsize": 16})
 _SECTOR_WORDS = 64  # 512 bytes, the least that a disk loses or mixes up
-_NUMBER_WEIGHT = np.uint64(
-    0x9E37_79B9_7F4A_7C15
-)  # 2⁶⁴ / golden ratio: neighbours' weights differ in all bits
+_NUMBER_WEIGHT = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2⁶⁴ / golden ratio, so that neighbours differ widely
 _INT16, _FLOAT32 = np.dtype("<i2"), np.dtype("<f4")
 
 Decoder = Literal["soundfile", "torchaudio"]
