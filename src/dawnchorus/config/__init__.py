@@ -1,0 +1,60 @@
+"""Config files: a Python file with a ``CONFIG`` dict → one frozen, checked object.
+
+A config states only what differs from its base::
+
+    CONFIG = {
+        "base": "base.py",              # read first, relative to this file
+        "exp_name": "my_birds",
+        "train_function_args": {"n_epochs": 30},
+    }
+
+Dicts are merged key by key; every other value replaces the base's. Unknown keys are errors that
+name the nearest legal one. What a run was made with is kept beside it as ``config.json``, which is
+read back without running any code.
+"""
+
+from dawnchorus.config.experiment import (
+    BatchAugmentationSettings,
+    DataSettings,
+    FoldSettings,
+    InferenceConfig,
+    LoaderSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    TrainConfig,
+    TrainFunctionArgs,
+)
+from dawnchorus.config.reading import (
+    config_chain,
+    load_inference_config,
+    load_train_config,
+    merge,
+    read_config_file,
+)
+from dawnchorus.config.saving import differing_keys, from_json_file, own_name, to_jsonable
+from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
+
+__all__ = [
+    "BatchAugmentationSettings",
+    "DataSettings",
+    "FoldSettings",
+    "InferenceConfig",
+    "LoaderSettings",
+    "OptimizerSettings",
+    "SchedulerSettings",
+    "Settings",
+    "SettingsT",
+    "TrainConfig",
+    "TrainFunctionArgs",
+    "check_keywords",
+    "config_chain",
+    "differing_keys",
+    "from_json_file",
+    "load_inference_config",
+    "load_train_config",
+    "merge",
+    "own_name",
+    "read_config_file",
+    "to_jsonable",
+    "validate",
+]

@@ -1,0 +1,214 @@
+"""The settings of an experiment, from the recordings to the learning rate, and of what follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dawnchorus.config.settings import Settings
+
+
+class DataSettings(Settings):
+    """Where the labelled recordings are.
+
+    Attributes
+    ----------
+    audio_dir
+        Folder of recordings, a folder per species unless a table says otherwise.
+    recordings
+        Table of the recordings. Without one, ``recordings.csv`` in ``audio_dir`` is taken where it
+        exists, else the folder names are the labels.
+    features_dir
+        Folder of HDF5 files that ``dawnchorus precompute`` made of ``audio_dir``.
+    """
+
+    audio_dir: Path
+    recordings: Path | None = None
+    features_dir: Path | None = None
+
+    def absolute(self) -> DataSettings:
+        """Return the same places, whatever the working directory will be."""
+        places = {name: path.absolute() for name, path in self if path is not None}
+        return self.model_copy(update=places)
+
+
+class FoldSettings(Settings):
+    """How recordings are dealt to folds.
+
+    Attributes
+    ----------
+    n_folds
+        Number of folds, at least 2.
+    group_column
+        Recordings with the same value here stay on one side of every fold. A recording without a
+        value is a group of its own.
+    fold_column
+        Column of official folds; where the table has it, it is used as it is and ``n_folds`` is ignored.
+    fewer_if_needed
+        Lower ``n_folds`` where the groups are too few, and say so, instead of refusing.
+    """
+
+    n_folds: int = Field(default=5, ge=2)
+    group_column: str = "author"
+    fold_column: str = "fold"
+    fewer_if_needed: bool = False
+
+
+class LoaderSettings(Settings):
+    """Settings of a data loader: clips per batch, and worker processes (0 reads in this process)."""
+
+    batch_size: int = Field(default=64, ge=1)
+    num_workers: int = Field(default=0, ge=0)
+
+
+class OptimizerSettings(Settings):
+    """Optimiser of :mod:`torch.optim` by name, its learning rate and weight decay."""
+
+    name: Literal["AdamW", "RAdam", "Adam", "SGD"] = "AdamW"
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+
+class SchedulerSettings(Settings):
+    """Learning rate over the run, stepped at every batch.
+
+    ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
+    ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
+    """
+
+    name: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    min_lr: float = Field(default=1e-6, ge=0)
+    warmup_share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class BatchAugmentationSettings(Settings):
+    """Augmentations that run on the whole batch, on its device. None of them by default."""
+
+    random_filtering: dict[str, Any] | None = None
+    spectrogram_masks: dict[str, Any] | None = None
+    power_scaling: dict[str, Any] | None = None
+
+
+class TrainFunctionArgs(Settings):
+    """What the training function needs beside the model and the data.
+
+    Attributes
+    ----------
+    train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
+        Dataset classes, and the keys of their settings.
+    clips_per_epoch
+        Crops drawn in one epoch; None draws as many as there are training recordings.
+    class_balance
+        ``none`` draws every recording alike, ``inverse`` by 1 / (recordings of its class),
+        ``inverse_sqrt`` by 1 / sqrt of it. Drawn with replacement.
+    repeat_rare_to
+        Weigh a class with fewer recordings as if they were repeated to this number.
+    main_metric
+        The validation metric, larger is better, that ranks checkpoints.
+    n_checkpoints
+        How many of the best checkpoints of a fold are kept.
+    precision_mode
+        Lightning's precision.
+    accelerator
+        Lightning's accelerator; ``auto`` takes a GPU where there is one.
+    debug
+        A few recordings, two steps an epoch, random weights: the whole line in seconds.
+    """
+
+    train_dataset_class: Any
+    train_dataset_config: dict[str, Any] = Field(default_factory=dict)
+    val_dataset_class: Any
+    val_dataset_config: dict[str, Any] = Field(default_factory=dict)
+    train_loader: LoaderSettings = LoaderSettings()
+    val_loader: LoaderSettings = LoaderSettings()
+    batch_augmentations: BatchAugmentationSettings = BatchAugmentationSettings()
+    class_balance: Literal["none", "inverse", "inverse_sqrt"] = "none"
+    repeat_rare_to: int = Field(default=0, ge=0)
+    clips_per_epoch: int | None = Field(default=None, ge=1)
+    loss: Literal["bce_focal", "bce", "focal"] = "bce_focal"
+    optimizer: OptimizerSettings = OptimizerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    n_epochs: int = Field(default=50, ge=1)
+    main_metric: Literal["val_macro_roc_auc"] = "val_macro_roc_auc"
+    n_checkpoints: int = Field(default=3, ge=1)
+    precision_mode: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    debug: bool = False
+
+
+class TrainConfig(Settings):
+    """A whole experiment.
+
+    ``nn_model_class`` and ``nn_model_config`` stand at the top or inside ``train_function_args``,
+    whichever the author prefers, but not in both.
+    """
+
+    exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    seed: int = Field(default=42, ge=0)
+    logdir: Path = Path("logdirs")
+    data: DataSettings
+    folds: FoldSettings = FoldSettings()
+    nn_model_class: Any
+    nn_model_config: dict[str, Any] = Field(default_factory=dict)
+    train_function: Any
+    train_function_args: TrainFunctionArgs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _model_keys_to_the_top(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not isinstance(values.get("train_function_args"), Mapping):
+            return values
+        top, args = dict(values), dict(values["train_function_args"])
+        for key in ("nn_model_class", "nn_model_config"):
+            if key in args and key in top:
+                raise ValueError(f"{key} is given both at the top and in train_function_args; keep one")
+            if key in args:
+                top[key] = args.pop(key)
+        return {**top, "train_function_args": args}
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the run's folds, tables and exports lie: ``logdir / exp_name``.
+
+        A debug run has a folder of its own, so that it never stands in the way of the real one.
+        """
+        return self.logdir / (self.exp_name + "-debug" * self.train_function_args.debug)
+
+
+class InferenceConfig(Settings):
+    """What to do with a trained run. It names the run and never repeats its settings.
+
+    Attributes
+    ----------
+    train_config
+        Training config whose run is meant, relative to this file.
+    run
+        The run directory itself, instead of ``train_config``.
+    exp_name
+        The name that is expected of the run; a different one is an error.
+    folds
+        Folds of the ensemble; None takes all that are finished.
+    batch_size
+        Clips per forward pass.
+    soundscapes
+        Folder to predict with the exported ensemble at the end; None predicts nothing.
+    threshold
+        Probability from which a window counts as a detection.
+    """
+
+    train_config: Path | None = None
+    run: Path | None = None
+    exp_name: str | None = None
+    folds: list[int] | None = None
+    batch_size: int = Field(default=16, ge=1)
+    soundscapes: Path | None = None
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> InferenceConfig:
+        if (self.train_config is None) == (self.run is None):
+            raise ValueError("give either train_config or run, one of the two")
+        return self

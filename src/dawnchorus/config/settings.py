@@ -1,0 +1,92 @@
+"""What every settings object is: frozen, checked, with messages that name the key and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dawnchorus.errors import ConfigError
+
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of every settings object: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def validate(settings_class: type[SettingsT], values: Mapping[str, Any], *, where: str) -> SettingsT:
+    """Return ``values`` as a checked, frozen object.
+
+    Parameters
+    ----------
+    settings_class
+        What to make of them.
+    values
+        Keys and values from a config.
+    where
+        What a message should begin with: a file, or a file and a key.
+
+    Raises
+    ------
+    ConfigError
+        Every problem at once, each with the key, the value and what would be legal.
+    """
+    try:
+        return settings_class.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_explain(settings_class, problem) for problem in error.errors()]
+        raise ConfigError(f"{where}: " + "; ".join(problems)) from None
+
+
+def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, where: str) -> None:
+    """Raise a ConfigError where ``values`` has a key that ``function`` does not take."""
+    import inspect
+
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in values:
+        if key not in parameters:
+            raise ConfigError(f"{where}.{key} is not known{_nearest(key, list(parameters))}")
+
+
+def _explain(settings_class: type[Settings], problem: Any) -> str:
+    """Return one pydantic problem as a sentence: the key, what is wrong, the value."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "CONFIG"
+    if problem["type"] == "extra_forbidden":
+        owner = _settings_at(settings_class, location[:-1])
+        legal = list(owner.model_fields) if owner else []
+        return f"{key} is not known{_nearest(location[-1], legal)}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key} is {problem['input']!r}; {message}"
+
+
+def _settings_at(settings_class: type[Settings], location: list[str]) -> type[Settings] | None:
+    """Return the settings class that a key lies in, through ``X | None`` and ``tuple[X, ...]``."""
+    for part in location:
+        if part.isdigit():
+            continue
+        field = settings_class.model_fields.get(part)
+        candidates = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        inside = [c for c in candidates if isinstance(c, type) and issubclass(c, Settings)]
+        if not inside:
+            return None
+        settings_class = inside[0]
+    return settings_class
+
+
+def _nearest(key: str, legal: list[str]) -> str:
+    close = difflib.get_close_matches(key, legal, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; legal keys are {', '.join(sorted(legal))}" if legal else ""
