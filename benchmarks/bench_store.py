@@ -82,7 +82,7 @@ def make_readers(files: Files) -> dict[str, Reader]:
     memory = load_audio(files.ogg[0])
 
     def read_raw_first(recording: int, start: int) -> np.ndarray:
-        container._cached_info.cache_clear()
+        container._known_infos.clear()
         container._cached_seek_rule.cache_clear()
         return raw[recording].read(start, CROP)
 

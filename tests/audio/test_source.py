@@ -14,8 +14,7 @@ from dawnchorus.audio.decode import count_samples, load_audio, stream_audio
 from dawnchorus.audio.source import open_source
 from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
 from dawnchorus.audio.store_writing import write_store
-from dawnchorus.config import DataSettings
-from dawnchorus.data.clips import composition, open_recordings
+from dawnchorus.data.labelled_audio import composition, open_recordings
 from dawnchorus.errors import AudioError, StoreError
 
 
@@ -61,12 +60,17 @@ def test_a_store_of_another_version_of_the_recording_is_not_read_and_counted(dat
         store(data_factory.tone(name), tmp_path / "features" / f"{name}.hdf5")
     data_factory.tone("b.wav", duration_s=2)
     os.utime(data_factory.root / "c.wav", ns=(0, 0))
-    data = DataSettings(audio_dir=data_factory.root, features_dir=tmp_path / "features")
-    table = pd.DataFrame({"filename": ["a.wav", "b.wav", "c.wav"]})
+    names = ["a.wav", "b.wav", "c.wav"]
+    table = pd.DataFrame(
+        {
+            "audio_path": [str(data_factory.root / name) for name in names],
+            "stored_path": [str(tmp_path / "features" / f"{name}.hdf5") for name in names],
+        }
+    )
     with caplog.at_level(logging.WARNING):
-        sources = open_recordings(table, data, sample_rate=32_000, use_h5py=True)
+        sources = open_recordings(table, sample_rate=32_000, use_h5py=True)
     assert [source.kind for source in sources] == ["hdf5", "raw", "raw"]
     assert [source.n_samples for source in sources] == [32_000, 64_000, 32_000]
     assert composition(sources) == "Dataset composition: 1 HDF5 files, 2 raw audio files"
-    assert "2 of the HDF5 files in " in caplog.text
+    assert "2 of the HDF5 files were made from other versions" in caplog.text
     assert "run `dawnchorus precompute` again" in caplog.text

@@ -51,6 +51,10 @@ _STREAMED_SLACK = 0x1000
 _LENGTH_MISMATCH = "does not match value from 'ds64' chunk"
 
 
+FileIdentity = tuple[Path, int, int]
+"""A version of a file: its path, size in bytes and time of change in ns."""
+
+
 class AudioInfo(NamedTuple):
     """What a recording's header says, corrected where headers of its kind only estimate."""
 
@@ -75,7 +79,27 @@ def read_info(path: Path) -> AudioInfo:
     AudioError
         The file is missing, empty, damaged or of an unknown kind.
     """
-    return _cached_info(*_identity(Path(path)))
+    identity = _identity(Path(path))
+    if identity not in _known_infos:
+        _known_infos[identity] = _info_of(*identity[:2])
+    return _known_infos[identity]
+
+
+def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
+    """Return what identifies a version of a recording, and its info where this process has it already.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, or cannot be read.
+    """
+    identity = _identity(Path(path))
+    return identity, _known_infos.get(identity)
+
+
+def remember_info(identity: FileIdentity, info: AudioInfo) -> None:
+    """Spare :func:`read_info` the file: what was read earlier of this very version of it."""
+    _known_infos[identity] = info
 
 
 class SequentialFile(soundfile.SoundFile):
@@ -83,6 +107,9 @@ class SequentialFile(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
+
+
+_known_infos: dict[FileIdentity, AudioInfo] = {}
 
 
 @contextmanager
@@ -246,8 +273,7 @@ def _ogg_page_ends(path: Path) -> list[int]:
     return [end for end in ends if end > 0]  # 0 marks the headers, -1 a page within a packet
 
 
-@lru_cache(maxsize=1 << 16)
-def _cached_info(path: Path, size: int, mtime_ns: int) -> AudioInfo:
+def _info_of(path: Path, size: int) -> AudioInfo:
     with open_recording(path) as file:
         n_frames = file.frames
         if n_frames >= _UNKNOWN_LENGTH or (file.format == "MP3" and not _has_length_tag(path)):
@@ -282,7 +308,7 @@ def _has_length_tag(path: Path) -> bool:
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _identity(path: Path) -> tuple[Path, int, int]:
+def _identity(path: Path) -> FileIdentity:
     """Return what a cached fact about a file depends on: its path, size in bytes and time of change."""
     try:
         status = path.stat()

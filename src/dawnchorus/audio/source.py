@@ -93,8 +93,10 @@ def open_stored(path: Path) -> StoredRecording | PublishedRecording:
     return open_store(path) or open_published_store(path)
 
 
-def find_stored(features_dir: Path, relative_audio_path: Path) -> Path | None:
+def find_stored(features_dir: Path | None, relative_audio_path: Path) -> Path | None:
     """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None."""
+    if features_dir is None:
+        return None
     ours = store_path(features_dir, relative_audio_path)
     published = Path(features_dir) / Path(relative_audio_path).with_suffix(".hdf5")
     return next((path for path in (ours, published) if _is_file(path)), None)
