@@ -4,7 +4,26 @@ Each is a frozen dataclass of settings with ``draw`` (random parameters from a g
 ``apply`` (no chance in it), and a call that does both. The input is never changed in place.
 """
 
-from dawnchorus.augment.spectrogram import MaskParams, PowerScaling, SpectrogramMasks
+from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
+from dawnchorus.augment.spectrogram import (
+    MaskParams,
+    PowerParams,
+    PowerScaling,
+    SpectralTilt,
+    SpectrogramMasks,
+    TiltParams,
+)
 from dawnchorus.augment.wave import FilteringParams, RandomFiltering
 
-__all__ = ["FilteringParams", "MaskParams", "PowerScaling", "RandomFiltering", "SpectrogramMasks"]
+__all__ = [
+    "AUGMENTATIONS",
+    "BatchAugmentations",
+    "FilteringParams",
+    "MaskParams",
+    "PowerParams",
+    "PowerScaling",
+    "RandomFiltering",
+    "SpectralTilt",
+    "SpectrogramMasks",
+    "TiltParams",
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -64,9 +65,7 @@ class SpectrogramMasks:
             ("max_mels", self.max_mels >= 1, "1 or more"),
             ("max_frames", self.max_frames >= 1, "1 or more"),
         )
-        for name, holds, legal in rules:
-            if not holds:
-                raise ConfigError(f"SpectrogramMasks: {name} is {getattr(self, name)}; legal: {legal}")
+        _check(self, rules)
 
     def draw(self, batch_size: int, n_mels: int, n_frames: int, *, generator: Generator) -> MaskParams:
         """Return masks for ``batch_size`` pictures, on the generator's device."""
@@ -118,6 +117,21 @@ def _covered(length: int, start: Tensor, width: Tensor) -> Tensor:
     return ((cell >= start) & (cell < end)).any(1)
 
 
+class PowerParams(NamedTuple):
+    """What `PowerScaling` drew for a batch.
+
+    Attributes
+    ----------
+    exponents
+        Shape (batch,), float32, above 0.
+    chosen
+        Which pictures are changed, shape (batch,), bool.
+    """
+
+    exponents: Tensor
+    chosen: Tensor
+
+
 @dataclass(frozen=True)
 class PowerScaling:
     """A random exponent on the picture: below 1 lifts faint song, above 1 buries it.
@@ -128,6 +142,8 @@ class PowerScaling:
     ----------
     min_exponent, max_exponent
         Range of the exponent, above 0.
+    probability
+        Share of the examples that are changed, in [0, 1].
 
     Raises
     ------
@@ -137,39 +153,142 @@ class PowerScaling:
 
     min_exponent: float = 0.5
     max_exponent: float = 2.0
+    probability: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_exponent <= self.max_exponent:
-            raise ConfigError(
-                f"PowerScaling: min_exponent is {self.min_exponent}; "
-                f"legal: above 0, at most max_exponent ({self.max_exponent:g})"
-            )
+        legal = f"above 0, at most max_exponent ({self.max_exponent:g})"
+        rules = (
+            ("min_exponent", 0 < self.min_exponent <= self.max_exponent, legal),
+            ("probability", 0 <= self.probability <= 1, "0 to 1"),
+        )
+        _check(self, rules)
 
-    def draw(self, batch_size: int, *, generator: Generator) -> Tensor:
-        """Return an exponent for each picture, shape (batch,), on the generator's device."""
-        unit = torch.rand(batch_size, generator=generator, device=generator.device)
-        return self.min_exponent + (self.max_exponent - self.min_exponent) * unit
+    def draw(self, batch_size: int, *, generator: Generator) -> PowerParams:
+        """Return exponents and choices for ``batch_size`` pictures, on the generator's device."""
+        exponents = _uniform(self.min_exponent, self.max_exponent, batch_size, generator)
+        return PowerParams(exponents, _uniform(0, 1, batch_size, generator) < self.probability)
 
-    def apply(self, logmel: Tensor, exponents: Tensor) -> Tensor:
+    def apply(self, logmel: Tensor, params: PowerParams) -> Tensor:
         """Return the pictures to the power of their exponents, stretched to [0, 1].
 
         Parameters
         ----------
         logmel
             Shape (batch, 1, n_mels, n_frames), in [0, 1].
-        exponents
-            Shape (batch,), on any device.
+        params
+            Of the same batch size, on any device.
 
         Returns
         -------
         Tensor
-            Same shape; a picture of one single level becomes 0.
+            Same shape; a chosen picture of one single level becomes 0, what is not chosen is untouched.
         """
-        scaled = logmel ** exponents.to(logmel.device)[:, None, None, None]
-        low, high = scaled.amin((1, 2, 3), keepdim=True), scaled.amax((1, 2, 3), keepdim=True)
-        spread = high - low
-        return (scaled - low) / spread.where(spread > 0, 1)
+        exponents, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
+        return torch.where(chosen, _stretched(logmel**exponents), logmel)
 
     def __call__(self, logmel: Tensor, generator: Generator) -> Tensor:
         """Return the pictures, shape (batch, 1, n_mels, n_frames), to freshly drawn powers."""
         return self.apply(logmel, self.draw(len(logmel), generator=generator))
+
+
+class TiltParams(NamedTuple):
+    """What `SpectralTilt` drew for a batch.
+
+    Attributes
+    ----------
+    slopes
+        Rise from the lowest mel band to the highest, shape (batch,), float32; 1 is the picture's range.
+    chosen
+        Which pictures are changed, shape (batch,), bool.
+    """
+
+    slopes: Tensor
+    chosen: Tensor
+
+
+@dataclass(frozen=True)
+class SpectralTilt:
+    """A random tilt: below 0 it lowers the high frequencies, above 0 the low ones.
+
+    The picture is in dB, stretched to [0, 1]; so adding a slope along the mel bands is an equaliser, as
+    distance and foliage are. Where the picture spans 80 dB, 0.25 is 20 dB from the lowest band to the
+    highest. Afterwards each picture is stretched to [0, 1] again, as the front-end leaves it.
+
+    No filter makes sound of silence: a frame that is at the picture's quietest level in every band, such
+    as the padding of a short recording, stays at 0, and so does a silent picture.
+
+    Parameters
+    ----------
+    min_tilt, max_tilt
+        Range of the slope, in ranges of the picture from the lowest mel band to the highest.
+    probability
+        Share of the examples that are tilted, in [0, 1].
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of its range.
+    """
+
+    min_tilt: float = -0.25
+    max_tilt: float = 0.25
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        rules = (
+            ("min_tilt", self.min_tilt <= self.max_tilt, f"at most max_tilt ({self.max_tilt:g})"),
+            ("probability", 0 <= self.probability <= 1, "0 to 1"),
+        )
+        _check(self, rules)
+
+    def draw(self, batch_size: int, *, generator: Generator) -> TiltParams:
+        """Return slopes and choices for ``batch_size`` pictures, on the generator's device."""
+        slopes = _uniform(self.min_tilt, self.max_tilt, batch_size, generator)
+        return TiltParams(slopes, _uniform(0, 1, batch_size, generator) < self.probability)
+
+    def apply(self, logmel: Tensor, params: TiltParams) -> Tensor:
+        """Return the pictures plus slope · (position of the mel band in −0.5 … 0.5), stretched to [0, 1].
+
+        Parameters
+        ----------
+        logmel
+            Shape (batch, 1, n_mels, n_frames), in [0, 1].
+        params
+            Of the same batch size, on any device.
+
+        Returns
+        -------
+        Tensor
+            Same shape; frames of silence are 0, as is a chosen picture of one single level; what is not
+            chosen is untouched.
+        """
+        slopes, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
+        position = torch.linspace(-0.5, 0.5, logmel.shape[2], device=logmel.device)[:, None]
+        sounding = (logmel > logmel.amin((1, 2, 3), keepdim=True)).any(2, keepdim=True)
+        # Silent frames count as they are: the loudness of the rest is measured against them.
+        tilted = _stretched(torch.where(sounding, logmel + slopes * position, logmel))
+        return torch.where(chosen, tilted.where(sounding, 0), logmel)
+
+    def __call__(self, logmel: Tensor, generator: Generator) -> Tensor:
+        """Return the pictures, shape (batch, 1, n_mels, n_frames), under freshly drawn tilts."""
+        return self.apply(logmel, self.draw(len(logmel), generator=generator))
+
+
+def _check(augmentation: Any, rules: Iterable[tuple[str, bool, str]]) -> None:
+    """Raise a ConfigError for the first setting (name, whether it is legal, what would be) out of range."""
+    for name, holds, legal in rules:
+        if not holds:
+            kind = type(augmentation).__name__
+            raise ConfigError(f"{kind}: {name} is {getattr(augmentation, name)}; legal: {legal}")
+
+
+def _uniform(low: float, high: float, batch_size: int, generator: Generator) -> Tensor:
+    """Return a number for each example, low to high, shape (batch,), on the generator's device."""
+    return low + (high - low) * torch.rand(batch_size, generator=generator, device=generator.device)
+
+
+def _stretched(picture: Tensor) -> Tensor:
+    """Return each picture stretched to [0, 1]; one of a single level becomes 0."""
+    low, high = picture.amin((1, 2, 3), keepdim=True), picture.amax((1, 2, 3), keepdim=True)
+    spread = high - low
+    return (picture - low) / spread.where(spread > 0, 1)

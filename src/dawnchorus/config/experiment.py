@@ -6,33 +6,52 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dawnchorus.config.settings import Settings
 
 
 class DataSettings(Settings):
-    """Where the labelled recordings are.
+    """One place of labelled recordings.
 
     Attributes
     ----------
     audio_dir
         Folder of recordings, a folder per species unless a table says otherwise.
     recordings
-        Table of the recordings. Without one, ``recordings.csv`` in ``audio_dir`` is taken where it
-        exists, else the folder names are the labels.
+        Table of the recordings, such as BirdCLEF's ``train.csv``. Without one, ``recordings.csv`` in
+        ``audio_dir`` is taken where it exists, else the folder names are the labels.
+    annotations
+        Labels in time: a CSV table of boxes, a Raven or Audacity table, or a folder of such. Without
+        one, ``annotations.csv`` in ``audio_dir`` is taken where it exists. Recordings that neither table
+        lists are then left out.
     features_dir
         Folder of HDF5 files that ``dawnchorus precompute`` made of ``audio_dir``.
+    label_column
+        Column of Raven tables that holds the label.
+    ignored_labels
+        Labels in time that are no species, such as ``Unk``: their boxes say nothing.
+    faulty
+        What becomes of rows with faults: ``refuse`` stops and lists them all, ``leave_out`` goes on
+        without them and lists them all.
+    name
+        Name of the place where there are several: what its file names begin with. The name of
+        ``audio_dir`` if not given.
     """
 
     audio_dir: Path
     recordings: Path | None = None
+    annotations: Path | None = None
     features_dir: Path | None = None
+    label_column: str | None = None
+    ignored_labels: tuple[str, ...] = ()
+    faulty: Literal["refuse", "leave_out"] = "refuse"
+    name: str | None = Field(default=None, pattern=r"^[^/\\]+$")
 
     def absolute(self) -> DataSettings:
-        """Return the same places, whatever the working directory will be."""
-        places = {name: path.absolute() for name, path in self if path is not None}
-        return self.model_copy(update=places)
+        """Return the same place, whatever the working directory will be."""
+        paths = {name: path.absolute() for name, path in self if isinstance(path, Path)}
+        return self.model_copy(update=paths)
 
 
 class FoldSettings(Settings):
@@ -43,18 +62,33 @@ class FoldSettings(Settings):
     n_folds
         Number of folds, at least 2.
     group_column
-        Recordings with the same value here stay on one side of every fold. A recording without a
-        value is a group of its own.
+        Column whose equal values stay on one side of every fold; several, as a list or with commas
+        between them, link recordings that share a value in any of them. An empty value links
+        nothing. None takes ``author``, and ``site`` too where the table has it.
     fold_column
-        Column of official folds; where the table has it, it is used as it is and ``n_folds`` is ignored.
+        Column of official folds, numbers or names, with -1 for what is always in training. Where the
+        table has it, it is used as it is and ``n_folds`` is ignored; None looks for none.
     fewer_if_needed
         Lower ``n_folds`` where the groups are too few, and say so, instead of refusing.
+    every_class_in_training
+        Keep the smallest group of a class always in training, and never validate it, where the class
+        would otherwise be missing in the training of a fold.
+    rare_up_to
+        Classes with at most so many recordings are rare: never validated, and in every training fold.
+        0 takes no class for rare; the winning recipe has 10.
     """
 
     n_folds: int = Field(default=5, ge=2)
-    group_column: str = "author"
-    fold_column: str = "fold"
+    group_column: tuple[str, ...] | None = Field(default=None, min_length=1)
+    fold_column: str | None = "fold"
     fewer_if_needed: bool = False
+    every_class_in_training: bool = False
+    rare_up_to: int = Field(default=0, ge=0)
+
+    @field_validator("group_column", mode="before")
+    @classmethod
+    def _names_between_commas(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class LoaderSettings(Settings):
@@ -90,6 +124,7 @@ class BatchAugmentationSettings(Settings):
     random_filtering: dict[str, Any] | None = None
     spectrogram_masks: dict[str, Any] | None = None
     power_scaling: dict[str, Any] | None = None
+    spectral_tilt: dict[str, Any] | None = None
 
 
 class TrainFunctionArgs(Settings):
@@ -142,6 +177,10 @@ class TrainFunctionArgs(Settings):
 class TrainConfig(Settings):
     """A whole experiment.
 
+    ``data`` is one place of recordings, or a list of several, each with its own root. ``labels`` fixes
+    the classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
+    or a text file with a label a line); without it, the classes are the labels that there are, sorted.
+
     ``nn_model_class`` and ``nn_model_config`` stand at the top or inside ``train_function_args``,
     whichever the author prefers, but not in both.
     """
@@ -149,7 +188,8 @@ class TrainConfig(Settings):
     exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     seed: int = Field(default=42, ge=0)
     logdir: Path = Path("logdirs")
-    data: DataSettings
+    data: tuple[DataSettings, ...] = Field(min_length=1)
+    labels: Path | tuple[str, ...] | None = None
     folds: FoldSettings = FoldSettings()
     nn_model_class: Any
     nn_model_config: dict[str, Any] = Field(default_factory=dict)
@@ -168,6 +208,11 @@ class TrainConfig(Settings):
             if key in args:
                 top[key] = args.pop(key)
         return {**top, "train_function_args": args}
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_place_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, Mapping | DataSettings) else value
 
     @property
     def run_dir(self) -> Path:

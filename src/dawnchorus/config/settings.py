@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -50,9 +50,14 @@ def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, w
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
+    check_keys(values, list(parameters), where=where)
+
+
+def check_keys(values: Mapping[str, Any], legal: Sequence[str], *, where: str) -> None:
+    """Raise a ConfigError where ``values`` has a key that is not among the legal ones."""
     for key in values:
-        if key not in parameters:
-            raise ConfigError(f"{where}.{key} is not known{_nearest(key, list(parameters))}")
+        if key not in legal:
+            raise ConfigError(f"{where}.{key} is not known{nearest(key, legal)}")
 
 
 def _explain(settings_class: type[Settings], problem: Any) -> str:
@@ -62,7 +67,7 @@ def _explain(settings_class: type[Settings], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         owner = _settings_at(settings_class, location[:-1])
         legal = list(owner.model_fields) if owner else []
-        return f"{key} is not known{_nearest(location[-1], legal)}"
+        return f"{key} is not known{nearest(location[-1], legal)}"
     if problem["type"] == "missing":
         return f"{key} is missing"
     if problem["type"] == "value_error":
@@ -85,8 +90,19 @@ def _settings_at(settings_class: type[Settings], location: list[str]) -> type[Se
     return settings_class
 
 
-def _nearest(key: str, legal: list[str]) -> str:
+def nearest(key: str, legal: Sequence[str], *, kind: str = "keys") -> str:
+    """Return the end of a message about an unknown key: the nearest legal one, or else all of them.
+
+    Parameters
+    ----------
+    key
+        What was given.
+    legal
+        What could have been.
+    kind
+        What they are, in the plural.
+    """
     close = difflib.get_close_matches(key, legal, n=1)
     if close:
         return f"; did you mean {close[0]}?"
-    return f"; legal keys are {', '.join(sorted(legal))}" if legal else ""
+    return f"; legal {kind} are {', '.join(sorted(legal))}" if legal else ""

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from dawnchorus.audio.decode import read_crop
 from dawnchorus.files import replacing
 from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
+from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 
 MAX_DURATION_S = 120
 _BAR_HEIGHT = 0.7
@@ -61,23 +62,10 @@ def draw_soundscape(
 def _draw_spectrogram(axes: Axes, wave: np.ndarray, frontend: FrontendSettings, duration_s: float) -> None:
     with torch.inference_mode():
         logmel = LogMelFrontend(frontend)(torch.from_numpy(wave)[None])[0, 0].numpy()
-    axes.imshow(
-        logmel,
-        origin="lower",
-        aspect="auto",
-        extent=(0, duration_s, 0, frontend.n_mels),
-        cmap="magma",
-        vmin=float(np.quantile(logmel, 0.3)),
-    )
-    ticks_hz = [hz for hz in (500, 1000, 2000, 4000, 8000, 16000) if hz <= frontend.f_max_hz]
-    axes.set_yticks([_mel_row(hz, frontend) for hz in ticks_hz], [f"{hz / 1000:g}" for hz in ticks_hz])
+    darkest = float(np.quantile(logmel, 0.3))
+    image = show_spectrogram(axes, logmel, frontend=frontend, duration_s=duration_s, darkest=darkest)
     axes.set_ylabel("frequency (kHz, mel scale)")
-
-
-def _mel_row(hz: float, frontend: FrontendSettings) -> float:
-    """Return where a frequency lies on the picture's axis of mel bands (HTK scale)."""
-    low, high, value = (2595 * np.log10(1 + f / 700) for f in (frontend.f_min_hz, frontend.f_max_hz, hz))
-    return float((value - low) / (high - low) * frontend.n_mels)
+    axes.figure.colorbar(image, ax=axes, label=LEVEL_LABEL, pad=0.01)
 
 
 def _draw_rows(axes: Axes, species: list[str], detections: pd.DataFrame, truth: pd.DataFrame | None) -> None:

@@ -10,10 +10,10 @@ import lightning
 import numpy as np
 import torch
 
+from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.config import OptimizerSettings, SchedulerSettings, TrainConfig
 from dawnchorus.errors import DataError
 from dawnchorus.metrics import macro_roc_auc
-from dawnchorus.training.augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.training.losses import LOSSES
 
 

@@ -1,0 +1,275 @@
+"""Any waveform transform of audiomentations, named in a config, for the early or the late place.
+
+audiomentations draws from the generators that Python and NumPy share between everybody. Here each clip
+gives them a state of its own and then puts back what was there: what comes out depends on the clip and on
+one drawn number, and nobody else's stream is touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import random
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationInfo, field_validator
+
+from dawnchorus.config import Settings
+from dawnchorus.config.settings import check_keys, nearest
+from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError
+
+COMPOSITIONS = ("Compose", "OneOf", "SomeOf")
+_TAKES_CODE = ("Lambda",)  # a function cannot be saved in a config
+_MIN_SEEDED_RATE = 0.5
+"""Below it, signalsmith's stretcher repeats itself with random phases, from the device's own entropy."""
+
+_global_generators = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must not wait for a lock nobody holds
+    os.register_at_fork(
+        before=_global_generators.acquire,
+        after_in_parent=_global_generators.release,
+        after_in_child=_global_generators.release,
+    )
+
+
+class TransformSettings(Settings):
+    """One transform of audiomentations, as plain data.
+
+    Attributes
+    ----------
+    name
+        Its class, such as ``AddGaussianSNR``.
+    params
+        Its keyword arguments, ``p`` among them (the chance that a clip is changed; audiomentations' own
+        default is 0.5, of its compositions 1).
+    transforms
+        What ``Compose``, ``OneOf`` or ``SomeOf`` puts together; the others take none.
+    """
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+    transforms: tuple[TransformSettings, ...] = ()
+
+    @field_validator("params")
+    @classmethod
+    def _as_json_has_it(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        name = info.data.get("name", "transform")
+        return {key: _plain(value, f"{name}: params.{key}") for key, value in params.items()}
+
+
+class WaveTransforms:
+    """Transforms of a clip, one after the other.
+
+    audiomentations is imported where a transform is configured, and only there. Pickled, it is its
+    settings; a worker makes the transforms anew.
+
+    Parameters
+    ----------
+    settings
+        The transforms in their order; none leaves every clip as it is.
+    sample_rate
+        Of the clips, Hz.
+    where
+        What a message begins with: the key of the settings in a config.
+
+    Raises
+    ------
+    ConfigError
+        A transform or a keyword is not known, or a value is illegal.
+    MissingExtraError
+        audiomentations is not installed.
+    """
+
+    def __init__(
+        self, settings: tuple[TransformSettings, ...], *, sample_rate: int, where: str = "transforms"
+    ) -> None:
+        self.settings = settings
+        self.sample_rate = sample_rate
+        self.where = where
+        self._steps = [_Step(step, f"{where}.{index}") for index, step in enumerate(settings)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), sample_rate=self.sample_rate, where=self.where), (self.settings,)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Return a seed for one clip; without transforms it is 0, and ``rng`` stays where it was."""
+        return int(rng.integers(2**32)) if self._steps else 0
+
+    def apply(self, wave: npt.NDArray[np.float32], drawn: int) -> npt.NDArray[np.float32]:
+        """Return the clip after all transforms.
+
+        Parameters
+        ----------
+        wave
+            Shape (n_samples,), float32; not changed.
+        drawn
+            From :meth:`draw`. The same clip and number give the same result.
+
+        Returns
+        -------
+        ndarray
+            Shape (n_samples,), float32; ``wave`` itself where there are no transforms.
+
+        Raises
+        ------
+        ConfigError
+            A transform fails, changes the length, or gives NaN or infinite samples.
+        MissingExtraError
+            A transform needs a package that is not installed.
+        """
+        if not self._steps:
+            return wave
+        changed = np.array(wave, dtype=np.float32)
+        with _seeded(drawn):
+            for step in self._steps:
+                changed = step(changed, self.sample_rate)
+        return np.ascontiguousarray(changed)
+
+
+class _Step:
+    """A transform whose result is checked; it also stands for it within a composition of audiomentations."""
+
+    def __init__(self, settings: TransformSettings, where: str) -> None:
+        self.where = f"{where} ({settings.name})"
+        self.transform = _made(settings, where)
+
+    def __call__(self, wave: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
+        """Return the transformed clip, shape (n_samples,), float32."""
+        n_samples = len(wave)
+        try:
+            changed = np.asarray(self.transform(wave, sample_rate), dtype=np.float32)
+        except DawnchorusError:
+            raise  # from a transform within this one, which is named already
+        except ImportError as error:
+            raise MissingExtraError(
+                f"{self.where}: needs a package that is not installed ({_reason(error)}); "
+                "install it with: pip install 'audiomentations[extras]'"
+            ) from error
+        except Exception as error:  # each transform raises what it likes
+            raise ConfigError(f"{self.where}: fails on a clip: {_reason(error)}") from error
+        if changed.shape != (n_samples,):
+            raise ConfigError(
+                f"{self.where}: makes {changed.shape[-1]} samples of {n_samples}, and a clip must keep its "
+                "length; choose parameters that keep it, or leave the transform out"
+            )
+        if not np.isfinite(changed).all():
+            raise ConfigError(
+                f"{self.where}: gives NaN or infinite samples; choose milder parameters, or leave it out"
+            )
+        return changed
+
+
+def _made(settings: TransformSettings, where: str) -> Any:
+    """Return the transform of audiomentations that the settings describe."""
+    transform_class = _transform_class(settings.name, where)
+    params = dict(settings.params)
+    _check_params(transform_class, settings, where)
+    if settings.name in COMPOSITIONS:
+        inner = enumerate(settings.transforms)
+        params["transforms"] = [_Step(step, f"{where}.transforms.{index}") for index, step in inner]
+    if settings.name == "SomeOf" and isinstance(params.get("num_transforms"), list):
+        params["num_transforms"] = tuple(params["num_transforms"])  # JSON has no tuples, SomeOf no lists
+    try:
+        transform = transform_class(**params)
+    except Exception as error:  # it raises what it likes
+        raise ConfigError(f"{where}: {settings.name} refuses {settings.params}: {_reason(error)}") from error
+    _refuse_unseeded(transform, where)
+    return transform
+
+
+def _transform_class(name: str, where: str) -> Any:
+    audiomentations = _import_audiomentations(where)
+    from audiomentations.core.transforms_interface import BaseWaveformTransform
+
+    legal = [
+        key
+        for key, value in vars(audiomentations).items()
+        if key not in _TAKES_CODE and isinstance(value, type) and issubclass(value, BaseWaveformTransform)
+    ]
+    if name not in (*legal, *COMPOSITIONS):
+        near = nearest(name, (*legal, *COMPOSITIONS), kind="transforms")
+        raise ConfigError(f"{where}.name is {name!r}, which is no transform of audiomentations{near}")
+    return getattr(audiomentations, name)
+
+
+def _import_audiomentations(where: str) -> ModuleType:
+    try:
+        import audiomentations
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{where}: transforms need audiomentations, which cannot be imported ({_reason(error)}); "
+            "install it with: pip install 'dawnchorus[audiomentations]'"
+        ) from error
+    return audiomentations
+
+
+def _check_params(transform_class: Any, settings: TransformSettings, where: str) -> None:
+    """Refuse unknown keywords, also where audiomentations would swallow them, and misplaced transforms."""
+    is_composition = settings.name in COMPOSITIONS
+    if is_composition and "transforms" in settings.params:
+        raise ConfigError(f"{where}.params.transforms: give them as {where}.transforms, beside params")
+    if is_composition and not settings.transforms:
+        raise ConfigError(f"{where}.transforms is empty; {settings.name} needs transforms to choose from")
+    if settings.transforms and not is_composition:
+        takers = ", ".join(COMPOSITIONS)
+        raise ConfigError(f"{where}.transforms: {settings.name} takes none; only {takers} do")
+    parameters = inspect.signature(transform_class).parameters.values()
+    named = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "transforms"]
+    check_keys(settings.params, named, where=f"{where}.params")
+
+
+def _refuse_unseeded(transform: Any, where: str) -> None:
+    """Raise a ConfigError where the transform would draw from a stream that no seed reaches."""
+    if type(transform).__name__ != "TimeStretch" or transform.method == "librosa_phase_vocoder":
+        return
+    if transform.min_rate < _MIN_SEEDED_RATE:
+        raise ConfigError(
+            f"{where}.params.min_rate is {transform.min_rate}, where signalsmith_stretch never gives the "
+            f"same twice; take {_MIN_SEEDED_RATE} or more, or 'method': 'librosa_phase_vocoder'"
+        )
+
+
+@contextmanager
+def _seeded(drawn: int) -> Iterator[None]:
+    """Let Python's and NumPy's global generators begin at ``drawn``, and put back what they were."""
+    python_seed, numpy_seed = (int(word) for word in np.random.SeedSequence(drawn).generate_state(2))
+    with _global_generators:
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        random.seed(python_seed)
+        np.random.seed(numpy_seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Return a value as JSON would give it back; raise a ValueError where JSON has none for it."""
+    if value is None or isinstance(value, str | bool | int) or _is_finite_float(value):
+        return value
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{key}.{index}") for index, item in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _plain(item, f"{key}.{name}") for name, item in value.items()}
+    raise ValueError(f"{key} is {value!r}; legal: plain data that JSON can hold, no code")
+
+
+def _is_finite_float(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -1,0 +1,46 @@
+"""The axes that every picture of a spectrogram shares: mel bands with their kHz, and the colours."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from dawnchorus.models.frontend import FrontendSettings
+
+COLOUR_MAP = "magma"
+LEVEL_LABEL = "level (quietest 0, loudest 1)"
+_TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000)
+
+
+def show_spectrogram(
+    axes: Axes, logmel: np.ndarray, *, frontend: FrontendSettings, duration_s: float, darkest: float = 0.0
+) -> AxesImage:
+    """Draw a log-mel picture over its seconds and kHz, and return it for a colour bar.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    logmel
+        Shape (n_mels, n_frames), in [0, 1].
+    frontend
+        Front-end that made it, for the frequencies of its mel bands.
+    duration_s
+        Seconds that it shows.
+    darkest
+        Level from which on down all is black; 1 is the brightest.
+    """
+    extent = (0, duration_s, 0, frontend.n_mels)
+    image = axes.imshow(
+        logmel, origin="lower", aspect="auto", extent=extent, cmap=COLOUR_MAP, vmin=darkest, vmax=1
+    )
+    ticks_hz = [hz for hz in _TICKS_HZ if frontend.f_min_hz <= hz <= frontend.f_max_hz]
+    axes.set_yticks([mel_row(hz, frontend) for hz in ticks_hz], [f"{hz / 1000:g}" for hz in ticks_hz])
+    return image
+
+
+def mel_row(hz: float, frontend: FrontendSettings) -> float:
+    """Return where a frequency lies on the picture's axis of mel bands (HTK scale)."""
+    low, high, value = (2595 * np.log10(1 + f / 700) for f in (frontend.f_min_hz, frontend.f_max_hz, hz))
+    return float((value - low) / (high - low) * frontend.n_mels)

@@ -1,0 +1,79 @@
+"""The augmentations that a config switches on, in their order and their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from dawnchorus.augment import PowerScaling, RandomFiltering, SpectralTilt, SpectrogramMasks
+from dawnchorus.augment.batch import AUGMENTATIONS, ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.config import BatchAugmentationSettings
+from dawnchorus.errors import ConfigError
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def settings(**values: dict[str, Any]) -> BatchAugmentationSettings:
+    return BatchAugmentationSettings(**values)
+
+
+def test_a_config_can_switch_on_every_augmentation_and_each_has_one_place() -> None:
+    assert set(BatchAugmentationSettings.model_fields) == set(AUGMENTATIONS)
+    assert sorted(ON_WAVE + ON_SPECTROGRAM) == sorted(AUGMENTATIONS)
+
+
+def test_nothing_is_done_by_default() -> None:
+    picture = torch.rand(2, 1, 8, 9)
+    assert BatchAugmentations(settings(), ON_SPECTROGRAM)(picture, generator()) is picture
+
+
+def test_what_is_switched_on_runs_with_its_own_settings_in_the_given_order() -> None:
+    switched_on = settings(
+        spectrogram_masks={"max_mels": 3},
+        power_scaling={"min_exponent": 0.7},
+        spectral_tilt={},
+        random_filtering={},
+    )
+    assert BatchAugmentations(switched_on, ON_WAVE).steps == [RandomFiltering()]
+    on_spectrogram = BatchAugmentations(switched_on, ON_SPECTROGRAM)
+    assert on_spectrogram.steps == [
+        SpectralTilt(),
+        PowerScaling(min_exponent=0.7),
+        SpectrogramMasks(max_mels=3),
+    ]
+    picture = torch.rand(4, 1, 16, 20, generator=generator(1))
+    stream, expected = generator(), picture
+    for step in on_spectrogram.steps:
+        expected = step(expected, stream)
+    assert torch.equal(on_spectrogram(picture, generator()), expected)
+
+
+def test_what_lies_under_a_mask_is_silent_whatever_else_is_done() -> None:
+    masked = {"frequency_probability": 1.0, "time_probability": 1.0}
+    everything = settings(spectral_tilt={}, power_scaling={}, spectrogram_masks=masked)
+    actual = BatchAugmentations(everything, ON_SPECTROGRAM)(torch.rand(6, 1, 32, 40), generator())
+    assert (actual == 0).all(3).any((1, 2)).all(), "a bar over some mel bands in every picture"
+    assert (actual == 0).all(2).any((1, 2)).all(), "a bar over some frames in every picture"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"random_filtering": {"min_db": "-20"}}, "random_filtering.min_db is '-20'; legal: a number"),
+        ({"random_filtering": {"min_db": float("-inf")}}, "random_filtering.min_db is -inf; legal: a number"),
+        ({"random_filtering": {"n_bands": 4.0}}, "random_filtering.n_bands is 4.0; legal: a whole number"),
+        (
+            {"random_filtering": {"probability": True}},
+            "random_filtering.probability is True; legal: a number",
+        ),
+        ({"random_filtering": {"probability": 2}}, "RandomFiltering: probability is 2; legal: 0 to 1"),
+        ({"random_filtering": {"max_db": None}}, "random_filtering.max_db is None; legal: a number"),
+    ],
+)
+def test_an_illegal_value_in_a_config_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BatchAugmentations(settings(**values), ON_WAVE)
