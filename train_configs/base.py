@@ -8,7 +8,7 @@ from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset, 
 CONFIG = {
     "seed": 42,
     "data": {"audio_dir": "data/train_audio", "features_dir": "data/train_features"},
-    "folds": {"n_folds": 5, "group_column": "author"},
+    "folds": {"n_folds": 5},
     "train_function": lightning_training,
     "nn_model_class": WaveCNNAttenClassifier,
     # ImageNet weights by the backbone's name. The recipe starts from a backbone pretrained on Xeno-canto:

@@ -139,7 +139,7 @@ def test_labels_that_changed_under_a_run_are_noticed(make_config: MakeConfig, da
 def test_a_folder_with_the_same_names_is_no_part_of_a_run(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config()
     lightning_training(config, folds=[0])
-    shutil.copytree(config.data.audio_dir, tmp_path / "copy")
+    shutil.copytree(config.data[0].audio_dir, tmp_path / "copy")
     with pytest.raises(RunError, match="was begun with the recordings in"):
         lightning_training(make_config(data={"audio_dir": tmp_path / "copy"}))
 

@@ -122,8 +122,39 @@ def folds(
     ] = None,
     n_folds: Annotated[int, typer.Option("--n_folds", "--n-folds", min=2, help="Number of folds.")] = 5,
     group_column: Annotated[
-        str, typer.Option("--group_column", "--group-column", help="Rows that share this stay together.")
-    ] = "author",
+        list[str] | None,
+        typer.Option(
+            "--group_column",
+            "--group-column",
+            help="Rows that share this stay together; several with commas, or repeated. Otherwise author, "
+            "and site where the table has it.",
+        ),
+    ] = None,
+    fold_column: Annotated[
+        str,
+        typer.Option(
+            "--fold_column",
+            "--fold-column",
+            help="Official folds, used where the table has them; an empty name deals anew.",
+        ),
+    ] = "fold",
+    every_class_in_training: Annotated[
+        bool,
+        typer.Option(
+            "--every_class_in_training",
+            "--every-class-in-training",
+            help="Where a fold would not learn a class, keep its smallest group always in training.",
+        ),
+    ] = False,
+    rare_up_to: Annotated[
+        int,
+        typer.Option(
+            "--rare_up_to",
+            "--rare-up-to",
+            min=0,
+            help="Classes with at most so many recordings are in every training fold, and never validated.",
+        ),
+    ] = 0,
     fewer_if_needed: Annotated[
         bool, typer.Option("--fewer_if_needed", "--fewer-if-needed", help="Fewer folds where groups are few.")
     ] = False,
@@ -131,21 +162,32 @@ def folds(
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("folds.csv"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the table.")] = False,
 ) -> None:
-    """Deal recordings to folds so that no recordist is on both sides, and print the counts."""
-    import pandas as pd
+    """Deal recordings to folds so that no recordist is on both sides, and print the counts.
 
-    from dawnchorus.config import DataSettings, FoldSettings
-    from dawnchorus.data.folds import assign_folds, save_folds
+    The table has a row a recording: its fold, -1 for what is always in training, and whether it is
+    validated there. The same recordings, options and seed give the same folds.
+    """
+    from dawnchorus.config import DataSettings, FoldSettings, validate
+    from dawnchorus.data.folds import assign_folds, fold_counts, save_folds
     from dawnchorus.data.recordings import load_recordings
     from dawnchorus.errors import DataError
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")
-    table = load_recordings(DataSettings(audio_dir=audio, recordings=recordings))
-    settings = FoldSettings(n_folds=n_folds, group_column=group_column, fewer_if_needed=fewer_if_needed)
-    assignment = assign_folds(table, settings, seed=seed)
-    save_folds(out, table, assignment.folds)
-    typer.echo(pd.crosstab(table["primary_label"], assignment.folds, colnames=["fold"]).to_string())
+    table = load_recordings(DataSettings(audio_dir=audio, recordings=recordings)).table
+    values = {
+        "n_folds": n_folds,
+        "group_column": ",".join(group_column) if group_column else None,
+        "fold_column": fold_column or None,
+        "fewer_if_needed": fewer_if_needed,
+        "every_class_in_training": every_class_in_training,
+        "rare_up_to": rare_up_to,
+    }
+    assignment = assign_folds(table, validate(FoldSettings, values, where="dawnchorus folds"), seed=seed)
+    save_folds(out, table, assignment)
+    typer.echo(fold_counts(table, assignment).to_string())
+    by = " and ".join(assignment.group_columns)
+    typer.echo(f"{len(table)} recordings in {assignment.n_groups} groups by {by}, {assignment.n_folds} folds")
     for note in assignment.notes:
         typer.echo(note, err=True)
     typer.echo(f"written to {out}")

@@ -7,7 +7,7 @@
     ├── config_files/             the Python files it came from
     ├── model_card.json           classes, front-end, clip, versions
     ├── environment.json          package versions, git state
-    ├── folds.csv                 the fold of every recording
+    ├── folds.csv                 the fold of every recording, and whether it is validated there
     ├── fold_0/
     │   ├── checkpoints/          the best by validation score, and last.ckpt
     │   ├── logs/                 metrics of every epoch, CSV
@@ -169,10 +169,13 @@ class Run:
         """Return the config that the run was made with."""
         return from_json_file(self.config_file)
 
-    def data(self) -> DataSettings:
+    def data(self) -> tuple[DataSettings, ...]:
         """Return where the run's recordings were when it was made."""
-        saved = json.loads(self.config_file.read_text(encoding="utf-8"))
-        return validate(DataSettings, saved["data"], where=str(self.config_file))
+        places = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
+        return tuple(
+            validate(DataSettings, place, where=str(self.config_file))
+            for place in ([places] if isinstance(places, dict) else places)
+        )
 
     def check_made_from(self, config: TrainConfig) -> None:
         """Raise a RunError that names the keys in which ``config`` differs from the run's own."""
@@ -185,9 +188,26 @@ class Run:
             )
 
     def folds(self) -> pd.DataFrame:
-        """Return the table filename, primary_label, author, fold."""
-        text = {"filename": str, "primary_label": str, "author": str}
-        return pd.read_csv(self.folds_file, dtype=text, keep_default_na=False)
+        """Return the table filename, primary_label, author, fold (int64) and validated (bool).
+
+        A table from before there was ``validated`` validates every recording. Columns that groups
+        were made by stand between, as text.
+
+        Raises
+        ------
+        RunError
+            A fold is no number, or ``validated`` neither true nor false.
+        """
+        table = pd.read_csv(self.folds_file, dtype=str, keep_default_na=False)
+        try:
+            table["fold"] = table["fold"].astype("int64")
+        except (KeyError, ValueError):
+            raise RunError(f"{self.folds_file}: fold must be a whole number in every row") from None
+        validated = table["validated"].str.lower() if "validated" in table else pd.Series("true", table.index)
+        wrong = validated[~validated.isin(["true", "false"])]
+        if len(wrong):
+            raise RunError(f"{self.folds_file}: validated is {wrong.iloc[0]!r}; it must be true or false")
+        return table.assign(validated=validated == "true")
 
     def load_model(self, fold: int) -> torch.nn.Module:
         """Return the best model of a fold, in evaluation mode, on the CPU."""

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from dawnchorus.config import TrainConfig
+from dawnchorus.data.folds import training_rows, validation_rows
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.inference.out_of_fold import OutOfFold, recordings_with_folds
@@ -36,17 +37,18 @@ def baseline_macro_roc_auc(run: Run, config: TrainConfig, network: OutOfFold) ->
     recordings = recordings_with_folds(run, config)
     labels = LabelMap(run.card().labels)
     args = config.train_function_args
-    dataset = args.val_dataset_class(recordings, config.data, labels, args.val_dataset_config)
+    dataset = args.val_dataset_class(recordings, labels, args.val_dataset_config)
     features, recording = _mean_spectra(dataset, FrontendSettings(**run.card().frontend))
     columns = [labels.index(label) for label in network.scored_labels]
     folds = recordings["fold"].to_numpy()
     scores = np.zeros((len(recordings), len(columns)))
     for fold in np.unique(network.predictions["fold"]):
-        train = folds[recording] != fold
+        train = training_rows(folds, fold)[recording]
+        tested = validation_rows(folds, recordings["validated"].to_numpy(), fold)[recording]
         for place, column in enumerate(columns):
             target = dataset.targets[recording, column] > 0.5
-            probability = _fit_and_predict(features[train], target[train], features[~train])
-            np.maximum.at(scores[:, place], recording[~train], probability)
+            probability = _fit_and_predict(features[train], target[train], features[tested])
+            np.maximum.at(scores[:, place], recording[tested], probability)
     rows = pd.Index(recordings["filename"]).get_indexer(pd.Index(network.predictions["filename"]))
     return macro_roc_auc(dataset.targets[rows][:, columns], scores[rows])
 

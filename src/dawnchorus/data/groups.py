@@ -1,0 +1,131 @@
+"""Groups of recordings that no fold may tear apart: of one recordist, at one site, from one source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dawnchorus.errors import DataError
+
+
+@dataclass(frozen=True)
+class GroupedRecordings:
+    """The recordings as folds see them: groups, classes, and how many of a class are in a group.
+
+    Attributes
+    ----------
+    columns
+        The columns that link recordings.
+    groups
+        Group of every recording, shape (n_recordings,), int64, from 0.
+    classes
+        Class of every recording, shape (n_recordings,), int64, a place in ``names``.
+    names
+        Primary labels in alphabetical order, shape (n_classes,).
+    counts
+        Recordings of each class in each group, shape (n_groups, n_classes), int64.
+    n_unknown
+        Recordings without a value in any of the columns.
+    """
+
+    columns: tuple[str, ...]
+    groups: np.ndarray
+    classes: np.ndarray
+    names: np.ndarray
+    counts: np.ndarray
+    n_unknown: int
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(self.counts)
+
+    @property
+    def groups_of_class(self) -> np.ndarray:
+        """Number of groups that hold a class, shape (n_classes,)."""
+        return (self.counts > 0).sum(axis=0)
+
+    @property
+    def noun(self) -> str:
+        """What a group is in a sentence: a recordist, a recording, or a group."""
+        if self.n_groups == len(self.groups):
+            return "recording"
+        return "recordist" if self.columns == ("author",) else "group"
+
+
+def group_columns(recordings: pd.DataFrame, chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the columns that link recordings: the chosen, or ``author`` and, where it is there, ``site``.
+
+    Raises
+    ------
+    DataError
+        One of them is missing: without it nothing would keep its recordings on one side.
+    """
+    if chosen is None:
+        chosen = ("author", "site") if "site" in recordings else ("author",)
+    missing = [column for column in chosen if column not in recordings]
+    if missing:
+        raise DataError(
+            f"the recordings table has no column {', '.join(missing)} to keep together in a fold; "
+            f"its columns are {', '.join(map(str, recordings.columns))}"
+        )
+    return tuple(dict.fromkeys(chosen))
+
+
+def group_of(recordings: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Return the group of every recording, shape (n_recordings,), int64.
+
+    Recordings that share a value in any column are in one group, and so are all that are linked
+    through others. An empty value links nothing. Groups are numbered by their first filename, so
+    that the order of the rows changes nothing.
+    """
+    n_recordings = n_nodes = len(recordings)
+    linked, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for column in columns:
+        text = as_text(recordings[column])
+        known = np.flatnonzero(text != "")
+        codes, different = pd.factorize(text[known])
+        linked.append(known)
+        values.append(n_nodes + codes)
+        n_nodes += len(different)
+    ends = np.concatenate(linked), np.concatenate(values)
+    graph = coo_array((np.ones(len(ends[0]), dtype=np.int8), ends), shape=(n_nodes, n_nodes))
+    component = connected_components(graph, directed=False)[1][:n_recordings]
+    by_name = np.argsort(recordings["filename"].to_numpy(dtype=object), kind="stable")
+    groups = np.empty(n_recordings, dtype=np.int64)
+    groups[by_name] = pd.factorize(component[by_name])[0]
+    return groups
+
+
+def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> GroupedRecordings:
+    """Return the recordings in the groups that the columns make."""
+    groups = group_of(recordings, columns)
+    names, classes = np.unique(recordings["primary_label"].to_numpy(dtype=object), return_inverse=True)
+    counts = np.zeros((groups.max() + 1, len(names)), dtype=np.int64)
+    np.add.at(counts, (groups, classes), 1)
+    unknown = np.all([as_text(recordings[column]) == "" for column in columns], axis=0)
+    return GroupedRecordings(columns, groups, classes, names, counts, int(unknown.sum()))
+
+
+def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[str] = ("author",)) -> None:
+    """Raise a DataError where a group lies in two folds, or in one fold and in -1, the training of all."""
+    pairs = pd.DataFrame({"group": groups, "fold": folds}).drop_duplicates()
+    crossing = pairs["group"][pairs["group"].duplicated()].unique()
+    if len(crossing):
+        first = np.unique(folds[groups == crossing[0]])
+        raise DataError(
+            f"{len(crossing)} group{'s' * (len(crossing) > 1)} by {' and '.join(columns)} would lie on both "
+            f"sides of a fold (one is in the folds {', '.join(map(str, first))}); correct the fold column, "
+            "or set group_column to the column that the folds were made by"
+        )
+
+
+def as_text(column: pd.Series) -> np.ndarray:
+    """Return the trimmed text of a column, shape (n_rows,), empty where nothing is known."""
+    text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
+    return text.to_numpy(dtype=object)
