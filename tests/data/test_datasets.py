@@ -26,16 +26,15 @@ N_SAMPLES = 160_000
 
 
 @pytest.fixture
-def birds(data_factory: Any) -> tuple[pd.DataFrame, DataSettings, LabelMap]:
+def birds(data_factory: Any) -> tuple[pd.DataFrame, LabelMap]:
     root = data_factory.recordings(n_species=2, n_per_species=4, duration_s=(3.0, 12.0))
-    data = DataSettings(audio_dir=root)
-    recordings = load_recordings(data)
-    return recordings, data, label_map_of(recordings)
+    recordings = load_recordings(DataSettings(audio_dir=root)).table
+    return recordings, label_map_of(recordings)
 
 
 def test_a_clip_is_five_seconds_at_peak_one_with_its_target(birds: Any) -> None:
-    recordings, data, labels = birds
-    dataset = WaveDataset(recordings, data, labels)
+    recordings, labels = birds
+    dataset = WaveDataset(recordings, labels)
     for index, label in enumerate(recordings["primary_label"]):
         wave, target = dataset[index]
         assert wave.shape == (N_SAMPLES,)
@@ -45,20 +44,19 @@ def test_a_clip_is_five_seconds_at_peak_one_with_its_target(birds: Any) -> None:
 
 
 def test_a_crop_is_a_stretch_of_its_recording(birds: Any) -> None:
-    recordings, data, labels = birds
-    lengths = [len(load_audio(data.audio_dir / name)) for name in recordings["filename"]]
+    recordings, labels = birds
+    lengths = [len(load_audio(path)) for path in recordings["audio_path"]]
     longest = int(np.argmax(lengths))
-    whole = load_audio(data.audio_dir / recordings["filename"][longest])
-    clip = WaveDataset(recordings, data, labels, {"late_normalize": False})[longest].wave.numpy()
+    whole = load_audio(recordings["audio_path"][longest])
+    clip = WaveDataset(recordings, labels, {"late_normalize": False})[longest].wave.numpy()
     at = np.flatnonzero(np.isclose(whole, clip[0], atol=1e-6))
     assert any(np.allclose(whole[start : start + N_SAMPLES], clip, atol=1e-4) for start in at)
 
 
 def test_a_short_recording_is_padded_on_the_left(data_factory: Any) -> None:
     data_factory.tone("a/short.wav", duration_s=2.0)
-    data = DataSettings(audio_dir=data_factory.root)
-    recordings = load_recordings(data)
-    wave = WaveDataset(recordings, data, label_map_of(recordings))[0].wave
+    recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table
+    wave = WaveDataset(recordings, label_map_of(recordings))[0].wave
     assert not wave[: N_SAMPLES - 64_000].any()
     assert wave[N_SAMPLES - 64_000 :].std() > 0.1
 
@@ -66,30 +64,30 @@ def test_a_short_recording_is_padded_on_the_left(data_factory: Any) -> None:
 def test_stored_and_raw_recordings_may_be_mixed(
     birds: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recordings, data, labels = birds
-    precompute_recordings(data.audio_dir, tmp_path / "features", PrecomputeSettings())
-    next((tmp_path / "features").rglob("*.hdf5")).unlink()
+    recordings, labels = birds
+    audio_dir, features_dir = Path(recordings["audio_path"][0]).parents[1], tmp_path / "features"
+    precompute_recordings(audio_dir, features_dir, PrecomputeSettings())
+    next(features_dir.rglob("*.hdf5")).unlink()
+    stored = load_recordings(DataSettings(audio_dir=audio_dir, features_dir=features_dir)).table
     with caplog.at_level(logging.INFO, logger="dawnchorus"):
-        mixed = WaveDataset(
-            recordings, data.model_copy(update={"features_dir": tmp_path / "features"}), labels
-        )
+        mixed = WaveDataset(stored, labels)
     assert "Dataset composition: 7 HDF5 files, 1 raw audio files" in caplog.text
-    raw = WaveDataset(recordings, data, labels)
+    raw = WaveDataset(recordings, labels)
     for index in range(len(recordings)):
         # The store keeps 16 bits; a clip at peak 1 multiplies half a step by up to 1 / its level.
         np.testing.assert_allclose(mixed[index].wave, raw[index].wave, atol=1e-3)
 
 
 def test_keeping_recordings_in_memory_changes_nothing(birds: Any) -> None:
-    recordings, data, labels = birds
-    read, kept = (WaveDataset(recordings, data, labels, {"precompute": keep}) for keep in (False, True))
+    recordings, labels = birds
+    read, kept = (WaveDataset(recordings, labels, {"precompute": keep}) for keep in (False, True))
     for index in range(len(recordings)):
         np.testing.assert_allclose(read[index].wave, kept[index].wave, atol=1e-5)
 
 
 def test_a_draw_is_the_same_whatever_the_workers(birds: Any) -> None:
-    recordings, data, labels = birds
-    dataset = WaveDataset(recordings, data, labels, {"mixup": {"probability": 0.5, "alpha": 0.5}})
+    recordings, labels = birds
+    dataset = WaveDataset(recordings, labels, {"mixup": {"probability": 0.5, "alpha": 0.5}})
     sampler = ClipSampler(
         class_weights(recordings["primary_label"].tolist(), "inverse"), n_draws=6, seed=3, fold=1
     )
@@ -101,10 +99,10 @@ def test_a_draw_is_the_same_whatever_the_workers(birds: Any) -> None:
 
 
 def test_epochs_and_seeds_differ(birds: Any) -> None:
-    recordings, data, labels = birds
-    dataset = WaveDataset(recordings, data, labels, seed=1)
-    other_seed = WaveDataset(recordings, data, labels, seed=2)
-    longest = int(np.argmax([source.n_samples for source in dataset.sources]))
+    recordings, labels = birds
+    dataset = WaveDataset(recordings, labels, seed=1)
+    other_seed = WaveDataset(recordings, labels, seed=2)
+    longest = int(np.argmax([source.n_samples for source in dataset.audio.sources]))
     first, again, next_epoch = (dataset[Draw(e, 0, longest)].wave for e in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, next_epoch)
@@ -112,30 +110,30 @@ def test_epochs_and_seeds_differ(birds: Any) -> None:
 
 
 def test_mixup_adds_the_other_clips_target(birds: Any) -> None:
-    recordings, data, labels = birds
-    dataset = WaveDataset(recordings, data, labels, {"mixup": {"probability": 1.0}})
+    recordings, labels = birds
+    dataset = WaveDataset(recordings, labels, {"mixup": {"probability": 1.0}})
     targets = [dataset[Draw(0, position, 0)].target.sum().item() for position in range(20)]
     assert set(targets) == {1.0, 2.0}
 
 
 def test_ratings_scale_and_smoothing_spreads_the_target(birds: Any) -> None:
-    recordings, data, labels = birds
-    rated = WaveDataset(recordings.assign(rating=2.5), data, labels, {"label_smoothing": 0.1})
+    recordings, labels = birds
+    rated = WaveDataset(recordings.assign(rating=2.5), labels, {"label_smoothing": 0.1})
     assert sorted(rated[0].target.tolist()) == pytest.approx([0.5 * 0.1 / 2, 0.5 * 0.9 + 0.5 * 0.1 / 2])
 
 
 def test_secondary_labels_count_unless_switched_off(birds: Any) -> None:
-    recordings, data, labels = birds
+    recordings, labels = birds
     both = recordings.assign(secondary_labels=[("species_0", "species_1")] * len(recordings))
-    assert WaveDataset(both, data, labels)[0].target.sum() == 2
-    assert WaveDataset(both, data, labels, {"use_secondary_labels": False})[0].target.sum() == 1
+    assert WaveDataset(both, labels)[0].target.sum() == 2
+    assert WaveDataset(both, labels, {"use_secondary_labels": False})[0].target.sum() == 1
 
 
 def test_background_noise_keeps_target_and_level_and_changes_the_wave(birds: Any, data_factory: Any) -> None:
-    recordings, data, labels = birds
+    recordings, labels = birds
     noise = data_factory.tone("../noise/rain.wav", duration_s=8, frequency_hz=500, noise=0.3).parent
-    plain = WaveDataset(recordings, data, labels)
-    noisy = WaveDataset(recordings, data, labels, {"background": [{"folder": noise, "probability": 1.0}]})
+    plain = WaveDataset(recordings, labels)
+    noisy = WaveDataset(recordings, labels, {"background": [{"folder": noise, "probability": 1.0}]})
     assert not torch.allclose(plain[0].wave, noisy[0].wave, atol=0.05)
     assert torch.equal(plain[0].target, noisy[0].target)
     assert noisy[0].wave.abs().max() == pytest.approx(1)
@@ -152,10 +150,10 @@ def test_an_unknown_setting_is_named(birds: Any) -> None:
 
 
 def test_windows_cover_every_sample_of_every_recording(birds: Any) -> None:
-    recordings, data, labels = birds
-    dataset = WaveAllFileDataset(recordings, data, labels, {"late_normalize": False})
-    for recording, name in enumerate(recordings["filename"]):
-        whole = load_audio(data.audio_dir / name)
+    recordings, labels = birds
+    dataset = WaveAllFileDataset(recordings, labels, {"late_normalize": False})
+    for recording, path in enumerate(recordings["audio_path"]):
+        whole = load_audio(path)
         windows = [
             window for window in (dataset[k] for k in range(len(dataset))) if window.recording == recording
         ]
@@ -173,8 +171,7 @@ def test_overlapping_windows_begin_a_step_apart(birds: Any) -> None:
 
 def test_training_and_inference_make_the_same_clip(data_factory: Any) -> None:
     data_factory.tone("a/exact.wav", duration_s=5.0)
-    data = DataSettings(audio_dir=data_factory.root)
-    recordings = load_recordings(data)
+    recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table
     labels = label_map_of(recordings)
-    train, window = WaveDataset(recordings, data, labels)[0], WaveAllFileDataset(recordings, data, labels)[0]
+    train, window = WaveDataset(recordings, labels)[0], WaveAllFileDataset(recordings, labels)[0]
     assert torch.equal(train.wave, window.wave)

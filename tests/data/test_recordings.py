@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings
-from dawnchorus.data.recordings import (
-    label_map_of,
-    leave_out_unreadable,
-    load_recordings,
-    parse_label_list,
-    read_recordings_table,
-)
+from dawnchorus.data.faults import FaultyTableError, write_faults
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.errors import DataError
 
 
 def test_a_folder_per_species_is_a_table(data_factory: Any) -> None:
     root = data_factory.recordings(n_species=2, n_per_species=3)
     (root / "recordings.csv").unlink()
-    table = load_recordings(DataSettings(audio_dir=root))
+    table = load_recordings(DataSettings(audio_dir=root)).table
     assert len(table) == 6
     assert set(table["primary_label"]) == {"species_0", "species_1"}
     assert set(table["author"]) == {""}
+    assert set(table["boxes"]) == {None}
+    assert table["duration_s"].between(3, 8).all()
 
 
 def test_the_table_in_the_folder_gives_recordists(data_factory: Any) -> None:
     root = data_factory.recordings(n_species=2, n_per_species=3)
-    table = load_recordings(DataSettings(audio_dir=root))
+    table = load_recordings(DataSettings(audio_dir=root)).table
     assert set(table["author"]) <= {f"recordist_{k}" for k in range(4)}
     assert label_map_of(table).labels == ("species_0", "species_1")
 
@@ -45,82 +45,165 @@ def test_a_missing_folder_is_told_in_a_sentence(tmp_path: Path) -> None:
         load_recordings(DataSettings(audio_dir=tmp_path / "nowhere"))
 
 
-def test_a_listed_file_that_is_not_there_is_named(data_factory: Any) -> None:
-    root = data_factory.recordings(n_species=1, n_per_species=2)
-    next((root / "species_0").glob("*.wav")).unlink()
-    with pytest.raises(DataError, match=r"species_0/XC0\.wav not found"):
+def test_files_that_are_not_there_are_all_named_with_their_lines(data_factory: Any, tmp_path: Path) -> None:
+    root = data_factory.recordings(n_species=1, n_per_species=8)
+    gone = sorted((root / "species_0").glob("*.wav"))
+    for path in gone:
+        path.unlink()
+    with pytest.raises(
+        FaultyTableError, match=r"(?s)line 2: species_0/XC0\.wav not found in .*mend them"
+    ) as caught:
         load_recordings(DataSettings(audio_dir=root))
+    assert [fault.filename for fault in caught.value.faults] == [f"species_0/{path.name}" for path in gone]
+    write_faults(tmp_path / "faults.csv", caught.value.faults)
+    assert len((tmp_path / "faults.csv").read_text().splitlines()) == 1 + len(gone)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "is not a CSV table"),
-        ("filename\na.wav\n", "has no column primary_label; its columns are filename"),
-        ("filename,primary_label\na.wav,\n", "primary_label is empty in line 2"),
-        ("filename,primary_label\na.wav,x\na.wav,y\n", r"a\.wav listed more than once"),
-        ("filename,primary_label\n", "lists no recordings"),
-        ("filename,primary_label,rating\na.wav,x,A\n", "rating is 'A' in line 2; it must be a number"),
-        ("filename,primary_label,rating\na.wav,x,10\n", "rating goes beyond 0 to 5"),
-    ],
-)
-def test_a_wrong_table_is_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "recordings.csv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_recordings_table(path)
+def test_a_place_may_leave_faulty_rows_out(data_factory: Any) -> None:
+    root = data_factory.recordings(n_species=1, n_per_species=8)
+    next((root / "species_0").glob("*.wav")).unlink()
+    table, faults = load_recordings(DataSettings(audio_dir=root, faulty="leave_out"))
+    assert (len(table), len(faults)) == (7, 1)
 
 
-def test_a_species_may_be_coded_na_and_cells_may_have_spaces(tmp_path: Path) -> None:
-    path = tmp_path / "recordings.csv"
-    path.write_text("\ufefffilename, primary_label\na.wav, NA\n", encoding="utf-8")
-    assert read_recordings_table(path)["primary_label"].tolist() == ["NA"]
+def test_nothing_left_is_a_fault_even_where_rows_may_be_left_out(data_factory: Any) -> None:
+    root = data_factory.recordings(n_species=1, n_per_species=1)
+    next((root / "species_0").glob("*.wav")).unlink()
+    with pytest.raises(FaultyTableError, match="1 fault in the recordings"):
+        load_recordings(DataSettings(audio_dir=root, faulty="leave_out"))
+
+
+def test_many_faults_are_counted_and_the_first_twenty_shown(data_factory: Any) -> None:
+    data_factory.tone("x/a.wav")
+    rows = "".join(f"{k}.wav,x\n" for k in range(30))
+    (data_factory.root / "recordings.csv").write_text("filename,primary_label\nx/a.wav,x\n" + rows)
+    with pytest.raises(FaultyTableError, match=r"30 faults in the recordings:(?s:.*)\.\.\. and 10 more"):
+        load_recordings(DataSettings(audio_dir=data_factory.root))
+
+
+def test_a_bare_file_name_lies_in_the_folder_of_its_species(data_factory: Any) -> None:
+    data_factory.tone("robin/XC1.wav")
+    (data_factory.root / "recordings.csv").write_text("filename,primary_label\nXC1.wav,robin\n")
+    table = load_recordings(DataSettings(audio_dir=data_factory.root)).table
+    assert table["filename"].tolist() == ["robin/XC1.wav"]
+
+
+def test_a_label_that_is_none_of_the_classes_is_a_fault(data_factory: Any) -> None:
+    root = data_factory.recordings(n_species=3, n_per_species=1)
+    with pytest.raises(FaultyTableError, match="line 4: species_2 is none of the classes"):
+        load_recordings(DataSettings(audio_dir=root), labels=LabelMap(("species_0", "species_1")))
 
 
 def test_a_species_named_like_a_column_is_refused(data_factory: Any) -> None:
     data_factory.tone("probability/a.wav")
     with pytest.raises(DataError, match="a species cannot be named probability"):
-        label_map_of(load_recordings(DataSettings(audio_dir=data_factory.root)))
+        label_map_of(load_recordings(DataSettings(audio_dir=data_factory.root)).table)
+
+
+def test_nocall_alone_is_no_species(data_factory: Any) -> None:
+    data_factory.tone("nocall/a.wav")
+    with pytest.raises(DataError, match="no species to learn"):
+        label_map_of(load_recordings(DataSettings(audio_dir=data_factory.root)).table)
 
 
 def test_recordings_that_cannot_be_read_are_left_out_unless_all_are(data_factory: Any) -> None:
     root = data_factory.recordings(n_species=2, n_per_species=4)
-    data = DataSettings(audio_dir=root)
-    recordings = load_recordings(data)
+    place = DataSettings(audio_dir=root)
+    recordings = load_recordings(place).table
     (root / recordings["filename"][0]).write_bytes(b"")
-    kept, failures = leave_out_unreadable(recordings, data, sample_rate=32_000)
+    kept, failures = leave_out_unreadable(recordings, [place], sample_rate=32_000)
     assert len(kept) == 7
     assert failures[0].path.as_posix() == recordings["filename"][0]
     with pytest.raises(DataError, match=r"none of the 1 recordings can be read: .*0 bytes"):
-        leave_out_unreadable(recordings.iloc[:1], data, sample_rate=32_000)
+        leave_out_unreadable(recordings.iloc[:1], [place], sample_rate=32_000)
 
 
-def test_a_missing_table_is_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not exist; give a CSV"):
-        read_recordings_table(tmp_path / "nowhere.csv")
+def test_what_could_not_be_converted_is_left_out_until_it_changes(data_factory: Any, tmp_path: Path) -> None:
+    root = data_factory.recordings(n_species=1, n_per_species=3)
+    broken = root / "species_0" / "XC0.wav"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:44] + b"\x7f\xc0\x00\x00" * 10)
+    place = DataSettings(audio_dir=root, features_dir=tmp_path / "features")
+    precompute_recordings(root, tmp_path / "features", PrecomputeSettings())
+    (tmp_path / "features" / "failures.csv").write_text("path,reason\nspecies_0/XC0.wav,no sound\n")
+    for store in (tmp_path / "features").rglob("XC0*.hdf5"):
+        store.unlink()
+    kept, failures = leave_out_unreadable(load_recordings(place).table, [place], sample_rate=32_000)
+    assert (len(kept), [failure.reason for failure in failures]) == (2, ["no sound"])
 
 
-@pytest.mark.parametrize(
-    ("cell", "labels"),
-    [
-        ("a b", ("a", "b")),
-        ("Turdus merula", ("Turdus merula",)),
-        ("a;b", ("a", "b")),
-        ("['Cyanopica cooki', 'b']", ("Cyanopica cooki", "b")),
-        ("[]", ()),
-        ("['']", ()),
-        ("", ()),
-        (float("nan"), ()),
-        ("a;a", ("a",)),
-        ("[__import__('os').system('false')]", ("__import__('os').system('false')",)),
-    ],
-)
-def test_lists_of_labels_are_parsed_and_never_evaluated(cell: object, labels: tuple[str, ...]) -> None:
-    assert parse_label_list(cell, known={"a", "b"}) == labels
+def test_several_places_have_their_own_roots_and_names(data_factory_in: Any, tmp_path: Path) -> None:
+    first = data_factory_in(tmp_path / "one" / "train").recordings(n_species=2, n_per_species=2)
+    second = data_factory_in(tmp_path / "two" / "train").recordings(n_species=2, n_per_species=2, seed=1)
+    with pytest.raises(DataError, match='two places of recordings are named train; give each its own "name"'):
+        load_recordings([DataSettings(audio_dir=first), DataSettings(audio_dir=second)])
+    table = load_recordings(
+        [DataSettings(audio_dir=first), DataSettings(audio_dir=second, name="more")]
+    ).table
+    assert table["filename"].is_unique
+    assert table["filename"].str.split("/").str[0].tolist() == ["train"] * 4 + ["more"] * 4
+    assert all(Path(path).is_file() for path in table["audio_path"])
+    assert set(table["author"]) <= {f"recordist_{k}" for k in range(4)}
+
+
+def test_the_faults_of_all_places_come_in_one_report(data_factory_in: Any, tmp_path: Path) -> None:
+    places = []
+    for name in ("one", "two"):
+        root = data_factory_in(tmp_path / name).recordings(n_species=1, n_per_species=2)
+        next((root / "species_0").glob("*.wav")).unlink()
+        places.append(DataSettings(audio_dir=root))
+    with pytest.raises(FaultyTableError, match="2 faults"):
+        load_recordings(places)
+
+
+def test_boxes_make_recordings_of_soundscapes(data_factory: Any, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("dawn.wav", "dusk.wav", "noon.wav"):
+        data_factory.tone(name, duration_s=12.0)
+    (data_factory.root / "annotations.csv").write_text(
+        "filename,start_s,end_s,label\n"
+        "dawn.wav,1,2,robin\ndawn.wav,3,4,robin\ndawn.wav,3,4,wren\ndawn.wav,0,12,wind\ndusk.wav,0,12,wind\n"
+    )
+    place = DataSettings(audio_dir=data_factory.root, ignored_labels=("wind",))
+    with caplog.at_level(logging.WARNING, logger="dawnchorus"):
+        table = load_recordings(place).table.set_index("filename")
+    assert table["primary_label"].to_dict() == {"dawn.wav": "robin", "dusk.wav": "nocall"}
+    assert table["boxes"]["dawn.wav"] == ((1, 2, "robin"), (3, 4, "robin"), (3, 4, "wren"))
+    assert table["boxes"]["dusk.wav"] == ()
+    assert "noon.wav in no table of labels, and left out" in caplog.text
+    assert label_map_of(table).labels == ("robin", "wren")
+
+
+def test_boxes_past_the_end_and_of_unknown_labels_are_faults(data_factory: Any, tmp_path: Path) -> None:
+    data_factory.tone("dawn.wav", duration_s=12.0)
+    table = data_factory.root / "annotations.csv"
+    table.write_text(
+        "filename,start_s,end_s,label\ndawn.wav,1,12.05,robin\ndawn.wav,3,13,robin\ndawn.wav,3,4,wern\n"
+    )
+    for features_dir in (None, tmp_path / "features"):
+        place = DataSettings(audio_dir=data_factory.root, features_dir=features_dir)
+        with pytest.raises(FaultyTableError) as caught:
+            load_recordings(place, labels=LabelMap(("robin", "wren")))
+        assert [(fault.line, fault.what.split(";")[0]) for fault in caught.value.faults] == [
+            (3, "robin ends at 13 s, past the end of dawn.wav at 12.00 s"),
+            (4, "wern is none of the classes in the config's labels"),
+        ]
+        precompute_recordings(data_factory.root, tmp_path / "features", PrecomputeSettings())
 
 
 def test_real_recordings_have_their_recordists(shared_data: Path) -> None:
-    table = load_recordings(DataSettings(audio_dir=shared_data / "phoebe"))
+    table = load_recordings(DataSettings(audio_dir=shared_data / "phoebe")).table
     assert len(table) == 70
     assert table["primary_label"].nunique() == 10
     assert table["author"].nunique() == 12
+
+
+def test_real_soundscapes_and_recordings_come_together(shared_data: Path) -> None:
+    birdeep = DataSettings(
+        audio_dir=shared_data / "birdeep",
+        ignored_labels=("Unk", "abiotic noise", "No audio", "Sylviidae", "CURMEL/CURUND", "CURUND/CURMEL"),
+    )
+    table = load_recordings([birdeep, DataSettings(audio_dir=shared_data / "phoebe")]).table
+    assert len(table) == 81
+    assert len(label_map_of(table)) == 16
+    silent = table[table["primary_label"] == "nocall"]
+    assert {"birdeep/AM1_20230510_110000.ogg", "birdeep/AM1_20230530_073000.ogg"} <= set(silent["filename"])

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import pytest
 
-from dawnchorus.errors import DataError
-from dawnchorus.inference.soundscape_truth import (
-    read_annotations,
-    soundscape_macro_roc_auc,
-    window_truth,
-)
+from dawnchorus.inference.soundscape_truth import soundscape_macro_roc_auc, window_truth
 
 
 def windows(**scores: list[float]) -> pd.DataFrame:
@@ -42,24 +34,3 @@ def test_the_score_is_over_the_species_that_are_annotated() -> None:
     assert soundscape_macro_roc_auc(table, boxes(("a.wav", 1, 2, "robin"))) == 1.0
     assert soundscape_macro_roc_auc(table, boxes(("a.wav", 6, 7, "robin"))) == 0.0
     assert soundscape_macro_roc_auc(table, boxes(("a.wav", 1, 2, "Unk"))) is None
-
-
-def test_annotations_that_cannot_be_read_are_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read as a table of annotations"):
-        read_annotations(tmp_path / "nowhere.csv")
-    (tmp_path / "a.csv").write_text("filename,start_s\n")
-    with pytest.raises(DataError, match="has no column end_s, label"):
-        read_annotations(tmp_path / "a.csv")
-    for times in ('"1,5","2,5"', "2,1", "1,"):
-        (tmp_path / "a.csv").write_text(f"filename,start_s,end_s,label\na.wav,{times},x\n")
-        with pytest.raises(DataError, match="in line 2 are no stretch of time"):
-            read_annotations(tmp_path / "a.csv")
-
-
-def test_labels_may_be_numbers(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("filename,start_s,end_s,label\na.wav,0,1,1139490\n")
-    assert read_annotations(tmp_path / "a.csv")["label"].tolist() == ["1139490"]
-
-
-def test_real_annotations_can_be_read(shared_data: Path) -> None:
-    assert len(read_annotations(shared_data / "birdeep" / "annotations.csv")) > 100

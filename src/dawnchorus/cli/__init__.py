@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from dawnchorus.cli import demo, inference, preparation, training
+from dawnchorus.cli import demo, inference, preparation, recordings, training
 from dawnchorus.errors import DawnchorusError
 
 app = typer.Typer(
@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(preparation.precompute)
+app.command()(recordings.recordings)
 app.command()(preparation.folds)
+app.command()(recordings.show_augmentations)
 app.command()(training.train)
 app.command()(inference.evaluate)
 app.command()(inference.export)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,19 +21,11 @@ def train(
     ] = False,
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again."""
+    from dawnchorus.cli.changes import config_changes
     from dawnchorus.config import load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
 
-    changes: dict[str, Any] = {}
-    if audio is not None:
-        # Another folder has another table and, unless --features says so, no HDF5 files.
-        changes["data"] = {"audio_dir": audio, "recordings": None, "features_dir": None}
-    if features is not None:
-        changes.setdefault("data", {})["features_dir"] = features
-    if exp_name is not None:
-        changes["exp_name"] = exp_name
-    if debug:
-        changes["train_function_args"] = {"debug": True}
+    changes = config_changes(audio=audio, features=features, debug=debug, exp_name=exp_name)
     experiment = load_train_config(config, changes)
     run = experiment.train_function(experiment, folds=folds or None, config_file=config)
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")

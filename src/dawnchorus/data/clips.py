@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pydantic import Field
 
-from dawnchorus.audio.source import AudioSource, RawRecording, find_stored, open_source
 from dawnchorus.audio.windows import normalize_peak, pad_left
-from dawnchorus.config import DataSettings, Settings, SettingsT, validate
-
-logger = logging.getLogger(__name__)
+from dawnchorus.config import Settings, SettingsT, validate
 
 
 class ClipSettings(Settings):
@@ -24,60 +18,88 @@ class ClipSettings(Settings):
     Attributes
     ----------
     segment_len
-        Length of a clip in seconds.
+        Length in seconds of the segment that a clip is about.
     sample_rate
         In Hz.
     late_normalize
         Divide by max |x| after the crop and after each step that changes the level.
+    look_back_s, look_ahead_s
+        Seconds before and after the segment that the model hears too. Targets are of the segment alone.
     """
 
     segment_len: float = Field(default=5.0, gt=0)
     sample_rate: int = Field(default=32_000, gt=0)
     late_normalize: bool = True
+    look_back_s: float = Field(default=0.0, ge=0)
+    look_ahead_s: float = Field(default=0.0, ge=0)
+
+    @property
+    def n_segment(self) -> int:
+        """Samples of a segment: 5 s at 32 kHz are 160,000."""
+        return round(self.segment_len * self.sample_rate)
+
+    @property
+    def n_look_back(self) -> int:
+        """Samples before the segment."""
+        return round(self.look_back_s * self.sample_rate)
 
     @property
     def n_samples(self) -> int:
-        """Samples of a clip: 5 s at 32 kHz are 160,000."""
-        return round(self.segment_len * self.sample_rate)
+        """Samples of a whole clip."""
+        return self.n_look_back + self.n_segment + round(self.look_ahead_s * self.sample_rate)
 
 
-def make_clip(wave: npt.NDArray[np.float32], settings: ClipSettings) -> npt.NDArray[np.float32]:
-    """Return a stretch of audio as a clip, shape (n_samples,): padded on the left, normalised."""
-    clip = pad_left(wave, settings.n_samples)
+def make_clip(
+    wave: npt.NDArray[np.float32], settings: ClipSettings, *, n_before: int = 0
+) -> npt.NDArray[np.float32]:
+    """Return a stretch of audio as a clip, shape (n_samples,): padded with zeros, normalised.
+
+    Parameters
+    ----------
+    wave
+        What the recording has of the clip, shape (at most n_samples,).
+    settings
+        What a clip is.
+    n_before
+        Samples of the clip that lie before the recording's beginning.
+    """
+    clip = fit_clip(wave, settings, n_before=n_before)
     return normalize_peak(clip) if settings.late_normalize else clip
 
 
-def open_recordings(
-    recordings: pd.DataFrame, data: DataSettings, *, sample_rate: int, use_h5py: bool
-) -> list[AudioSource]:
-    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
+def fit_clip(
+    wave: npt.NDArray[np.float32], settings: ClipSettings, *, n_before: int = 0
+) -> npt.NDArray[np.float32]:
+    """Return a stretch of audio with zeros around it, shape (n_samples,).
 
-    An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+    Where the model hears the segment alone, all zeros stand before it, as the recipe has it. Where it
+    hears more, everything keeps its place in time.
     """
-    features_dir = data.features_dir if use_h5py else None
-    if features_dir is not None and not features_dir.is_dir():
-        logger.warning(f"{features_dir}: no such folder, so that all audio is decoded as it is read")
-    sources = [
-        open_source(
-            data.audio_dir / name,
-            stored=find_stored(features_dir, Path(name)) if features_dir is not None else None,
-            sample_rate=sample_rate,
-        )
-        for name in recordings["filename"]
-    ]
-    n_outdated = sum(isinstance(source, RawRecording) and source.has_outdated_store for source in sources)
-    if n_outdated:
-        logger.warning(
-            f"{n_outdated} of the HDF5 files in {features_dir} were made from other versions of their "
-            "recordings (size or time differ) and are not read; run `dawnchorus precompute` again"
-        )
-    return sources
+    n_samples = settings.n_samples
+    if len(wave) == n_samples:
+        return wave
+    if n_samples == settings.n_segment:
+        return pad_left(wave, n_samples)
+    return np.pad(wave, (n_before, n_samples - n_before - len(wave)))
 
 
-def composition(sources: list[AudioSource]) -> str:
-    """Return the line that says where a dataset reads from."""
-    n_stored = sum(source.kind == "hdf5" for source in sources)
-    return f"Dataset composition: {n_stored} HDF5 files, {len(sources) - n_stored} raw audio files"
+def read_clip(
+    read: Callable[[int, int], npt.NDArray[np.float32]], segment_start: int, settings: ClipSettings
+) -> npt.NDArray[np.float32]:
+    """Return the clip of a segment, not normalised, shape (n_samples,).
+
+    Parameters
+    ----------
+    read
+        Reads ``(start, n_samples)`` of a recording, fewer at its end.
+    segment_start
+        First sample of the segment.
+    settings
+        What a clip is.
+    """
+    start = segment_start - settings.n_look_back
+    n_before = max(-start, 0)
+    return fit_clip(read(start + n_before, settings.n_samples - n_before), settings, n_before=n_before)
 
 
 def as_settings(

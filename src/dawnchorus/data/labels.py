@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.data.text_tables import read_text_table
 from dawnchorus.errors import DataError
+
+NOCALL = "nocall"
+"""The label of a recording without any species: no class, a target of zeros."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +21,13 @@ class LabelMap:
     """The classes of a model, in the order of its outputs."""
 
     labels: tuple[str, ...]
+    _place_of: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise DataError(f"labels stand twice in the label map: {', '.join(twice)}; each may stand once")
+        object.__setattr__(self, "_place_of", {label: place for place, label in enumerate(self.labels)})
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> LabelMap:
@@ -30,11 +37,14 @@ class LabelMap:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __contains__(self, label: object) -> bool:
+        return label in self._place_of
+
     def index(self, label: str) -> int:
         """Return the output that stands for ``label``."""
         try:
-            return self.labels.index(label)
-        except ValueError:
+            return self._place_of[label]
+        except KeyError:
             raise DataError(f"{label!r} is not one of the {len(self)} labels of this model") from None
 
     def multi_hot(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:
@@ -45,9 +55,35 @@ class LabelMap:
         """
         target = np.zeros(len(self), dtype=np.float32)
         for label in labels:
-            if label in self.labels:
-                target[self.labels.index(label)] = 1.0
+            if label in self._place_of:
+                target[self._place_of[label]] = 1.0
         return target
+
+
+def read_labels(given: Path | Iterable[str]) -> LabelMap:
+    """Return the classes of a config's ``labels``: a list, or a file with a label a line.
+
+    A CSV file has them in the column ``primary_label``, as a competition's ``taxonomy.csv`` does.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or lacks the column, there is no label, or one stands twice.
+    """
+    labels = _labels_in_file(given) if isinstance(given, Path) else tuple(given)
+    if not labels:
+        raise DataError(f"{given}: no labels; name at least one class")
+    return LabelMap(labels)
+
+
+def _labels_in_file(path: Path) -> tuple[str, ...]:
+    if path.suffix.lower() == ".csv":
+        return tuple(read_text_table(path, required=("primary_label",))["primary_label"])
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the labels {path} cannot be read: {error}") from None
+    return tuple(line.strip() for line in lines if line.strip())
 
 
 def smooth_target(target: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:

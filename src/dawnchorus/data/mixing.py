@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from scipy.linalg.blas import isamax, saxpy
 
 from dawnchorus.config import Settings
 
@@ -38,6 +39,27 @@ def mix_waves(
 ) -> npt.NDArray[np.float32]:
     """Return ``weight · first + (1 − weight) · second``, shape (n_samples,)."""
     return np.float32(weight) * first + np.float32(1 - weight) * second
+
+
+def mix_at_equal_peaks(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float
+) -> npt.NDArray[np.float32]:
+    """Return ``weight · first / max |first| + (1 − weight) · second / max |second|``, up to a factor.
+
+    The factor, which is positive, spares every pass over the waves but one; normalising the mix takes it
+    away. Silence stays silence. ``first`` may be changed in place. Shapes (n_samples,), float32.
+    """
+    first_peak, second_peak = peak_of(first), peak_of(second)
+    if weight == 0 or first_peak == 0:
+        return second if weight < 1 else first
+    if weight == 1 or second_peak == 0:
+        return first
+    return saxpy(second, np.ascontiguousarray(first), a=(1 - weight) / weight * first_peak / second_peak)
+
+
+def peak_of(wave: npt.NDArray[np.float32]) -> float:
+    """Return max |wave|, 0 for an empty one."""
+    return abs(float(wave[isamax(wave)])) if len(wave) else 0.0
 
 
 def mix_targets(

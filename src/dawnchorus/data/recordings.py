@@ -1,59 +1,89 @@
-"""The recordings table: one row a labelled recording.
+"""The recordings table: one row a labelled recording, wherever the labels come from.
 
 ================ ======================================================================
 column           meaning
 ================ ======================================================================
-filename         path relative to the audio folder, with forward slashes; unique
-primary_label    the species the recording was made for
+filename         unique name: the path relative to the audio folder, with forward
+                 slashes; of several places, the name of the place before it
+audio_path       the audio file; it may be absent where there is a store
+stored_path      its HDF5 file, empty where there is none
+primary_label    the species the recording was made for; of a recording with labels
+                 in time, the one with the most boxes, or ``nocall``
 secondary_labels tuple of other species heard in it
+duration_s       length in seconds, NaN where it cannot be read
+boxes            tuple of (start_s, end_s, label), or None where the labels are for the
+                 whole recording
 author           recordist, empty where unknown
 rating           quality from 0 to 5, NaN where unknown
 fold             official fold, only where the source has one
 ================ ======================================================================
+
+Other columns of a source, such as ``site``, ``url``, ``latitude`` and ``longitude``, are kept.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from dawnchorus.audio.listing import list_audio_files
-from dawnchorus.audio.source import find_stored, open_source
+from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings
-from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.faults import Fault, FaultyTableError
+from dawnchorus.data.labels import NOCALL, LabelMap
+from dawnchorus.data.places import Recordings, load_place
+from dawnchorus.data.text_tables import some
 from dawnchorus.errors import AudioError, DataError, StoreError
-from dawnchorus.files import FAILURES_NAME, Failure, read_failures
+from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.progress import track
 
-TABLE_NAME = "recordings.csv"
 RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
-_EXAMPLES_SHOWN = 5
 
 
-def load_recordings(data: DataSettings) -> pd.DataFrame:
-    """Return the checked recordings table of an audio folder.
+def load_recordings(
+    places: DataSettings | Sequence[DataSettings], *, labels: LabelMap | None = None
+) -> Recordings:
+    """Return the checked recordings of one place, or of several, each with its own root.
+
+    Parameters
+    ----------
+    places
+        Where the recordings lie, and their tables.
+    labels
+        The classes, where they are given: any other label is a fault.
 
     Raises
     ------
+    FaultyTableError
+        Rows of a place that does not leave such rows out are wrong: all of them are named.
     DataError
-        The folder or the table is missing or empty, a column is missing, or rows are wrong; all
-        wrong rows of a kind are counted and the first few named.
+        A folder or a table is missing or empty, or a table lacks a column.
     """
-    if not data.audio_dir.is_dir():
-        raise DataError(f"the audio folder {data.audio_dir} does not exist; give a folder of recordings")
-    table = data.recordings or data.audio_dir / TABLE_NAME
-    if data.recordings is not None or table.is_file():
-        recordings = read_recordings_table(table)
-        _check_files_exist(recordings, data, table)
-        return recordings
-    return recordings_from_folders(data.audio_dir)
+    places = (places,) if isinstance(places, DataSettings) else tuple(places)
+    tables: list[pd.DataFrame] = []
+    refused: list[Fault] = []
+    left_out: list[Fault] = []
+    for place, name in zip(places, _names_of(places), strict=True):
+        table, faults = load_place(place, labels)
+        if name:
+            table["filename"] = f"{name}/" + table["filename"]
+        tables.append(table)
+        (refused if place.faulty == "refuse" else left_out).extend(faults)
+    if refused:
+        raise FaultyTableError(refused)
+    recordings = pd.concat(tables, ignore_index=True)
+    if recordings.empty:
+        raise FaultyTableError(left_out)
+    for column in ("author", "site", "fold"):  # a column that only some places have is unknown elsewhere
+        if column in recordings:
+            recordings[column] = recordings[column].fillna("")
+    return Recordings(recordings, left_out)
 
 
 def leave_out_unreadable(
-    recordings: pd.DataFrame, data: DataSettings, *, sample_rate: int
+    recordings: pd.DataFrame, places: Sequence[DataSettings], *, sample_rate: int
 ) -> tuple[pd.DataFrame, list[Failure]]:
     """Return the recordings that can be read, and the others with the reason.
 
@@ -65,16 +95,15 @@ def leave_out_unreadable(
     DataError
         None can be read.
     """
-    known = {} if data.features_dir is None else dict(read_failures(data.features_dir))
-    known_since = (data.features_dir / FAILURES_NAME).stat().st_mtime if known and data.features_dir else 0.0
+    failed_before = _failed_conversions(places)
     failures = []
-    for name in track(recordings["filename"], "Checking recordings", total=len(recordings)):
-        stored = find_stored(data.features_dir, Path(name)) if data.features_dir is not None else None
-        if stored is None and Path(name) in known and not _is_newer(data.audio_dir / name, known_since):
-            failures.append(Failure(Path(name), known[Path(name)]))
+    rows = recordings[["filename", "audio_path", "stored_path"]].itertuples(index=False)
+    for name, audio, stored in track(rows, "Checking recordings", total=len(recordings)):
+        if not stored and audio in failed_before:
+            failures.append(Failure(Path(name), failed_before[audio]))
             continue
         try:
-            open_source(data.audio_dir / name, stored=stored, sample_rate=sample_rate)
+            open_source(Path(audio), stored=Path(stored) if stored else None, sample_rate=sample_rate)
         except (AudioError, StoreError) as error:
             failures.append(Failure(Path(name), str(error)))
     if len(failures) == len(recordings):
@@ -83,138 +112,82 @@ def leave_out_unreadable(
     return recordings[~recordings["filename"].isin(bad)].reset_index(drop=True), failures
 
 
-def _is_newer(path: Path, time_s: float) -> bool:
-    return path.exists() and path.stat().st_mtime > time_s
-
-
-def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
-    """Return the table of a folder per species; recordists are unknown.
-
-    Raises
-    ------
-    DataError
-        There is no audio, or audio lies outside a species folder.
-    """
-    relative = [path.relative_to(audio_dir) for path in list_audio_files(audio_dir)]
-    loose = [path.name for path in relative if len(path.parts) < 2]
-    if loose:
-        raise DataError(
-            f"{audio_dir}: {_some(loose)} in no species folder; put each recording into a folder named after "
-            f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
-        )
-    return pd.DataFrame(
-        {
-            "filename": [path.as_posix() for path in relative],
-            "primary_label": [path.parts[0] for path in relative],
-            "secondary_labels": [()] * len(relative),
-            "author": "",
-            "rating": float("nan"),
-        }
-    )
-
-
-def read_recordings_table(path: Path) -> pd.DataFrame:
-    """Return a CSV file with at least ``filename`` and ``primary_label`` as a recordings table.
-
-    Raises
-    ------
-    DataError
-        The file is missing, is no table, or lacks a column; cells are empty; a file stands twice.
-    """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"the recordings table {path} does not exist; give a CSV file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table: {error}") from None
-    table.columns = table.columns.str.strip()
-    table = table.apply(lambda column: column.str.strip())
-    for column in ("filename", "primary_label"):
-        if column not in table:
-            raise DataError(
-                f"{path} has no column {column}; its columns are {', '.join(map(str, table.columns))}"
-            )
-        empty = [str(row + 2) for row in table.index[table[column] == ""]]
-        if empty:
-            raise DataError(f"{path}: {column} is empty in line {_some(empty)}; fill it or drop the line")
-    twice = table["filename"][table["filename"].duplicated()].tolist()
-    if twice:
-        raise DataError(f"{path}: {_some(twice)} listed more than once; keep one line a recording")
-    if table.empty:
-        raise DataError(f"{path} lists no recordings; add a line for each")
-    return _with_all_columns(table, path)
-
-
-def _with_all_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    defaults = {"secondary_labels": "", "author": "", "rating": ""}
-    table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
-    known = set(table["primary_label"])
-    table["secondary_labels"] = [
-        tuple(label for label in parse_label_list(cell, known=known) if label != primary)
-        for cell, primary in zip(table["secondary_labels"], table["primary_label"], strict=True)
-    ]
-    table["rating"] = _numbers(table["rating"], "rating", path)
-    if not table["rating"].dropna().between(0, 5).all():
-        raise DataError(f"{path}: rating goes beyond 0 to 5; leave a rating that is unknown empty")
-    return table
-
-
-def _numbers(column: pd.Series, name: str, path: Path) -> pd.Series:
-    numbers = pd.to_numeric(column, errors="coerce")
-    wrong = [f"{column[row]!r} in line {row + 2}" for row in column.index[numbers.isna() & (column != "")]]
-    if wrong:
-        raise DataError(f"{path}: {name} is {_some(wrong)}; it must be a number such as 3.5, or empty")
-    return numbers.astype(float)
-
-
-def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, ...]:
-    """Return the labels in a cell such as ``a;b``, ``a b`` or ``['a', 'b']``; nothing is evaluated.
-
-    A cell with brackets, quotes or separators ``; ,`` is split at those, so that names may hold
-    spaces. A bare cell is split at white space only where that gives labels that are ``known``:
-    ``Turdus merula`` is one species.
-    """
-    if not isinstance(cell, str):
-        return ()
-    if re.search(r"[\[\];,'\"]", cell):
-        labels = [part.strip(" \t'\"[]") for part in re.split(r"[;,]", cell)]
-    else:
-        parts = cell.split()
-        labels = parts if all(part in known for part in parts) else [cell.strip()]
-    return tuple(dict.fromkeys(label for label in labels if label))
-
-
 def label_map_of(recordings: pd.DataFrame) -> LabelMap:
-    """Return the classes to train: every primary label. ``nocall`` is no class but all zeros.
+    """Return the classes to train: every primary label, and every label in time.
+
+    ``nocall`` is no class but all zeros.
 
     Raises
     ------
     DataError
-        A label is the name of a column in the tables that are written later.
+        A label is the name of a column in the tables that are written later, or there is none.
     """
-    labels = LabelMap.of(label for label in recordings["primary_label"] if label != "nocall")
+    found = set(recordings["primary_label"])
+    found.update(label for boxes in recordings["boxes"] for _, _, label in boxes or ())
+    labels = LabelMap.of(found - {NOCALL})
     taken = RESERVED_LABELS.intersection(labels.labels)
     if taken:
-        raise DataError(f"a species cannot be named {_some(sorted(taken))}: tables have such a column")
+        raise DataError(f"a species cannot be named {some(sorted(taken))}: tables have such a column")
+    if not labels.labels:
+        raise DataError(f"all recordings are {NOCALL}; there is no species to learn")
     return labels
 
 
-def _check_files_exist(recordings: pd.DataFrame, data: DataSettings, table: Path) -> None:
-    missing = [
-        name
-        for name in recordings["filename"]
-        if not (data.audio_dir / name).is_file()
-        and (data.features_dir is None or find_stored(data.features_dir, name) is None)
-    ]
-    if missing:
-        raise DataError(
-            f"{table} lists {_some(missing)} not found in {data.audio_dir}; "
-            "restore the files or drop the lines"
-        )
+def _names_of(places: Sequence[DataSettings]) -> list[str]:
+    """Return what the file names of each place begin with: nothing where there is one place only."""
+    if len(places) == 1:
+        return [places[0].name or ""]
+    names = [place.name or place.audio_dir.absolute().name for place in places]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f'two places of recordings are named {twice[0]}; give each its own "name"')
+    return names
 
 
-def _some(names: list[str]) -> str:
-    """Return a count and the first few names, as the subject or object of a message."""
-    shown = ", ".join(names[:_EXAMPLES_SHOWN])
-    rest = len(names) - _EXAMPLES_SHOWN
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
+    """Return the audio files that could not be converted, and have not changed since, with the reasons."""
+    failed = {}
+    for place in places:
+        if place.features_dir is None:
+            continue
+        reasons = read_failures(place.features_dir)
+        since = (place.features_dir / FAILURES_NAME).stat().st_mtime if reasons else 0.0
+        for failure in reasons:
+            audio = place.audio_dir / failure.path
+            if not (audio.exists() and audio.stat().st_mtime > since):
+                failed[str(audio)] = failure.reason
+    return failed
+
+
+def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a label, most recordings first, and a row ``all``.
+
+    Columns: recordings with it as their primary label, their hours and known recordists, and boxes of it
+    in all recordings.
+    """
+    known = recordings.assign(author=recordings["author"].replace("", pd.NA))
+    of_label = known.groupby("primary_label")
+    boxes = Counter(label for found in recordings["boxes"] for _, _, label in found or ())
+    table = pd.DataFrame(
+        {
+            "recordings": of_label.size(),
+            "hours": of_label["duration_s"].sum() / 3600,
+            "recordists": of_label["author"].nunique(),
+        }
+    )
+    table = table.reindex(sorted({*table.index, *boxes})).fillna(0)
+    table["boxes"] = [boxes[label] for label in table.index]
+    table = table.sort_values(["recordings", "boxes"], ascending=False, kind="stable")
+    all_rows = {"recordings": len(known), "hours": known["duration_s"].sum() / 3600}
+    all_rows |= {"recordists": known["author"].nunique(), "boxes": sum(boxes.values())}
+    table = pd.concat([table, pd.DataFrame(all_rows, index=["all"])])
+    whole = {"recordings": int, "recordists": int, "boxes": int}
+    return table.round({"hours": 2}).astype(whole).rename_axis("primary_label")
+
+
+def write_recordings(path: Path, recordings: pd.DataFrame) -> None:
+    """Write the table as CSV: lists with semicolons, boxes as their number."""
+    boxes = ["" if found is None else len(found) for found in recordings["boxes"]]
+    secondary = recordings["secondary_labels"].map(";".join)
+    with replacing(path) as temporary:
+        recordings.assign(boxes=boxes, secondary_labels=secondary).to_csv(temporary, index=False)

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from pydantic import Field
 from torch.utils.data import Dataset
 
-from dawnchorus.audio.windows import window_starts
-from dawnchorus.config import DataSettings, Settings
-from dawnchorus.data.clips import ClipSettings, as_settings, composition, make_clip, open_recordings
+from dawnchorus.audio.windows import normalize_peak, window_starts
+from dawnchorus.config import Settings
+from dawnchorus.data.clips import as_settings
+from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
 from dawnchorus.data.labels import LabelMap
 
-logger = logging.getLogger(__name__)
 
-
-class WaveAllFileDatasetSettings(ClipSettings):
+class WaveAllFileDatasetSettings(LabelledAudioSettings):
     """Settings of a :class:`WaveAllFileDataset`.
 
     Attributes
     ----------
     step_s
-        Seconds from one window to the next; None lays them side by side.
-    use_h5py
-        Read the HDF5 file of a recording where there is one.
-    use_audio_cache
-        Keep what was decoded in memory, for sets that are gone through again and again.
+        Seconds from one window to the next, at most ``segment_len``; None lays them side by side.
     """
 
     step_s: float | None = Field(default=None, gt=0)
-    use_h5py: bool = True
-    use_audio_cache: bool = False
 
 
 class Window(NamedTuple):
@@ -53,8 +46,6 @@ class WaveAllFileDataset(Dataset[Window]):
     ----------
     recordings
         Recordings table (:mod:`dawnchorus.data.recordings`).
-    data
-        Where the audio lies.
     labels
         Classes of the model.
     settings
@@ -63,7 +54,9 @@ class WaveAllFileDataset(Dataset[Window]):
     Attributes
     ----------
     targets
-        Shape (n_recordings, n_classes), float32 in {0, 1}: primary and secondary labels.
+        Shape (n_recordings, n_classes), float32 in {0, 1}: all labels of a recording.
+    windows
+        The recording and the first sample of each window.
     """
 
     settings_class: type[Settings] = WaveAllFileDatasetSettings
@@ -71,41 +64,36 @@ class WaveAllFileDataset(Dataset[Window]):
     def __init__(
         self,
         recordings: pd.DataFrame,
-        data: DataSettings,
         labels: LabelMap,
         settings: WaveAllFileDatasetSettings | Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = as_settings(settings, WaveAllFileDatasetSettings, "WaveAllFileDataset")
-        self.sources = open_recordings(
-            recordings, data, sample_rate=self.settings.sample_rate, use_h5py=self.settings.use_h5py
-        )
-        self.targets = np.stack(
-            [
-                labels.multi_hot([row["primary_label"], *row["secondary_labels"]])
-                for row in recordings.to_dict("records")
-            ]
-        )
+        self.audio = LabelledAudio(recordings, labels, self.settings)
+        self.targets = self.audio.targets
         n_step = round((self.settings.step_s or self.settings.segment_len) * self.settings.sample_rate)
         self.windows = [
             (recording, int(start))
-            for recording, source in enumerate(self.sources)
-            for start in window_starts(source.n_samples, self.settings.n_samples, n_step)
+            for recording, source in enumerate(self.audio.sources)
+            for start in window_starts(source.n_samples, self.settings.n_segment, n_step)
         ]
-        self._cache: dict[int, np.ndarray] = {}
-        logger.info(composition(self.sources))
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: int) -> Window:
         recording, start = self.windows[index]
-        wave = self._read(recording, start)
-        return Window(torch.from_numpy(make_clip(wave, self.settings)), recording, start)
+        wave = self.audio.clip(recording, start)
+        clip = normalize_peak(wave) if self.settings.late_normalize else wave
+        return Window(torch.from_numpy(clip), recording, start)
 
-    def _read(self, recording: int, start: int) -> np.ndarray:
-        source = self.sources[recording]
-        if not self.settings.use_audio_cache:
-            return source.read(start, self.settings.n_samples)
-        if recording not in self._cache:
-            self._cache[recording] = source.read(0, source.n_samples)
-        return self._cache[recording][start : start + self.settings.n_samples]
+    def window_targets(self) -> npt.NDArray[np.float32]:
+        """Return the target of each window, shape (n_windows, n_classes), float32 in {0, 1}.
+
+        Of a recording with labels in time, those that the window overlaps; else all of the recording.
+        """
+        recordings, starts = np.array(self.windows, dtype=np.int64).reshape(-1, 2).T
+        targets = np.empty((len(self), self.targets.shape[1]), dtype=np.float32)
+        for recording in np.unique(recordings):
+            rows = recordings == recording
+            targets[rows] = self.audio.segment_targets(int(recording), starts[rows])
+        return targets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,44 +13,58 @@ from pydantic import Field
 from torch.utils.data import Dataset
 
 from dawnchorus.audio.windows import normalize_peak
-from dawnchorus.config import DataSettings, Settings
-from dawnchorus.data.background import BackgroundNoise, BackgroundSettings
-from dawnchorus.data.clips import ClipSettings, as_settings, composition, make_clip, open_recordings
-from dawnchorus.data.labels import LabelMap, smooth_target
-from dawnchorus.data.mixing import MixupSettings, draw_mixup_weight, mix_targets, mix_waves
+from dawnchorus.config import Settings
+from dawnchorus.data.background import BackgroundNoise, BackgroundSettings, NoiseDraw
+from dawnchorus.data.clips import as_settings
+from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
+from dawnchorus.data.labels import NOCALL, LabelMap, smooth_target
+from dawnchorus.data.mixing import (
+    MixupSettings,
+    draw_mixup_weight,
+    mix_at_equal_peaks,
+    mix_targets,
+    mix_waves,
+)
+from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
 from dawnchorus.data.sampling import Draw, generator
+from dawnchorus.data.time_labels import starts_over_box
+from dawnchorus.data.transforms import TransformSettings, WaveTransforms
 
-logger = logging.getLogger(__name__)
 
-
-class WaveDatasetSettings(ClipSettings):
+class WaveDatasetSettings(LabelledAudioSettings):
     """Settings of a :class:`WaveDataset`.
 
     Attributes
     ----------
-    use_h5py
-        Read the HDF5 file of a recording where there is one; the others are decoded at each read.
     precompute
-        Decode every recording once and keep it in memory: for small sets.
-    use_secondary_labels
-        Count the secondary labels as present.
+        Read every recording once at the start and keep it in memory: for small sets.
     label_smoothing
         Share of the target that is spread over all classes.
     use_rating
         Scale the target by rating / 5 where a rating is known; 0 is Xeno-canto's mark of no rating.
+    anywhere_prob
+        Chance that a clip of a recording with labels in time begins anywhere in it, and not at its box.
     mixup
         Mixing of clips; None switches it off.
+    early_transforms
+        Waveform transforms of audiomentations on the crop as it was read.
     background
         Late noises, each with its own probability, tried in a random order; one at most a clip.
+    late_transforms
+        Waveform transforms after the noise, before the last normalisation.
+    soundscape_pseudo_config
+        Pseudo-labelled soundscapes to train on; None does without.
     """
 
-    use_h5py: bool = True
     precompute: bool = False
-    use_secondary_labels: bool = True
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     use_rating: bool = True
+    anywhere_prob: float = Field(default=0.2, ge=0, le=1)
     mixup: MixupSettings | None = None
+    early_transforms: tuple[TransformSettings, ...] = ()
     background: tuple[BackgroundSettings, ...] = ()
+    late_transforms: tuple[TransformSettings, ...] = ()
+    soundscape_pseudo_config: PseudoLabelSettings | None = None
 
 
 class Clip(NamedTuple):
@@ -61,25 +74,69 @@ class Clip(NamedTuple):
     target: torch.Tensor
 
 
+class CropDraw(NamedTuple):
+    """A crop that was drawn.
+
+    Attributes
+    ----------
+    pseudo, row
+        The row of the recordings table, or where ``pseudo``, of the pseudo-labels.
+    start
+        First sample of the segment.
+    early
+        What the early transforms drew.
+    """
+
+    pseudo: bool
+    row: int
+    start: int
+    early: int
+
+
+class ClipDraw(NamedTuple):
+    """Everything that chance decided of a clip, so that the same clip can be made again.
+
+    Attributes
+    ----------
+    first, second
+        The crops; ``second`` is None where nothing is mixed in.
+    weight
+        Weight of the first, in [0, 1].
+    noise
+        Late noise, or None.
+    late
+        What the late transforms drew.
+    """
+
+    first: CropDraw
+    second: CropDraw | None
+    weight: float
+    noise: NoiseDraw | None
+    late: int
+
+
 class WaveDataset(Dataset[Clip]):
     """Random crops of recordings with their targets.
 
-    An item is asked for with a :class:`~dawnchorus.data.sampling.Draw` and depends on nothing but
-    the draw, the seed and the fold: not on the worker, nor on what was drawn before. A plain
-    integer stands for that recording in epoch 0.
+    An item is a recording, or a box of one with labels in time. It is asked for with a
+    :class:`~dawnchorus.data.sampling.Draw` and depends on nothing but the draw, the seed and the fold:
+    not on the worker, nor on what was drawn before. A plain integer stands for that item in epoch 0.
 
     Parameters
     ----------
     recordings
         Recordings table (:mod:`dawnchorus.data.recordings`).
-    data
-        Where the audio lies.
     labels
         Classes of the model.
     settings
         Settings object, or their keys as in a config.
     seed, fold
         Stream of random numbers.
+
+    Attributes
+    ----------
+    item_labels
+        The label of each item, by which classes are balanced.
     """
 
     settings_class: type[Settings] = WaveDatasetSettings
@@ -87,7 +144,6 @@ class WaveDataset(Dataset[Clip]):
     def __init__(
         self,
         recordings: pd.DataFrame,
-        data: DataSettings,
         labels: LabelMap,
         settings: WaveDatasetSettings | Mapping[str, Any] | None = None,
         *,
@@ -95,73 +151,133 @@ class WaveDataset(Dataset[Clip]):
         fold: int = 0,
     ) -> None:
         self.settings = as_settings(settings, WaveDatasetSettings, "WaveDataset")
+        self.labels = labels
         self.seed = seed
         self.fold = fold
-        self.sources = open_recordings(
-            recordings, data, sample_rate=self.settings.sample_rate, use_h5py=self.settings.use_h5py
+        rate, use_h5py = self.settings.sample_rate, self.settings.use_h5py
+        self.audio = LabelledAudio(recordings, labels, self.settings)
+        self.rating = _rating_factors(recordings, self.settings)
+        self.items = [
+            (recording, box)
+            for recording, boxes in enumerate(self.audio.boxes)
+            for box in (range(len(boxes.label)) if boxes is not None and len(boxes.label) else (-1,))
+        ]
+        self.item_labels = [
+            self._label_of(recording, box, recordings["primary_label"].iloc[recording])
+            for recording, box in self.items
+        ]
+        self.early = WaveTransforms(
+            self.settings.early_transforms, sample_rate=rate, where="early_transforms"
         )
-        self.targets = np.stack(
-            [_target(row, labels, self.settings) for row in recordings.to_dict("records")]
+        self.late = WaveTransforms(self.settings.late_transforms, sample_rate=rate, where="late_transforms")
+        self.background = BackgroundNoise(
+            self.settings.background,
+            sample_rate=rate,
+            n_samples=self.settings.n_samples,
+            late_normalize=self.settings.late_normalize,
+            use_h5py=use_h5py,
         )
-        self.background = BackgroundNoise(self.settings.background, sample_rate=self.settings.sample_rate)
-        self._cache = self._read_all() if self.settings.precompute else []
-        logger.info(composition(self.sources))
+        pseudo = self.settings.soundscape_pseudo_config
+        self.pseudo = (
+            None
+            if pseudo is None
+            else PseudoLabels(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
+        )
+        if self.settings.precompute:
+            self.audio.keep_all()
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.items)
 
     def __getitem__(self, draw: Draw | int) -> Clip:
         if isinstance(draw, int):
             draw = Draw(epoch=0, position=draw, item=draw)
+        return self.apply(self.draw(draw))
+
+    def draw(self, draw: Draw) -> ClipDraw:
+        """Return what chance decides of a clip."""
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
-        wave = self._crop(draw.item, rng)
-        target = self.targets[draw.item]
-        if self.settings.mixup is not None and rng.random() < self.settings.mixup.probability:
-            wave, target = self._mix(wave, target, self.settings.mixup, rng)
-        noisy = self.background.mix_into(wave, rng)
-        if noisy is not None:
-            wave = self._normalize(noisy)
-        smoothed = smooth_target(target, self.settings.label_smoothing)
-        return Clip(torch.from_numpy(wave), torch.from_numpy(smoothed.astype(np.float32)))
+        first = self._draw_crop(draw.item, rng)
+        second, weight = self._draw_partner(rng)
+        return ClipDraw(first, second, weight, self.background.draw(rng), self.late.draw(rng))
 
-    def _read_all(self) -> list[npt.NDArray[np.float32]]:
-        return [source.read(0, source.n_samples) for source in self.sources]
+    def apply(self, drawn: ClipDraw) -> Clip:
+        """Return the clip that was drawn; there is no chance in it."""
+        late_normalize = self.settings.late_normalize
+        wave, target = self._crop(drawn.first)
+        if drawn.second is not None:
+            other, other_target = self._crop(drawn.second)
+            mix = mix_at_equal_peaks if late_normalize else mix_waves
+            wave = mix(wave, other, drawn.weight)
+            soft = self.settings.mixup is not None and self.settings.mixup.soft_targets
+            target = mix_targets(target, other_target, drawn.weight, soft=soft)
+        if drawn.noise is not None:
+            wave = self.background.apply(wave, drawn.noise)
+        if self.settings.late_transforms:
+            wave = self.late.apply(normalize_peak(wave) if late_normalize else wave, drawn.late)
+        wave = normalize_peak(wave) if late_normalize else wave
+        target = smooth_target(target, self.settings.label_smoothing)
+        return Clip(torch.from_numpy(wave), torch.from_numpy(target.astype(np.float32)))
 
-    def _crop(self, index: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Return a clip that starts anywhere in the recording."""
-        n_samples = self.settings.n_samples
-        start = int(rng.integers(0, max(self.sources[index].n_samples - n_samples, 0) + 1))
-        if self._cache:
-            wave = self._cache[index][start : start + n_samples]
+    def _label_of(self, recording: int, box: int, primary_label: str) -> str:
+        boxes = self.audio.boxes[recording]
+        if boxes is None:
+            return primary_label
+        return self.labels.labels[boxes.label[box]] if box >= 0 else NOCALL
+
+    def _draw_crop(self, item: int, rng: np.random.Generator) -> CropDraw:
+        pseudo = self.settings.soundscape_pseudo_config
+        if self.pseudo is not None and pseudo is not None and pseudo.how == "replace":
+            label = self.item_labels[item]
+            of_class = self.labels.index(label) if label in self.labels else -1
+            row = self.pseudo.draw_row(of_class, rng) if rng.random() < pseudo.sampling_prob else None
+            if row is not None:
+                return CropDraw(True, row, self.pseudo.draw_start(row, rng), self.early.draw(rng))
+        recording, box = self.items[item]
+        return CropDraw(False, recording, self._draw_start(recording, box, rng), self.early.draw(rng))
+
+    def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
+        """Return the first sample of a segment: one that the box counts for, or anywhere."""
+        n_samples, boxes = self.audio.sources[recording].n_samples, self.audio.boxes[recording]
+        earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
+        if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
+            rate = self.settings.sample_rate
+            first_s, last_s = starts_over_box(
+                boxes.start_s[box],
+                boxes.end_s[box],
+                clip_s=self.settings.segment_len,
+                recording_s=n_samples / rate,
+                min_overlap_s=self.settings.min_overlap_s,
+            )
+            earliest, latest = round(first_s * rate), min(round(last_s * rate), latest)
+        return int(rng.integers(earliest, max(latest, earliest) + 1))
+
+    def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
+        """Return what a clip is mixed with, and the clip's own weight."""
+        pseudo, mixup = self.settings.soundscape_pseudo_config, self.settings.mixup
+        if self.pseudo is not None and pseudo is not None and pseudo.how == "mixup":
+            row = self.pseudo.draw_row(None, rng) if rng.random() < pseudo.sampling_prob else None
+            if row is not None:
+                start = self.pseudo.draw_start(row, rng)
+                return CropDraw(True, row, start, self.early.draw(rng)), 0.5
+        if mixup is None or rng.random() >= mixup.probability:
+            return None, 1.0
+        return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
+
+    def _crop(self, drawn: CropDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return a crop, not normalised, and its target before smoothing."""
+        if drawn.pseudo:
+            assert self.pseudo is not None
+            wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
         else:
-            wave = self.sources[index].read(start, n_samples)
-        return make_clip(wave, self.settings)
-
-    def _mix(
-        self,
-        wave: npt.NDArray[np.float32],
-        target: npt.NDArray[np.float32],
-        mixup: MixupSettings,
-        rng: np.random.Generator,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        other = int(rng.integers(len(self)))
-        weight = draw_mixup_weight(mixup, rng)
-        mixed = mix_waves(wave, self._crop(other, rng), weight)
-        return self._normalize(mixed), mix_targets(
-            target, self.targets[other], weight, soft=mixup.soft_targets
-        )
-
-    def _normalize(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return normalize_peak(wave) if self.settings.late_normalize else wave
+            wave = self.audio.clip(drawn.row, drawn.start)
+            target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
+            target = target * self.rating[drawn.row]
+        return self.early.apply(wave, drawn.early) if self.settings.early_transforms else wave, target
 
 
-def _target(
-    row: Mapping[Any, Any], labels: LabelMap, settings: WaveDatasetSettings
-) -> npt.NDArray[np.float32]:
-    """Return the target of a recording before smoothing, shape (n_classes,)."""
-    names = [row["primary_label"], *(row["secondary_labels"] if settings.use_secondary_labels else ())]
-    target = labels.multi_hot(names)
-    rating = row["rating"]
-    if settings.use_rating and rating > 0:  # false for NaN
-        target = target * np.float32(rating / 5)
-    return target
+def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:
+    """Return what the target of each recording is multiplied by, shape (n_recordings,)."""
+    rating = recordings["rating"].to_numpy(np.float64)
+    known = (rating > 0) & settings.use_rating  # false for NaN
+    return np.where(known, rating / 5, 1).astype(np.float32)

@@ -39,7 +39,7 @@ def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap
     rows = np.unique(np.linspace(0, len(recordings) - 1, N_CLIPS).astype(int))
     chosen = recordings.iloc[rows].reset_index(drop=True)
     args = config.train_function_args
-    dataset = args.val_dataset_class(chosen, config.data, labels, args.val_dataset_config)
+    dataset = args.val_dataset_class(chosen, labels, args.val_dataset_config)
     firsts = [number for number, (_, start) in enumerate(dataset.windows) if start == 0]
     waves = np.stack([dataset[number].wave.numpy() for number in firsts])
     return ParityClips(waves, tuple(chosen["filename"]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,9 +55,7 @@ class BirdsInference:
         card = runtime.card
         self.runtime = runtime
         self.batch_size = batch_size
-        self.clip = ClipSettings(
-            segment_len=card.segment_len, sample_rate=card.sample_rate, late_normalize=card.late_normalize
-        )
+        self.clip = ClipSettings(**{key: getattr(card, key) for key in ClipSettings.model_fields})
 
     def predict_recording(self, path: Path) -> WindowPredictions:
         """Return the windows of one audio file, decoded in a stream: memory does not grow with its length.
@@ -67,21 +65,30 @@ class BirdsInference:
         AudioError
             The file cannot be decoded.
         """
-        blocks = stream_audio(path, sample_rate=self.clip.sample_rate)
-        windows = stream_windows(blocks, self.clip.n_samples)
         starts, stops, outputs = [], [], []
-        while batch := list(islice(windows, self.batch_size)):
+        segments = self._segments(stream_audio(path, sample_rate=self.clip.sample_rate))
+        while batch := list(islice(segments, self.batch_size)):
             starts += [start for start, _, _ in batch]
             stops += [stop for _, stop, _ in batch]
-            outputs.append(
-                self.runtime.predict(np.stack([make_clip(wave, self.clip) for _, _, wave in batch]))
-            )
+            outputs.append(self.runtime.predict(np.stack([clip for _, _, clip in batch])))
         return WindowPredictions(
             np.array(starts, dtype=np.int64),
             np.array(stops, dtype=np.int64),
             np.concatenate(outputs),
             self.clip.sample_rate,
         )
+
+    def _segments(
+        self, blocks: Iterable[npt.NDArray[np.float32]]
+    ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+        """Yield the first and last sample of each segment of a recording, and its clip."""
+        n_around = self.clip.n_samples - self.clip.n_segment
+        silence = np.zeros(n_around, np.float32)
+        before, after = silence[: self.clip.n_look_back], silence[self.clip.n_look_back :]
+        # With the silence before it, a recording begins where the first clip does.
+        padded = chain([before], blocks, [after]) if n_around else blocks
+        for start, stop, wave in stream_windows(padded, self.clip.n_samples, self.clip.n_segment):
+            yield start, stop - n_around, make_clip(wave, self.clip)
 
     def predict_recordings(
         self, paths: Sequence[Path], failures: list[Failure]
@@ -103,7 +110,7 @@ class BirdsInference:
     ) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
         loader = DataLoader(dataset, batch_size=self.batch_size, num_workers=num_workers)
-        best = np.zeros((len(dataset.sources), len(self.runtime.card.labels)), dtype=np.float32)
+        best = np.zeros((len(dataset.targets), len(self.runtime.card.labels)), dtype=np.float32)
         for waves, recordings, _ in track(loader, description, total=len(loader)):
             np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
         return best

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
+from dawnchorus.data.folds import validation_rows
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.recordings import load_recordings
 from dawnchorus.errors import DataError, RunError
@@ -30,7 +31,7 @@ class OutOfFold(NamedTuple):
     Attributes
     ----------
     predictions
-        Table filename, primary_label, fold and a column a class, one row a recording.
+        Table filename, primary_label, fold and a column a class, one row a validated recording.
     targets
         Shape (n_recordings, n_classes), in the order of the predictions.
     macro_roc_auc
@@ -46,7 +47,7 @@ class OutOfFold(NamedTuple):
 
 
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
-    """Return the run's recordings table with its column ``fold``.
+    """Return the run's recordings table with its columns ``fold`` and ``validated``.
 
     Recordings that the run left out, or that came later, are not in it.
 
@@ -55,13 +56,14 @@ def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     RunError
         Recordings that the folds were made of are gone.
     """
-    recordings = load_recordings(config.data).drop(columns="fold", errors="ignore")
-    folds = run.folds()[["filename", "fold"]]
+    recordings = load_recordings(config.data).table.drop(columns=["fold", "validated"], errors="ignore")
+    folds = run.folds()[["filename", "fold", "validated"]]
     joined = recordings.merge(folds, on="filename")
     if len(joined) < len(folds):
+        folders = " or ".join(str(place.audio_dir) for place in config.data)
         raise RunError(
-            f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in "
-            f"{config.data.audio_dir}; restore them or choose another exp_name"
+            f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in {folders}; restore "
+            "them or choose another exp_name"
         )
     return joined
 
@@ -76,15 +78,16 @@ def predict_out_of_fold(
     """
     chosen = run.chosen_folds(folds)
     recordings = recordings_with_folds(run, config)
-    missing = sorted(set(recordings["fold"]) - set(chosen))
+    missing = sorted(set(recordings["fold"][recordings["validated"]]) - set(chosen))
     if missing:
         logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
     labels = LabelMap(run.card().labels)
     outputs, targets, tables = [], [], []
     for fold in chosen:
-        rows = recordings[recordings["fold"] == fold].reset_index(drop=True)
+        tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
+        rows = recordings[tested].reset_index(drop=True)
         args = config.train_function_args
-        dataset = args.val_dataset_class(rows, config.data, labels, args.val_dataset_config)
+        dataset = args.val_dataset_class(rows, labels, args.val_dataset_config)
         inference = BirdsInference(TorchRuntime([run.load_model(fold)], run.card()), batch_size=batch_size)
         outputs.append(inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold"))
         targets.append(dataset.targets)
@@ -115,7 +118,7 @@ def scored_columns(
 
     A class counts where it has a positive and a negative among the rows, and at least one fold
     has it on both sides: a class whose recordings all lie in one fold is only ever tested by a
-    model that has not learnt it.
+    model that has not learnt it. What is always in training, fold -1, is learnt by every model.
     """
     learnt_elsewhere = {
         label: set(recordings["fold"][recordings["primary_label"] == label]) for label in labels.labels

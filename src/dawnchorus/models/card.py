@@ -24,11 +24,13 @@ class ModelCard:
     frontend
         Settings of the log-mel front-end.
     sample_rate, segment_len, late_normalize
-        The clip: Hz, seconds, whether it is divided by its peak.
+        The clip: Hz, seconds of its segment, whether it is divided by its peak.
     folds
         Folds that are averaged.
     versions
         Versions of dawnchorus and of the packages that the numbers depend on.
+    look_back_s, look_ahead_s
+        Seconds before and after the segment that belong to the clip.
     """
 
     exp_name: str
@@ -41,11 +43,14 @@ class ModelCard:
     late_normalize: bool
     folds: tuple[int, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    look_back_s: float = 0.0
+    look_ahead_s: float = 0.0
 
     @property
     def n_samples(self) -> int:
         """Samples of a clip: 5 s at 32 kHz are 160,000."""
-        return round(self.segment_len * self.sample_rate)
+        parts_s = (self.look_back_s, self.segment_len, self.look_ahead_s)
+        return sum(round(part_s * self.sample_rate) for part_s in parts_s)
 
     def to_json(self) -> str:
         """Return the card as JSON text."""

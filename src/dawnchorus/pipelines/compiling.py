@@ -45,7 +45,8 @@ def open_experiment(
     run.check_made_from(config)
     # The run may have been made with other folders than the config's, by the options of the command.
     data = run.data()
-    return run, config.model_copy(update={"data": data}) if data.audio_dir.is_dir() else config
+    still_there = all(place.audio_dir.is_dir() for place in data)
+    return run, config.model_copy(update={"data": data}) if still_there else config
 
 
 def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:

@@ -17,6 +17,7 @@ from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recording
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import TrainConfig, validate
+from dawnchorus.data.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
@@ -26,11 +27,7 @@ from dawnchorus.inference.folder import FolderPredictions, predict_folder
 from dawnchorus.inference.out_of_fold import predict_out_of_fold
 from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes import open_runtime
-from dawnchorus.inference.soundscape_truth import (
-    ANNOTATIONS_NAME,
-    read_annotations,
-    soundscape_macro_roc_auc,
-)
+from dawnchorus.inference.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.models.frontend import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.report.measurements import PATH, Measurement
@@ -221,7 +218,7 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
     if unscored:
         result.notes.append(
             f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species: "
-            f"no fold has recordings of {', '.join(unscored)} on both of its sides."
+            f"no fold both learns and is tested on recordings of {', '.join(unscored)}."
         )
 
 
@@ -250,7 +247,7 @@ def _predict_soundscapes(
 
 def _annotations_of(soundscapes: Path) -> pd.DataFrame | None:
     file = soundscapes / ANNOTATIONS_NAME
-    return read_annotations(file) if file.is_file() else None
+    return read_boxes_csv(file) if file.is_file() else None
 
 
 def _draw_busiest(

@@ -75,17 +75,15 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     """Train on all folds but one, and return what ``finished.json`` then holds."""
     started = time.perf_counter()
     args = config.train_function_args
-    in_fold = prepared.assignment.folds == fold
-    train_rows = prepared.recordings[~in_fold].reset_index(drop=True)
-    val_rows = prepared.recordings[in_fold].reset_index(drop=True)
+    assignment = prepared.assignment
+    train_rows = prepared.recordings[assignment.training_rows(fold)].reset_index(drop=True)
+    val_rows = prepared.recordings[assignment.validation_rows(fold)].reset_index(drop=True)
     train_set = args.train_dataset_class(
-        train_rows, config.data, prepared.labels, train_dataset_config(config), seed=config.seed, fold=fold
+        train_rows, prepared.labels, train_dataset_config(config), seed=config.seed, fold=fold
     )
-    val_set = args.val_dataset_class(val_rows, config.data, prepared.labels, args.val_dataset_config)
+    val_set = args.val_dataset_class(val_rows, prepared.labels, args.val_dataset_config)
     sampler = ClipSampler(
-        class_weights(
-            train_rows["primary_label"].tolist(), args.class_balance, repeat_rare_to=args.repeat_rare_to
-        ),
+        class_weights(train_set.item_labels, args.class_balance, repeat_rare_to=args.repeat_rare_to),
         n_draws=args.clips_per_epoch or len(train_set),
         seed=config.seed,
         fold=fold,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import logging
 import platform
@@ -15,17 +16,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
+from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
 from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
 from dawnchorus.data.clips import ClipSettings
+from dawnchorus.data.faults import failures_of
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
-from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.labels import LabelMap, read_labels
 from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.weights import load_weights
-from dawnchorus.training.augmentations import AUGMENTATIONS
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +60,12 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         The directory holds a run of another config.
     """
     clip = check_train_config(config)
-    listed = load_recordings(config.data)
+    given_labels = None if config.labels is None else read_labels(config.labels)
+    listed, faults = load_recordings(config.data, labels=given_labels)
     if config.train_function_args.debug:
         listed = few_of_each_class(listed)
     recordings, failures = leave_out_unreadable(listed, config.data, sample_rate=clip.sample_rate)
-    labels = label_map_of(recordings)
+    labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     prepared = PreparedRun(Run(config.run_dir), recordings, labels, assignment)
     if prepared.run.has_checkpoints():
@@ -72,9 +75,10 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         # Everything is made once before anything is written: a wrong key or a missing file shows here.
         card = _card(config, labels, clip, new_model(config, len(labels)))
         args = config.train_function_args
-        args.train_dataset_class(recordings, config.data, labels, train_dataset_config(config))
+        unread = {key: value for key, value in train_dataset_config(config).items() if key != "precompute"}
+        args.train_dataset_class(recordings, labels, unread)
         _write_run(prepared, config, card, config_file)
-    write_failures(prepared.run.path, failures)
+    write_failures(prepared.run.path, [*failures_of(faults), *failures])
     return prepared
 
 
@@ -94,6 +98,7 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
     for name, augmentation in AUGMENTATIONS.items():
         values = getattr(args.batch_augmentations, name)
         check_keywords(augmentation, values or {}, where=f"{where}: batch_augmentations.{name}")
+    BatchAugmentations(args.batch_augmentations, tuple(AUGMENTATIONS))
     if args.accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError(f"{where}: accelerator is 'gpu', and PyTorch sees none; take 'auto' or 'cpu'")
     clips: list[Any] = []
@@ -159,9 +164,10 @@ def _model_keywords(config: TrainConfig) -> dict[str, Any]:
 
 
 def _fold_settings(config: TrainConfig) -> Any:
-    """Return the fold settings; a debug run may use fewer folds than asked for."""
+    """Return the fold settings; a debug run may use fewer folds, and has too few recordings to spare any."""
     if config.train_function_args.debug:
-        return config.folds.model_copy(update={"fewer_if_needed": True})
+        few = {"fewer_if_needed": True, "every_class_in_training": False, "rare_up_to": 0}
+        return config.folds.model_copy(update=few)
     return config.folds
 
 
@@ -172,10 +178,10 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
     copies.mkdir(parents=True, exist_ok=True)
     for file in config_chain(config_file) if config_file is not None else ():
         shutil.copy(file, copies / file.name)
-    save_folds(run.folds_file, prepared.recordings, prepared.assignment.folds)
+    save_folds(run.folds_file, prepared.recordings, prepared.assignment)
     write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
     write_text(run.card_file, card.to_json())
-    saved = config.model_copy(update={"data": config.data.absolute()})
+    saved = config.model_copy(update={"data": tuple(place.absolute() for place in config.data)})
     write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
 
 
@@ -186,9 +192,7 @@ def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any)
         model_config=to_jsonable(_model_keywords(config)),
         labels=labels.labels,
         frontend=_checked_frontend(config, clip, model),
-        sample_rate=clip.sample_rate,
-        segment_len=clip.segment_len,
-        late_normalize=clip.late_normalize,
+        **{key: getattr(clip, key) for key in ClipSettings.model_fields},
         versions=package_versions(),
     )
 
@@ -225,19 +229,20 @@ def _git_state() -> str:
 
 
 def _refuse_other_recordings(prepared: PreparedRun, config: TrainConfig) -> None:
-    before_dir = prepared.run.data().audio_dir
-    if before_dir.is_dir() and before_dir.resolve() != config.data.audio_dir.resolve():
-        raise RunError(
-            f"{prepared.run.path} was begun with the recordings in {before_dir}, not "
-            f"{config.data.audio_dir}; choose another exp_name, or delete the folder"
-        )
-    saved = prepared.run.folds()
-    now = pd.Series(prepared.assignment.folds, index=prepared.recordings["filename"]).sort_index()
-    before = saved.set_index("filename")["fold"].sort_index()
-    labels_before = saved.set_index("filename")["primary_label"].sort_index()
-    labels_now = prepared.recordings.set_index("filename")["primary_label"].sort_index()
-    same_folds = now.index.equals(before.index) and (now.to_numpy() == before.to_numpy()).all()
-    if not (same_folds and (labels_now.to_numpy() == labels_before.to_numpy()).all()):
+    before_dirs = [place.audio_dir for place in prepared.run.data()]
+    for before, now in itertools.zip_longest(before_dirs, (place.audio_dir for place in config.data)):
+        moved = before is not None and not before.is_dir()
+        if not moved and (before is None or now is None or before.resolve() != now.resolve()):
+            raise RunError(
+                f"{prepared.run.path} was begun with the recordings in {before or 'fewer folders'}, not "
+                f"{now or 'fewer folders'}; choose another exp_name, or delete the folder"
+            )
+    fold, validated = prepared.assignment.folds, prepared.assignment.validated
+    compared = ["filename", "primary_label", "fold", "validated"]
+    table = prepared.recordings.assign(fold=fold, validated=validated)
+    dealt = table[compared].set_index("filename").sort_index()
+    saved = prepared.run.folds()[compared].set_index("filename").sort_index()
+    if not (dealt.index.equals(saved.index) and (dealt.to_numpy() == saved.to_numpy()).all()):
         raise RunError(
             f"{prepared.run.path} was begun with other recordings, labels or folds than there are now; "
             "restore them, choose another exp_name, or delete the folder"

@@ -1,0 +1,24 @@
+"""What options of a command change in a config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def config_changes(
+    *, audio: Path | None = None, features: Path | None = None, debug: bool = False, **others: Any
+) -> dict[str, Any]:
+    """Return what to lay over a config: ``others`` by their keys, where they are given.
+
+    Another audio folder has another table and, unless ``features`` says so, no HDF5 files; so it
+    replaces all places of the config.
+    """
+    changes: dict[str, Any] = {key: value for key, value in others.items() if value is not None}
+    if audio is not None:
+        changes["data"] = ({"audio_dir": audio, "features_dir": features},)
+    elif features is not None:
+        changes["data"] = {"features_dir": features}
+    if debug:
+        changes["train_function_args"] = {"debug": True}
+    return changes

@@ -1,0 +1,88 @@
+"""``dawnchorus recordings`` and ``dawnchorus show-augmentations``: look before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dawnchorus.config import TrainConfig
+
+
+def recordings(
+    source: Annotated[Path, typer.Argument(help="Folder of recordings, or a training config.")],
+    table: Annotated[
+        Path | None, typer.Option(help="Table of the recordings, such as train.csv; for a folder.")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Labels in time: CSV, Raven, Audacity, or a folder of such.")
+    ] = None,
+    faults: Annotated[Path | None, typer.Option(help="CSV table to write all faults to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV table to write the checked recordings to.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the tables.")] = False,
+) -> None:
+    """Check the tables of recordings, list everything that is wrong with them, and count what is there.
+
+    Exit code 0: nothing is wrong; 2: the faults are listed, and the other recordings counted.
+    """
+    from dawnchorus.config import DataSettings
+    from dawnchorus.data.faults import describe_faults, write_faults
+    from dawnchorus.data.labels import read_labels
+    from dawnchorus.data.recordings import count_recordings, load_recordings, write_recordings
+
+    _refuse_existing(force, faults, out)
+    labels = None
+    if source.suffix == ".py":
+        config = _load(source)
+        places = config.data
+        labels = read_labels(config.labels) if config.labels is not None else None
+    else:
+        places = (DataSettings(audio_dir=source, recordings=table, annotations=annotations),)
+    lenient = [place.model_copy(update={"faulty": "leave_out"}) for place in places]
+    found = load_recordings(lenient, labels=labels)
+    if out is not None:
+        write_recordings(out, found.table)
+    typer.echo(count_recordings(found.table).to_string())
+    if faults is not None:
+        write_faults(faults, found.faults)
+    if found.faults:
+        typer.echo(describe_faults(found.faults), err=True)
+        raise typer.Exit(2)
+
+
+def show_augmentations(
+    config: Annotated[Path, typer.Argument(help="Training config.")],
+    audio: Annotated[Path | None, typer.Option(help="Audio folder instead of the config's.")] = None,
+    features: Annotated[Path | None, typer.Option(help="HDF5 folder instead of the config's.")] = None,
+    recording: Annotated[
+        str | None, typer.Option(help="Recording to show, as its table names it; otherwise the first.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Other draws than the config's seed gives.")] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("augmentations.png"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the picture.")] = False,
+) -> None:
+    """Draw one clip, each augmentation of a config alone, and all of them as training draws them."""
+    from dawnchorus.pipelines.showing import show_augmentations
+
+    _refuse_existing(force, out)
+    experiment = _load(config, audio=audio, features=features, seed=seed)
+    for title in show_augmentations(experiment, out, filename=recording):
+        typer.echo(title)
+    typer.echo(f"written to {out}")
+
+
+def _load(config: Path, **changes: Any) -> TrainConfig:
+    from dawnchorus.cli.changes import config_changes
+    from dawnchorus.config import load_train_config
+
+    return load_train_config(config, config_changes(**changes))
+
+
+def _refuse_existing(force: bool, *paths: Path | None) -> None:
+    from dawnchorus.errors import DataError
+
+    for path in paths:
+        if path is not None and path.exists() and not force:
+            raise DataError(f"{path} exists; choose another name, or overwrite it with --force")

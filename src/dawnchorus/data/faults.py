@@ -1,0 +1,76 @@
+"""What is wrong with the rows of tables: all of it in one report, not the first of it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.errors import DataError
+from dawnchorus.files import Failure, replacing
+
+_SHOWN = 20
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong.
+
+    Attributes
+    ----------
+    table
+        File that it stands in, or the folder where there is no table.
+    line
+        Line of the file, from 1; None where the whole table is meant.
+    filename
+        Recording that it is about, empty where none is named.
+    what
+        What is wrong, and what would be right.
+    """
+
+    table: Path
+    line: int | None
+    filename: str
+    what: str
+
+    def __str__(self) -> str:
+        place = str(self.table) if self.line is None else f"{self.table}, line {self.line}"
+        return f"{place}: {self.what}"
+
+
+class FaultyTableError(DataError):
+    """Tables with faults; ``faults`` has all of them, the message the first twenty."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"{describe_faults(faults)}\n{_REMEDY}")
+
+
+_REMEDY = (
+    'mend them, or set "faulty": "leave_out" in the config\'s data to go on without these rows; '
+    "`dawnchorus recordings ... --faults FILE` writes them all to a table"
+)
+
+
+def describe_faults(faults: Sequence[Fault]) -> str:
+    """Return a heading with the count, and the first twenty faults, a line each."""
+    lines = [str(fault) for fault in faults[:_SHOWN]]
+    if len(faults) > _SHOWN:
+        lines.append(f"... and {len(faults) - _SHOWN} more")
+    heading = "1 fault in the recordings:" if len(faults) == 1 else f"{len(faults)} faults in the recordings:"
+    return "\n  ".join([heading, *lines])
+
+
+def failures_of(faults: Iterable[Fault]) -> list[Failure]:
+    """Return the faults as recordings that were left out."""
+    return [Failure(Path(fault.filename or fault.table.name), str(fault)) for fault in faults]
+
+
+def write_faults(path: Path, faults: Iterable[Fault]) -> None:
+    """Write all faults as a CSV table: table, line, filename, what."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Fault._fields)
+        writer.writerows(
+            (fault.table, "" if fault.line is None else fault.line, *fault[2:]) for fault in faults
+        )

@@ -1,0 +1,195 @@
+"""Recordings with their sound and what is known of it: what both datasets stand on."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from dawnchorus.audio.source import AudioSource, RawRecording, open_source
+from dawnchorus.data.clips import ClipSettings, read_clip
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
+from dawnchorus.progress import track
+
+logger = logging.getLogger(__name__)
+
+_GB = 1e9  # bytes
+
+
+class LabelledAudioSettings(ClipSettings):
+    """Settings of :class:`LabelledAudio`.
+
+    Attributes
+    ----------
+    use_h5py
+        Read the HDF5 file of a recording where there is one; the others are decoded at each read.
+    use_audio_cache
+        Keep recordings that were read in memory, for sets that are gone through again and again.
+    audio_cache_gb
+        What these may take, GB (10⁹ bytes) a process; the one that was not used for longest makes room.
+    use_secondary_labels
+        Count the secondary labels as present.
+    min_overlap_s
+        Overlap with a box of a label in time from which on a clip is about it, seconds; a shorter box
+        counts where it lies in the clip as a whole.
+    """
+
+    use_h5py: bool = True
+    use_audio_cache: bool = False
+    audio_cache_gb: float = Field(default=4.0, gt=0)
+    use_secondary_labels: bool = True
+    min_overlap_s: float = Field(default=MIN_OVERLAP_S, gt=0)
+
+
+class LabelledAudio:
+    """Recordings that can be read clip by clip, with their targets.
+
+    Parameters
+    ----------
+    recordings
+        Recordings table (:mod:`dawnchorus.data.recordings`).
+    labels
+        Classes of the model.
+    settings
+        How they are read.
+
+    Attributes
+    ----------
+    sources
+        A handle a recording.
+    targets
+        Shape (n_recordings, n_classes), float32 in {0, 1}: the labels of the whole recording, or all
+        that its boxes name.
+    boxes
+        The boxes of each recording with labels in time, None for the others.
+    """
+
+    def __init__(self, recordings: pd.DataFrame, labels: LabelMap, settings: LabelledAudioSettings) -> None:
+        self.settings = settings
+        self.sources = open_recordings(
+            recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
+        )
+        self.boxes = [
+            None if boxes is None else Boxes.of(boxes, labels.labels)
+            for boxes in recordings.get("boxes", [None] * len(recordings))
+        ]
+        self.targets = np.stack(
+            [
+                _target(primary, secondary if settings.use_secondary_labels else (), boxes, labels)
+                for primary, secondary, boxes in zip(
+                    recordings["primary_label"], recordings["secondary_labels"], self.boxes, strict=True
+                )
+            ]
+        )
+        self._cache = AudioCache(settings.audio_cache_gb * _GB) if settings.use_audio_cache else None
+        logger.info(composition(self.sources))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def keep_all(self) -> None:
+        """Read every recording once, and keep all in memory."""
+        n_bytes = sum(4.0 * source.n_samples for source in self.sources)
+        logger.info(f"Keeping {len(self)} recordings in memory: {n_bytes / _GB:.2f} GB")
+        self._cache = AudioCache(n_bytes)
+        for recording in track(range(len(self)), "Reading recordings", total=len(self)):
+            self._cache.read(recording, self.sources[recording], 0, 1)
+
+    def clip(self, recording: int, segment_start: int) -> npt.NDArray[np.float32]:
+        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place."""
+        source = self.sources[recording]
+
+        def read(start: int, n_samples: int) -> npt.NDArray[np.float32]:
+            if self._cache is None:
+                return source.read(start, n_samples)
+            return self._cache.read(recording, source, start, n_samples)
+
+        return read_clip(read, segment_start, self.settings)
+
+    def segment_targets(self, recording: int, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the targets of segments that begin at ``starts`` (samples), shape (n, n_classes).
+
+        With labels for the whole recording, all segments have them.
+        """
+        boxes = self.boxes[recording]
+        if boxes is None:
+            return np.repeat(self.targets[recording][None], len(starts), axis=0)
+        stops = np.minimum(starts + self.settings.n_segment, self.sources[recording].n_samples)
+        rate = self.settings.sample_rate
+        return time_targets(
+            starts / rate,
+            stops / rate,
+            boxes,
+            self.targets.shape[1],
+            min_overlap_s=self.settings.min_overlap_s,
+        )
+
+
+class AudioCache:
+    """Whole recordings in memory, at most ``max_bytes`` of them; the one not used for longest goes first."""
+
+    def __init__(self, max_bytes: float) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._waves: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
+
+    def read(
+        self, recording: int, source: AudioSource, start: int, n_samples: int
+    ) -> npt.NDArray[np.float32]:
+        """Return a copy of a stretch, shape (at most n_samples,), from memory where it is there."""
+        wave = self._waves.get(recording)
+        if wave is None:
+            wave = source.read(0, source.n_samples)
+            self._keep(recording, wave)
+        else:
+            self._waves.move_to_end(recording)
+        return wave[start : start + n_samples].copy()
+
+    def _keep(self, recording: int, wave: npt.NDArray[np.float32]) -> None:
+        while self._waves and self.n_bytes + wave.nbytes > self.max_bytes:
+            self.n_bytes -= self._waves.popitem(last=False)[1].nbytes
+        if wave.nbytes <= self.max_bytes:
+            self._waves[recording] = wave
+            self.n_bytes += wave.nbytes
+
+
+def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:
+    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
+
+    An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+    """
+    stored = recordings["stored_path"] if use_h5py else [""] * len(recordings)
+    sources = [
+        open_source(Path(audio), stored=Path(store) if store else None, sample_rate=sample_rate)
+        for audio, store in zip(recordings["audio_path"], stored, strict=True)
+    ]
+    n_outdated = sum(isinstance(source, RawRecording) and source.has_outdated_store for source in sources)
+    if n_outdated:
+        logger.warning(
+            f"{n_outdated} of the HDF5 files were made from other versions of their recordings (size or "
+            "time differ) and are not read; run `dawnchorus precompute` again"
+        )
+    return sources
+
+
+def composition(sources: list[AudioSource]) -> str:
+    """Return the line that says where a dataset reads from."""
+    n_stored = sum(source.kind == "hdf5" for source in sources)
+    return f"Dataset composition: {n_stored} HDF5 files, {len(sources) - n_stored} raw audio files"
+
+
+def _target(
+    primary: str, secondary: Iterable[str], boxes: Boxes | None, labels: LabelMap
+) -> npt.NDArray[np.float32]:
+    if boxes is None:
+        return labels.multi_hot([primary, *secondary])
+    target = np.zeros(len(labels), dtype=np.float32)
+    target[boxes.label] = 1
+    return target

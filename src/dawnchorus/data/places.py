@@ -1,0 +1,213 @@
+"""One place of recordings: its tables and files brought together, and checked against each other."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dawnchorus.audio.container import AudioInfo
+from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.source import find_stored, open_stored
+from dawnchorus.config import DataSettings
+from dawnchorus.data.annotations import ANNOTATIONS_NAME, Annotations, read_annotations
+from dawnchorus.data.faults import Fault
+from dawnchorus.data.labels import NOCALL, LabelMap
+from dawnchorus.data.recordings_tables import (
+    TABLE_NAME,
+    read_recordings_table,
+    recordings_from_folders,
+    with_all_columns,
+)
+from dawnchorus.data.text_tables import some
+from dawnchorus.errors import AudioError, DataError, StoreError
+
+logger = logging.getLogger(__name__)
+
+_PAST_END_S = 0.1  # of which tables and headers may disagree on where a recording ends
+
+
+class Recordings(NamedTuple):
+    """Recordings, and what is wrong with others.
+
+    Attributes
+    ----------
+    table
+        The rows without faults, with the columns of :mod:`dawnchorus.data.recordings`.
+    faults
+        All that is wrong with the rows that were left out.
+    """
+
+    table: pd.DataFrame
+    faults: list[Fault]
+
+
+def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
+    """Return the recordings of one place; ``labels`` are the classes, where they are given.
+
+    Raises
+    ------
+    DataError
+        A folder or a table is missing or empty, or a table lacks a column.
+    """
+    if not place.audio_dir.is_dir():
+        raise DataError(f"the audio folder {place.audio_dir} does not exist; give a folder of recordings")
+    if place.features_dir is not None and not place.features_dir.is_dir():
+        logger.warning(f"{place.features_dir}: no such folder, so that all audio is decoded as it is read")
+    table_file = _given_or_found(place.recordings, place.audio_dir / TABLE_NAME)
+    boxes_file = _given_or_found(place.annotations, place.audio_dir / ANNOTATIONS_NAME)
+    faults: list[Fault] = []
+    if table_file is not None:
+        table, faults = read_recordings_table(table_file)
+    elif boxes_file is not None:
+        table = _unlabelled(place.audio_dir)
+    else:
+        table = recordings_from_folders(place.audio_dir)
+    table, missing = _with_paths(table, place, table_file or place.audio_dir)
+    table["duration_s"] = _durations(table, place)
+    table["boxes"] = pd.Series([None] * len(table), dtype=object, index=table.index)
+    faults += missing
+    if boxes_file is not None:
+        names = table["filename"].tolist()
+        found = read_annotations(boxes_file, names, label_column=place.label_column)
+        checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels)
+        table = _with_boxes(table, found.filenames, checked)
+        faults += [*found.faults, *wrong]
+    if labels is not None:
+        table, unknown = _without_unknown_labels(table, labels, table_file or place.audio_dir)
+        faults += unknown
+    return Recordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
+
+
+def _given_or_found(given: Path | None, usual: Path) -> Path | None:
+    return given if given is not None else usual if usual.is_file() else None
+
+
+def _unlabelled(audio_dir: Path) -> pd.DataFrame:
+    names = [path.relative_to(audio_dir).as_posix() for path in list_audio_files(audio_dir)]
+    return with_all_columns(pd.DataFrame({"filename": names, "primary_label": ""}))
+
+
+def _line_of(row: Any) -> int | None:
+    return int(row.line) if hasattr(row, "line") else None
+
+
+def _with_paths(table: pd.DataFrame, place: DataSettings, source: Path) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the rows whose audio or store is there, with ``audio_path`` and ``stored_path``."""
+    names, audio_paths, stored_paths, faults, missing = [], [], [], [], []
+    for row in table.itertuples():
+        found = _find_files(str(row.filename), str(row.primary_label), place)
+        if found is None:
+            what = f"{row.filename} not found in {place.audio_dir}; restore the file or drop the line"
+            faults.append(Fault(source, _line_of(row), str(row.filename), what))
+            missing.append(row.Index)
+            continue
+        name, audio, stored = found
+        names.append(name)
+        audio_paths.append(str(audio))
+        stored_paths.append("" if stored is None else str(stored))
+    kept = table.drop(index=missing)
+    return kept.assign(filename=names, audio_path=audio_paths, stored_path=stored_paths), faults
+
+
+def _find_files(
+    filename: str, primary_label: str, place: DataSettings
+) -> tuple[str, Path, Path | None] | None:
+    """Return a recording's name, audio file and store, or None where there is neither.
+
+    BirdCLEF's tables before 2022 name the file alone, which lies in the folder of its species.
+    """
+    for name in (filename, f"{primary_label}/{filename}"):
+        audio = place.audio_dir / name
+        stored = find_stored(place.features_dir, Path(name))
+        if stored is not None or audio.is_file():
+            return name, audio, stored
+    return None
+
+
+def _checked_boxes(
+    found: Annotations, table: pd.DataFrame, labels: LabelMap | None, *, ignored: Sequence[str]
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the boxes of species that lie within their recordings, and the faults of the others."""
+    boxes = found.boxes[~found.boxes["label"].isin([*ignored, NOCALL])]
+    durations_s = dict(zip(table["filename"], table["duration_s"].fillna(float("inf")), strict=True))
+    faults, wrong = [], []
+    for row in boxes.itertuples():
+        what, duration_s = None, durations_s.get(row.filename, float("inf"))
+        if row.end_s > duration_s + _PAST_END_S:
+            what = (
+                f"{row.label} ends at {row.end_s:g} s, past the end of {row.filename} at {duration_s:.2f} s"
+            )
+        elif labels is not None and row.label not in labels.labels:
+            what = _unknown(str(row.label))
+        if what is not None:
+            faults.append(Fault(row.table, int(row.line), str(row.filename), what))
+            wrong.append(row.Index)
+    return boxes.drop(index=wrong), faults
+
+
+def _durations(table: pd.DataFrame, place: DataSettings) -> list[float]:
+    """Return the length in seconds of each recording; NaN where neither store nor header can be read.
+
+    Such a recording is left out, with its reason, when all are opened.
+    """
+    raw = table["filename"][table["stored_path"] == ""].tolist()
+    headers = dict(zip(raw, read_headers(place.audio_dir, raw), strict=True))
+    return [
+        _stored_duration(Path(stored)) if stored else _duration_of(headers[name])
+        for name, stored in zip(table["filename"], table["stored_path"], strict=True)
+    ]
+
+
+def _stored_duration(path: Path) -> float:
+    try:
+        stored = open_stored(path)
+    except StoreError:
+        return float("nan")
+    return stored.n_samples / stored.sample_rate
+
+
+def _duration_of(header: AudioInfo | AudioError) -> float:
+    return header.duration_s if isinstance(header, AudioInfo) else float("nan")
+
+
+def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the boxes of each annotated recording, and its most frequent label."""
+    of_file: dict[str, list[tuple[float, float, str]]] = {name: [] for name in annotated}
+    for row in boxes.sort_values(["filename", "start_s", "end_s", "label"]).itertuples():
+        of_file[row.filename].append((float(row.start_s), float(row.end_s), str(row.label)))
+    place_of = {name: index for index, name in zip(table.index, table["filename"], strict=True)}
+    for name, found in of_file.items():
+        if name not in place_of:
+            continue
+        counts = Counter(label for _, _, label in found)
+        table.at[place_of[name], "boxes"] = tuple(found)
+        table.at[place_of[name], "primary_label"] = min(
+            counts, key=lambda label: (-counts[label], label), default=NOCALL
+        )
+    silent = table["filename"][table["primary_label"] == ""].tolist()
+    if silent:
+        logger.warning(f"{some(silent)} in no table of labels, and left out")
+    return table[table["primary_label"] != ""]
+
+
+def _without_unknown_labels(
+    table: pd.DataFrame, labels: LabelMap, source: Path
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the rows whose primary label is a class; a secondary label that is none says nothing."""
+    known = {*labels.labels, NOCALL}
+    wrong = table[~table["primary_label"].isin(known)]
+    faults = [
+        Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)))
+        for row in wrong.itertuples()
+    ]
+    return table.drop(index=wrong.index), faults
+
+
+def _unknown(label: str) -> str:
+    return f"{label} is none of the classes in the config's labels; correct it, or add it there"

@@ -1,0 +1,148 @@
+"""Recordings with labels for the whole file: a CSV table such as BirdCLEF's ``train.csv``, or folders."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.data.faults import Fault
+from dawnchorus.data.text_tables import read_text_table, some
+from dawnchorus.errors import DataError
+
+TABLE_NAME = "recordings.csv"
+_RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
+_MISSING = frozenset({"", "nan", "none", "null", "na"})
+
+
+def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
+    """Return the table of a folder per species; recordists are unknown.
+
+    Raises
+    ------
+    DataError
+        There is no audio, or audio lies outside a species folder.
+    """
+    relative = [path.relative_to(audio_dir) for path in list_audio_files(audio_dir)]
+    loose = [path.name for path in relative if len(path.parts) < 2]
+    if loose:
+        raise DataError(
+            f"{audio_dir}: {some(loose)} in no species folder; put each recording into a folder named after "
+            f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
+        )
+    labels = [path.parts[0] for path in relative]
+    return with_all_columns(
+        pd.DataFrame({"filename": [path.as_posix() for path in relative], "primary_label": labels})
+    )
+
+
+def read_recordings_table(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the sound rows of a CSV file with at least ``filename`` and ``primary_label``, and the faults.
+
+    A column ``line`` says where a row stands in the file.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no table, lacks a column, or has no rows.
+    """
+    table = read_text_table(path, required=("filename", "primary_label"))
+    if table.empty:
+        raise DataError(f"{path} lists no recordings; add a line for each")
+    faults: dict[int, list[str]] = {}
+
+    def note(row: Any, what: str) -> None:
+        faults.setdefault(int(row), []).append(what)
+
+    for column in ("filename", "primary_label"):
+        for row in table.index[table[column] == ""]:
+            note(row, f"{column} is empty; fill it or drop the line")
+    for row in table.index[table["filename"].duplicated() & (table["filename"] != "")]:
+        note(row, f"{table['filename'][row]} listed more than once; keep one line a recording")
+    table = with_all_columns(table).assign(line=table.index + 2)
+    table["secondary_labels"] = _parsed_label_lists(table, note)
+    for column, (low, high) in _RANGES.items():
+        if column in table:
+            table[column] = _parsed_numbers(table[column], low, high, note)
+    found = [
+        Fault(path, row + 2, str(table["filename"][row]), what)
+        for row in sorted(faults)
+        for what in faults[row]
+    ]
+    return table.drop(index=list(faults)).reset_index(drop=True), found
+
+
+def with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the columns that every recordings table has; what is unknown is empty."""
+    defaults: dict[str, Any] = {"secondary_labels": [()] * len(table), "author": "", "rating": float("nan")}
+    return table.assign(**{name: value for name, value in defaults.items() if name not in table})
+
+
+def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, ...]:
+    """Return the labels in a cell such as ``a;b``, ``a b`` or ``['a', 'b']``; nothing is evaluated.
+
+    A cell with brackets, quotes or separators ``; ,`` is split at those, so that names may hold
+    spaces. A bare cell is split at white space only where that gives labels that are ``known``:
+    ``Turdus merula`` is one species.
+
+    Raises
+    ------
+    ValueError
+        A bracket is not closed.
+    """
+    if not isinstance(cell, str):
+        return ()
+    cell = cell.strip()
+    if cell.startswith("[") != cell.endswith("]"):
+        raise ValueError("a bracket is open")
+    labels = _parsed_literal(cell)
+    if labels is None and re.search(r"[\[\];,'\"]", cell):
+        labels = [part.strip(" \t'\"[]") for part in re.split(r"[;,]", cell)]
+    elif labels is None:
+        parts = cell.split()
+        labels = parts if all(part in known for part in parts) else [cell]
+    return tuple(dict.fromkeys(label for label in labels if label))
+
+
+def _parsed_literal(cell: str) -> list[str] | None:
+    """Return a list of quoted names, as Python and JSON write it; None where the cell is none."""
+    if not cell.startswith("["):
+        return None
+    try:
+        value = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        return None
+    return [label.strip() for label in value]
+
+
+def _parsed_label_lists(table: pd.DataFrame, note: Any) -> list[tuple[str, ...]]:
+    known = set(table["primary_label"])
+    lists: list[tuple[str, ...]] = []
+    for row, cell, primary in zip(
+        table.index, table["secondary_labels"], table["primary_label"], strict=True
+    ):
+        try:
+            labels = parse_label_list(cell, known=known)
+        except ValueError as error:
+            note(row, f"secondary_labels is {cell!r}: {error}; write ['a', 'b'], a;b, or nothing")
+            labels = ()
+        lists.append(tuple(label for label in labels if label != primary))
+    return lists
+
+
+def _parsed_numbers(column: pd.Series, low: float, high: float, note: Any) -> pd.Series:
+    text = column.astype(object).fillna("").astype(str).str.strip()
+    missing = text.str.lower().isin(_MISSING)
+    numbers = pd.to_numeric(text.where(~missing), errors="coerce").astype(float)
+    for row in column.index[numbers.isna() & ~missing]:
+        note(row, f"{column.name} is {text[row]!r}; it must be a number such as {high / 2:g}, or empty")
+    for row in column.index[(numbers < low) | (numbers > high)]:
+        note(row, f"{column.name} is {text[row]}, beyond {low:g} to {high:g}; leave it empty where unknown")
+    return numbers

@@ -1,0 +1,44 @@
+"""Tables that people write: read as text, and named in messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dawnchorus.errors import DataError
+
+_EXAMPLES_SHOWN = 5
+
+
+def read_text_table(path: Path, *, required: tuple[str, ...], sep: str = ",") -> pd.DataFrame:
+    """Return a table of stripped strings, as the file has them.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no table in UTF-8, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"the table {path} does not exist; give a CSV file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read; {error.strerror}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV table: {error}") from None
+    table.columns = table.columns.str.strip()
+    missing = [column for column in required if column not in table]
+    if missing:
+        raise DataError(
+            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))}"
+        )
+    # A line with too few cells has missing values even where nothing is read as missing.
+    return table.apply(lambda column: column.fillna("").astype(str).str.strip())
+
+
+def some(names: list[str]) -> str:
+    """Return a count and the first few names, as the subject or object of a message."""
+    shown = ", ".join(names[:_EXAMPLES_SHOWN])
+    rest = len(names) - _EXAMPLES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown
