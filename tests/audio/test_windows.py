@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dawnchorus.audio.windows import normalize_peak, pad_left, stream_windows, window_starts
+from dawnchorus.audio.windows import normalize_peak, pad_left, peak_of, stream_windows, window_starts
 
 SHAPES = [
     (1, 5, None),
@@ -71,3 +75,51 @@ def test_windows_that_make_no_sense_are_refused():
         window_starts(10, 5, 6)
     with pytest.raises(ValueError, match="step=0 must lie in 1"):
         list(stream_windows([], 5, 0))
+
+
+@given(
+    n_samples=st.integers(1, 500_000_000),
+    window=st.integers(1, 320_000),
+    share=st.floats(0.01, 1),
+    data=st.data(),
+)
+def test_every_sample_is_covered_times_are_exact_and_no_window_is_empty(n_samples, window, share, data):
+    step = max(1, round(share * window))
+    n_samples = min(n_samples, 5_000 * step)
+    starts = window_starts(n_samples, window, step)
+    sample = data.draw(st.integers(0, n_samples - 1))
+    covering = starts[(starts <= sample) & (sample < starts + window)]
+    assert len(covering) >= 1
+    assert starts[0] == 0
+    assert starts[-1] < n_samples <= starts[-1] + window
+    # Integers throughout: the time of a window is exactly k · step / sample_rate, however far it is.
+    assert all(
+        Fraction(int(start), 32_000) == k * Fraction(step, 32_000) for k, start in enumerate(starts[:50])
+    )
+    assert starts[-1] == (len(starts) - 1) * step
+    if len(starts) > 1:
+        assert starts[-2] + window < n_samples  # the one before did not reach the end
+
+
+@given(
+    n_samples=st.integers(1, 4000),
+    window=st.integers(1, 500),
+    share=st.floats(0.05, 1),
+    seed=st.integers(0, 99),
+)
+def test_a_stream_in_blocks_of_any_size_gives_the_same_windows(n_samples, window, share, seed):
+    step = max(1, round(share * window))
+    rng = np.random.default_rng(seed)
+    wave = rng.standard_normal(n_samples).astype(np.float32)
+    cuts = np.sort(rng.integers(0, n_samples + 1, rng.integers(0, 8)))
+    found = list(stream_windows(np.split(wave, cuts), window, step))
+    assert [start for start, _, _ in found] == window_starts(n_samples, window, step).tolist()
+    for start, stop, samples in found:
+        assert stop == min(start + window, n_samples)
+        np.testing.assert_array_equal(samples, wave[start:stop])
+
+
+def test_a_peak_is_the_largest_distance_from_zero():
+    assert peak_of(np.float32([0.1, -0.5, 0.3])) == 0.5
+    assert peak_of(np.float32([0.1, -0.2, 0.3])) == pytest.approx(0.3)
+    assert peak_of(np.zeros(0, np.float32)) == 0

@@ -175,3 +175,161 @@ def test_training_and_inference_make_the_same_clip(data_factory: Any) -> None:
     labels = label_map_of(recordings)
     train, window = WaveDataset(recordings, labels)[0], WaveAllFileDataset(recordings, labels)[0]
     assert torch.equal(train.wave, window.wave)
+
+
+@pytest.fixture
+def dawn(data_factory: Any) -> tuple[pd.DataFrame, LabelMap]:
+    """A soundscape of 62 s with a robin at 11 to 12 s and wrens at 30 to 33 s and 61 to 61.5 s."""
+    data_factory.tone("dawn.wav", duration_s=62.0)
+    (data_factory.root / "annotations.csv").write_text(
+        "filename,start_s,end_s,label\ndawn.wav,11,12,robin\ndawn.wav,30,33,wren\ndawn.wav,61,61.5,wren\n"
+    )
+    recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table
+    return recordings, label_map_of(recordings)
+
+
+def test_the_target_of_a_window_is_what_is_heard_in_it(dawn: Any) -> None:
+    dataset = WaveAllFileDataset(*dawn, {"step_s": 2.5})
+    robin, wren = dataset.window_targets().T
+    starts_s = np.array([start for _, start in dataset.windows]) / 32_000
+    assert starts_s[robin > 0].tolist() == [7.5, 10.0]
+    assert starts_s[wren > 0].tolist() == [27.5, 30.0, 32.5, 57.5]
+    assert dataset.targets.tolist() == [[1, 1]]
+
+
+def test_windows_of_whole_file_labels_all_have_them(birds: Any) -> None:
+    dataset = WaveAllFileDataset(*birds)
+    recordings = [recording for recording, _ in dataset.windows]
+    np.testing.assert_array_equal(dataset.window_targets(), dataset.targets[recordings])
+
+
+def test_an_item_is_a_box_and_its_clip_has_it(dawn: Any) -> None:
+    dataset = WaveDataset(*dawn, {"anywhere_prob": 0.0})
+    assert dataset.item_labels == ["robin", "wren", "wren"]
+    starts_s = {item: [] for item in range(3)}
+    for item in range(3):
+        for position in range(200):
+            drawn = dataset.draw(Draw(0, position, item))
+            starts_s[item].append(drawn.first.start / 32_000)
+            assert dataset.apply(drawn).target[0 if item == 0 else 1] == 1
+    assert (min(starts_s[0]), max(starts_s[0])) == pytest.approx((6.25, 11.75), abs=0.1)
+    assert (min(starts_s[2]), max(starts_s[2])) == pytest.approx((56.25, 57.0), abs=0.05)
+
+
+def test_clips_of_a_soundscape_may_begin_anywhere(dawn: Any) -> None:
+    dataset = WaveDataset(*dawn, {"anywhere_prob": 1.0})
+    drawn = [dataset.draw(Draw(0, position, 0)) for position in range(300)]
+    empty = [draw for draw in drawn if not dataset.apply(draw).target.any()]
+    assert 0.5 < len(empty) / 300 < 0.95
+
+
+def test_a_wider_view_keeps_its_place_and_the_targets_of_its_segment(dawn: Any) -> None:
+    recordings, labels = dawn
+    wide = {"look_back_s": 2.0, "look_ahead_s": 1.0, "late_normalize": False}
+    dataset = WaveAllFileDataset(recordings, labels, wide)
+    whole = np.pad(load_audio(recordings["audio_path"][0]), (64_000, 10 * 32_000))
+    assert len(dataset) == 13
+    for index, (_, start) in enumerate(dataset.windows):
+        np.testing.assert_allclose(dataset[index].wave, whole[start : start + 256_000], atol=1e-6)
+    plain = WaveAllFileDataset(recordings, labels)
+    np.testing.assert_array_equal(dataset.window_targets(), plain.window_targets())
+    train = WaveDataset(recordings, labels, wide)
+    drawn = train.draw(Draw(0, 0, 1))
+    first = drawn.first.start
+    np.testing.assert_allclose(train.apply(drawn).wave, whole[first : first + 256_000], atol=1e-6)
+
+
+EVERYTHING = {
+    "mixup": {"probability": 0.5, "alpha": 0.4},
+    "label_smoothing": 0.05,
+    "early_transforms": [{"name": "PolarityInversion"}, {"name": "Gain", "params": {"p": 0.5}}],
+    "late_transforms": [
+        {"name": "OneOf", "transforms": [{"name": "AddGaussianSNR"}, {"name": "TimeMask"}]},
+    ],
+}
+
+
+@pytest.fixture
+def everything(birds: Any, data_factory: Any, tmp_path: Path) -> Any:
+    """A maker of datasets with all that the recipe draws."""
+    recordings, labels = birds
+    noise = data_factory.tone("../noise/rain.wav", duration_s=8, frequency_hz=500, noise=0.3).parent
+    night = data_factory.tone("../nights/H1.wav", duration_s=30).parent
+    pseudo = tmp_path / "pseudo.csv"
+    pseudo.write_text("row_id,species_0,species_1\nH1_5,0.9,0.2\nH1_20,0.05,0.8\n")
+    settings = {
+        **EVERYTHING,
+        "background": [{"folder": noise}],
+        "soundscape_pseudo_config": {"tables": [{"table": pseudo, "audio_dir": night}]},
+    }
+
+    def make(**streams: int) -> WaveDataset:
+        return WaveDataset(recordings, labels, settings, **streams)
+
+    return make
+
+
+def batches(dataset: WaveDataset, *, epoch: int, num_workers: int = 0, seed: int = 3) -> torch.Tensor:
+    sampler = ClipSampler(class_weights(dataset.item_labels, "inverse"), n_draws=12, seed=seed, fold=1)
+    sampler.set_epoch(epoch)
+    loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=num_workers)
+    return torch.cat([torch.cat([wave, target], dim=1) for wave, target in loader])
+
+
+def test_all_that_is_drawn_repeats_whatever_the_workers_and_differs_with_epoch_seed_and_fold(
+    everything: Any,
+) -> None:
+    first = batches(everything(), epoch=0)
+    for num_workers in (1, 2):
+        assert torch.equal(batches(everything(), epoch=0, num_workers=num_workers), first)
+    for other in (
+        batches(everything(), epoch=1),
+        batches(everything(seed=1), epoch=0),
+        batches(everything(fold=2), epoch=0),
+    ):
+        assert not torch.isclose(other, first).all(dim=1).any()
+
+
+def test_a_resumed_run_draws_what_an_undisturbed_one_draws(everything: Any) -> None:
+    dataset = everything()
+    undisturbed = [batches(dataset, epoch=epoch) for epoch in range(3)]
+    assert torch.equal(batches(everything(), epoch=2), undisturbed[2])
+
+
+def test_a_drawn_clip_can_be_made_again(everything: Any) -> None:
+    dataset = everything()
+    for position in range(20):
+        drawn = dataset.draw(Draw(0, position, position % len(dataset)))
+        first, again = dataset.apply(drawn), dataset.apply(drawn)
+        assert torch.equal(first.wave, again.wave)
+        assert torch.equal(first.target, again.target)
+
+
+def test_a_cache_of_any_size_changes_nothing_and_keeps_to_its_size(birds: Any) -> None:
+    recordings, labels = birds
+    plain = WaveAllFileDataset(recordings, labels, {"step_s": 1.0})
+    for gigabytes in (1e-9, 1e-3, 1.0):
+        cached = WaveAllFileDataset(
+            recordings, labels, {"step_s": 1.0, "use_audio_cache": True, "audio_cache_gb": gigabytes}
+        )
+        for index in range(len(plain)):
+            torch.testing.assert_close(cached[index].wave, plain[index].wave, atol=1e-5, rtol=0)
+            assert cached.audio._cache.n_bytes <= gigabytes * 1e9
+
+
+def test_what_is_mixed_never_reaches_what_is_kept(birds: Any) -> None:
+    recordings, labels = birds
+    mixing = {"precompute": True, "mixup": {"probability": 1.0, "alpha": 0.4}}
+    dataset = WaveDataset(recordings, labels, mixing)
+    first = [dataset[Draw(0, position, position)].wave for position in range(8)]
+    again = [dataset[Draw(0, position, position)].wave for position in range(8)]
+    assert all(map(torch.equal, first, again))
+
+
+def test_nocall_is_a_target_of_zeros(data_factory: Any) -> None:
+    for name in ("nocall/a.wav", "robin/b.wav", "wren/c.wav"):
+        data_factory.tone(name, duration_s=6.0)
+    recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table
+    dataset = WaveDataset(recordings, label_map_of(recordings), {"label_smoothing": 0.05})
+    assert dataset[0].target.tolist() == [0, 0]
+    assert dataset[1].target.tolist() == pytest.approx([0.975, 0.025])

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dawnchorus.data.mixing import MixupSettings, draw_mixup_weight, mix_targets, mix_waves
+from dawnchorus.audio.windows import normalize_peak
+from dawnchorus.data.mixing import (
+    MixupSettings,
+    draw_mixup_weight,
+    mix_at_equal_peaks,
+    mix_targets,
+    mix_waves,
+)
 from dawnchorus.data.sampling import ClipSampler, Draw, class_weights, generator
 
 LABELS = ["common"] * 90 + ["rare"] * 10
@@ -74,3 +81,15 @@ def test_the_weight_is_one_half_without_alpha_and_beta_with_it() -> None:
     # Beta(a, a) has mean 1/2 and variance 1 / (4 (2a + 1)).
     assert np.mean(weights) == pytest.approx(0.5, abs=0.02)
     assert np.var(weights) == pytest.approx(1 / (4 * 1.8), rel=0.05)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-6, 0.25, 0.5, 1 - 1e-6, 1.0])
+@pytest.mark.parametrize("levels", [(1.0, 1.0), (1e-4, 0.7), (0.5, 1e-5), (0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
+def test_mixing_at_equal_peaks_is_mixing_what_was_normalised(
+    weight: float, levels: tuple[float, float]
+) -> None:
+    rng = np.random.default_rng(0)
+    first, second = (np.float32(level) * rng.uniform(-1, 1, 5000).astype(np.float32) for level in levels)
+    expected = mix_waves(normalize_peak(first), normalize_peak(second), weight)
+    mixed = mix_at_equal_peaks(first.copy(), second.copy(), weight)
+    np.testing.assert_allclose(normalize_peak(mixed), normalize_peak(expected), atol=2e-6)

@@ -101,8 +101,13 @@ def normalize_peak(wave: np.ndarray) -> np.ndarray:
     The recipe's *late normalisation*: applied to the crop, not to the recording.
     """
     wave = np.asarray(wave, dtype=np.float32)
-    peak = np.abs(wave).max(initial=0)
-    return wave / peak if peak > 0 else wave
+    peak = peak_of(wave)
+    return wave / np.float32(peak) if peak > 0 else wave
+
+
+def peak_of(wave: np.ndarray) -> float:
+    """Return max |wave|, 0 for an empty one."""
+    return max(float(wave.max()), -float(wave.min())) if wave.size else 0.0
 
 
 def _checked_step(window: int, step: int | None) -> int:

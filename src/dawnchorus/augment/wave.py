@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from dawnchorus.errors import ConfigError
 
+_CLIPS_AT_ONCE = 8
+"""On a CPU, whose caches a larger batch of spectra leaves: 64 at once take twice as long."""
+
 
 class FilteringParams(NamedTuple):
     """What `RandomFiltering` drew for a batch.
@@ -91,6 +94,9 @@ class RandomFiltering:
         Tensor
             Same shape; peak 1 where filtered (0 where silent), untouched elsewhere.
         """
+        if wave.device.type == "cpu" and len(wave) > _CLIPS_AT_ONCE:
+            parts = zip(*(part.split(_CLIPS_AT_ONCE) for part in (wave, *params)), strict=True)
+            return torch.cat([self.apply(part, FilteringParams(*drawn)) for part, *drawn in parts])
         gains_db, chosen = (part.to(wave.device) for part in params)
         n_samples = wave.shape[1]
         # Only up to a whole hop do the windows overlap enough at the end to divide by their sum.

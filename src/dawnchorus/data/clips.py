@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +34,17 @@ class ClipSettings(Settings):
     look_back_s: float = Field(default=0.0, ge=0)
     look_ahead_s: float = Field(default=0.0, ge=0)
 
-    @property
+    @cached_property
     def n_segment(self) -> int:
         """Samples of a segment: 5 s at 32 kHz are 160,000."""
         return round(self.segment_len * self.sample_rate)
 
-    @property
+    @cached_property
     def n_look_back(self) -> int:
         """Samples before the segment."""
         return round(self.look_back_s * self.sample_rate)
 
-    @property
+    @cached_property
     def n_samples(self) -> int:
         """Samples of a whole clip."""
         return self.n_look_back + self.n_segment + round(self.look_ahead_s * self.sample_rate)

@@ -19,7 +19,7 @@ def fold_notes(deal: Deal, wishes: Wishes) -> list[str]:
     return [*_on_rare(wishes), *_on_moved(deal, wishes), *_on_validation(deal, wishes)]
 
 
-def group_notes(grouped: GroupedRecordings) -> list[str]:
+def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
     """Return what may surprise in groups that were dealt: hardly any is known, or one is most of all."""
     n_recordings = len(grouped.groups)
     if 2 * grouped.n_unknown > n_recordings:
@@ -28,8 +28,9 @@ def group_notes(grouped: GroupedRecordings) -> list[str]:
             f"The {' and '.join(grouped.columns)} of {some} {n_recordings} recordings is unknown: where "
             "several are by one person or from one place, they may lie on both sides of a fold."
         ]
-    largest = grouped.counts.sum(axis=1).max() / n_recordings
-    if largest > 0.5:
+    shares = grouped.counts.sum(axis=1) / n_recordings
+    largest = shares.max()
+    if largest > 0.5 and deal.fold_of_group[shares.argmax()] != ALWAYS_IN_TRAINING:
         return [
             f"One {grouped.noun} holds {largest:.0%} of the recordings: the model tested on it learns from "
             f"the other {1 - largest:.0%}."

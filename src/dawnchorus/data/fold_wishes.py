@@ -100,8 +100,8 @@ class Wishes:
                 return f"fold {fold} would have nothing to validate"
             if len(heard) == 1:
                 return (
-                    f"fold {fold} would validate recordings of {heard.pop()} only, and a score needs some with "
-                    "a species and some without"
+                    f"fold {fold} would validate recordings of {heard.pop()} only, and a score needs some "
+                    "with a species and some without"
                 )
         return None
 

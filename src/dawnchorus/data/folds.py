@@ -90,14 +90,14 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
     official = _official_column(recordings, settings)
     if official is None:
         deal = deal_groups(wishes, seed=seed)
+        deal.notes.extend(group_notes(deal, grouped))
     else:
         deal = official_deal(official, wishes)
     folds = deal.fold_of_group[grouped.groups]
     check_no_leak(folds, grouped.groups, columns=grouped.columns)
-    notes = [*deal.notes, *([] if official is not None else group_notes(grouped))]
-    notes += fold_notes(deal, wishes)
+    notes = (*deal.notes, *fold_notes(deal, wishes))
     validated = wishes.validated(folds)
-    return FoldAssignment(folds, validated, deal.n_folds, tuple(notes), grouped.groups, grouped.columns)
+    return FoldAssignment(folds, validated, deal.n_folds, notes, grouped.groups, grouped.columns)
 
 
 def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Series | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.linalg.blas import isamax, saxpy
 
+from dawnchorus.audio.windows import peak_of
 from dawnchorus.config import Settings
 
 
@@ -46,20 +46,17 @@ def mix_at_equal_peaks(
 ) -> npt.NDArray[np.float32]:
     """Return ``weight · first / max |first| + (1 − weight) · second / max |second|``, up to a factor.
 
-    The factor, which is positive, spares every pass over the waves but one; normalising the mix takes it
-    away. Silence stays silence. ``first`` may be changed in place. Shapes (n_samples,), float32.
+    The factor, which is positive, spares most passes over the waves; normalising the mix takes it away.
+    Silence stays silence. Both waves may be changed in place. Shapes (n_samples,), float32.
     """
     first_peak, second_peak = peak_of(first), peak_of(second)
     if weight == 0 or first_peak == 0:
         return second if weight < 1 else first
     if weight == 1 or second_peak == 0:
         return first
-    return saxpy(second, np.ascontiguousarray(first), a=(1 - weight) / weight * first_peak / second_peak)
-
-
-def peak_of(wave: npt.NDArray[np.float32]) -> float:
-    """Return max |wave|, 0 for an empty one."""
-    return abs(float(wave[isamax(wave)])) if len(wave) else 0.0
+    second *= np.float32((1 - weight) / weight * first_peak / second_peak)
+    first += second
+    return first
 
 
 def mix_targets(

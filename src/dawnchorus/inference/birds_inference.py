@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader
 
 from dawnchorus.audio.decode import stream_audio
 from dawnchorus.audio.windows import stream_windows
+from dawnchorus.config import LoaderSettings
 from dawnchorus.data.clips import ClipSettings, make_clip
+from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import AudioError
 from dawnchorus.files import Failure
@@ -109,7 +110,8 @@ class BirdsInference:
         self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
     ) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
-        loader = DataLoader(dataset, batch_size=self.batch_size, num_workers=num_workers)
+        settings = LoaderSettings(batch_size=self.batch_size, num_workers=num_workers)
+        loader = ClipLoader(dataset, settings)
         best = np.zeros((len(dataset.targets), len(self.runtime.card.labels)), dtype=np.float32)
         for waves, recordings, _ in track(loader, description, total=len(loader)):
             np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))

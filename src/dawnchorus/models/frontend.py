@@ -27,6 +27,7 @@ from dawnchorus.errors import ConfigError, ModelError
 
 MIN_POWER = 1e-10  # -100 dB: what digital silence is taken for
 MIN_RANGE_DB = 1e-6  # keeps a clip of one single level, such as silence, at exactly 0
+_CLIPS_AT_ONCE = 8  # on a CPU, whose caches a larger batch of spectra leaves: 64 at once take twice as long
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,11 @@ class LogMelFrontend(nn.Module):
         ModelError
             If ``wave`` has another shape, or is too short to be centred (``n_fft // 2`` samples or fewer).
         """
+        if wave.device.type == "cpu" and wave.ndim == 2 and len(wave) > _CLIPS_AT_ONCE:
+            return torch.cat([self._picture(part) for part in wave.split(_CLIPS_AT_ONCE)])
+        return self._picture(wave)
+
+    def _picture(self, wave: Tensor) -> Tensor:
         with torch.autocast(wave.device.type, enabled=False):
             padded = _pad_for_centring(wave.float(), self.settings.n_fft)
             frames = padded.unfold(1, self.settings.n_fft, self.settings.hop_length)

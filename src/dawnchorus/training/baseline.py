@@ -11,11 +11,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader
 
-from dawnchorus.config import TrainConfig
+from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.data.folds import training_rows, validation_rows
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.inference.out_of_fold import OutOfFold, recordings_with_folds
 from dawnchorus.inference.runs import Run
@@ -58,7 +58,7 @@ def _mean_spectra(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return each window's mean spectrum, (n_windows, n_mels), and its recording, (n_windows,)."""
     frontend = LogMelFrontend(frontend_settings)
-    loader = DataLoader(dataset, batch_size=32)
+    loader = ClipLoader(dataset, LoaderSettings(batch_size=32))
     spectra, recordings = [], []
     with torch.inference_mode():
         for waves, recording, _ in track(loader, "Baseline spectra", total=len(loader)):

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from torch.utils.data import DataLoader
 
-from dawnchorus.config import LoaderSettings, TrainConfig
+from dawnchorus.config import TrainConfig
+from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.sampling import ClipSampler, class_weights
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import write_text
@@ -101,13 +101,13 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
         _silence_lightning_advice()
         trainer.fit(
             module,
-            _loader(
+            ClipLoader(
                 train_set,
                 args.train_loader,
                 sampler=sampler,
                 drop_last=len(sampler) > args.train_loader.batch_size,
             ),
-            _loader(val_set, args.val_loader),
+            ClipLoader(val_set, args.val_loader),
             ckpt_path=last if last.is_file() else None,
             weights_only=True,
         )
@@ -183,19 +183,6 @@ def _loggers(run: Run, fold: int) -> list[Logger]:
             )
         )  # fmt: skip
     return loggers
-
-
-def _loader(dataset: Any, settings: LoaderSettings, **options: Any) -> DataLoader[Any]:
-    """Return a loader with a generator of its own: its draws must not shift those of the dropout."""
-    return DataLoader(
-        dataset,
-        batch_size=settings.batch_size,
-        num_workers=settings.num_workers,
-        persistent_workers=settings.num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),
-        **options,
-    )
 
 
 def _silence_lightning_advice() -> None:
