@@ -1,0 +1,63 @@
+"""``dawnchorus recordings``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dawnchorus.cli import main
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
+def test_what_is_there_is_counted(
+    data_factory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4)
+    assert run("recordings", root, "--out", tmp_path / "checked.csv") == 0
+    out = capsys.readouterr().out
+    assert "species_1" in out
+    assert out.splitlines()[-1].split()[:2] == ["all", "8"]
+    assert len(pd.read_csv(tmp_path / "checked.csv")) == 8
+
+
+def test_all_faults_are_listed_and_the_exit_code_says_so(
+    data_factory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4)
+    table = root / "recordings.csv"
+    table.write_text(table.read_text() + "".join(f"gone_{k}.wav,species_0,\n" for k in range(25)))
+    assert run("recordings", root, "--faults", tmp_path / "faults.csv") == 2
+    captured = capsys.readouterr()
+    assert "25 faults in the recordings:" in captured.err
+    assert "... and 5 more" in captured.err
+    assert captured.out.splitlines()[-1].split()[:2] == ["all", "8"]
+    faults = pd.read_csv(tmp_path / "faults.csv")
+    assert faults["line"].tolist() == list(range(10, 35))
+    assert run("recordings", root, "--faults", tmp_path / "faults.csv") == 1
+    assert "--force" in capsys.readouterr().err
+
+
+def test_a_config_names_several_places_and_its_classes(
+    data_factory_in: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for name in ("one", "two"):
+        root = data_factory_in(tmp_path / name).recordings(n_species=2, n_per_species=1)
+        places.append({"audio_dir": str(root)})
+    smoke = Path(__file__).parents[2] / "train_configs" / "smoke.py"
+    config = tmp_path / "mine.py"
+    values = {"base": str(smoke), "exp_name": "mine", "data": places, "labels": ["species_0"]}
+    config.write_text(f"CONFIG = {values!r}\n")
+    assert run("recordings", config) == 2
+    captured = capsys.readouterr()
+    assert "2 faults" in captured.err
+    assert "species_1 is none of the classes in the config's labels" in captured.err
+    assert captured.out.splitlines()[-1].split()[:2] == ["all", "2"]
