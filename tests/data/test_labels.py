@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from dawnchorus.data.labels import LabelMap, smooth_target
+from dawnchorus.data.labels import LabelMap, read_labels, smooth_target
 from dawnchorus.errors import DataError
 
 
@@ -37,3 +39,28 @@ def test_smoothing_agrees_with_the_recipe() -> None:
     expected = target * 0.95 + 0.05 * 2 / 4
     np.testing.assert_allclose(smooth_target(target, 0.05), expected, rtol=1e-6)
     assert smooth_target(target, 0.0) is target
+
+
+def test_given_labels_keep_their_order_wherever_they_come_from(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("\ufeffwren\n\n robin \n", encoding="utf-8")
+    (tmp_path / "taxonomy.csv").write_text("class_name,primary_label\nAves,wren\nAves,robin\n")
+    for given in (["wren", "robin"], tmp_path / "labels.txt", tmp_path / "taxonomy.csv"):
+        assert read_labels(given).labels == ("wren", "robin")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labels.txt", None, r"the labels .*labels\.txt cannot be read"),
+        ("labels.txt", "", "no labels; name at least one class"),
+        ("labels.csv", "label\nwren\n", "has no column primary_label"),
+        ("labels.txt", "wren\nwren\n", "stand twice in the label map: wren"),
+    ],
+)
+def test_unusable_labels_are_told_in_a_sentence(
+    tmp_path: Path, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_labels(tmp_path / name)

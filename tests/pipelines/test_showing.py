@@ -98,10 +98,9 @@ def test_a_noise_that_is_not_there_is_left_out_and_said(
 
 
 def test_another_dataset_is_refused(make_config: Any, tmp_path: Path) -> None:
-    config = make_config(
-        train_function_args={"train_dataset_class": WaveAllFileDataset, "train_dataset_config": {}}
-    ).model_copy()
-    args = config.train_function_args.model_copy(update={"train_dataset_config": {}})
+    config = make_config()
+    other = {"train_dataset_class": WaveAllFileDataset, "train_dataset_config": {}}
+    args = config.train_function_args.model_copy(update=other)
     with pytest.raises(ConfigError, match="the picture is for WaveDataset"):
         show_augmentations(config.model_copy(update={"train_function_args": args}), tmp_path / "a.png")
 

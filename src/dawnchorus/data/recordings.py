@@ -69,6 +69,7 @@ def load_recordings(
         table, faults = load_place(place, labels)
         if name:
             table["filename"] = f"{name}/" + table["filename"]
+            faults = [fault._replace(filename=f"{name}/{fault.filename}") for fault in faults]
         tables.append(table)
         (refused if place.faulty == "refuse" else left_out).extend(faults)
     if refused:
