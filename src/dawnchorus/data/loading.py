@@ -28,6 +28,7 @@ from torch.utils.data import (
 
 from dawnchorus.config import LoaderSettings
 from dawnchorus.data.clips import ClipSettings
+from dawnchorus.errors import DawnchorusError
 
 _PREFETCH = 2  # batches that a worker makes in advance
 _CAN_SHARE = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
@@ -142,16 +143,24 @@ class _SharedBatches:
         ]
 
     def __call__(self, items: Iterable[Any]) -> Any:
-        """Write a batch in a worker; return it with where it is in the place of its waves."""
+        """Write a batch in a worker; return it with where it is in the place of its waves.
+
+        An error of ours is returned as well: PyTorch would bury its sentence in a traceback.
+        """
         info = get_worker_info()
         assert info is not None
         piece = self.n_made % (_PREFETCH + 1)
         self.n_made += 1
-        batch_type, n_clips, rest = _write(items, self.waves[info.id][piece])
+        try:
+            batch_type, n_clips, rest = _write(items, self.waves[info.id][piece])
+        except DawnchorusError as error:
+            return error
         return batch_type((info.id, piece, n_clips), *rest)
 
     def taken(self, batch: Any) -> Any:
-        """Return the batch with its waves, in the main process."""
+        """Return the batch with its waves, in the main process; raise the error that came in its place."""
+        if isinstance(batch, DawnchorusError):
+            raise batch
         worker, piece, n_clips = batch[0]
         waves = self.waves[worker][piece][:n_clips]
         if torch.cuda.is_available():
