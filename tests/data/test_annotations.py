@@ -168,3 +168,12 @@ def test_labels_may_be_numbers(tmp_path: Path) -> None:
 
 def test_real_annotations_can_be_read(shared_data: Path) -> None:
     assert len(read_boxes_csv(shared_data / "birdeep" / "annotations.csv")) > 100
+
+
+def test_a_name_with_folders_means_that_path_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(
+        "filename,start_s,end_s,label\nsiteB/r0.wav,0,1,owl\nsiteA/r1.wav,0,1,owl\n"
+    )
+    found = read_annotations(tmp_path / "boxes.csv", ["r0.wav", "siteA/r1.wav"])
+    assert found.filenames == ["siteA/r1.wav"]
+    assert [fault.line for fault in found.faults] == [2]

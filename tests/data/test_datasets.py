@@ -333,3 +333,9 @@ def test_nocall_is_a_target_of_zeros(data_factory: Any) -> None:
     dataset = WaveDataset(recordings, label_map_of(recordings), {"label_smoothing": 0.05})
     assert dataset[0].target.tolist() == [0, 0]
     assert dataset[1].target.tolist() == pytest.approx([0.975, 0.025])
+
+
+@pytest.mark.parametrize("step_s", [5.1, 1e-6])
+def test_a_step_that_would_miss_samples_is_refused(birds: Any, step_s: float) -> None:
+    with pytest.raises(ConfigError, match="legal: above 0, at most segment_len"):
+        WaveAllFileDataset(*birds, {"step_s": step_s})

@@ -456,3 +456,14 @@ def test_real_official_folds_keep_clips_of_one_source_together(shared_data: Path
     own = folds_of(recordings, group_column="source_clip", fold_column=None)
     assert (pd.Series(own.folds).groupby(recordings["source_clip"]).nunique() == 1).all()
     assert own.notes == ()
+
+
+def test_a_species_that_only_boxes_name_is_kept_in_every_training_fold() -> None:
+    recordings = table(["robin", "wren"] * 10, [f"r{k}" for k in range(20)])
+    boxes: list[object] = [None] * 20
+    boxes[3] = ((0.0, 1.0, "owl"), (2.0, 3.0, "wren"))
+    recordings["boxes"] = pd.Series(boxes, dtype=object)
+    plain = assign_folds(recordings, FoldSettings(), seed=0)
+    assert any("owl has one" in note for note in plain.notes)
+    kept = assign_folds(recordings, FoldSettings(every_class_in_training=True), seed=0)
+    assert kept.folds[3] == -1

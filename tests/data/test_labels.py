@@ -54,6 +54,8 @@ def test_given_labels_keep_their_order_wherever_they_come_from(tmp_path: Path) -
         ("labels.txt", None, r"the labels .*labels\.txt cannot be read"),
         ("labels.txt", "", "no labels; name at least one class"),
         ("labels.csv", "label\nwren\n", "has no column primary_label"),
+        ("labels.txt", "wren\nnocall\n", "nocall is no class"),
+        ("labels.txt", "wren\nfold\n", "a species cannot be named fold"),
         ("labels.txt", "wren\nwren\n", "stand twice in the label map: wren"),
     ],
 )

@@ -98,3 +98,18 @@ class Numbers(Dataset[Any]):
 def test_any_other_dataset_goes_through_pytorchs_loader(num_workers: int) -> None:
     batches = list(ClipLoader(Numbers(), LoaderSettings(batch_size=2, num_workers=num_workers)))
     assert [batch[1].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+class Plain(WaveAllFileDataset):
+    """Makes its items in a way of its own."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {"wave": super().__getitem__(index).wave, "index": index}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_subclass_may_make_its_items_in_its_own_way(datasets: Any, num_workers: int) -> None:
+    _, windows = datasets
+    windows.__class__ = Plain
+    batch = next(iter(ClipLoader(windows, LoaderSettings(batch_size=3, num_workers=num_workers))))
+    assert batch["index"].tolist() == [0, 1, 2]

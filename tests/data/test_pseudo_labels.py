@@ -124,6 +124,10 @@ def test_parquet_says_the_same_as_csv(soundscapes: Path, tmp_path: Path) -> None
         ("row_id,robin\nH1_5,much\n", "a probability is no number"),
         ("row_id,robin\nH1_5,1.5\n", "the probability of robin is 1.5, beyond 0 to 1"),
         ("row_id,robin\nH9_5,0.9\n", "names H9 not found in"),
+        (
+            "row_id,robin\nH1_25,0.9\nH1_30,0.9\n",
+            r"2 pseudo-labels lie past the end .* ends at 25 s, and H1\.wav at 20",
+        ),
         ("row_id,robin\nH1_5,0.4\n", "no pseudo-label of .* above 0.5; lower primary_label_min_prob"),
     ],
 )
@@ -146,6 +150,32 @@ def test_two_soundscapes_of_one_name_are_refused(
 def test_a_table_that_cannot_be_read_is_told(soundscapes: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the pseudo-labels .*gone\.parquet cannot be read"):
         make(soundscapes, tmp_path / "gone.parquet")
+
+
+@pytest.mark.parametrize("fold", [["a", "0", "1", "2"], [None, 0, 1, 2], [0.5, 0, 1, 2], ["fold_0", 1, 1, 1]])
+def test_out_of_fold_needs_to_know_the_fold_of_every_row(
+    soundscapes: Path, tmp_path: Path, fold: list[Any]
+) -> None:
+    with pytest.raises(DataError, match="out_of_fold needs the number of the fold whose model made the row"):
+        make(soundscapes, table(tmp_path, ROWS, fold=fold), out_of_fold=True)
+
+
+def test_folds_written_as_text_are_folds(soundscapes: Path, tmp_path: Path) -> None:
+    path = tmp_path / "text.parquet"
+    pd.read_csv(table(tmp_path, ROWS)).assign(fold=["0", "0", "1", "2"]).to_parquet(path)
+    assert len(make(soundscapes, path, out_of_fold=True, fold=0)) == 2
+
+
+def test_a_labelled_recording_cannot_be_a_pseudo_labelled_soundscape(
+    soundscapes: Path, tmp_path: Path
+) -> None:
+    (soundscapes / "recordings.csv").write_text("filename,primary_label\nH1.wav,robin\nH2.wav,wren\n")
+    recordings = load_recordings(DataSettings(audio_dir=soundscapes)).table
+    path = table(tmp_path, {"H1_5": (0.9, 0.05), "H3_5": (0.9, 0.05)})
+    with pytest.raises(
+        DataError, match=r"H1\.wav both a labelled recording and a pseudo-labelled soundscape"
+    ):
+        WaveDataset(recordings, LABELS, config_of(soundscapes, path))
 
 
 @pytest.fixture
@@ -184,5 +214,5 @@ def test_rows_may_be_mixed_in_instead(soundscapes: Path, tmp_path: Path, birds: 
     assert {draw.second.row for draw in mixed} == {0, 1, 2}
     assert {draw.weight for draw in mixed} == {0.5}
     first = dataset.apply(mixed[0])
-    own, rows = dataset.audio.targets[0], dataset.pseudo.targets
+    own, rows = dataset.audio.target(0), dataset.pseudo.targets
     np.testing.assert_allclose(first.target, np.minimum(own + rows[mixed[0].second.row], 1))

@@ -207,3 +207,58 @@ def test_real_soundscapes_and_recordings_come_together(shared_data: Path) -> Non
     assert len(label_map_of(table)) == 16
     silent = table[table["primary_label"] == "nocall"]
     assert {"birdeep/AM1_20230510_110000.ogg", "birdeep/AM1_20230530_073000.ogg"} <= set(silent["filename"])
+
+
+def test_one_file_is_one_recording_however_it_is_written(data_factory: Any) -> None:
+    data_factory.tone("a/XC0.wav")
+    data_factory.tone("b/XC1.wav")
+    rows = "a/XC0.wav,a\n./a/XC0.wav,a\nXC0.wav,a\na\\XC0.wav,a\nb/XC1.wav,b\n"
+    (data_factory.root / "recordings.csv").write_text(f"filename,primary_label\n{rows}")
+    table, faults = load_recordings(DataSettings(audio_dir=data_factory.root, faulty="leave_out"))
+    assert table["filename"].tolist() == ["a/XC0.wav", "b/XC1.wav"]
+    assert [fault.line for fault in faults] == [3, 4, 5]
+    assert "is the same file as a/XC0.wav" in faults[0].what
+
+
+def test_a_table_from_windows_has_backslashes(data_factory: Any) -> None:
+    data_factory.tone("a/XC0.wav")
+    (data_factory.root / "recordings.csv").write_text("filename,primary_label\na\\XC0.wav,a\n")
+    assert load_recordings(DataSettings(audio_dir=data_factory.root)).table["filename"].tolist() == [
+        "a/XC0.wav"
+    ]
+
+
+def test_a_file_in_two_places_is_a_fault_of_the_second(data_factory_in: Any, tmp_path: Path) -> None:
+    root = data_factory_in(tmp_path / "one").recordings(n_species=2, n_per_species=2)
+    (tmp_path / "link").symlink_to(root)
+    places = [DataSettings(audio_dir=root), DataSettings(audio_dir=tmp_path / "link")]
+    with pytest.raises(
+        FaultyTableError, match=r"4 faults(?s:.*)is a recording of one too; keep it in one place"
+    ):
+        load_recordings(places)
+
+
+def test_a_recording_with_a_faulty_box_is_left_out_and_not_silent(data_factory: Any) -> None:
+    for name in ("dawn.wav", "dusk.wav"):
+        data_factory.tone(name, duration_s=12.0)
+    (data_factory.root / "dawn.txt").write_text("1\t2\trobin\n3,5\t4,5\trobin\n")
+    (data_factory.root / "dusk.txt").write_text("1\t2\trobin\n")
+    place = DataSettings(audio_dir=data_factory.root, annotations=data_factory.root, faulty="leave_out")
+    table, faults = load_recordings(place)
+    assert table["filename"].tolist() == ["dusk.wav"]
+    assert [(fault.filename, fault.line) for fault in faults] == [("dawn.wav", 2)]
+
+
+def test_boxes_of_no_species_do_not_silence_a_label_of_the_table(data_factory: Any) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=1)
+    (root / "annotations.csv").write_text("filename,start_s,end_s,label\nspecies_0/XC0.wav,0,1,Unk\n")
+    table = load_recordings(DataSettings(audio_dir=root, ignored_labels=("Unk",))).table
+    assert table["primary_label"].tolist() == ["species_0", "species_1"]
+    assert set(table["boxes"]) == {None}
+
+
+def test_a_place_without_any_label_is_told(data_factory: Any) -> None:
+    data_factory.tone("dawn.wav")
+    (data_factory.root / "annotations.csv").write_text("filename,start_s,end_s,label\n")
+    with pytest.raises(DataError, match=r"no recording in .* has a label"):
+        load_recordings(DataSettings(audio_dir=data_factory.root))

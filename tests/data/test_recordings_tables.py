@@ -108,6 +108,7 @@ def test_a_species_may_be_coded_na_and_cells_may_have_spaces(tmp_path: Path) -> 
         ("['Cyanopica cooki', 'b']", ("Cyanopica cooki", "b")),
         ('["Swainson\'s thrush, juvenile", "b"]', ("Swainson's thrush, juvenile", "b")),
         ("[a, b]", ("a", "b")),
+        ("['asbfly1' 'comior1']", ("asbfly1", "comior1")),
         ("[]", ()),
         ("['']", ()),
         ("", ()),
@@ -122,3 +123,14 @@ def test_lists_of_labels_are_parsed_and_never_evaluated(cell: object, labels: tu
 
 def test_a_list_that_nests_beyond_reason_is_no_danger() -> None:
     assert parse_label_list("[" * 50_000 + "]" * 50_000) == ()
+
+
+def test_labels_that_are_known_from_elsewhere_separate_a_list_with_spaces(tmp_path: Path) -> None:
+    path = write(tmp_path, "filename,primary_label,secondary_labels\nx.wav,a,a b\ny.wav,a,Turdus merula\n")
+    assert read_recordings_table(path)[0]["secondary_labels"].tolist() == [("a b",), ("Turdus merula",)]
+    assert read_recordings_table(path, ("b",))[0]["secondary_labels"].tolist() == [("b",), ("Turdus merula",)]
+
+
+def test_more_cells_than_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has more cells in its lines than in its header"):
+        read_recordings_table(write(tmp_path, "filename,primary_label\na.wav,x,\nb.wav,y,\n"))

@@ -13,7 +13,7 @@ from dawnchorus.data.mixing import (
     mix_targets,
     mix_waves,
 )
-from dawnchorus.data.sampling import ClipSampler, Draw, class_weights, generator
+from dawnchorus.data.sampling import ClipSampler, Draw, class_weights, generator, torch_seeds
 
 LABELS = ["common"] * 90 + ["rare"] * 10
 
@@ -57,6 +57,13 @@ def test_the_same_seed_repeats_and_epochs_folds_and_seeds_differ() -> None:
     assert {d.epoch for d in sampler} == {1}
 
 
+def test_streams_of_other_lengths_are_other_streams() -> None:
+    keys = [(42, 3), (42, 3, 0), (42, 3, 0, 0), (42, 3, 1), (42, 3, 0, 1), (42, 3, 1, 0)]
+    assert len({generator(*key).random() for key in keys}) == len(keys)
+    seeds = {torch_seeds(*key, n_seeds=2) for key in keys}
+    assert len({seed for pair in seeds for seed in pair}) == 2 * len(keys)
+
+
 def test_streams_depend_on_nothing_but_their_names() -> None:
     assert generator(1, 2, 3).random() == generator(1, 2, 3).random()
     values = {generator(*key).random() for key in ((1, 2, 3), (1, 2, 4), (1, 3, 3), (2, 2, 3))}
@@ -83,7 +90,7 @@ def test_the_weight_is_one_half_without_alpha_and_beta_with_it() -> None:
     assert np.var(weights) == pytest.approx(1 / (4 * 1.8), rel=0.05)
 
 
-@pytest.mark.parametrize("weight", [0.0, 1e-6, 0.25, 0.5, 1 - 1e-6, 1.0])
+@pytest.mark.parametrize("weight", [0.0, 1e-45, 1e-6, 0.25, 0.5, 1 - 1e-6, 1.0])
 @pytest.mark.parametrize("levels", [(1.0, 1.0), (1e-4, 0.7), (0.5, 1e-5), (0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
 def test_mixing_at_equal_peaks_is_mixing_what_was_normalised(
     weight: float, levels: tuple[float, float]

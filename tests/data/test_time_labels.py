@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.time_labels import Boxes, overlaps, starts_over_box, time_targets
 
-LABELS = ("robin", "wren")
+LABELS = LabelMap(("robin", "wren"))
 times = st.floats(0, 60, allow_nan=False).map(lambda value: round(value, 3))
 
 
@@ -21,11 +22,23 @@ def test_a_box_counts_from_the_minimum_overlap_on() -> None:
     )
 
 
-def test_a_box_or_a_window_shorter_than_the_minimum_counts_as_a_whole() -> None:
-    boxes = Boxes.of([(4.95, 5.05, "robin"), (9.9, 10.1, "robin"), (0, 20, "wren")], LABELS)
-    np.testing.assert_array_equal(overlaps([0, 5], [5, 10], boxes)[:, :2], [[False, False], [False, False]])
-    np.testing.assert_array_equal(overlaps([4, 9], [9, 14], boxes)[:, :2], [[True, False], [False, True]])
-    assert overlaps([10.0], [10.1], boxes).tolist() == [[False, True, True]]
+def test_half_of_a_short_box_is_enough_so_that_no_border_loses_a_call() -> None:
+    boxes = Boxes.of([(4.8, 5.2, "robin"), (9.9, 10.2, "wren")], LABELS)
+    np.testing.assert_array_equal(overlaps([0, 5, 10], [5, 10, 15], boxes)[:, 0], [True, True, False])
+    np.testing.assert_array_equal(overlaps([0, 5, 10], [5, 10, 15], boxes)[:, 1], [False, False, True])
+
+
+def test_a_window_within_a_box_counts_however_short_it_is() -> None:
+    assert overlaps([10.0], [10.1], Boxes.of([(0, 20, "wren")], LABELS)).tolist() == [[True]]
+
+
+@given(start_s=times, length_s=st.floats(0.001, 3), min_overlap_s=st.floats(0.01, 2.5))
+def test_no_box_is_lost_between_windows_side_by_side(
+    start_s: float, length_s: float, min_overlap_s: float
+) -> None:
+    boxes = Boxes.of([(start_s, start_s + length_s, "robin")], LABELS)
+    starts = np.arange(0, 70, 5.0)
+    assert overlaps(starts, starts + 5, boxes, min_overlap_s=min_overlap_s).any()
 
 
 def test_labels_that_are_no_class_say_nothing() -> None:
@@ -35,7 +48,7 @@ def test_labels_that_are_no_class_say_nothing() -> None:
 
 
 @given(
-    boxes=st.lists(st.tuples(times, times, st.sampled_from(LABELS)), max_size=6),
+    boxes=st.lists(st.tuples(times, times, st.sampled_from(LABELS.labels)), max_size=6),
     starts=st.lists(times, min_size=1, max_size=5),
     min_overlap_s=st.floats(0.01, 3),
 )
@@ -48,7 +61,7 @@ def test_targets_agree_with_samples_counted_one_by_one(
     targets = time_targets(starts, ends, Boxes.of(boxes, LABELS), 2, min_overlap_s=min_overlap_s)
     for row, start in enumerate(starts):
         clip = set(range(round(start * 1000), round(start * 1000) + 5000))
-        for column, label in enumerate(LABELS):
+        for column, label in enumerate(LABELS.labels):
             heard = [
                 (
                     len(clip.intersection(range(round(a * 1000), round(b * 1000)))),
@@ -58,8 +71,8 @@ def test_targets_agree_with_samples_counted_one_by_one(
                 if name == label
             ]
             # Within a millisecond of the border either answer is right.
-            sure = any(ms >= min(1000 * min_overlap_s, length) + 1 or ms == length for ms, length in heard)
-            never = all(ms < min(1000 * min_overlap_s, length) - 1 for ms, length in heard)
+            sure = any(ms >= min(1000 * min_overlap_s, length / 2) + 1 for ms, length in heard)
+            never = all(ms < min(1000 * min_overlap_s, length / 2) - 1 for ms, length in heard)
             assert targets[row, column] == 1 if sure else targets[row, column] == 0 if never else True
 
 

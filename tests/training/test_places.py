@@ -109,3 +109,25 @@ def test_a_run_with_other_places_is_noticed(make_config: Any, places: Any) -> No
     lightning_training(make_config(), folds=[0])
     with pytest.raises(RunError, match=r"was begun with the recordings in .*nights, not fewer folders"):
         lightning_training(make_config(data=places[:1]))
+
+
+def test_a_run_whose_boxes_or_classes_changed_is_noticed(
+    make_config: Any, places: Any, tmp_path: Path
+) -> None:
+    taxonomy = tmp_path / "taxonomy.txt"
+    taxonomy.write_text("owl\nspecies_0\nspecies_1\n")
+    lightning_training(make_config(labels=taxonomy), folds=[0])
+    taxonomy.write_text("species_1\nowl\nspecies_0\n")
+    with pytest.raises(RunError, match="was begun with other recordings, labels or folds"):
+        lightning_training(make_config(labels=taxonomy))
+    taxonomy.write_text("owl\nspecies_0\nspecies_1\n")
+    boxes = places[1]["audio_dir"] / "H1.txt"
+    boxes.write_text(boxes.read_text().replace("7.5", "7.6"))
+    with pytest.raises(RunError, match="was begun with other recordings, labels or folds"):
+        lightning_training(make_config(labels=taxonomy))
+
+
+def test_a_species_of_boxes_is_scored(make_config: Any) -> None:
+    config = make_config()
+    run = lightning_training(config)
+    assert "owl" in predict_out_of_fold(run, config).scored_labels

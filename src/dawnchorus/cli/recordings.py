@@ -28,20 +28,28 @@ def recordings(
     Exit code 0: nothing is wrong; 2: the faults are listed, and the other recordings counted.
     """
     from dawnchorus.config import DataSettings
-    from dawnchorus.data.faults import describe_faults, write_faults
+    from dawnchorus.data.faults import FaultyTableError, describe_faults, write_faults
     from dawnchorus.data.labels import read_labels
     from dawnchorus.data.recordings import count_recordings, load_recordings, write_recordings
+    from dawnchorus.errors import ConfigError
 
     _refuse_existing(force, faults, out)
     labels = None
     if source.suffix == ".py":
+        if table is not None or annotations is not None:
+            raise ConfigError(f"{source} names its own tables; --table and --annotations are for a folder")
         config = _load(source)
         places = config.data
         labels = read_labels(config.labels) if config.labels is not None else None
     else:
         places = (DataSettings(audio_dir=source, recordings=table, annotations=annotations),)
     lenient = [place.model_copy(update={"faulty": "leave_out"}) for place in places]
-    found = load_recordings(lenient, labels=labels)
+    try:
+        found = load_recordings(lenient, labels=labels)
+    except FaultyTableError as error:
+        if faults is not None:
+            write_faults(faults, error.faults)
+        raise
     if out is not None:
         write_recordings(out, found.table)
     typer.echo(count_recordings(found.table).to_string())

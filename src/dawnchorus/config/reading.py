@@ -69,7 +69,12 @@ def _run_config_file(path: Path) -> dict[str, Any]:
 
 def load_train_config(path: Path | str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
     """Return the experiment that a config file describes, with ``changes`` laid over it."""
-    return validate(TrainConfig, merge(read_config_file(path), changes or {}), where=str(path))
+    values, changes = read_config_file(path), changes or {}
+    if isinstance(values.get("data"), list | tuple) and isinstance(changes.get("data"), Mapping):
+        raise ConfigError(
+            f"{path}: its data has several places, and --features is for one; name features_dir in each"
+        )
+    return validate(TrainConfig, merge(values, changes), where=str(path))
 
 
 def load_inference_config(path: Path | str) -> InferenceConfig:

@@ -116,11 +116,8 @@ class _Names:
 
     def named(self, cell: str) -> str | None:
         """Return the one recording with this name, stem or path, or None."""
-        path = PurePosixPath(cell.replace("\\", "/"))
-        for key in (str(path), path.name):
-            if len(found := self._of.get(key, [])) == 1:
-                return found[0]
-        return None
+        found = self._of.get(str(PurePosixPath(cell.replace("\\", "/"))), [])
+        return found[0] if len(found) == 1 else None
 
     def of_table(self, table: Path) -> str | None:
         """Return the recording after which a table is named: the longest name that it begins with."""

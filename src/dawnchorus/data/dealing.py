@@ -58,8 +58,9 @@ def _feasible_n_folds(wishes: Wishes, always: np.ndarray) -> tuple[int, list[str
     """Return the number of folds that the recordings allow, with a note where it was lowered."""
     _refuse_too_little_to_validate(wishes, always)
     settings, noun = wishes.settings, wishes.grouped.noun
-    counts = wishes.grouped.counts[~always]
-    largest = int(counts.sum(axis=0).max())
+    grouped = wishes.grouped
+    counts = grouped.counts[~always]
+    largest = int(np.bincount(grouped.classes[~always[grouped.groups]]).max())
     left = " that are not always in training" if always.any() else ""
     limits = [
         (len(counts), f"there are only {len(counts)} {noun}s{left}"),

@@ -28,7 +28,7 @@ def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
             f"The {' and '.join(grouped.columns)} of {some} {n_recordings} recordings is unknown: where "
             "several are by one person or from one place, they may lie on both sides of a fold."
         ]
-    shares = grouped.counts.sum(axis=1) / n_recordings
+    shares = grouped.sizes / n_recordings
     largest = shares.max()
     if largest > 0.5 and deal.fold_of_group[shares.argmax()] != ALWAYS_IN_TRAINING:
         return [
@@ -57,7 +57,7 @@ def _on_moved(deal: Deal, wishes: Wishes) -> list[str]:
     ]
     if not needed:
         return []
-    n_recordings = int(grouped.counts[costly].sum())
+    n_recordings = int(grouped.sizes[costly].sum())
     return [
         f"Always in training (fold -1), so that every fold learns {name_some(grouped.names[needed])}: "
         f"{_counted(n_recordings, 'recording')}"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import FoldSettings
-from dawnchorus.data.groups import GroupedRecordings
+from dawnchorus.data.groups import GroupedRecordings, learnt_labels
 from dawnchorus.data.labels import NOCALL
 
 ALWAYS_IN_TRAINING = -1
@@ -81,7 +81,7 @@ class Wishes:
         that one pass is enough.
         """
         counts = self.grouped.counts
-        moved, size = fold_of_group.copy(), counts.sum(axis=1)
+        moved, size = fold_of_group.copy(), self.grouped.sizes
         classes = np.flatnonzero(self.promised)
         for number in classes[np.argsort(self.grouped.groups_of_class[classes], kind="stable")]:
             members = np.flatnonzero(counts[:, number])
@@ -115,7 +115,7 @@ class Wishes:
 def _heard(recordings: pd.DataFrame, names: set[str]) -> np.ndarray:
     secondary = recordings["secondary_labels"] if "secondary_labels" in recordings else [()] * len(recordings)
     sets = [
-        {primary, *names.intersection(others)} - {NOCALL}
-        for primary, others in zip(recordings["primary_label"], secondary, strict=True)
+        {*learnt, *names.intersection(others)} - {NOCALL}
+        for learnt, others in zip(learnt_labels(recordings), secondary, strict=True)
     ]
     return np.array([" and ".join(sorted(species)) or NOCALL for species in sets], dtype=object)

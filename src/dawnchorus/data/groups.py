@@ -26,9 +26,9 @@ class GroupedRecordings:
     classes
         Class of every recording, shape (n_recordings,), int64, a place in ``names``.
     names
-        Primary labels in alphabetical order, shape (n_classes,).
+        Primary labels and labels of boxes in alphabetical order, shape (n_classes,).
     counts
-        Recordings of each class in each group, shape (n_groups, n_classes), int64.
+        Recordings that a class is learnt from, in each group, shape (n_groups, n_classes), int64.
     n_unknown
         Recordings without a value in any of the columns.
     """
@@ -44,6 +44,11 @@ class GroupedRecordings:
     def n_groups(self) -> int:
         """Number of groups."""
         return len(self.counts)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Number of recordings in each group, shape (n_groups,)."""
+        return np.bincount(self.groups, minlength=self.n_groups)
 
     @property
     def groups_of_class(self) -> np.ndarray:
@@ -105,11 +110,25 @@ def group_of(recordings: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> GroupedRecordings:
     """Return the recordings in the groups that the columns make."""
     groups = group_of(recordings, columns)
-    names, classes = np.unique(recordings["primary_label"].to_numpy(dtype=object), return_inverse=True)
+    heard = learnt_labels(recordings)
+    names = np.array(sorted(set().union(*heard)), dtype=object)
+    class_of = {name: number for number, name in enumerate(names)}
+    classes = np.array([class_of[label] for label in recordings["primary_label"]], dtype=np.int64)
     counts = np.zeros((groups.max() + 1, len(names)), dtype=np.int64)
-    np.add.at(counts, (groups, classes), 1)
+    for group, labels in zip(groups, heard, strict=True):
+        for label in labels:
+            counts[group, class_of[label]] += 1
     unknown = np.all([as_text(recordings[column]) == "" for column in columns], axis=0)
     return GroupedRecordings(columns, groups, classes, names, counts, int(unknown.sum()))
+
+
+def learnt_labels(recordings: pd.DataFrame) -> list[set[str]]:
+    """Return the labels that each recording is learnt for: its primary one, and those of its boxes."""
+    boxes = recordings["boxes"] if "boxes" in recordings else [None] * len(recordings)
+    return [
+        {primary, *(label for _, _, label in found or ())}
+        for primary, found in zip(recordings["primary_label"], boxes, strict=True)
+    ]
 
 
 def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[str] = ("author",)) -> None:

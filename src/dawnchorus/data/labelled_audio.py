@@ -64,9 +64,6 @@ class LabelledAudio:
     ----------
     sources
         A handle a recording.
-    targets
-        Shape (n_recordings, n_classes), float32 in {0, 1}: the labels of the whole recording, or all
-        that its boxes name.
     boxes
         The boxes of each recording with labels in time, None for the others.
     """
@@ -77,22 +74,34 @@ class LabelledAudio:
             recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
         )
         self.boxes = [
-            None if boxes is None else Boxes.of(boxes, labels.labels)
+            None if boxes is None else Boxes.of(boxes, labels)
             for boxes in recordings.get("boxes", [None] * len(recordings))
         ]
-        self.targets = np.stack(
-            [
-                _target(primary, secondary if settings.use_secondary_labels else (), boxes, labels)
-                for primary, secondary, boxes in zip(
-                    recordings["primary_label"], recordings["secondary_labels"], self.boxes, strict=True
-                )
-            ]
-        )
+        self.n_classes = len(labels)
+        self._classes = [
+            np.unique(boxes.label) if boxes is not None else labels.indices([primary, *secondary])
+            for boxes, primary, secondary in zip(
+                self.boxes, recordings["primary_label"], self._secondary(recordings), strict=True
+            )
+        ]
         self._cache = AudioCache(settings.audio_cache_gb * _GB) if settings.use_audio_cache else None
         logger.info(composition(self.sources))
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def target(self, recording: int) -> npt.NDArray[np.float32]:
+        """Return 1 for each label of a recording, or for all that its boxes name; shape (n_classes,)."""
+        target = np.zeros(self.n_classes, dtype=np.float32)
+        target[self._classes[recording]] = 1
+        return target
+
+    def targets(self) -> npt.NDArray[np.float32]:
+        """Return the targets of all recordings, shape (n_recordings, n_classes), float32 in {0, 1}."""
+        targets = np.zeros((len(self), self.n_classes), dtype=np.float32)
+        for recording, classes in enumerate(self._classes):
+            targets[recording, classes] = 1
+        return targets
 
     def keep_all(self) -> None:
         """Read every recording once, and keep all in memory."""
@@ -120,16 +129,21 @@ class LabelledAudio:
         """
         boxes = self.boxes[recording]
         if boxes is None:
-            return np.repeat(self.targets[recording][None], len(starts), axis=0)
+            return np.repeat(self.target(recording)[None], len(starts), axis=0)
         stops = np.minimum(starts + self.settings.n_segment, self.sources[recording].n_samples)
         rate = self.settings.sample_rate
         return time_targets(
             starts / rate,
             stops / rate,
             boxes,
-            self.targets.shape[1],
+            self.n_classes,
             min_overlap_s=self.settings.min_overlap_s,
         )
+
+    def _secondary(self, recordings: pd.DataFrame) -> Iterable[tuple[str, ...]]:
+        if self.settings.use_secondary_labels and "secondary_labels" in recordings:
+            return recordings["secondary_labels"]
+        return [()] * len(recordings)
 
 
 class AudioCache:
@@ -183,13 +197,3 @@ def composition(sources: list[AudioSource]) -> str:
     """Return the line that says where a dataset reads from."""
     n_stored = sum(source.kind == "hdf5" for source in sources)
     return f"Dataset composition: {n_stored} HDF5 files, {len(sources) - n_stored} raw audio files"
-
-
-def _target(
-    primary: str, secondary: Iterable[str], boxes: Boxes | None, labels: LabelMap
-) -> npt.NDArray[np.float32]:
-    if boxes is None:
-        return labels.multi_hot([primary, *secondary])
-    target = np.zeros(len(labels), dtype=np.float32)
-    target[boxes.label] = 1
-    return target

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.text_tables import read_text_table
+from dawnchorus.data.text_tables import read_text_table, some
 from dawnchorus.errors import DataError
 
 NOCALL = "nocall"
 """The label of a recording without any species: no class, a target of zeros."""
+
+RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,22 @@ class LabelMap:
         except KeyError:
             raise DataError(f"{label!r} is not one of the {len(self)} labels of this model") from None
 
+    def indices(self, labels: Iterable[str]) -> npt.NDArray[np.int64]:
+        """Return the outputs that stand for ``labels``, each once, shape (at most n_labels,), int64.
+
+        A label that the map does not hold is left out: a background species that nobody trains on
+        says nothing about the others. ``nocall`` is no label at all.
+        """
+        known = dict.fromkeys(self._place_of[label] for label in labels if label in self._place_of)
+        return np.array(list(known), dtype=np.int64)
+
     def multi_hot(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:
         """Return the target of a recording, shape (n_classes,), 1 for each of ``labels``, else 0.
 
-        A label that the map does not hold is left out: a background species that nobody trains on
-        says nothing about the others. ``nocall``, no label at all, is all zeros.
+        Labels that the map does not hold are left out, as in :meth:`indices`.
         """
         target = np.zeros(len(self), dtype=np.float32)
-        for label in labels:
-            if label in self._place_of:
-                target[self._place_of[label]] = 1.0
+        target[self.indices(labels)] = 1
         return target
 
 
@@ -73,7 +81,23 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     labels = _labels_in_file(given) if isinstance(given, Path) else tuple(given)
     if not labels:
         raise DataError(f"{given}: no labels; name at least one class")
-    return LabelMap(labels)
+    return checked(LabelMap(labels))
+
+
+def checked(labels: LabelMap) -> LabelMap:
+    """Return the classes of a model.
+
+    Raises
+    ------
+    DataError
+        A class is ``nocall``, or named like a column of the tables that are written later.
+    """
+    taken = sorted(RESERVED_LABELS.intersection(labels.labels))
+    if taken:
+        raise DataError(f"a species cannot be named {some(taken)}: tables have such a column")
+    if NOCALL in labels:
+        raise DataError(f"{NOCALL} is no class but the target of zeros; leave it out of the labels")
+    return labels
 
 
 def _labels_in_file(path: Path) -> tuple[str, ...]:

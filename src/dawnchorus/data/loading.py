@@ -28,8 +28,11 @@ from torch.utils.data import (
 
 from dawnchorus.config import LoaderSettings
 from dawnchorus.data.clips import ClipSettings
+from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.errors import DawnchorusError
 
+_MAKERS = (WaveDataset.__getitem__, WaveAllFileDataset.__getitem__)
 _PREFETCH = 2  # batches that a worker makes in advance
 _CAN_SHARE = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
 
@@ -41,8 +44,8 @@ class ClipLoader:
     ----------
     dataset
         :class:`~dawnchorus.data.wave_dataset.WaveDataset` or
-        :class:`~dawnchorus.data.wave_all_file_dataset.WaveAllFileDataset`; any other goes through
-        PyTorch's loader as it is.
+        :class:`~dawnchorus.data.wave_all_file_dataset.WaveAllFileDataset`; one that makes its items in
+        another way goes through PyTorch's loader as it is.
     settings
         Clips a batch, and worker processes; these stay from epoch to epoch.
     sampler
@@ -60,7 +63,7 @@ class ClipLoader:
         drop_last: bool = False,
     ) -> None:
         self.dataset = dataset
-        clip = getattr(dataset, "settings", None)
+        clip = dataset.settings if type(dataset).__getitem__ in _MAKERS else None  # type: ignore[attr-defined]
         n_workers = settings.num_workers
         collate: _Batches | _SharedBatches | None = None
         self._buffers: _SharedBatches | None = None

@@ -50,13 +50,18 @@ def mix_at_equal_peaks(
     Silence stays silence. Both waves may be changed in place. Shapes (n_samples,), float32.
     """
     first_peak, second_peak = peak_of(first), peak_of(second)
-    if weight == 0 or first_peak == 0:
-        return second if weight < 1 else first
+    if weight == 0 or (first_peak == 0 and weight < 1):
+        return second
     if weight == 1 or second_peak == 0:
         return first
-    second *= np.float32((1 - weight) / weight * first_peak / second_peak)
-    first += second
-    return first
+    first_factor, second_factor = weight / first_peak, (1 - weight) / second_peak
+    if second_factor <= first_factor:  # only ever made smaller, so that nothing overflows
+        second *= np.float32(second_factor / first_factor)
+        first += second
+        return first
+    first *= np.float32(first_factor / second_factor)
+    second += first
+    return second
 
 
 def mix_targets(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +65,7 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
     boxes_file = _given_or_found(place.annotations, place.audio_dir / ANNOTATIONS_NAME)
     faults: list[Fault] = []
     if table_file is not None:
-        table, faults = read_recordings_table(table_file)
+        table, faults = read_recordings_table(table_file, () if labels is None else labels.labels)
     elif boxes_file is not None:
         table = _unlabelled(place.audio_dir)
     else:
@@ -76,8 +78,10 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
         names = table["filename"].tolist()
         found = read_annotations(boxes_file, names, label_column=place.label_column)
         checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels)
-        table = _with_boxes(table, found.filenames, checked)
         faults += [*found.faults, *wrong]
+        # With a box less than were drawn, a recording would be learnt and tested as if it were silent there.
+        incomplete = {fault.filename for fault in [*found.faults, *wrong]}
+        table = _with_boxes(table[~table["filename"].isin(incomplete)], found.filenames, checked)
     if labels is not None:
         table, unknown = _without_unknown_labels(table, labels, table_file or place.audio_dir)
         faults += unknown
@@ -98,35 +102,55 @@ def _line_of(row: Any) -> int | None:
 
 
 def _with_paths(table: pd.DataFrame, place: DataSettings, source: Path) -> tuple[pd.DataFrame, list[Fault]]:
-    """Return the rows whose audio or store is there, with ``audio_path`` and ``stored_path``."""
-    names, audio_paths, stored_paths, faults, missing = [], [], [], [], []
+    """Return the rows whose audio or store is there, each file once, and where these are."""
+    found, kept, faults = [], [], []
+    name_of: dict[str, str] = {}
     for row in table.itertuples():
-        found = _find_files(str(row.filename), str(row.primary_label), place)
-        if found is None:
-            what = f"{row.filename} not found in {place.audio_dir}; restore the file or drop the line"
+        files = _find_files(str(row.filename), str(row.primary_label), place)
+        file = None if files is None else real_path(files.audio)
+        if files is None or file in name_of:
+            what = (
+                f"{row.filename} not found in {place.audio_dir}; restore the file or drop the line"
+                if files is None
+                else f"{row.filename} is the same file as {name_of[str(file)]}; keep one line a recording"
+            )
             faults.append(Fault(source, _line_of(row), str(row.filename), what))
-            missing.append(row.Index)
             continue
-        name, audio, stored = found
-        names.append(name)
-        audio_paths.append(str(audio))
-        stored_paths.append("" if stored is None else str(stored))
-    kept = table.drop(index=missing)
-    return kept.assign(filename=names, audio_path=audio_paths, stored_path=stored_paths), faults
+        name_of[str(file)] = str(row.filename)
+        found.append(files)
+        kept.append(row.Index)
+    names, audio_paths, stored_paths = zip(*found, strict=True) if found else ((), (), ())
+    stored = ["" if path is None else str(path) for path in stored_paths]
+    columns = {"filename": names, "audio_path": list(map(str, audio_paths)), "stored_path": stored}
+    return table.loc[kept].assign(**columns), faults
 
 
-def _find_files(
-    filename: str, primary_label: str, place: DataSettings
-) -> tuple[str, Path, Path | None] | None:
-    """Return a recording's name, audio file and store, or None where there is neither.
+def real_path(path: Path | str) -> str:
+    """Return what tells whether two paths are one file."""
+    return os.path.normcase(os.path.realpath(path))
 
-    BirdCLEF's tables before 2022 name the file alone, which lies in the folder of its species.
+
+class _Files(NamedTuple):
+    """A recording's name, audio file and store."""
+
+    name: str
+    audio: Path
+    stored: Path | None
+
+
+def _find_files(filename: str, primary_label: str, place: DataSettings) -> _Files | None:
+    """Return a recording's files, or None where there is neither audio nor store.
+
+    BirdCLEF's tables before 2022 name the file alone, which lies in the folder of its species. Tables
+    from Windows have backslashes.
     """
-    for name in (filename, f"{primary_label}/{filename}"):
+    forward = filename.replace("\\", "/")
+    for written in dict.fromkeys((filename, forward, f"{primary_label}/{forward}")):
+        name = posixpath.normpath(written)
         audio = place.audio_dir / name
         stored = find_stored(place.features_dir, Path(name))
         if stored is not None or audio.is_file():
-            return name, audio, stored
+            return _Files(name, audio, stored)
     return None
 
 
@@ -143,7 +167,7 @@ def _checked_boxes(
             what = (
                 f"{row.label} ends at {row.end_s:g} s, past the end of {row.filename} at {duration_s:.2f} s"
             )
-        elif labels is not None and row.label not in labels.labels:
+        elif labels is not None and row.label not in labels:
             what = _unknown(str(row.label))
         if what is not None:
             faults.append(Fault(row.table, int(row.line), str(row.filename), what))
@@ -178,6 +202,7 @@ def _duration_of(header: AudioInfo | AudioError) -> float:
 
 def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the boxes of each annotated recording, and its most frequent label."""
+    table = table.copy()
     of_file: dict[str, list[tuple[float, float, str]]] = {name: [] for name in annotated}
     for row in boxes.sort_values(["filename", "start_s", "end_s", "label"]).itertuples():
         of_file[row.filename].append((float(row.start_s), float(row.end_s), str(row.label)))
@@ -186,6 +211,8 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
         if name not in place_of:
             continue
         counts = Counter(label for _, _, label in found)
+        if not counts and table.at[place_of[name], "primary_label"]:
+            continue  # its boxes name no species, and the table does
         table.at[place_of[name], "boxes"] = tuple(found)
         table.at[place_of[name], "primary_label"] = min(
             counts, key=lambda label: (-counts[label], label), default=NOCALL

@@ -1,13 +1,14 @@
 """Pseudo-labels: stretches of soundscapes with the probabilities that an ensemble gave them.
 
 A table has one row a stretch: ``row_id`` (``{soundscape}_{end second}``), a column a class, and where known
-``fold``, the fold whose model made the row. ``primary_label`` and ``primary_label_prob`` are computed
-where they are missing.
+``fold``, the fold whose model made the row. The primary label is the class with the largest probability,
+whatever a column of that name says.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from dawnchorus.config import Settings
 from dawnchorus.data.clips import ClipSettings, read_clip
 from dawnchorus.data.labelled_audio import open_recordings
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.places import real_path
 from dawnchorus.data.text_tables import some
 from dawnchorus.errors import DataError
 
@@ -115,13 +117,25 @@ class PseudoLabels:
         self.end_s = rows["end_s"].to_numpy()
         soundscapes = rows[["audio_path", "stored_path"]].drop_duplicates("audio_path")
         self.sources = open_recordings(soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py)
+        self.audio_paths = soundscapes["audio_path"].tolist()
         self.source_of_row = pd.Index(soundscapes["audio_path"]).get_indexer(pd.Index(rows["audio_path"]))
+        self._refuse_rows_past_the_end()
         primary = probabilities.argmax(axis=1)
         self.rows_of_class = [np.flatnonzero(primary == index) for index in range(len(labels))]
         logger.info(f"Pseudo-labels: {len(rows)} rows of {len(soundscapes)} soundscapes are trained on")
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def refuse_labelled(self, audio_paths: Iterable[str]) -> None:
+        """Raise a DataError where a soundscape is a labelled recording too, which a fold may test on."""
+        labelled = {real_path(path) for path in audio_paths}
+        both = [Path(path).name for path in self.audio_paths if real_path(path) in labelled]
+        if both:
+            raise DataError(
+                f"{some(both)} both a labelled recording and a pseudo-labelled soundscape; keep it in one of "
+                "the two, or a model would be tested on what it has learnt"
+            )
 
     def draw_row(self, label: int | None, rng: np.random.Generator) -> int | None:
         """Return a random row, or None where the class (-1: no class) has none.
@@ -142,6 +156,18 @@ class PseudoLabels:
         last = max(self.sources[self.source_of_row[row]].n_samples - n_segment, 0)
         earliest, latest = min(max(earliest, 0), last), min(max(latest, 0), last)
         return int(rng.integers(earliest, latest + 1))
+
+    def _refuse_rows_past_the_end(self) -> None:
+        rate, row_s = self.clip_settings.sample_rate, self.settings.row_s
+        durations_s = np.array([source.n_samples for source in self.sources])[self.source_of_row] / rate
+        wrong = np.flatnonzero(self.end_s - row_s >= durations_s)
+        if len(wrong):
+            name = Path(self.audio_paths[self.source_of_row[wrong[0]]]).name
+            raise DataError(
+                f"{len(wrong)} pseudo-labels lie past the end of their soundscapes: one of {name} ends at "
+                f"{self.end_s[wrong[0]]:g} s, and {name} at {durations_s[wrong[0]]:.2f} s; make the tables "
+                "again, or set row_s to the length of their rows"
+            )
 
     def clip(self, row: int, segment_start: int) -> npt.NDArray[np.float32]:
         """Return a clip of a row's soundscape, shape (n_samples,), not normalised."""
@@ -192,8 +218,19 @@ def _read_table(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFra
     keys["end_s"] = keys["end_s"].astype(float)
     keys["primary_label_prob"] = probabilities.max(axis=1)
     if needs_fold:
-        keys["fold"] = table["fold"]
+        keys["fold"] = _checked_folds(table["fold"], path)
     return pd.concat([keys, probabilities], axis=1)
+
+
+def _checked_folds(column: pd.Series, path: Path) -> pd.Series:
+    folds = pd.to_numeric(column, errors="coerce")
+    wrong = column[folds.isna() | (folds % 1 != 0)]
+    if len(wrong):
+        raise DataError(
+            f"{path}: fold is {wrong.iloc[0]!r} in {len(wrong)} of {len(column)} rows; out_of_fold needs the "
+            "number of the fold whose model made the row, from 0"
+        )
+    return folds.astype(int)
 
 
 def _checked_probabilities(probabilities: pd.DataFrame, path: Path) -> pd.DataFrame:

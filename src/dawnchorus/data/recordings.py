@@ -23,23 +23,22 @@ Other columns of a source, such as ``site``, ``url``, ``latitude`` and ``longitu
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings
 from dawnchorus.data.faults import Fault, FaultyTableError
-from dawnchorus.data.labels import NOCALL, LabelMap
-from dawnchorus.data.places import Recordings, load_place
-from dawnchorus.data.text_tables import some
+from dawnchorus.data.labels import NOCALL, LabelMap, checked
+from dawnchorus.data.places import Recordings, load_place, real_path
 from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.progress import track
-
-RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
 
 
 def load_recordings(
@@ -62,11 +61,14 @@ def load_recordings(
         A folder or a table is missing or empty, or a table lacks a column.
     """
     places = (places,) if isinstance(places, DataSettings) else tuple(places)
+    place_of_file: dict[str, str] = {}
     tables: list[pd.DataFrame] = []
     refused: list[Fault] = []
     left_out: list[Fault] = []
     for place, name in zip(places, _names_of(places), strict=True):
         table, faults = load_place(place, labels)
+        table, repeated = _without_files_of(table, place_of_file, name)
+        faults += [Fault(place.audio_dir, None, *what) for what in repeated]
         if name:
             table["filename"] = f"{name}/" + table["filename"]
             faults = [fault._replace(filename=f"{name}/{fault.filename}") for fault in faults]
@@ -75,8 +77,12 @@ def load_recordings(
     if refused:
         raise FaultyTableError(refused)
     recordings = pd.concat(tables, ignore_index=True)
-    if recordings.empty:
+    if recordings.empty and left_out:
         raise FaultyTableError(left_out)
+    if recordings.empty:
+        raise DataError(
+            f"no recording in {' or '.join(str(place.audio_dir) for place in places)} has a label"
+        )
     for column in ("author", "site", "fold"):  # a column that only some places have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
@@ -97,9 +103,11 @@ def leave_out_unreadable(
         None can be read.
     """
     failed_before = _failed_conversions(places)
-    failures = []
+    failures: list[Failure] = []
+    readable: list[bool] = []
     rows = recordings[["filename", "audio_path", "stored_path"]].itertuples(index=False)
     for name, audio, stored in track(rows, "Checking recordings", total=len(recordings)):
+        readable.append(False)
         if not stored and audio in failed_before:
             failures.append(Failure(Path(name), failed_before[audio]))
             continue
@@ -107,10 +115,11 @@ def leave_out_unreadable(
             open_source(Path(audio), stored=Path(stored) if stored else None, sample_rate=sample_rate)
         except (AudioError, StoreError) as error:
             failures.append(Failure(Path(name), str(error)))
-    if len(failures) == len(recordings):
+        else:
+            readable[-1] = True
+    if not any(readable):
         raise DataError(f"none of the {len(recordings)} recordings can be read: {failures[0].reason}")
-    bad = {failure.path.as_posix() for failure in failures}
-    return recordings[~recordings["filename"].isin(bad)].reset_index(drop=True), failures
+    return recordings[readable].reset_index(drop=True), failures
 
 
 def label_map_of(recordings: pd.DataFrame) -> LabelMap:
@@ -125,13 +134,25 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
     """
     found = set(recordings["primary_label"])
     found.update(label for boxes in recordings["boxes"] for _, _, label in boxes or ())
-    labels = LabelMap.of(found - {NOCALL})
-    taken = RESERVED_LABELS.intersection(labels.labels)
-    if taken:
-        raise DataError(f"a species cannot be named {some(sorted(taken))}: tables have such a column")
+    labels = checked(LabelMap.of(found - {NOCALL}))
     if not labels.labels:
         raise DataError(f"all recordings are {NOCALL}; there is no species to learn")
     return labels
+
+
+def _without_files_of(
+    table: pd.DataFrame, place_of_file: dict[str, str], place: str
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Return the rows whose file no earlier place has, noting them; and the others with the reason."""
+    files = [real_path(path) for path in table["audio_path"]]
+    new = np.array([file not in place_of_file for file in files], dtype=bool)
+    repeated = [
+        (name, f"{name} is a recording of {place_of_file[file]} too; keep it in one place")
+        for name, file in zip(table["filename"], files, strict=True)
+        if file in place_of_file
+    ]
+    place_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], place))
+    return table[new].reset_index(drop=True), repeated
 
 
 def _names_of(places: Sequence[DataSettings]) -> list[str]:
@@ -184,6 +205,13 @@ def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([table, pd.DataFrame(all_rows, index=["all"])])
     whole = {"recordings": int, "recordists": int, "boxes": int}
     return table.round({"hours": 2}).astype(whole).rename_axis("primary_label")
+
+
+def digest_of_labels(recordings: pd.DataFrame) -> str:
+    """Return a digest of all labels of the recordings, whatever the order of their rows."""
+    columns = ["filename", "primary_label", "secondary_labels", "rating", "boxes"]
+    rows = sorted(zip(*(recordings[column] for column in columns), strict=True), key=lambda row: row[0])
+    return hashlib.sha256(repr(rows).encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
 def write_recordings(path: Path, recordings: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,11 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
     )
 
 
-def read_recordings_table(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
+def read_recordings_table(path: Path, known: Iterable[str] = ()) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the sound rows of a CSV file with at least ``filename`` and ``primary_label``, and the faults.
 
-    A column ``line`` says where a row stands in the file.
+    A column ``line`` says where a row stands in the file. ``known`` are labels beside the primary ones, by
+    which lists with spaces between are told from names with spaces.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def read_recordings_table(path: Path) -> tuple[pd.DataFrame, list[Fault]]:
     for row in table.index[table["filename"].duplicated() & (table["filename"] != "")]:
         note(row, f"{table['filename'][row]} listed more than once; keep one line a recording")
     table = with_all_columns(table).assign(line=table.index + 2)
-    table["secondary_labels"] = _parsed_label_lists(table, note)
+    table["secondary_labels"] = _parsed_label_lists(table, known, note)
     for column, (low, high) in _RANGES.items():
         if column in table:
             table[column] = _parsed_numbers(table[column], low, high, note)
@@ -113,6 +114,8 @@ def _parsed_literal(cell: str) -> list[str] | None:
     """Return a list of quoted names, as Python and JSON write it; None where the cell is none."""
     if not cell.startswith("["):
         return None
+    if re.search(r"['\"]\s+['\"]", cell):  # as NumPy prints them; to Python, these are parts of one string
+        return [single or double for single, double in re.findall(r"'([^']*)'|\"([^\"]*)\"", cell)]
     try:
         value = ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -122,8 +125,8 @@ def _parsed_literal(cell: str) -> list[str] | None:
     return [label.strip() for label in value]
 
 
-def _parsed_label_lists(table: pd.DataFrame, note: Any) -> list[tuple[str, ...]]:
-    known = set(table["primary_label"])
+def _parsed_label_lists(table: pd.DataFrame, others: Iterable[str], note: Any) -> list[tuple[str, ...]]:
+    known = {*table["primary_label"], *others}
     lists: list[tuple[str, ...]] = []
     for row, cell, primary in zip(
         table.index, table["secondary_labels"], table["primary_label"], strict=True

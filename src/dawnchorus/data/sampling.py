@@ -32,9 +32,15 @@ def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:
     """Return a generator that depends on nothing but its arguments.
 
     The arguments are mixed by NumPy's ``SeedSequence``, so that neighbouring numbers give
-    unrelated streams.
+    unrelated streams. Their number is one of them: a ``SeedSequence`` of (1, 2) is that of (1, 2, 0).
     """
-    return np.random.default_rng(np.random.SeedSequence([seed, fold, *stream]))
+    return np.random.default_rng(np.random.SeedSequence([seed, fold, *stream, 1 + len(stream)]))
+
+
+def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, ...]:
+    """Return seeds for PyTorch's generators, in no relation to those of :func:`generator`."""
+    sequence = np.random.SeedSequence([seed, fold, *stream, 1 + len(stream)], spawn_key=(1,))
+    return tuple(int(word) for word in sequence.generate_state(n_seeds))
 
 
 def class_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -20,11 +21,21 @@ def read_text_table(path: Path, *, required: tuple[str, ...], sep: str = ",") ->
         The file is missing, is no table in UTF-8, or lacks a column.
     """
     try:
-        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            # It warns where lines have more cells than the header, and drops them.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+            )
     except FileNotFoundError:
         raise DataError(f"the table {path} does not exist; give a CSV file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read; {error.strerror}") from None
+    except pd.errors.ParserWarning:
+        raise DataError(
+            f"{path} has more cells in its lines than in its header; name every column, put cells that hold "
+            "commas into quotes, and end no line with a comma"
+        ) from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV table: {error}") from None
     table.columns = table.columns.str.strip()

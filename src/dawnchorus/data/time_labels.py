@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.data.labels import LabelMap
+
 MIN_OVERLAP_S = 0.25
-"""A box counts for a clip from this much of it on: less is not heard. A shorter box counts as a whole."""
+"""A box counts for a clip from this much of it on: less is not heard. Of a box so short that a border between
+two clips could leave less in both, half is enough."""
 
 
 class Boxes(NamedTuple):
@@ -28,10 +31,9 @@ class Boxes(NamedTuple):
     label: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, boxes: Sequence[tuple[float, float, str]], labels: Sequence[str]) -> Boxes:
+    def of(cls, boxes: Iterable[tuple[float, float, str]], labels: LabelMap) -> Boxes:
         """Return the boxes whose label is one of the classes."""
-        index = {label: place for place, label in enumerate(labels)}
-        known = [(start_s, end_s, index[label]) for start_s, end_s, label in boxes if label in index]
+        known = [(start_s, end_s, labels.index(label)) for start_s, end_s, label in boxes if label in labels]
         columns = list(zip(*known, strict=True)) or [(), (), ()]
         return cls(
             np.array(columns[0], np.float64), np.array(columns[1], np.float64), np.array(columns[2], np.int64)
@@ -41,7 +43,7 @@ class Boxes(NamedTuple):
 def overlaps(
     start_s: npt.ArrayLike, end_s: npt.ArrayLike, boxes: Boxes, *, min_overlap_s: float = MIN_OVERLAP_S
 ) -> npt.NDArray[np.bool_]:
-    """Tell which stretches overlap which boxes by ``min_overlap_s``, or by the whole of the shorter one.
+    """Tell which stretches overlap which boxes by ``min_overlap_s``, or half the box, or the whole stretch.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def overlaps(
     """
     starts, ends = np.asarray(start_s, np.float64)[:, None], np.asarray(end_s, np.float64)[:, None]
     overlap_s = np.minimum(ends, boxes.end_s) - np.maximum(starts, boxes.start_s)
-    needed_s = np.minimum(np.minimum(min_overlap_s, boxes.end_s - boxes.start_s), ends - starts)
+    needed_s = np.minimum(np.minimum(min_overlap_s, (boxes.end_s - boxes.start_s) / 2), ends - starts)
     # A tolerance of a nanosecond: 0.3 - 0.05 is not quite 0.25.
     return overlap_s >= needed_s - 1e-9
 
@@ -90,7 +92,7 @@ def starts_over_box(
 
     A box that is longer than the clip may hold the clip anywhere; a shorter one may lie anywhere in it.
     """
-    needed_s = min(min_overlap_s, box_end_s - box_start_s, clip_s)
+    needed_s = min(min_overlap_s, (box_end_s - box_start_s) / 2, clip_s)
     last_s = max(recording_s - clip_s, 0.0)
     earliest = min(max(box_start_s + needed_s - clip_s, 0.0), last_s)
     latest = min(max(box_end_s - needed_s, 0.0), last_s)

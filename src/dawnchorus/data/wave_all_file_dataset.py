@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
 from dawnchorus.audio.windows import normalize_peak, window_starts
@@ -29,6 +29,15 @@ class WaveAllFileDatasetSettings(LabelledAudioSettings):
     """
 
     step_s: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> WaveAllFileDatasetSettings:
+        if self.step_s is not None and not 1 <= round(self.step_s * self.sample_rate) <= self.n_segment:
+            raise ValueError(
+                f"step_s is {self.step_s:g}; legal: above 0, at most segment_len ({self.segment_len:g}), or "
+                "samples would be missed"
+            )
+        return self
 
 
 class Window(NamedTuple):
@@ -69,7 +78,7 @@ class WaveAllFileDataset(Dataset[Window]):
     ) -> None:
         self.settings = as_settings(settings, WaveAllFileDatasetSettings, "WaveAllFileDataset")
         self.audio = LabelledAudio(recordings, labels, self.settings)
-        self.targets = self.audio.targets
+        self.targets = self.audio.targets()
         n_step = round((self.settings.step_s or self.settings.segment_len) * self.settings.sample_rate)
         self.windows = [
             (recording, int(start))
@@ -91,9 +100,9 @@ class WaveAllFileDataset(Dataset[Window]):
 
         Of a recording with labels in time, those that the window overlaps; else all of the recording.
         """
-        recordings, starts = np.array(self.windows, dtype=np.int64).reshape(-1, 2).T
-        targets = np.empty((len(self), self.targets.shape[1]), dtype=np.float32)
-        for recording in np.unique(recordings):
-            rows = recordings == recording
-            targets[rows] = self.audio.segment_targets(int(recording), starts[rows])
-        return targets
+        starts: dict[int, list[int]] = {}
+        for recording, start in self.windows:
+            starts.setdefault(recording, []).append(start)
+        return np.concatenate(
+            [self.audio.segment_targets(recording, np.array(of_it)) for recording, of_it in starts.items()]
+        )

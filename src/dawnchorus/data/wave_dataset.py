@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -183,6 +184,8 @@ class WaveDataset(Dataset[Clip]):
             if pseudo is None
             else PseudoLabels(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
         )
+        if self.pseudo is not None:
+            self.pseudo.refuse_labelled(recordings["audio_path"])
         if self.settings.precompute:
             self.audio.keep_all()
 
@@ -249,8 +252,9 @@ class WaveDataset(Dataset[Clip]):
                 recording_s=n_samples / rate,
                 min_overlap_s=self.settings.min_overlap_s,
             )
-            earliest, latest = round(first_s * rate), min(round(last_s * rate), latest)
-        return int(rng.integers(earliest, max(latest, earliest) + 1))
+            # Inwards, so that rounding takes nothing from the overlap.
+            earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
+        return int(rng.integers(min(earliest, latest), latest + 1))
 
     def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
         """Return what a clip is mixed with, and the clip's own weight."""

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.folds import validation_rows
+from dawnchorus.data.groups import learnt_labels
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.recordings import load_recordings
 from dawnchorus.errors import DataError, RunError
@@ -56,7 +57,10 @@ def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     RunError
         Recordings that the folds were made of are gone.
     """
-    recordings = load_recordings(config.data).table.drop(columns=["fold", "validated"], errors="ignore")
+    labels = None if config.labels is None else LabelMap(run.card().labels)
+    recordings = load_recordings(config.data, labels=labels).table.drop(
+        columns=["fold", "validated"], errors="ignore"
+    )
     folds = run.folds()[["filename", "fold", "validated"]]
     joined = recordings.merge(folds, on="filename")
     if len(joined) < len(folds):
@@ -120,14 +124,15 @@ def scored_columns(
     has it on both sides: a class whose recordings all lie in one fold is only ever tested by a
     model that has not learnt it. What is always in training, fold -1, is learnt by every model.
     """
-    learnt_elsewhere = {
-        label: set(recordings["fold"][recordings["primary_label"] == label]) for label in labels.labels
-    }
+    learnt_in: dict[str, set[int]] = {label: set() for label in labels.labels}
+    for fold, heard in zip(recordings["fold"], learnt_labels(recordings), strict=True):
+        for label in heard.intersection(learnt_in):
+            learnt_in[label].add(fold)
     columns = []
     for column, label in enumerate(labels.labels):
         positive = targets[:, column] > 0.5
         tested_in = set(fold_of_row[positive])
-        on_both_sides = any(learnt_elsewhere[label] - {fold} for fold in tested_in)
+        on_both_sides = any(learnt_in[label] - {fold} for fold in tested_in)
         if positive.any() and not positive.all() and on_both_sides:
             columns.append(column)
     return columns

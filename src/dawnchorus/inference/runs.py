@@ -8,6 +8,7 @@
     ├── model_card.json           classes, front-end, clip, versions
     ├── environment.json          package versions, git state
     ├── folds.csv                 the fold of every recording, and whether it is validated there
+    ├── labels.sha256             digest of all labels of the recordings, boxes among them
     ├── fold_0/
     │   ├── checkpoints/          the best by validation score, and last.ckpt
     │   ├── logs/                 metrics of every epoch, CSV
@@ -78,6 +79,11 @@ class Run:
     def folds_file(self) -> Path:
         """The fold of every recording."""
         return self.path / "folds.csv"
+
+    @property
+    def labels_digest_file(self) -> Path:
+        """Digest of all that is known of the recordings."""
+        return self.path / "labels.sha256"
 
     @property
     def onnx_file(self) -> Path:

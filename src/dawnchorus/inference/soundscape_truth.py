@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.time_labels import Boxes, time_targets
 from dawnchorus.metrics import macro_roc_auc
 
@@ -17,11 +18,11 @@ def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[st
     Shape (n_windows, n_labels), float32.
     """
     truth = np.zeros((len(windows), len(labels)), dtype=np.float32)
-    filenames = windows["filename"].to_numpy()
+    filenames, classes = windows["filename"].to_numpy(), LabelMap(tuple(labels))
     for filename, rows in boxes.groupby("filename"):
         there = filenames == filename
         within = windows[there]
-        of_file = Boxes.of(list(rows[["start_s", "end_s", "label"]].itertuples(index=False)), labels)
+        of_file = Boxes.of(list(rows[["start_s", "end_s", "label"]].itertuples(index=False)), classes)
         truth[there] = time_targets(within["start_s"], within["end_s"], of_file, len(labels))
     return truth
 

@@ -169,14 +169,14 @@ def _mixed(
 ) -> tuple[str, torch.Tensor]:
     """Return the clip mixed with one of another species, where there is one."""
     rows = range(len(dataset.audio))
-    own = dataset.audio.targets[untouched.first.row]
-    others = [row for row in rows if not np.array_equal(dataset.audio.targets[row], own)] or list(rows)
+    own, targets = dataset.audio.target(untouched.first.row), dataset.audio.targets()
+    others = [row for row in rows if not np.array_equal(targets[row], own)] or list(rows)
     row = int(rng.choice(others))
     start = int(
         rng.integers(0, max(dataset.audio.sources[row].n_samples - dataset.settings.n_segment, 0) + 1)
     )
     drawn = untouched._replace(second=CropDraw(False, row, start, 0), weight=draw_mixup_weight(mixup, rng))
-    labels = [dataset.labels.labels[place] for place in np.flatnonzero(dataset.audio.targets[row])]
+    labels = [dataset.labels.labels[place] for place in np.flatnonzero(targets[row])]
     return f"mixup with {', '.join(labels) or 'nocall'}", dataset.apply(drawn).wave
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.loading import ClipLoader
-from dawnchorus.data.sampling import ClipSampler, class_weights
+from dawnchorus.data.sampling import ClipSampler, class_weights, torch_seeds
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import write_text
 from dawnchorus.inference.runs import Run
@@ -88,7 +87,7 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
         seed=config.seed,
         fold=fold,
     )
-    torch.manual_seed(int(np.random.SeedSequence([config.seed, fold]).generate_state(1)[0]))
+    torch.manual_seed(*torch_seeds(config.seed, fold, n_seeds=1))
     module = WaveClassifierModule(
         new_model(config, len(prepared.labels)), config, fold=fold, val_targets=val_set.targets
     )

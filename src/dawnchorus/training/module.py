@@ -12,6 +12,7 @@ import torch
 
 from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.config import OptimizerSettings, SchedulerSettings, TrainConfig
+from dawnchorus.data.sampling import torch_seeds
 from dawnchorus.errors import DataError
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.training.losses import LOSSES
@@ -51,8 +52,9 @@ class WaveClassifierModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's own stream, so that a resumed run draws what an undisturbed one draws."""
-        stream = np.random.SeedSequence([self.config.seed, self.fold, self.current_epoch])
-        dropout_seed, augmentation_seed = (int(word) for word in stream.generate_state(2))
+        dropout_seed, augmentation_seed = torch_seeds(
+            self.config.seed, self.fold, self.current_epoch, n_seeds=2
+        )
         torch.manual_seed(dropout_seed)
         self._generator = torch.Generator(device=self.device).manual_seed(augmentation_seed)
 

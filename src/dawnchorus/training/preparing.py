@@ -22,7 +22,12 @@ from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.faults import failures_of
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
 from dawnchorus.data.labels import LabelMap, read_labels
-from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
+from dawnchorus.data.recordings import (
+    digest_of_labels,
+    label_map_of,
+    leave_out_unreadable,
+    load_recordings,
+)
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
 from dawnchorus.inference.runs import Run
@@ -179,6 +184,7 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
     for file in config_chain(config_file) if config_file is not None else ():
         shutil.copy(file, copies / file.name)
     save_folds(run.folds_file, prepared.recordings, prepared.assignment)
+    write_text(run.labels_digest_file, digest_of_labels(prepared.recordings))
     write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
     write_text(run.card_file, card.to_json())
     saved = config.model_copy(update={"data": tuple(place.absolute() for place in config.data)})
@@ -242,8 +248,16 @@ def _refuse_other_recordings(prepared: PreparedRun, config: TrainConfig) -> None
     table = prepared.recordings.assign(fold=fold, validated=validated)
     dealt = table[compared].set_index("filename").sort_index()
     saved = prepared.run.folds()[compared].set_index("filename").sort_index()
-    if not (dealt.index.equals(saved.index) and (dealt.to_numpy() == saved.to_numpy()).all()):
+    same_rows = dealt.index.equals(saved.index) and (dealt.to_numpy() == saved.to_numpy()).all()
+    if not (same_rows and _has_same_labels(prepared)):
         raise RunError(
             f"{prepared.run.path} was begun with other recordings, labels or folds than there are now; "
             "restore them, choose another exp_name, or delete the folder"
         )
+
+
+def _has_same_labels(prepared: PreparedRun) -> bool:
+    """Tell whether the classes, and all that is known of the recordings, are what they were."""
+    file = prepared.run.labels_digest_file
+    same_digest = not file.is_file() or file.read_text() == digest_of_labels(prepared.recordings)
+    return same_digest and prepared.labels.labels == prepared.run.card().labels
