@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dawnchorus.config import DataSettings
+    from dawnchorus.data.labels import LabelMap
+    from dawnchorus.data.recordings import label_map_of, load_recordings
     from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
     from dawnchorus.data.wave_dataset import WaveDataset
     from dawnchorus.errors import DawnchorusError
@@ -20,16 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BirdsInference",
+    "DataSettings",
     "DawnchorusError",
+    "LabelMap",
     "WaveAllFileDataset",
     "WaveCNNAttenClasifier",
     "WaveCNNAttenClassifier",
     "WaveDataset",
+    "label_map_of",
     "lightning_training",
+    "load_recordings",
     "open_runtime",
 ]
 
 _HOME = {
+    "DataSettings": "dawnchorus.config",
+    "LabelMap": "dawnchorus.data.labels",
+    "label_map_of": "dawnchorus.data.recordings",
+    "load_recordings": "dawnchorus.data.recordings",
     "BirdsInference": "dawnchorus.inference.birds_inference",
     "DawnchorusError": "dawnchorus.errors",
     "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset",

@@ -83,7 +83,7 @@ def test_official_folds_have_a_column_of_any_name_or_are_passed_over(audio: Path
 def test_what_cannot_be_is_refused(audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there are only 4 groups, fewer than the 5 folds" in refusal(capsys, audio)
     assert "no column reserve to keep together" in refusal(capsys, audio, "--group_column", "reserve")
-    assert "dawnchorus folds: group_column is ()" in refusal(capsys, audio, "--group_column", "")
+    assert "dawnchorus folds: group_column names no column" in refusal(capsys, audio, "--group_column", "")
     Path("mine.csv").write_text("mine")
     assert "overwrite it with --force" in refusal(capsys, audio, "--out", "mine.csv")
     assert Path("mine.csv").read_text() == "mine"

@@ -61,3 +61,29 @@ def test_a_config_names_several_places_and_its_classes(
     assert "2 faults" in captured.err
     assert "species_1 is none of the classes in the config's labels" in captured.err
     assert captured.out.splitlines()[-1].split()[:2] == ["all", "2"]
+
+
+def test_files_that_cannot_be_read_are_listed_too(
+    data_factory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4)
+    (root / "species_0" / "XC0.wav").write_bytes(b"no sound at all")
+    assert run("recordings", root, "--faults", tmp_path / "faults.csv") == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1].split()[:2] == ["all", "7"]
+    assert "XC0.wav" in captured.err
+    assert run("folds", root, "--n_folds", 2, "--out", tmp_path / "folds.csv") == 2
+    assert len(pd.read_csv(tmp_path / "folds.csv")) == 7
+
+
+def test_a_report_is_written_even_where_nothing_is_left(data_factory: Any, tmp_path: Path) -> None:
+    root = data_factory.recordings(n_species=1, n_per_species=1)
+    (root / "species_0" / "XC0.wav").unlink()
+    assert run("recordings", root, "--faults", tmp_path / "faults.csv") == 1
+    assert len(pd.read_csv(tmp_path / "faults.csv")) == 1
+
+
+def test_a_table_beside_a_config_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text("CONFIG = {}\n")
+    assert run("recordings", tmp_path / "mine.py", "--table", "x.csv") == 1
+    assert "names its own tables" in capsys.readouterr().err

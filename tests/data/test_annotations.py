@@ -49,7 +49,7 @@ def test_a_folder_of_tables_keeps_two_recordings_of_one_name_apart(
             ("a/XC1.ogg", 0.5, 1.5, "robin"),
             ("b/XC1.ogg", 0.5, 1.5, "wren"),
         ]
-    assert "LICENSE.txt named after no recording, and not read" in caplog.text
+    assert "LICENSE.txt named after no recording, or after several; not read" in caplog.text
 
 
 def test_a_raven_table_over_several_files_counts_from_each_files_beginning(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_every_faulty_line_is_told(tmp_path: Path) -> None:
         "stands twice",
         "is no stretch of time",
         "label is empty",
-        "no such recording",
+        "there is no recording b.wav",
         "is no label",
     ):
         assert what in whats
@@ -177,3 +177,14 @@ def test_a_name_with_folders_means_that_path_and_no_other(tmp_path: Path) -> Non
     found = read_annotations(tmp_path / "boxes.csv", ["r0.wav", "siteA/r1.wav"])
     assert found.filenames == ["siteA/r1.wav"]
     assert [fault.line for fault in found.faults] == [2]
+
+
+def test_birdnets_one_table_for_many_files_names_them_by_their_whole_paths(tmp_path: Path) -> None:
+    (tmp_path / "BirdNET_SelectionTable.txt").write_text(
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tCommon Name\t"
+        "Species Code\tConfidence\tBegin Path\tFile Offset (s)\n"
+        "1\tSpectrogram 1\t1\t3.0\t6.0\t0\t15000\tRobin\teurrob1\t0.9\tE:\\rec\\siteA\\n1.wav\t3.0\n"
+        "2\tSpectrogram 1\t1\t63.0\t66.0\t0\t15000\tRobin\teurrob1\t0.8\t/data/rec/siteB/n1.wav\t3.0\n"
+    )
+    found = boxes_of(tmp_path, "siteA/n1.wav", "siteB/n1.wav", label_column="Species Code")
+    assert found == [("siteA/n1.wav", 3, 6, "eurrob1"), ("siteB/n1.wav", 3, 6, "eurrob1")]

@@ -339,3 +339,28 @@ def test_nocall_is_a_target_of_zeros(data_factory: Any) -> None:
 def test_a_step_that_would_miss_samples_is_refused(birds: Any, step_s: float) -> None:
     with pytest.raises(ConfigError, match="legal: above 0, at most segment_len"):
         WaveAllFileDataset(*birds, {"step_s": step_s})
+
+
+def test_the_way_from_a_folder_to_clips_is_short(data_factory: Any) -> None:
+    import dawnchorus
+
+    root = data_factory.recordings(n_species=2, n_per_species=2)
+    recordings = dawnchorus.load_recordings(root).table
+    clips = dawnchorus.WaveDataset(recordings, dawnchorus.label_map_of(recordings))
+    assert torch.equal(clips[-1].wave, clips[3].wave)
+    with pytest.raises(IndexError):
+        clips[4]
+
+
+@pytest.mark.parametrize(
+    "recordings", ["birds", pd.DataFrame({"filename": ["a"], "primary_label": ["x"]}), pd.DataFrame()]
+)
+def test_what_is_no_recordings_table_is_told_how_to_become_one(recordings: Any) -> None:
+    with pytest.raises(DataError, match=r"load_recordings\(\"folder\"\)\.table is one"):
+        WaveDataset(recordings, LabelMap(("x",)))
+
+
+@pytest.mark.parametrize("segment_len", [0, 1e-6, float("inf"), float("nan")])
+def test_a_clip_has_a_length(birds: Any, segment_len: float) -> None:
+    with pytest.raises(ConfigError, match="segment_len is"):
+        WaveDataset(*birds, {"segment_len": segment_len})

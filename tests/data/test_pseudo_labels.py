@@ -126,9 +126,12 @@ def test_parquet_says_the_same_as_csv(soundscapes: Path, tmp_path: Path) -> None
         ("row_id,robin\nH9_5,0.9\n", "names H9 not found in"),
         (
             "row_id,robin\nH1_25,0.9\nH1_30,0.9\n",
-            r"2 pseudo-labels lie past the end .* ends at 25 s, and H1\.wav at 20",
+            r"2 pseudo-labels of 5 s lie outside .* ends at 25 s of H1\.wav, which has 20",
         ),
-        ("row_id,robin\nH1_5,0.4\n", "no pseudo-label of .* above 0.5; lower primary_label_min_prob"),
+        (
+            "row_id,robin\nH1_5,0.4\n",
+            r"bad\.csv: no row has a probability above 0\.5; lower primary_label_min_prob",
+        ),
     ],
 )
 def test_unusable_tables_are_told_in_a_sentence(

@@ -109,6 +109,12 @@ def test_a_species_may_be_coded_na_and_cells_may_have_spaces(tmp_path: Path) -> 
         ('["Swainson\'s thrush, juvenile", "b"]', ("Swainson's thrush, juvenile", "b")),
         ("[a, b]", ("a", "b")),
         ("['asbfly1' 'comior1']", ("asbfly1", "comior1")),
+        ("('a', 'b')", ("a", "b")),
+        ("{'a'}", ("a",)),
+        ("a|b", ("a", "b")),
+        ("nan", ()),
+        ("None", ()),
+        ("Corvus corax (juvenile)", ("Corvus corax (juvenile)",)),
         ("[]", ()),
         ("['']", ()),
         ("", ()),
@@ -129,6 +135,20 @@ def test_labels_that_are_known_from_elsewhere_separate_a_list_with_spaces(tmp_pa
     path = write(tmp_path, "filename,primary_label,secondary_labels\nx.wav,a,a b\ny.wav,a,Turdus merula\n")
     assert read_recordings_table(path)[0]["secondary_labels"].tolist() == [("a b",), ("Turdus merula",)]
     assert read_recordings_table(path, ("b",))[0]["secondary_labels"].tolist() == [("b",), ("Turdus merula",)]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_table_may_be_separated_by_semicolons_or_tabs(tmp_path: Path, separator: str) -> None:
+    text = TRAIN_CSV.replace("['grnsan', 'rubthr']", "grnsan|rubthr").replace('"', "").replace(",", separator)
+    table, faults = read_recordings_table(write(tmp_path, text))
+    assert faults == []
+    assert table["secondary_labels"][0] == ("grnsan", "rubthr")
+
+
+def test_a_table_in_another_encoding_is_told(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("filename,primary_label\ncafé.wav,x\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.csv is no text in UTF-8; save it as UTF-8"):
+        read_recordings_table(tmp_path / "latin.csv")
 
 
 def test_more_cells_than_columns_are_refused(tmp_path: Path) -> None:

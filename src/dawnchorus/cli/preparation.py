@@ -167,14 +167,17 @@ def folds(
     The table has a row a recording: its fold, -1 for what is always in training, and whether it is
     validated there. The same recordings, options and seed give the same folds.
     """
+    from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings, FoldSettings, validate
     from dawnchorus.data.folds import assign_folds, fold_counts, save_folds
-    from dawnchorus.data.recordings import load_recordings
+    from dawnchorus.data.recordings import leave_out_unreadable, load_recordings
     from dawnchorus.errors import DataError
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")
-    table = load_recordings(DataSettings(audio_dir=audio, recordings=recordings)).table
+    place = DataSettings(audio_dir=audio, recordings=recordings)
+    # As training does it, so that these are the folds that it deals.
+    table, failures = leave_out_unreadable(load_recordings(place).table, [place], sample_rate=SAMPLE_RATE)
     values = {
         "n_folds": n_folds,
         "group_column": ",".join(group_column) if group_column else None,
@@ -191,3 +194,7 @@ def folds(
     for note in assignment.notes:
         typer.echo(note, err=True)
     typer.echo(f"written to {out}")
+    for failure in failures:
+        typer.echo(f"left out: {failure.reason}", err=True)
+    if failures:
+        raise typer.Exit(2)

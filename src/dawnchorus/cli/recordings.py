@@ -23,14 +23,20 @@ def recordings(
     out: Annotated[Path | None, typer.Option(help="CSV table to write the checked recordings to.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the tables.")] = False,
 ) -> None:
-    """Check the tables of recordings, list everything that is wrong with them, and count what is there.
+    """Check recordings and their tables, list everything that is wrong, and count what is there.
 
     Exit code 0: nothing is wrong; 2: the faults are listed, and the other recordings counted.
     """
+    from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings
-    from dawnchorus.data.faults import FaultyTableError, describe_faults, write_faults
+    from dawnchorus.data.faults import FaultyTableError, describe_faults, faults_of, write_faults
     from dawnchorus.data.labels import read_labels
-    from dawnchorus.data.recordings import count_recordings, load_recordings, write_recordings
+    from dawnchorus.data.recordings import (
+        count_recordings,
+        leave_out_unreadable,
+        load_recordings,
+        write_recordings,
+    )
     from dawnchorus.errors import ConfigError
 
     _refuse_existing(force, faults, out)
@@ -50,13 +56,15 @@ def recordings(
         if faults is not None:
             write_faults(faults, error.faults)
         raise
+    readable, failures = leave_out_unreadable(found.table, places, sample_rate=SAMPLE_RATE)
+    all_faults = [*found.faults, *faults_of(failures)]
     if out is not None:
-        write_recordings(out, found.table)
-    typer.echo(count_recordings(found.table).to_string())
+        write_recordings(out, readable)
+    typer.echo(count_recordings(readable).to_string())
     if faults is not None:
-        write_faults(faults, found.faults)
-    if found.faults:
-        typer.echo(describe_faults(found.faults), err=True)
+        write_faults(faults, all_faults)
+    if all_faults:
+        typer.echo(describe_faults(all_faults), err=True)
         raise typer.Exit(2)
 
 

@@ -30,10 +30,11 @@ class DataSettings(Settings):
     label_column
         Column of Raven tables that holds the label.
     ignored_labels
-        Labels in time that are no species, such as ``Unk``: their boxes say nothing.
+        Labels in time that are no species, such as ``Unk``: their boxes are passed over, so that what they
+        hold counts as no species.
     faulty
-        What becomes of rows with faults: ``refuse`` stops and lists them all, ``leave_out`` goes on
-        without them and lists them all.
+        What becomes of recordings with faulty rows, or boxes: ``refuse`` stops and lists them all,
+        ``leave_out`` goes on without them and lists them all.
     name
         Name of the place where there are several: what its file names begin with. The name of
         ``audio_dir`` if not given.
@@ -79,7 +80,7 @@ class FoldSettings(Settings):
     """
 
     n_folds: int = Field(default=5, ge=2)
-    group_column: tuple[str, ...] | None = Field(default=None, min_length=1)
+    group_column: tuple[str, ...] | None = None
     fold_column: str | None = "fold"
     fewer_if_needed: bool = False
     every_class_in_training: bool = False
@@ -88,7 +89,10 @@ class FoldSettings(Settings):
     @field_validator("group_column", mode="before")
     @classmethod
     def _names_between_commas(cls, value: Any) -> Any:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        names = tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+        if names is not None and not names:
+            raise ValueError("group_column names no column; leave it out for author and site")
+        return names
 
 
 class LoaderSettings(Settings):
@@ -135,7 +139,8 @@ class TrainFunctionArgs(Settings):
     train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
         Dataset classes, and the keys of their settings.
     clips_per_epoch
-        Crops drawn in one epoch; None draws as many as there are training recordings.
+        Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
+        with labels in time.
     class_balance
         ``none`` draws every recording alike, ``inverse`` by 1 / (recordings of its class),
         ``inverse_sqrt`` by 1 / sqrt of it. Drawn with replacement.
@@ -188,7 +193,7 @@ class TrainConfig(Settings):
     exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     seed: int = Field(default=42, ge=0)
     logdir: Path = Path("logdirs")
-    data: tuple[DataSettings, ...] = Field(min_length=1)
+    data: tuple[DataSettings, ...]
     labels: Path | tuple[str, ...] | None = None
     folds: FoldSettings = FoldSettings()
     nn_model_class: Any
@@ -212,6 +217,8 @@ class TrainConfig(Settings):
     @field_validator("data", mode="before")
     @classmethod
     def _one_place_is_a_list_of_one(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("data names no place of recordings; give one, or a list of them")
         return (value,) if isinstance(value, Mapping | DataSettings) else value
 
     @property

@@ -28,6 +28,7 @@ LABEL_COLUMNS = ("Species", "Label", "Annotation", "Species Code", "Common Name"
 
 BOX_COLUMNS = ["filename", "start_s", "end_s", "label"]
 _COLUMNS = [*BOX_COLUMNS, "table", "line"]
+_RAVEN_FILES = ("Begin Path", "Begin File")
 _RAVEN_START, _RAVEN_END, _RAVEN_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 
 
@@ -61,7 +62,7 @@ def read_annotations(
     filenames
         The recordings, relative to the audio folder. A Raven or Audacity table belongs to the recording
         after which it is named (``XC1.Table.1.selections.txt`` to ``XC1.ogg``), or, in a Raven table
-        with a column ``Begin File``, to those named there.
+        with a column ``Begin Path`` or ``Begin File``, to those named there.
     label_column
         Column of a Raven table that holds the label; otherwise the first of ``LABEL_COLUMNS`` it has.
 
@@ -81,7 +82,7 @@ def read_annotations(
     ours = [table for table in tables if table.suffix.lower() == ".csv" or _is_about(table, names)]
     strangers = [table.name for table in tables if table not in ours]
     if strangers:
-        logger.warning(f"{path}: {some(strangers)} named after no recording, and not read")
+        logger.warning(f"{path}: {some(strangers)} named after no recording, or after several; not read")
     if not ours:
         raise DataError(
             f"{path} holds no table named after a recording; name them as XC1.selections.txt for XC1.ogg"
@@ -119,6 +120,12 @@ class _Names:
         found = self._of.get(str(PurePosixPath(cell.replace("\\", "/"))), [])
         return found[0] if len(found) == 1 else None
 
+    def ending(self, cell: str) -> str | None:
+        """Return the one recording that a whole path, from whatever machine, ends in."""
+        parts = PurePosixPath(cell.replace("\\", "/")).parts
+        endings = ("/".join(parts[first:]) for first in range(len(parts)))
+        return next((found for ending in endings if (found := self.named(ending))), None)
+
     def of_table(self, table: Path) -> str | None:
         """Return the recording after which a table is named: the longest name that it begins with."""
         name = table.name
@@ -137,7 +144,8 @@ def _endings(folder: Path, name: str) -> list[str]:
 
 
 def _is_about(table: Path, names: _Names) -> bool:
-    return names.of_table(table) is not None or (_is_raven(table) and "Begin File" in _first_line(table))
+    names_files = any(column in _first_line(table) for column in _RAVEN_FILES)
+    return names.of_table(table) is not None or (_is_raven(table) and names_files)
 
 
 def _collect(found: list[Annotations]) -> Annotations:
@@ -168,7 +176,7 @@ def _read_csv(path: Path, names: _Names) -> Annotations:
     return _checked(
         path,
         table.assign(filename=known, line=lines),
-        lambda row: "no such recording" if row.filename in unknown else None,
+        lambda row: f"there is no recording {row.filename}" if row.filename in unknown else None,
     )
 
 
@@ -184,8 +192,9 @@ def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotati
         }
     )
     own = names.of_table(path)
-    if "Begin File" in table and len(table):
-        rows["filename"] = [names.named(cell) or own or cell for cell in table["Begin File"]]
+    files = next((column for column in _RAVEN_FILES if column in table), None)
+    if files is not None and len(table):
+        rows["filename"] = [names.ending(cell) or own or cell for cell in table[files]]
     else:
         rows["filename"] = own or ""
     if _RAVEN_OFFSET in table:  # times count through all files that were open, offsets through one
@@ -194,7 +203,7 @@ def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotati
         )
         rows["start_s"], rows["end_s"] = offset, offset + (end - start)
     if {"Selection", "View"} <= set(table):  # a selection stands once for each view, waveform and spectrogram
-        keys = [name for name in ("Selection", "Begin File") if name in table]
+        keys = [name for name in ("Selection", *_RAVEN_FILES) if name in table]
         rows = rows[~table.duplicated(keys)]
     several = _RAVEN_OFFSET not in table and rows["filename"].nunique() > 1
 

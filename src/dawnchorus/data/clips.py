@@ -28,11 +28,11 @@ class ClipSettings(Settings):
         Seconds before and after the segment that the model hears too. Targets are of the segment alone.
     """
 
-    segment_len: float = Field(default=5.0, gt=0)
+    segment_len: float = Field(default=5.0, ge=0.01, le=3600)
     sample_rate: int = Field(default=32_000, gt=0)
     late_normalize: bool = True
-    look_back_s: float = Field(default=0.0, ge=0)
-    look_ahead_s: float = Field(default=0.0, ge=0)
+    look_back_s: float = Field(default=0.0, ge=0, le=3600)
+    look_ahead_s: float = Field(default=0.0, ge=0, le=3600)
 
     @cached_property
     def n_segment(self) -> int:

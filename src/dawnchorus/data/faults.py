@@ -66,6 +66,11 @@ def failures_of(faults: Iterable[Fault]) -> list[Failure]:
     return [Failure(Path(fault.filename or fault.table.name), str(fault)) for fault in faults]
 
 
+def faults_of(failures: Iterable[Failure]) -> list[Fault]:
+    """Return recordings that cannot be read as faults."""
+    return [Fault(failure.path, None, failure.path.as_posix(), failure.reason) for failure in failures]
+
+
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     """Write all faults as a CSV table: table, line, filename, what."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from dawnchorus.audio.source import AudioSource, RawRecording, open_source
 from dawnchorus.data.clips import ClipSettings, read_clip
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
+from dawnchorus.errors import DataError
 from dawnchorus.progress import track
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class LabelledAudio:
 
     def __init__(self, recordings: pd.DataFrame, labels: LabelMap, settings: LabelledAudioSettings) -> None:
         self.settings = settings
+        recordings = _checked(recordings)
         self.sources = open_recordings(
             recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
         )
@@ -174,12 +176,27 @@ class AudioCache:
             self.n_bytes += wave.nbytes
 
 
+def _checked(recordings: object) -> pd.DataFrame:
+    """Return the recordings table, or raise a DataError that says how to get one."""
+    needed = ("audio_path", "primary_label")
+    if not isinstance(recordings, pd.DataFrame) or not set(needed) <= set(recordings) or recordings.empty:
+        found = type(recordings).__name__
+        if isinstance(recordings, pd.DataFrame):
+            found = f"a table of {len(recordings)} rows with the columns {', '.join(map(str, recordings))}"
+        raise DataError(
+            f"a dataset is made of a recordings table with the columns {' and '.join(needed)}, not of "
+            f'{found}; load_recordings("folder").table is one'
+        )
+    return recordings
+
+
 def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:
     """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
 
     An HDF5 file that was made from another version of its recording is not read; a warning counts them.
     """
-    stored = recordings["stored_path"] if use_h5py else [""] * len(recordings)
+    has_stores = use_h5py and "stored_path" in recordings
+    stored = recordings["stored_path"].fillna("") if has_stores else [""] * len(recordings)
     sources = [
         open_source(Path(audio), stored=Path(store) if store else None, sample_rate=sample_rate)
         for audio, store in zip(recordings["audio_path"], stored, strict=True)

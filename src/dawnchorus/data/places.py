@@ -58,7 +58,10 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
         A folder or a table is missing or empty, or a table lacks a column.
     """
     if not place.audio_dir.is_dir():
-        raise DataError(f"the audio folder {place.audio_dir} does not exist; give a folder of recordings")
+        raise DataError(
+            f"the audio folder {place.audio_dir} does not exist; give a folder of recordings (paths are "
+            f"relative to the working directory, {Path.cwd()})"
+        )
     if place.features_dir is not None and not place.features_dir.is_dir():
         logger.warning(f"{place.features_dir}: no such folder, so that all audio is decoded as it is read")
     table_file = _given_or_found(place.recordings, place.audio_dir / TABLE_NAME)
@@ -202,7 +205,7 @@ def _duration_of(header: AudioInfo | AudioError) -> float:
 
 def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the boxes of each annotated recording, and its most frequent label."""
-    table = table.copy()
+    table, unheard = table.copy(), []
     of_file: dict[str, list[tuple[float, float, str]]] = {name: [] for name in annotated}
     for row in boxes.sort_values(["filename", "start_s", "end_s", "label"]).itertuples():
         of_file[row.filename].append((float(row.start_s), float(row.end_s), str(row.label)))
@@ -213,10 +216,14 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
         counts = Counter(label for _, _, label in found)
         if not counts and table.at[place_of[name], "primary_label"]:
             continue  # its boxes name no species, and the table does
+        if table.at[place_of[name], "primary_label"] not in ("", NOCALL, *counts):
+            unheard.append(name)
         table.at[place_of[name], "boxes"] = tuple(found)
         table.at[place_of[name], "primary_label"] = min(
             counts, key=lambda label: (-counts[label], label), default=NOCALL
         )
+    if unheard:
+        logger.warning(f"{some(unheard)} with another label in the table than in any box; the boxes count")
     silent = table["filename"][table["primary_label"] == ""].tolist()
     if silent:
         logger.warning(f"{some(silent)} in no table of labels, and left out")
@@ -233,6 +240,9 @@ def _without_unknown_labels(
         Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)))
         for row in wrong.itertuples()
     ]
+    secondary = {label for found in table["secondary_labels"] for label in found} - known
+    if secondary:
+        logger.warning(f"{source}: {some(sorted(secondary))} among secondary labels, none of the classes")
     return table.drop(index=wrong.index), faults
 
 

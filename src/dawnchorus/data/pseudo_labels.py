@@ -119,7 +119,7 @@ class PseudoLabels:
         self.sources = open_recordings(soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py)
         self.audio_paths = soundscapes["audio_path"].tolist()
         self.source_of_row = pd.Index(soundscapes["audio_path"]).get_indexer(pd.Index(rows["audio_path"]))
-        self._refuse_rows_past_the_end()
+        self._refuse_rows_outside()
         primary = probabilities.argmax(axis=1)
         self.rows_of_class = [np.flatnonzero(primary == index) for index in range(len(labels))]
         logger.info(f"Pseudo-labels: {len(rows)} rows of {len(soundscapes)} soundscapes are trained on")
@@ -157,16 +157,16 @@ class PseudoLabels:
         earliest, latest = min(max(earliest, 0), last), min(max(latest, 0), last)
         return int(rng.integers(earliest, latest + 1))
 
-    def _refuse_rows_past_the_end(self) -> None:
+    def _refuse_rows_outside(self) -> None:
         rate, row_s = self.clip_settings.sample_rate, self.settings.row_s
         durations_s = np.array([source.n_samples for source in self.sources])[self.source_of_row] / rate
-        wrong = np.flatnonzero(self.end_s - row_s >= durations_s)
+        wrong = np.flatnonzero((self.end_s - row_s >= durations_s) | (self.end_s < row_s))
         if len(wrong):
             name = Path(self.audio_paths[self.source_of_row[wrong[0]]]).name
             raise DataError(
-                f"{len(wrong)} pseudo-labels lie past the end of their soundscapes: one of {name} ends at "
-                f"{self.end_s[wrong[0]]:g} s, and {name} at {durations_s[wrong[0]]:.2f} s; make the tables "
-                "again, or set row_s to the length of their rows"
+                f"{len(wrong)} pseudo-labels of {row_s:g} s lie outside their soundscapes: one ends at "
+                f"{self.end_s[wrong[0]]:g} s of {name}, which has {durations_s[wrong[0]]:.2f} s; make the "
+                "tables again, or set row_s to the length of their rows"
             )
 
     def clip(self, row: int, segment_start: int) -> npt.NDArray[np.float32]:
@@ -188,8 +188,8 @@ def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd
     rows = pd.concat(kept, ignore_index=True)
     if rows.empty:
         raise DataError(
-            f"no pseudo-label of {', '.join(str(each.table) for each in settings.tables)} has a probability "
-            f"above {settings.primary_label_min_prob:g}; lower primary_label_min_prob, or leave them out"
+            f"{' and '.join(str(each.table) for each in settings.tables)}: no row has a probability above "
+            f"{settings.primary_label_min_prob:g}; lower primary_label_min_prob, or leave the tables out"
         )
     return rows
 
@@ -215,6 +215,9 @@ def _read_table(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFra
     wrong = table["row_id"][keys["end_s"].isna()].astype(str).tolist()
     if wrong:
         raise DataError(f"{path}: row_id {some(wrong)} does not end in _ and a second, such as XC1_5")
+    twice = table["row_id"][table["row_id"].duplicated()].astype(str).tolist()
+    if twice:
+        raise DataError(f"{path}: row_id {some(twice)} stands more than once; keep one row a stretch")
     keys["end_s"] = keys["end_s"].astype(float)
     keys["primary_label_prob"] = probabilities.max(axis=1)
     if needs_fold:

@@ -25,14 +25,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dawnchorus.audio.source import open_source
-from dawnchorus.config import DataSettings
+from dawnchorus.config import DataSettings, validate
 from dawnchorus.data.faults import Fault, FaultyTableError
 from dawnchorus.data.labels import NOCALL, LabelMap, checked
 from dawnchorus.data.places import Recordings, load_place, real_path
@@ -40,16 +41,17 @@ from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.progress import track
 
+Place = DataSettings | Mapping[str, Any] | str | Path
+"""One place of recordings: its settings, or its folder where nothing else needs saying."""
 
-def load_recordings(
-    places: DataSettings | Sequence[DataSettings], *, labels: LabelMap | None = None
-) -> Recordings:
+
+def load_recordings(places: Place | Sequence[Place], *, labels: LabelMap | None = None) -> Recordings:
     """Return the checked recordings of one place, or of several, each with its own root.
 
     Parameters
     ----------
     places
-        Where the recordings lie, and their tables.
+        Where the recordings lie, and their tables: a folder, or settings as an object or a dict.
     labels
         The classes, where they are given: any other label is a fault.
 
@@ -60,7 +62,8 @@ def load_recordings(
     DataError
         A folder or a table is missing or empty, or a table lacks a column.
     """
-    places = (places,) if isinstance(places, DataSettings) else tuple(places)
+    several = (places,) if isinstance(places, DataSettings | Mapping | str | Path) else tuple(places)
+    places = tuple(_as_place(place) for place in several)
     place_of_file: dict[str, str] = {}
     tables: list[pd.DataFrame] = []
     refused: list[Fault] = []
@@ -153,6 +156,13 @@ def _without_files_of(
     ]
     place_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], place))
     return table[new].reset_index(drop=True), repeated
+
+
+def _as_place(place: Place) -> DataSettings:
+    if isinstance(place, DataSettings):
+        return place
+    values = {"audio_dir": place} if isinstance(place, str | Path) else place
+    return validate(DataSettings, values, where="a place of recordings")
 
 
 def _names_of(places: Sequence[DataSettings]) -> list[str]:

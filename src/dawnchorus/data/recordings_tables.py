@@ -18,6 +18,7 @@ from dawnchorus.errors import DataError
 TABLE_NAME = "recordings.csv"
 _RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
 _MISSING = frozenset({"", "nan", "none", "null", "na"})
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
 def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
@@ -87,7 +88,7 @@ def with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
 def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, ...]:
     """Return the labels in a cell such as ``a;b``, ``a b`` or ``['a', 'b']``; nothing is evaluated.
 
-    A cell with brackets, quotes or separators ``; ,`` is split at those, so that names may hold
+    A cell with brackets, quotes or separators ``; , |`` is split at those, so that names may hold
     spaces. A bare cell is split at white space only where that gives labels that are ``known``:
     ``Turdus merula`` is one species.
 
@@ -96,15 +97,19 @@ def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, 
     ValueError
         A bracket is not closed.
     """
-    if not isinstance(cell, str):
+    cell = cell.strip() if isinstance(cell, str) else ""
+    if not cell or (cell.lower() in _MISSING and cell not in known):
         return ()
-    cell = cell.strip()
     if cell.startswith("[") != cell.endswith("]"):
         raise ValueError("a bracket is open")
-    labels = _parsed_literal(cell)
-    if labels is None and re.search(r"[\[\];,'\"]", cell):
-        labels = [part.strip(" \t'\"[]") for part in re.split(r"[;,]", cell)]
-    elif labels is None:
+    is_list = _BRACKETS.get(cell[0]) == cell[-1]
+    literal = _parsed_literal(cell) if is_list else None
+    if literal is not None:
+        labels = literal
+    elif is_list or re.search("[;,|'\"]", cell):
+        bare = cell[1:-1] if is_list else cell
+        labels = [part.strip(" \t'\"[]") for part in re.split("[;,|]", bare)]
+    else:
         parts = cell.split()
         labels = parts if all(part in known for part in parts) else [cell]
     return tuple(dict.fromkeys(label for label in labels if label))
@@ -112,15 +117,13 @@ def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, 
 
 def _parsed_literal(cell: str) -> list[str] | None:
     """Return a list of quoted names, as Python and JSON write it; None where the cell is none."""
-    if not cell.startswith("["):
-        return None
     if re.search(r"['\"]\s+['\"]", cell):  # as NumPy prints them; to Python, these are parts of one string
         return [single or double for single, double in re.findall(r"'([^']*)'|\"([^\"]*)\"", cell)]
     try:
         value = ast.literal_eval(cell)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+    if not isinstance(value, list | tuple | set) or not all(isinstance(label, str) for label in value):
         return None
     return [label.strip() for label in value]
 

@@ -12,8 +12,17 @@ from dawnchorus.errors import DataError
 _EXAMPLES_SHOWN = 5
 
 
-def read_text_table(path: Path, *, required: tuple[str, ...], sep: str = ",") -> pd.DataFrame:
+def read_text_table(path: Path, *, required: tuple[str, ...], sep: str | None = None) -> pd.DataFrame:
     """Return a table of stripped strings, as the file has them.
+
+    Parameters
+    ----------
+    path
+        The table, UTF-8.
+    required
+        Columns that it must have.
+    sep
+        What separates its cells; comma, semicolon or tab, as its first line has it, if not given.
 
     Raises
     ------
@@ -25,19 +34,27 @@ def read_text_table(path: Path, *, required: tuple[str, ...], sep: str = ",") ->
             # It warns where lines have more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path, sep=sep, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False
+                path,
+                sep=sep or _separator(path),
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
             )
     except FileNotFoundError:
         raise DataError(f"the table {path} does not exist; give a CSV file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read; {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8") from None
     except pd.errors.ParserWarning:
         raise DataError(
             f"{path} has more cells in its lines than in its header; name every column, put cells that hold "
             "commas into quotes, and end no line with a comma"
         ) from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV table: {error}") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = str(error).strip().rpartition("C error: ")[2]
+        raise DataError(f"{path} is not a CSV table: {reason}") from None
     table.columns = table.columns.str.strip()
     missing = [column for column in required if column not in table]
     if missing:
@@ -46,6 +63,12 @@ def read_text_table(path: Path, *, required: tuple[str, ...], sep: str = ",") ->
         )
     # A line with too few cells has missing values even where nothing is read as missing.
     return table.apply(lambda column: column.fillna("").astype(str).str.strip())
+
+
+def _separator(path: Path) -> str:
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)
 
 
 def some(names: list[str]) -> str:

@@ -33,7 +33,10 @@ from dawnchorus.data.transforms import TransformSettings, WaveTransforms
 
 
 class WaveDatasetSettings(LabelledAudioSettings):
-    """Settings of a :class:`WaveDataset`.
+    """Settings of a :class:`WaveDataset`, beside those of ``LabelledAudioSettings`` and ``ClipSettings``.
+
+    There: ``segment_len``, ``sample_rate``, ``late_normalize``, ``look_back_s``, ``look_ahead_s``,
+    ``use_h5py``, ``use_audio_cache``, ``audio_cache_gb``, ``use_secondary_labels``, ``min_overlap_s``.
 
     Attributes
     ----------
@@ -126,9 +129,9 @@ class WaveDataset(Dataset[Clip]):
     Parameters
     ----------
     recordings
-        Recordings table (:mod:`dawnchorus.data.recordings`).
+        Recordings table (:mod:`dawnchorus.data.recordings`), such as ``load_recordings("folder").table``.
     labels
-        Classes of the model.
+        Classes of the model, such as ``label_map_of(recordings)``.
     settings
         Settings object, or their keys as in a config.
     seed, fold
@@ -194,7 +197,8 @@ class WaveDataset(Dataset[Clip]):
 
     def __getitem__(self, draw: Draw | int) -> Clip:
         if isinstance(draw, int):
-            draw = Draw(epoch=0, position=draw, item=draw)
+            item = range(len(self))[draw]
+            draw = Draw(epoch=0, position=item, item=item)
         return self.apply(self.draw(draw))
 
     def draw(self, draw: Draw) -> ClipDraw:
@@ -282,6 +286,8 @@ class WaveDataset(Dataset[Clip]):
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:
     """Return what the target of each recording is multiplied by, shape (n_recordings,)."""
+    if "rating" not in recordings:
+        return np.ones(len(recordings), dtype=np.float32)
     rating = recordings["rating"].to_numpy(np.float64)
     known = (rating > 0) & settings.use_rating  # false for NaN
     return np.where(known, rating / 5, 1).astype(np.float32)

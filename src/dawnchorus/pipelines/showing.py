@@ -111,6 +111,7 @@ def _examples(
     shown: _Shown, config: TrainConfig
 ) -> Iterator[tuple[str, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
     """Yield a title, a waveform of shape (n_samples,), and what is done to its spectrogram."""
+    dataset = WaveDataset(shown.recordings, shown.labels, shown.settings, seed=config.seed)
     without = shown.settings.model_copy(update={"early_transforms": (), "late_transforms": ()})
     bare = WaveDataset(shown.recordings, shown.labels, without, seed=config.seed)
     rng = generator(config.seed, 0, _STREAM)
@@ -129,7 +130,6 @@ def _examples(
         elif values is not None:
             yield name, clip, partial(_always(name, values), generator=torch_rng)
     on_wave, on_spectrogram = (BatchAugmentations(settings, names) for names in (ON_WAVE, ON_SPECTROGRAM))
-    dataset = WaveDataset(shown.recordings, shown.labels, shown.settings, seed=config.seed)
     item = next(item for item, (row, _) in enumerate(dataset.items) if row == shown.row)
     for epoch in range(_N_EPOCHS):
         wave = on_wave(dataset[Draw(epoch, 0, item)].wave[None], torch_rng)[0]
