@@ -249,6 +249,14 @@ def test_a_recording_with_a_faulty_box_is_left_out_and_not_silent(data_factory: 
     assert [(fault.filename, fault.line) for fault in faults] == [("dawn.wav", 2)]
 
 
+def test_a_box_that_stands_twice_costs_no_recording(data_factory: Any) -> None:
+    data_factory.tone("dawn.wav", duration_s=12.0)
+    (data_factory.root / "dawn.txt").write_text("1\t2\trobin\n1\t2\trobin\n")
+    place = DataSettings(audio_dir=data_factory.root, annotations=data_factory.root, faulty="leave_out")
+    table, faults = load_recordings(place)
+    assert (table["boxes"].tolist(), len(faults)) == ([((1.0, 2.0, "robin"),)], 1)
+
+
 def test_boxes_of_no_species_do_not_silence_a_label_of_the_table(data_factory: Any) -> None:
     root = data_factory.recordings(n_species=2, n_per_species=1)
     (root / "annotations.csv").write_text("filename,start_s,end_s,label\nspecies_0/XC0.wav,0,1,Unk\n")

@@ -43,11 +43,14 @@ class Annotations(NamedTuple):
         Recordings that are annotated, sorted; some may have no box.
     faults
         The other rows.
+    incomplete
+        Recordings of which a box is lost among the faults.
     """
 
     boxes: pd.DataFrame
     filenames: list[str]
     faults: list[Fault]
+    incomplete: frozenset[str] = frozenset()
 
 
 def read_annotations(
@@ -108,9 +111,9 @@ class _Names:
     """Finds the recording that a table, or a cell of it, means."""
 
     def __init__(self, filenames: Iterable[str]) -> None:
-        self.all = list(filenames)
+        self.all = frozenset(filenames)
         self._of: dict[str, list[str]] = {}
-        for filename in self.all:
+        for filename in sorted(self.all):
             path = PurePosixPath(filename)
             for key in dict.fromkeys((filename, path.name, path.stem, str(path.with_suffix("")))):
                 self._of.setdefault(key, []).append(filename)
@@ -151,13 +154,14 @@ def _is_about(table: Path, names: _Names) -> bool:
 def _collect(found: list[Annotations]) -> Annotations:
     boxes = pd.concat([each.boxes for each in found], ignore_index=True)
     faults = [fault for each in found for fault in each.faults]
+    incomplete = frozenset(fault.filename for fault in faults)  # a box that stands twice loses nothing
     repeated = boxes.duplicated(BOX_COLUMNS)
     faults += [
         Fault(row.table, row.line, row.filename, f"the box {row.label} from {row.start_s:g} s stands twice")
         for row in boxes[repeated].itertuples()
     ]
     filenames = sorted({filename for each in found for filename in each.filenames})
-    return Annotations(boxes[~repeated].reset_index(drop=True), filenames, faults)
+    return Annotations(boxes[~repeated].reset_index(drop=True), filenames, faults, incomplete)
 
 
 def _read_table(path: Path, names: _Names, label_column: str | None) -> Annotations:

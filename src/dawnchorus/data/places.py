@@ -83,7 +83,7 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
         checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels)
         faults += [*found.faults, *wrong]
         # With a box less than were drawn, a recording would be learnt and tested as if it were silent there.
-        incomplete = {fault.filename for fault in [*found.faults, *wrong]}
+        incomplete = found.incomplete.union(fault.filename for fault in wrong)
         table = _with_boxes(table[~table["filename"].isin(incomplete)], found.filenames, checked)
     if labels is not None:
         table, unknown = _without_unknown_labels(table, labels, table_file or place.audio_dir)
