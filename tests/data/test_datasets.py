@@ -364,3 +364,43 @@ def test_what_is_no_recordings_table_is_told_how_to_become_one(recordings: Any) 
 def test_a_clip_has_a_length(birds: Any, segment_len: float) -> None:
     with pytest.raises(ConfigError, match="segment_len is"):
         WaveDataset(*birds, {"segment_len": segment_len})
+
+
+def test_a_clip_is_what_the_recipe_says_step_by_step(birds: Any, data_factory: Any) -> None:
+    """The oracle normalises after every step, as the recipe does; the dataset gets by with less."""
+    recordings, labels = birds
+    noise = data_factory.tone("../noise/rain.wav", duration_s=8, frequency_hz=500, noise=0.3).parent
+    settings = {
+        "mixup": {"probability": 0.7, "alpha": 0.5},
+        "background": [{"folder": noise, "probability": 0.7}],
+        "label_smoothing": 0.05,
+    }
+    dataset = WaveDataset(recordings.assign(rating=4.0), labels, settings)
+    whole = [load_audio(path) for path in recordings["audio_path"]]
+    rain = load_audio(noise / "rain.wav")
+
+    def at_peak_one(wave: np.ndarray) -> np.ndarray:
+        return wave / np.abs(wave).max()
+
+    def crop(wave: np.ndarray, start: int) -> np.ndarray:
+        piece = wave[start : start + N_SAMPLES].astype(np.float64)
+        return at_peak_one(np.pad(piece, (N_SAMPLES - len(piece), 0)))
+
+    for position in range(24):
+        drawn = dataset.draw(Draw(0, position, position % len(dataset)))
+        expected = crop(whole[drawn.first.row], drawn.first.start)
+        target = (
+            np.array([recordings["primary_label"][drawn.first.row] == label for label in labels.labels]) * 0.8
+        )
+        if drawn.second is not None:
+            other = crop(whole[drawn.second.row], drawn.second.start)
+            expected = at_peak_one(drawn.weight * expected + (1 - drawn.weight) * other)
+            second = recordings["primary_label"][drawn.second.row]
+            target = np.minimum(target + np.array([second == label for label in labels.labels]) * 0.8, 1)
+        if drawn.noise is not None:
+            share = drawn.noise.share
+            expected = at_peak_one((1 - share) * expected + share * crop(rain, drawn.noise.start))
+        target = 0.95 * target + 0.05 * target.sum() / len(target)
+        clip = dataset.apply(drawn)
+        np.testing.assert_allclose(clip.wave, expected, atol=2e-5)
+        np.testing.assert_allclose(clip.target, target, atol=1e-6)
