@@ -76,6 +76,16 @@ def test_files_that_cannot_be_read_are_listed_too(
     assert len(pd.read_csv(tmp_path / "folds.csv")) == 7
 
 
+def test_recordings_that_no_table_lists_are_told(
+    data_factory: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4)
+    data_factory.tone("species_0/forgotten.wav")
+    assert run("recordings", root) == 0
+    assert "1 recordings are not used: " in (told := capsys.readouterr().err)
+    assert "forgotten.wav" in told
+
+
 def test_a_report_is_written_even_where_nothing_is_left(data_factory: Any, tmp_path: Path) -> None:
     root = data_factory.recordings(n_species=1, n_per_species=1)
     (root / "species_0" / "XC0.wav").unlink()

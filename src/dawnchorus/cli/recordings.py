@@ -35,8 +35,10 @@ def recordings(
         count_recordings,
         leave_out_unreadable,
         load_recordings,
+        unlisted_files,
         write_recordings,
     )
+    from dawnchorus.data.text_tables import some
     from dawnchorus.errors import ConfigError
 
     _refuse_existing(force, faults, out)
@@ -61,6 +63,9 @@ def recordings(
     if out is not None:
         write_recordings(out, readable)
     typer.echo(count_recordings(readable).to_string())
+    unlisted = unlisted_files(places, found.table["audio_path"])
+    if unlisted:
+        typer.echo(f"{len(unlisted)} recordings are not used: {some(unlisted)}", err=True)
     if faults is not None:
         write_faults(faults, all_faults)
     if all_faults:

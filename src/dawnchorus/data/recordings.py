@@ -25,13 +25,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.data.faults import Fault, FaultyTableError
@@ -189,6 +190,13 @@ def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
             if not (audio.exists() and audio.stat().st_mtime > since):
                 failed[str(audio)] = failure.reason
     return failed
+
+
+def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
+    """Return the audio files of the places that are none of ``listed``: in no table, or left out."""
+    known = {real_path(path) for path in listed}
+    found = [path for place in places for path in list_audio_files(place.audio_dir)]
+    return [str(path) for path in found if real_path(path) not in known]
 
 
 def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
