@@ -82,7 +82,7 @@ def test_recordings_that_no_table_lists_are_told(
     root = data_factory.recordings(n_species=2, n_per_species=4)
     data_factory.tone("species_0/forgotten.wav")
     assert run("recordings", root) == 0
-    assert "1 recordings are not used: " in (told := capsys.readouterr().err)
+    assert "1 in no table, and not used: " in (told := capsys.readouterr().err)
     assert "forgotten.wav" in told
 
 
