@@ -113,3 +113,14 @@ def test_a_subclass_may_make_its_items_in_its_own_way(datasets: Any, num_workers
     windows.__class__ = Plain
     batch = next(iter(ClipLoader(windows, LoaderSettings(batch_size=3, num_workers=num_workers))))
     assert batch["index"].tolist() == [0, 1, 2]
+
+
+def test_a_closed_loader_leaves_no_workers_and_may_be_used_again(datasets: Any) -> None:
+    _, windows = datasets
+    loader = ClipLoader(windows, LoaderSettings(batch_size=4, num_workers=2))
+    for _ in range(2):
+        assert len(list(loader)) == len(loader)
+        workers = loader.loader._iterator._workers
+        loader.close()
+        assert not any(worker.is_alive() for worker in workers)
+    loader.close()

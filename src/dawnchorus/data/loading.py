@@ -99,6 +99,17 @@ class ClipLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
+    def close(self) -> None:
+        """Stop the workers.
+
+        Where they are left to Python's collector of cycles, it may close their queues before PyTorch can
+        tell them to stop; then each of them is waited for five seconds, and killed.
+        """
+        iterator: Any = getattr(self.loader, "_iterator", None)
+        if hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+            self.loader._iterator = None
+
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader:
             yield batch if self._buffers is None else self._buffers.taken(batch)

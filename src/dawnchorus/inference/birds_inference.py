@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -111,8 +112,8 @@ class BirdsInference:
     ) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
         settings = LoaderSettings(batch_size=self.batch_size, num_workers=num_workers)
-        loader = ClipLoader(dataset, settings)
         best = np.zeros((len(dataset.targets), len(self.runtime.card.labels)), dtype=np.float32)
-        for waves, recordings, _ in track(loader, description, total=len(loader)):
-            np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
+        with closing(ClipLoader(dataset, settings)) as loader:
+            for waves, recordings, _ in track(loader, description, total=len(loader)):
+                np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
         return best

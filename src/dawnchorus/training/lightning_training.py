@@ -7,6 +7,7 @@ import logging
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,20 +97,13 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     if last.is_file():
         # Lightning draws the first batch of a resumed run before it tells the sampler the epoch.
         sampler.set_epoch(_epochs_done(last))
-    with warnings.catch_warnings():
+    drop_last = len(sampler) > args.train_loader.batch_size
+    train_loader = ClipLoader(train_set, args.train_loader, sampler=sampler, drop_last=drop_last)
+    val_loader = ClipLoader(val_set, args.val_loader)
+    with closing(train_loader), closing(val_loader), warnings.catch_warnings():
         _silence_lightning_advice()
-        trainer.fit(
-            module,
-            ClipLoader(
-                train_set,
-                args.train_loader,
-                sampler=sampler,
-                drop_last=len(sampler) > args.train_loader.batch_size,
-            ),
-            ClipLoader(val_set, args.val_loader),
-            ckpt_path=last if last.is_file() else None,
-            weights_only=True,
-        )
+        ckpt_path = last if last.is_file() else None
+        trainer.fit(module, train_loader, val_loader, ckpt_path=ckpt_path, weights_only=True)
     for run_logger in trainer.loggers:
         if isinstance(run_logger, WandbLogger):
             run_logger.experiment.finish()  # otherwise the next fold would write into this one's
