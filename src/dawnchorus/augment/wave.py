@@ -11,9 +11,6 @@ from torch.nn import functional
 
 from dawnchorus.errors import ConfigError
 
-_CLIPS_AT_ONCE = 8
-"""On a CPU, whose caches a larger batch of spectra leaves: 64 at once take twice as long."""
-
 
 class FilteringParams(NamedTuple):
     """What `RandomFiltering` drew for a batch.
@@ -94,8 +91,10 @@ class RandomFiltering:
         Tensor
             Same shape; peak 1 where filtered (0 where silent), untouched elsewhere.
         """
-        if wave.device.type == "cpu" and len(wave) > _CLIPS_AT_ONCE:
-            parts = zip(*(part.split(_CLIPS_AT_ONCE) for part in (wave, *params)), strict=True)
+        # A clip for each core: the spectra of more leave a CPU's caches, and 64 at once take twice as long.
+        at_once = torch.get_num_threads()
+        if wave.device.type == "cpu" and len(wave) > at_once:
+            parts = zip(*(part.split(at_once) for part in (wave, *params)), strict=True)
             return torch.cat([self.apply(part, FilteringParams(*drawn)) for part, *drawn in parts])
         gains_db, chosen = (part.to(wave.device) for part in params)
         n_samples = wave.shape[1]

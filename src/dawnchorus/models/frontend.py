@@ -27,7 +27,6 @@ from dawnchorus.errors import ConfigError, ModelError
 
 MIN_POWER = 1e-10  # -100 dB: what digital silence is taken for
 MIN_RANGE_DB = 1e-6  # keeps a clip of one single level, such as silence, at exactly 0
-_CLIPS_AT_ONCE = 8  # on a CPU, whose caches a larger batch of spectra leaves: 64 at once take twice as long
 
 
 @dataclass(frozen=True)
@@ -194,8 +193,10 @@ class LogMelFrontend(nn.Module):
         ModelError
             If ``wave`` has another shape, or is too short to be centred (``n_fft // 2`` samples or fewer).
         """
-        if wave.device.type == "cpu" and wave.ndim == 2 and len(wave) > _CLIPS_AT_ONCE:
-            return torch.cat([self._picture(part) for part in wave.split(_CLIPS_AT_ONCE)])
+        # A clip for each core: the spectra of more leave a CPU's caches, and 64 at once take twice as long.
+        at_once = torch.get_num_threads()
+        if wave.device.type == "cpu" and wave.ndim == 2 and len(wave) > at_once:
+            return torch.cat([self._picture(part) for part in wave.split(at_once)])
         return self._picture(wave)
 
     def _picture(self, wave: Tensor) -> Tensor:
