@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.cli import main
 
 
@@ -82,8 +84,19 @@ def test_recordings_that_no_table_lists_are_told(
     root = data_factory.recordings(n_species=2, n_per_species=4)
     data_factory.tone("species_0/forgotten.wav")
     assert run("recordings", root) == 0
-    assert "1 in no table, and not used: " in (told := capsys.readouterr().err)
+    assert "not used, being in no table or faulty: " in (told := capsys.readouterr().err)
     assert "forgotten.wav" in told
+
+
+def test_stores_are_enough(data_factory: Any, tmp_path: Path) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=2)
+    precompute_recordings(root, tmp_path / "features", PrecomputeSettings())
+    smoke = Path(__file__).parents[2] / "train_configs" / "smoke.py"
+    data = {"audio_dir": str(root), "features_dir": str(tmp_path / "features")}
+    (tmp_path / "mine.py").write_text(f"CONFIG = {{'base': {str(smoke)!r}, 'data': {data!r}}}\n")
+    for audio in (root / "species_0", root / "species_1"):
+        shutil.rmtree(audio)
+    assert run("recordings", tmp_path / "mine.py") == 0
 
 
 def test_a_report_is_written_even_where_nothing_is_left(data_factory: Any, tmp_path: Path) -> None:

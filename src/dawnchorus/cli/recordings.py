@@ -65,7 +65,7 @@ def recordings(
     typer.echo(count_recordings(readable).to_string())
     unlisted = unlisted_files(places, found.table["audio_path"])
     if unlisted:
-        typer.echo(f"{len(unlisted)} in no table, and not used: {some(unlisted)}", err=True)
+        typer.echo(f"not used, being in no table or faulty: {some(unlisted)}", err=True)
     if faults is not None:
         write_faults(faults, all_faults)
     if all_faults:

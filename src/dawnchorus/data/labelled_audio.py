@@ -38,8 +38,8 @@ class LabelledAudioSettings(ClipSettings):
     use_secondary_labels
         Count the secondary labels as present.
     min_overlap_s
-        Overlap with a box of a label in time from which on a clip is about it, seconds; a shorter box
-        counts where it lies in the clip as a whole.
+        Overlap with a box of a label in time from which on a clip is about it, seconds; of a box shorter
+        than twice that, half is enough.
     """
 
     use_h5py: bool = True

@@ -1,9 +1,9 @@
 """Batches of clips from worker processes, without new memory for each.
 
 PyTorch's own loader brings every batch in a new piece of shared memory. A batch of 64 clips is 41 MB, and
-the system must first make its ten thousand pages: measured, that takes longer than to read and mix the
-clips. Here each worker writes into a few pieces that are shared with it from the start, in turns, and what
-is handed out is copied from there into ordinary memory with large pages.
+the system must first make its ten thousand pages (``benchmarks/bench_loader.py`` compares). Here each
+worker writes into a few pieces that are shared with it from the start, in turns, and what is handed out
+is copied from there into ordinary memory with large pages.
 """
 
 from __future__ import annotations

@@ -195,7 +195,12 @@ def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
 def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
     """Return the audio files of the places that are none of ``listed``: in no table, or left out."""
     known = {real_path(path) for path in listed}
-    found = [path for place in places for path in list_audio_files(place.audio_dir)]
+    found = []
+    for place in places:
+        try:
+            found += list_audio_files(place.audio_dir)
+        except DataError:
+            continue  # there are stores only
     return [str(path) for path in found if real_path(path) not in known]
 
 

@@ -233,13 +233,13 @@ class WaveDataset(Dataset[Clip]):
         return self.labels.labels[boxes.label[box]] if box >= 0 else NOCALL
 
     def _draw_crop(self, item: int, rng: np.random.Generator) -> CropDraw:
-        pseudo = self.settings.soundscape_pseudo_config
-        if self.pseudo is not None and pseudo is not None and pseudo.how == "replace":
+        pseudo = self.pseudo
+        if pseudo is not None and pseudo.settings.how == "replace":
             label = self.item_labels[item]
             of_class = self.labels.index(label) if label in self.labels else -1
-            row = self.pseudo.draw_row(of_class, rng) if rng.random() < pseudo.sampling_prob else None
+            row = pseudo.draw_row(of_class, rng) if rng.random() < pseudo.settings.sampling_prob else None
             if row is not None:
-                return CropDraw(True, row, self.pseudo.draw_start(row, rng), self.early.draw(rng))
+                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
         recording, box = self.items[item]
         return CropDraw(False, recording, self._draw_start(recording, box, rng), self.early.draw(rng))
 
@@ -262,12 +262,11 @@ class WaveDataset(Dataset[Clip]):
 
     def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
         """Return what a clip is mixed with, and the clip's own weight."""
-        pseudo, mixup = self.settings.soundscape_pseudo_config, self.settings.mixup
-        if self.pseudo is not None and pseudo is not None and pseudo.how == "mixup":
-            row = self.pseudo.draw_row(None, rng) if rng.random() < pseudo.sampling_prob else None
+        pseudo, mixup = self.pseudo, self.settings.mixup
+        if pseudo is not None and pseudo.settings.how == "mixup":
+            row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
             if row is not None:
-                start = self.pseudo.draw_start(row, rng)
-                return CropDraw(True, row, start, self.early.draw(rng)), 0.5
+                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng)), 0.5
         if mixup is None or rng.random() >= mixup.probability:
             return None, 1.0
         return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
@@ -281,7 +280,7 @@ class WaveDataset(Dataset[Clip]):
             wave = self.audio.clip(drawn.row, drawn.start)
             target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
             target = target * self.rating[drawn.row]
-        return self.early.apply(wave, drawn.early) if self.settings.early_transforms else wave, target
+        return self.early.apply(wave, drawn.early), target
 
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:

@@ -87,7 +87,8 @@ class _Shown(NamedTuple):
 
 def _shown_recordings(config: TrainConfig, filename: str | None) -> _Shown:
     """Return a few recordings of each class, and the one to show among them."""
-    recordings = load_recordings(config.data).table
+    given = None if config.labels is None else read_labels(config.labels)
+    recordings = load_recordings(config.data, labels=given).table
     chosen = few_of_each_class(recordings)
     if filename is not None:
         wanted = recordings[recordings["filename"] == filename]
@@ -101,7 +102,7 @@ def _shown_recordings(config: TrainConfig, filename: str | None) -> _Shown:
             logger.warning(f"{kind.folder}: no such folder; the picture does without this noise")
     settings = settings.model_copy(update={"background": there, "precompute": False})
     chosen, _ = leave_out_unreadable(chosen, config.data, sample_rate=settings.sample_rate)
-    labels = read_labels(config.labels) if config.labels is not None else label_map_of(recordings)
+    labels = given or label_map_of(recordings)
     long_enough = np.flatnonzero(chosen["duration_s"].to_numpy() >= settings.segment_len)
     row = 0 if filename is not None or not len(long_enough) else int(long_enough[0])
     return _Shown(chosen, row, labels, settings)
@@ -181,7 +182,9 @@ def _mixed(
 
 
 def _surely(step: TransformSettings) -> TransformSettings:
-    return step.model_copy(update={"params": {**step.params, "p": 1.0}})
+    """Return a transform that leaves no clip as it is, and within it none that does."""
+    inner = tuple(_surely(each) for each in step.transforms)
+    return step.model_copy(update={"params": {**step.params, "p": 1.0}, "transforms": inner})
 
 
 def _always(name: str, values: dict[str, Any]) -> Any:
