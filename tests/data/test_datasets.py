@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings
-from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.labels import UNKNOWN, LabelMap
 from dawnchorus.data.recordings import label_map_of, load_recordings
 from dawnchorus.data.sampling import ClipSampler, Draw, class_weights
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
@@ -129,6 +129,68 @@ def test_secondary_labels_count_unless_switched_off(birds: Any) -> None:
     assert WaveDataset(both, labels, {"use_secondary_labels": False})[0].target.sum() == 1
 
 
+def with_secondary(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Return the recordings, each with both species and one of elsewhere as secondary labels."""
+    return recordings.assign(secondary_labels=[("species_0", "species_1", "elsewhere")] * len(recordings))
+
+
+def test_secondary_labels_may_be_unknown_and_the_primary_stays_present(birds: Any) -> None:
+    recordings, labels = birds
+    unknown = {"unknown_secondary_labels": True}
+    dataset = WaveDataset(with_secondary(recordings), labels, unknown)
+    for item, primary in enumerate(recordings["primary_label"]):
+        expected = [1.0 if label == primary else UNKNOWN for label in labels.labels]
+        assert dataset[item].target.tolist() == dataset.audio.targets()[item].tolist() == expected
+    assert torch.equal(WaveDataset(recordings, labels, unknown)[0].target, torch.tensor([1.0, 0.0]))
+
+
+def test_unknown_secondary_labels_change_no_wave_and_no_other_target(birds: Any) -> None:
+    recordings, labels = birds
+    recipe = {"mixup": {"probability": 0.5, "alpha": 0.4}, "label_smoothing": 0.05}
+    without = WaveDataset(recordings, labels, recipe)
+    switched_on = WaveDataset(recordings, labels, {**recipe, "unknown_secondary_labels": True})
+    marked = WaveDataset(with_secondary(recordings), labels, {**recipe, "unknown_secondary_labels": True})
+    n_unknown = 0
+    for position in range(20):
+        draw = Draw(0, position, position % len(recordings))
+        assert torch.equal(switched_on[draw].wave, without[draw].wave)
+        assert torch.equal(switched_on[draw].target, without[draw].target)
+        assert torch.equal(marked[draw].wave, without[draw].wave)
+        n_unknown += int((marked[draw].target == UNKNOWN).sum())
+    assert n_unknown > 0
+
+
+def test_unknown_targets_pass_through_rating_mixing_and_smoothing(birds: Any) -> None:
+    recordings, labels = birds
+    settings = {"unknown_secondary_labels": True, "mixup": {"probability": 1.0}, "label_smoothing": 0.1}
+    dataset = WaveDataset(with_secondary(recordings).assign(rating=2.5), labels, settings)
+    seen = set()
+    for position in range(20):
+        drawn = dataset.draw(Draw(0, position, 0))
+        assert drawn.second is not None
+        other = recordings["primary_label"][drawn.second.row]
+        # 0.5 of the rating; the same species twice adds up to 1 and leaves the other unknown.
+        if other == "species_0":
+            expected = [1.0 * 0.9 + 0.1 * 1.0 / 2, UNKNOWN]
+        else:
+            expected = [0.5 * 0.9 + 0.1 * 1.0 / 2] * 2
+        assert dataset.apply(drawn).target.tolist() == pytest.approx(expected)
+        seen.add(other)
+    assert seen == {"species_0", "species_1"}
+
+
+def test_unknown_secondary_labels_must_be_read(birds: Any) -> None:
+    with pytest.raises(ConfigError, match="unknown_secondary_labels is True, but use_secondary_labels is"):
+        WaveDataset(*birds, {"unknown_secondary_labels": True, "use_secondary_labels": False})
+
+
+def test_the_targets_of_validation_are_never_unknown(birds: Any) -> None:
+    recordings, labels = birds
+    assert (WaveAllFileDataset(with_secondary(recordings), labels).targets == 1).all()
+    with pytest.raises(ConfigError, match="unknown_secondary_labels is not known"):
+        WaveAllFileDataset(recordings, labels, {"unknown_secondary_labels": True})
+
+
 def test_background_noise_keeps_target_and_level_and_changes_the_wave(birds: Any, data_factory: Any) -> None:
     recordings, labels = birds
     noise = data_factory.tone("../noise/rain.wav", duration_s=8, frequency_hz=500, noise=0.3).parent
@@ -214,6 +276,17 @@ def test_an_item_is_a_box_and_its_clip_has_it(dawn: Any) -> None:
             assert dataset.apply(drawn).target[0 if item == 0 else 1] == 1
     assert (min(starts_s[0]), max(starts_s[0])) == pytest.approx((6.25, 11.75), abs=0.1)
     assert (min(starts_s[2]), max(starts_s[2])) == pytest.approx((56.25, 57.0), abs=0.05)
+
+
+def test_labels_in_time_are_exact_and_never_unknown(dawn: Any) -> None:
+    recordings, labels = dawn
+    both = recordings.assign(secondary_labels=[("robin", "wren")])
+    dataset = WaveDataset(both, labels, {"unknown_secondary_labels": True})
+    plain = WaveDataset(both, labels)
+    for position in range(30):
+        draw = Draw(0, position, position % 3)
+        assert torch.equal(dataset[draw].target, plain[draw].target)
+    assert dataset.audio.targets().tolist() == [[1, 1]]
 
 
 def test_clips_of_a_soundscape_may_begin_anywhere(dawn: Any) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dawnchorus.data.labels import LabelMap, read_labels, smooth_target
+from dawnchorus.data.labels import (
+    UNKNOWN,
+    LabelMap,
+    has_unknown,
+    read_labels,
+    scale_target,
+    smooth_target,
+)
 from dawnchorus.errors import DataError
 
 
@@ -39,6 +46,29 @@ def test_smoothing_agrees_with_the_recipe() -> None:
     expected = target * 0.95 + 0.05 * 2 / 4
     np.testing.assert_allclose(smooth_target(target, 0.05), expected, rtol=1e-6)
     assert smooth_target(target, 0.0) is target
+
+
+def test_smoothing_leaves_what_is_unknown_and_smooths_the_rest_as_if_it_were_absent() -> None:
+    target = np.array([1, UNKNOWN, 0.6, 0, UNKNOWN], dtype=np.float32)
+    smoothed = smooth_target(target, 0.05)
+    known = [0, 2, 3]
+    np.testing.assert_allclose(smoothed[known], target[known] * 0.95 + 0.05 * 1.6 / 5, rtol=1e-6)
+    np.testing.assert_array_equal(smoothed[[1, 4]], UNKNOWN)
+    assert smoothed.dtype == np.float32
+    np.testing.assert_array_equal(target, np.float32([1, UNKNOWN, 0.6, 0, UNKNOWN]))
+
+
+def test_scaling_leaves_what_is_unknown() -> None:
+    target = np.array([1, UNKNOWN, 0.5, 0], dtype=np.float32)
+    scaled = scale_target(target, np.float32(0.4))
+    np.testing.assert_allclose(scaled, [0.4, UNKNOWN, 0.2, 0], rtol=1e-6)
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(target, np.float32([1, UNKNOWN, 0.5, 0]))
+
+
+@pytest.mark.parametrize(("target", "expected"), [([0, 1], False), ([1, UNKNOWN], True), ([], False)])
+def test_a_target_tells_whether_it_has_an_unknown_entry(target: list[float], expected: bool) -> None:
+    assert has_unknown(np.array(target, dtype=np.float32)) is expected
 
 
 def test_given_labels_keep_their_order_wherever_they_come_from(tmp_path: Path) -> None:

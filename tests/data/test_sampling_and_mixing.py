@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.audio.windows import normalize_peak
+from dawnchorus.data.labels import UNKNOWN
 from dawnchorus.data.mixing import (
     MixupSettings,
     draw_mixup_weight,
@@ -79,6 +80,36 @@ def test_hard_targets_are_added_and_clamped_and_soft_ones_weighed() -> None:
     first, second = np.float32([1, 0.5, 0]), np.float32([1, 0, 0.2])
     np.testing.assert_allclose(mix_targets(first, second, 0.3, soft=False), [1, 0.5, 0.2])
     np.testing.assert_allclose(mix_targets(first, second, 0.3, soft=True), [1, 0.15, 0.14], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "hard", "soft"),
+    [
+        (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
+        (UNKNOWN, 0, UNKNOWN, UNKNOWN),
+        (0, UNKNOWN, UNKNOWN, UNKNOWN),
+        (UNKNOWN, 1, 1, UNKNOWN),
+        (0.8, UNKNOWN, 0.8, UNKNOWN),
+        (0.8, 0.6, 1, 0.25 * 0.8 + 0.75 * 0.6),
+        (0, 0, 0, 0),
+    ],
+)
+def test_a_mixed_target_is_unknown_where_what_is_known_does_not_settle_it(
+    first: float, second: float, hard: float, soft: float
+) -> None:
+    # The entry stands beside an unknown one, so that no case is spared the way with unknown targets.
+    targets = np.float32([first, UNKNOWN]), np.float32([second, UNKNOWN])
+    for is_soft, expected in ((False, hard), (True, soft)):
+        mixed = mix_targets(*targets, 0.25, soft=is_soft)
+        np.testing.assert_allclose(mixed, [expected, UNKNOWN], rtol=1e-6)
+        assert mixed.dtype == np.float32
+    np.testing.assert_array_equal(targets, np.float32([[first, UNKNOWN], [second, UNKNOWN]]))
+
+
+def test_an_unknown_target_that_weighs_nothing_leaves_a_soft_mix_known() -> None:
+    known, unknown = np.float32([0.5, 0]), np.float32([UNKNOWN, UNKNOWN])
+    np.testing.assert_array_equal(mix_targets(known, unknown, 1.0, soft=True), known)
+    np.testing.assert_array_equal(mix_targets(unknown, known, 0.0, soft=True), known)
 
 
 def test_the_weight_is_one_half_without_alpha_and_beta_with_it() -> None:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dawnchorus.audio.source import AudioSource, RawRecording, open_source
 from dawnchorus.data.clips import ClipSettings, read_clip
-from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.labels import UNKNOWN, LabelMap
 from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
 from dawnchorus.errors import DataError
 from dawnchorus.progress import track
@@ -60,6 +60,8 @@ class LabelledAudio:
         Classes of the model.
     settings
         How they are read.
+    unknown_secondary_labels
+        Make the targets of secondary labels unknown, of recordings that are labelled as a whole.
 
     Attributes
     ----------
@@ -69,7 +71,14 @@ class LabelledAudio:
         The boxes of each recording with labels in time, None for the others.
     """
 
-    def __init__(self, recordings: pd.DataFrame, labels: LabelMap, settings: LabelledAudioSettings) -> None:
+    def __init__(
+        self,
+        recordings: pd.DataFrame,
+        labels: LabelMap,
+        settings: LabelledAudioSettings,
+        *,
+        unknown_secondary_labels: bool = False,
+    ) -> None:
         self.settings = settings
         recordings = _checked(recordings)
         self.sources = open_recordings(
@@ -86,6 +95,7 @@ class LabelledAudio:
                 self.boxes, recordings["primary_label"], self._secondary(recordings), strict=True
             )
         ]
+        self._unknown = self._only_secondary(recordings, labels) if unknown_secondary_labels else None
         self._cache = AudioCache(settings.audio_cache_gb * _GB) if settings.use_audio_cache else None
         logger.info(composition(self.sources))
 
@@ -93,16 +103,21 @@ class LabelledAudio:
         return len(self.sources)
 
     def target(self, recording: int) -> npt.NDArray[np.float32]:
-        """Return 1 for each label of a recording, or for all that its boxes name; shape (n_classes,)."""
+        """Return 1 for each label of a recording, or for all that its boxes name; shape (n_classes,).
+
+        With ``unknown_secondary_labels``, -1 for its secondary labels.
+        """
         target = np.zeros(self.n_classes, dtype=np.float32)
         target[self._classes[recording]] = 1
+        if self._unknown is not None:
+            target[self._unknown[recording]] = UNKNOWN
         return target
 
     def targets(self) -> npt.NDArray[np.float32]:
-        """Return the targets of all recordings, shape (n_recordings, n_classes), float32 in {0, 1}."""
+        """Return :meth:`target` of all recordings, shape (n_recordings, n_classes), float32."""
         targets = np.zeros((len(self), self.n_classes), dtype=np.float32)
-        for recording, classes in enumerate(self._classes):
-            targets[recording, classes] = 1
+        for recording in range(len(self)):
+            targets[recording] = self.target(recording)
         return targets
 
     def keep_all(self) -> None:
@@ -146,6 +161,15 @@ class LabelledAudio:
         if self.settings.use_secondary_labels and "secondary_labels" in recordings:
             return recordings["secondary_labels"]
         return [()] * len(recordings)
+
+    def _only_secondary(self, recordings: pd.DataFrame, labels: LabelMap) -> list[npt.NDArray[np.int64]]:
+        """Return the classes that are a recording's secondary labels alone; none where there are boxes."""
+        return [
+            labels.indices(set(secondary) - {primary}) if boxes is None else labels.indices([])
+            for boxes, primary, secondary in zip(
+                self.boxes, recordings["primary_label"], self._secondary(recordings), strict=True
+            )
+        ]
 
 
 class AudioCache:

@@ -15,6 +15,9 @@ from dawnchorus.errors import DataError
 NOCALL = "nocall"
 """The label of a recording without any species: no class, a target of zeros."""
 
+UNKNOWN = -1.0
+"""The target of a species of which nobody knows whether it is there. Anything below 0 means so."""
+
 RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
 
 
@@ -110,8 +113,28 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+def has_unknown(target: npt.NDArray[np.float32]) -> bool:
+    """Tell whether an entry of a target, of any shape, is unknown."""
+    return bool(target.min(initial=0) < 0)
+
+
+def scale_target(target: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
+    """Return ``target · factor``, shape (n_classes,); what is unknown stays so."""
+    scaled = target * factor
+    if has_unknown(target):
+        scaled[target < 0] = UNKNOWN
+    return scaled
+
+
 def smooth_target(target: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
-    """Return ``target · (1 − amount) + amount · sum(target) / n_classes``, shape (n_classes,)."""
+    """Return ``target · (1 − amount) + amount · sum(target) / n_classes``, shape (n_classes,).
+
+    What is unknown stays so, and adds nothing to the sum.
+    """
     if amount == 0:
         return target
+    if has_unknown(target):
+        smoothed = smooth_target(np.maximum(target, 0), amount)
+        smoothed[target < 0] = UNKNOWN
+        return smoothed
     return target * np.float32(1 - amount) + np.float32(amount * target.sum() / len(target))

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.config import Settings
+from dawnchorus.data.labels import UNKNOWN, has_unknown
 
 
 class MixupSettings(Settings):
@@ -67,10 +68,29 @@ def mix_at_equal_peaks(
 def mix_targets(
     first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float, *, soft: bool
 ) -> npt.NDArray[np.float32]:
-    """Return the target of two mixed clips, shape (n_classes,), in [0, 1].
+    """Return the target of two mixed clips, shape (n_classes,), in [0, 1], or -1 where unknown.
 
-    Hard: ``min(first + second, 1)``. Soft: ``weight · first + (1 − weight) · second``.
+    Hard: ``min(first + second, 1)``; what is unknown in one and not heard in the other stays unknown.
+    Soft: ``weight · first + (1 − weight) · second``; what is unknown in one that weighs anything is unknown.
     """
+    if has_unknown(first) or has_unknown(second):
+        mixed = mix_targets(np.maximum(first, 0), np.maximum(second, 0), weight, soft=soft)
+        mixed[_unknown_in_mix(first, second, weight, mixed, soft=soft)] = UNKNOWN
+        return mixed
     if soft:
         return np.float32(weight) * first + np.float32(1 - weight) * second
     return np.minimum(first + second, np.float32(1))
+
+
+def _unknown_in_mix(
+    first: npt.NDArray[np.float32],
+    second: npt.NDArray[np.float32],
+    weight: float,
+    mixed: npt.NDArray[np.float32],
+    *,
+    soft: bool,
+) -> npt.NDArray[np.bool_]:
+    """Tell which entries of a mix nobody knows, shape (n_classes,), given the mix of what is known."""
+    if soft:
+        return ((first < 0) & (np.float32(weight) > 0)) | ((second < 0) & (np.float32(1 - weight) > 0))
+    return ((first < 0) | (second < 0)) & (mixed == 0)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
 from dawnchorus.audio.windows import normalize_peak
@@ -18,7 +18,7 @@ from dawnchorus.config import Settings
 from dawnchorus.data.background import BackgroundNoise, BackgroundSettings, NoiseDraw
 from dawnchorus.data.clips import as_settings
 from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
-from dawnchorus.data.labels import NOCALL, LabelMap, smooth_target
+from dawnchorus.data.labels import NOCALL, LabelMap, scale_target, smooth_target
 from dawnchorus.data.mixing import (
     MixupSettings,
     draw_mixup_weight,
@@ -42,6 +42,11 @@ class WaveDatasetSettings(LabelledAudioSettings):
     ----------
     precompute
         Read every recording once at the start and keep it in memory: for small sets.
+    unknown_secondary_labels
+        A secondary label is a bird that somebody heard somewhere in the recording; in a random clip it may
+        be silent. Its target is then unknown (-1) instead of 1, for the losses that pass over unknown targets
+        (``masked_bce``, ``masked_bce_focal``, ``soft_auc``). Needs ``use_secondary_labels``; labels in time
+        are exact and stay as they are.
     label_smoothing
         Share of the target that is spread over all classes.
     use_rating
@@ -61,6 +66,7 @@ class WaveDatasetSettings(LabelledAudioSettings):
     """
 
     precompute: bool = False
+    unknown_secondary_labels: bool = False
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     use_rating: bool = True
     anywhere_prob: float = Field(default=0.2, ge=0, le=1)
@@ -70,9 +76,21 @@ class WaveDatasetSettings(LabelledAudioSettings):
     late_transforms: tuple[TransformSettings, ...] = ()
     soundscape_pseudo_config: PseudoLabelSettings | None = None
 
+    @model_validator(mode="after")
+    def _unknown_are_read(self) -> WaveDatasetSettings:
+        if self.unknown_secondary_labels and not self.use_secondary_labels:
+            raise ValueError(
+                "unknown_secondary_labels is True, but use_secondary_labels is False, which takes secondary "
+                "labels for absent; set one of the two the other way"
+            )
+        return self
+
 
 class Clip(NamedTuple):
-    """A training example: ``wave`` (n_samples,) float32 and ``target`` (n_classes,) float32 in [0, 1]."""
+    """A training example: ``wave`` (n_samples,) float32 and ``target`` (n_classes,) float32 in [0, 1].
+
+    With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.data.labels.UNKNOWN`.
+    """
 
     wave: torch.Tensor
     target: torch.Tensor
@@ -159,7 +177,12 @@ class WaveDataset(Dataset[Clip]):
         self.seed = seed
         self.fold = fold
         rate, use_h5py = self.settings.sample_rate, self.settings.use_h5py
-        self.audio = LabelledAudio(recordings, labels, self.settings)
+        self.audio = LabelledAudio(
+            recordings,
+            labels,
+            self.settings,
+            unknown_secondary_labels=self.settings.unknown_secondary_labels,
+        )
         self.rating = _rating_factors(recordings, self.settings)
         self.items = [
             (recording, box)
@@ -279,7 +302,7 @@ class WaveDataset(Dataset[Clip]):
         else:
             wave = self.audio.clip(drawn.row, drawn.start)
             target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
-            target = target * self.rating[drawn.row]
+            target = scale_target(target, self.rating[drawn.row])
         return self.early.apply(wave, drawn.early), target
 
 

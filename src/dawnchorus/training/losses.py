@@ -1,24 +1,36 @@
-"""Losses for many species at once: each class is a yes-or-no question of its own.
+"""Losses by the names that a config gives them.
 
-All take clip logits and targets in [0, 1] (soft ones too), both of shape (batch, n_classes), and return
-the mean over the batch and the classes, or with ``reduction="none"`` one value for each.
+All take clip logits and targets, both of shape (batch, n_classes), the targets in [0, 1] (soft ones too),
+and return a scalar, or with ``reduction="none"`` the values whose mean it is. :data:`MASKED_LOSSES` take
+targets below 0 as well (:data:`dawnchorus.data.labels.UNKNOWN`): nobody knows whether the species is there,
+and such an entry counts for nothing. Half-precise logits are made float32 first.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dawnchorus.config.settings import check_keys, nearest
+from dawnchorus.errors import ConfigError
+
 Reduction = Literal["mean", "none"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From logits and targets, both of shape (batch, n_classes), to a scalar."""
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
 
 
 def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the binary cross-entropy.
+    """Return the binary cross-entropy: each class is a yes-or-no question of its own.
 
     Parameters
     ----------
@@ -29,6 +41,7 @@ def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") 
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
     """
+    logits, targets = _in_full_precision(logits, targets)
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
 
 
@@ -52,20 +65,30 @@ def focal_loss(
     targets
         Shape (batch, n_classes), in [0, 1].
     alpha
-        Weight of the positives; the negatives have ``1 - alpha``.
+        Weight of the positives, in [0, 1]; the negatives have ``1 - alpha``.
     gamma
-        How sharply easy answers are discounted; 0 leaves the weighted cross-entropy.
+        How sharply easy answers are discounted, from 0 on; 0 leaves the weighted cross-entropy.
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
     """
+    logits, targets = _in_full_precision(logits, targets)
     probabilities = logits.sigmoid()
     missed = targets + probabilities - 2 * targets * probabilities  # 1 - p_t
+    # A power below 1 has an infinite slope at 0, where a certain and right answer stands.
+    missed = missed.clamp(min=torch.finfo(missed.dtype).tiny)
     weight = alpha * targets + (1 - alpha) * (1 - targets)
     loss = weight * missed**gamma * bce_loss(logits, targets, reduction="none")
     return loss.mean() if reduction == "mean" else loss
 
 
-def bce_focal_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+def bce_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float = FOCAL_ALPHA,
+    gamma: float = FOCAL_GAMMA,
+    reduction: Reduction = "mean",
+) -> Tensor:
     """Return binary cross-entropy plus focal loss (alpha 0.25, gamma 2): what the winners trained with.
 
     Parameters
@@ -74,11 +97,193 @@ def bce_focal_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "m
         Shape (batch, n_classes).
     targets
         Shape (batch, n_classes), in [0, 1].
+    alpha, gamma
+        Of the focal loss (:func:`focal_loss`).
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
     """
-    return bce_loss(logits, targets, reduction=reduction) + focal_loss(logits, targets, reduction=reduction)
+    focal = focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction=reduction)
+    return bce_loss(logits, targets, reduction=reduction) + focal
 
 
-LOSSES = {"bce": bce_loss, "focal": focal_loss, "bce_focal": bce_focal_loss}
+def masked_bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """Return the binary cross-entropy of the entries that are known.
+
+    Parameters
+    ----------
+    logits
+        Shape (batch, n_classes).
+    targets
+        Shape (batch, n_classes), in [0, 1], or below 0 where unknown.
+    reduction
+        ``"mean"`` for a scalar, the mean over the known entries of the batch, 0 where there are none;
+        ``"none"`` for shape (batch, n_classes), 0 where unknown.
+    """
+    return _of_known(bce_loss, logits, targets, reduction)
+
+
+def masked_bce_focal_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float = FOCAL_ALPHA,
+    gamma: float = FOCAL_GAMMA,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Return :func:`bce_focal_loss` of the entries that are known.
+
+    Parameters
+    ----------
+    logits
+        Shape (batch, n_classes).
+    targets
+        Shape (batch, n_classes), in [0, 1], or below 0 where unknown.
+    alpha, gamma
+        Of the focal loss (:func:`focal_loss`).
+    reduction
+        As in :func:`masked_bce_loss`.
+    """
+    focal = partial(focal_loss, alpha=alpha, gamma=gamma)
+    return masked_bce_loss(logits, targets, reduction=reduction) + _of_known(
+        focal, logits, targets, reduction
+    )
+
+
+def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """Return the cross-entropy of the softmax over the classes: they share one certainty.
+
+    Parameters
+    ----------
+    logits
+        Shape (batch, n_classes).
+    targets
+        Shape (batch, n_classes), in [0, 1]; those of a clip are divided by their sum. A clip with no species
+        at all has no such target and counts for nothing.
+    reduction
+        ``"mean"`` for a scalar, the mean over the clips that count, 0 where there are none; ``"none"`` for
+        shape (batch,), 0 for the other clips.
+    """
+    logits, targets = _in_full_precision(logits, targets)
+    total = targets.sum(1, keepdim=True)
+    counts = total > 0
+    shares = targets / total.where(counts, 1)
+    loss = -(shares * logits.log_softmax(1)).sum(1)
+    return loss if reduction == "none" else _mean_where(loss, counts)
+
+
+def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return a smooth surrogate of 1 − macro ROC-AUC: what misranked pairs of clips cost, a scalar.
+
+    The pairwise logistic surrogate of Gao & Zhou, "On the consistency of AUC pairwise optimization"
+    (IJCAI 2015): of a class, the mean of ``log(1 + exp(-(s_i - s_j)))`` over the pairs of a clip i with the
+    species and a clip j without; then the mean over the classes. We deviate for soft targets t: a pair
+    weighs ``max(2 t_i - 1, 0) · max(1 - 2 t_j, 0)``, how surely it is one. Hard targets leave their mean.
+
+    A class without any such pair in the batch is skipped; where all are, the loss is 0. A target of 0.5 or
+    less is never a present species, so that scaling targets down (by a rating, by a soft mixup) makes absent
+    ones of present ones. Only differences within a class are learnt: the logits are no calibrated
+    probabilities.
+
+    Parameters
+    ----------
+    logits
+        Shape (batch, n_classes).
+    targets
+        Shape (batch, n_classes), in [0, 1], or below 0 where unknown: neither present nor absent.
+    """
+    logits, targets = _in_full_precision(logits, targets)
+    present = (2 * targets - 1).clamp(min=0)
+    absent = (1 - 2 * targets).clamp(min=0).where(targets >= 0, 0)
+    weight_of_class = present.sum(0) * absent.sum(0)  # summed over its pairs, (n_classes,)
+    has_pairs = weight_of_class > 0
+    # A clip has few species: pairing those alone keeps the memory independent of the number of classes.
+    clips, classes = (present * has_pairs).nonzero(as_tuple=True)
+    margins = logits[clips, classes][:, None] - logits.T[classes]  # (n_present, batch)
+    weights = (present[clips, classes] / weight_of_class[classes])[:, None] * absent.T[classes]
+    return (weights * functional.softplus(-margins)).sum() / has_pairs.sum().clamp(min=1)
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bce": bce_loss,
+    "focal": focal_loss,
+    "bce_focal": bce_focal_loss,
+    "masked_bce": masked_bce_loss,
+    "masked_bce_focal": masked_bce_focal_loss,
+    "cross_entropy": cross_entropy_loss,
+    "soft_auc": soft_auc_loss,
+}
 """The losses by the names that a config may give."""
+
+MASKED_LOSSES = frozenset({"masked_bce", "masked_bce_focal", "soft_auc"})
+"""Those that pass over unknown targets."""
+
+_RANGES = {
+    "alpha": (0.0, 1.0, "a number from 0 to 1"),
+    "gamma": (0.0, sys.float_info.max, "a number, 0 or more"),
+}
+"""Lowest and highest value of each argument that a config may give, and how a message says it."""
+
+
+def make_loss(name: str, args: Mapping[str, Any], *, where: str = "loss_args") -> Loss:
+    """Return the named loss with its arguments bound: logits and targets → a scalar.
+
+    Parameters
+    ----------
+    name
+        One of :data:`LOSSES`.
+    args
+        ``alpha`` and ``gamma`` of those with a focal part; the others have no arguments.
+    where
+        What a message about an argument should begin with: the key of a config.
+
+    Raises
+    ------
+    ConfigError
+        There is no such loss, it has no such argument, or a value is out of its range.
+    """
+    if name not in LOSSES:
+        raise ConfigError(f"the loss {name!r} is not known{nearest(name, list(LOSSES), kind='losses')}")
+    legal = _arguments(name)
+    if args and not legal:
+        others = ", ".join(other for other in LOSSES if _arguments(other))
+        raise ConfigError(
+            f"{where} is {dict(args)!r}, but the loss {name} takes none; leave it out, or choose one of "
+            f"{others}"
+        )
+    check_keys(args, legal, where=where)
+    for key, value in args.items():
+        lowest, highest, text = _RANGES[key]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (is_number and lowest <= value <= highest):
+            raise ConfigError(f"{where}.{key} is {value!r}; legal: {text}")
+    return partial(LOSSES[name], **args)
+
+
+def _arguments(name: str) -> list[str]:
+    """Return what a config may set of a loss."""
+    return [key for key in inspect.signature(LOSSES[name]).parameters if key in _RANGES]
+
+
+def _in_full_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both in float32, or in float64 where the logits are.
+
+    Under autocast the logits are half precise: sums over a batch would lose what a step is made of.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype), targets.to(dtype)
+
+
+def _of_known(loss: Callable[..., Tensor], logits: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
+    """Return a loss of the entries whose target is not below 0."""
+    known = targets >= 0
+    # A legal target stands in before the loss is taken: an infinity would reach the gradient through a mask.
+    values = loss(logits, targets.where(known, 0), reduction="none").where(known, 0)
+    return values if reduction == "none" else _mean_where(values, known)
+
+
+def _mean_where(values: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean of the values that count, 0 where none does; the others must be 0.
+
+    Written as the plain mean times a factor, which is exactly 1 where all count.
+    """
+    return values.mean() * (counts.numel() / counts.sum(dtype=values.dtype).clamp(min=1))
