@@ -1,0 +1,226 @@
+"""One page a run: what was trained, how well, and from what; readable offline, on screen and on paper."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dawnchorus.files import replacing, write_text
+from dawnchorus.inference.runs import Run
+from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
+from dawnchorus.report.run_tables import (
+    FINISHED,
+    class_labels,
+    class_table,
+    config_table,
+    failures_table,
+    fold_histories,
+    fold_table,
+    read_object,
+    recordings_table,
+    starting_weights_table,
+)
+
+PAGE_NAME, CURVES_NAME = "report.html", "curves.png"
+_TEMPLATE_NAME = "run_page.html.jinja"
+_NOT_RECORDED = "not recorded"
+_DASH = "—"
+
+
+class Column(NamedTuple):
+    """How a column of a table is shown: its heading, and for numbers how one is written."""
+
+    heading: str
+    show: Callable[[Any], str] | None = None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is set flush right, and sorted by size."""
+        return self.show is not None
+
+
+class Cell(NamedTuple):
+    """The text of a cell, and the value that it is sorted by; an empty one comes last."""
+
+    text: str
+    value: str
+
+
+class ShownTable(NamedTuple):
+    """A table as the page has it."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+
+
+class Picture(NamedTuple):
+    """A PNG for light and one for dark pages, and what they show in words."""
+
+    light: bytes
+    dark: bytes
+    description: str
+
+
+def write_run_page(run: Run) -> Path:
+    """Write ``report.html`` and ``curves.png`` into a run, and return the page.
+
+    Whatever the run lacks is called "not recorded"; folds may be finished, unfinished or not begun.
+    """
+    histories = fold_histories(run)
+    folds = fold_table(run, histories)
+    curves = draw_curves(histories, dict(zip(folds["fold"], folds["best_epoch"], strict=True)))
+    picture = _picture(curves, "The curves of every fold, epoch by epoch")
+    page = _render(
+        **_training_part(run, folds, class_table(run, histories)),
+        **_making_part(run),
+        curves=picture if curves.axes else None,
+    )
+    with replacing(run.path / CURVES_NAME) as temporary:
+        temporary.write_bytes(picture.light)
+    path = run.path / PAGE_NAME
+    write_text(path, page)
+    return path
+
+
+def duration_text(seconds: float) -> str:
+    """Return seconds as ``h:mm:ss``: 3725.4 is ``1:02:05``."""
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+
+
+_FOLD_COLUMNS = {
+    "fold": Column("fold", "{}".format),
+    "state": Column("state"),
+    "best_epoch": Column("best epoch", "{:.0f}".format),
+    "val_macro_roc_auc": Column("macro ROC-AUC", "{:.4f}".format),
+    "val_cmap": Column("cmAP", "{:.4f}".format),
+    "n_epochs": Column("epochs", "{:.0f}".format),
+    "seconds": Column("time", duration_text),
+    "clips_per_s": Column("clips/s", "{:,.1f}".format),
+    "loader_wait_share": Column("loader wait", "{:.1%}".format),
+}
+_CLASS_COLUMNS = {
+    "label": Column("class"),
+    "n_positive": Column("positives", "{:,.0f}".format),
+    "mean_roc_auc": Column("mean ROC-AUC", "{:.4f}".format),
+    "lowest_roc_auc": Column("lowest fold", "{:.4f}".format),
+    "n_folds": Column("folds", "{}".format),
+    "mean_average_precision": Column("mean average precision", "{:.4f}".format),
+}
+_NOTE_ON_FOLDS = (
+    "Scores are of the validation recordings at the best epoch: the best so far, where a fold is unfinished. "
+    "Epochs count from 0. Loader wait is the share of the training time in which the device waited for "
+    f"clips. {_DASH} is not recorded."
+)
+
+
+def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict[str, Any]:
+    spread = draw_classes(classes)
+    return {
+        "title": str(read_object(run.card_file).get("exp_name") or run.path.name),
+        "summary": _summary(folds, read_object(run.path / "oof_score.json")),
+        "folds": _shown(folds, _FOLD_COLUMNS),
+        "note_on_folds": _NOTE_ON_FOLDS,
+        "classes": _shown(classes, _CLASS_COLUMNS),
+        "note_on_classes": _note_on_classes(classes),
+        "spread": _picture(spread, "The ROC-AUC of every class, the worst first") if spread else None,
+    }
+
+
+def _making_part(run: Run) -> dict[str, Any]:
+    failures, weights = failures_table(run), starting_weights_table(run)
+    return {
+        "failures": _shown(failures, {"path": Column("recording"), "reason": Column("reason")}),
+        "note_on_failures": f"{_counted(len(failures), 'recording')} could not be used.",
+        "config": _shown(config_table(run), {"key": Column("key"), "value": Column("value")}),
+        "weights": _shown(weights, {name: Column(name) for name in weights}),
+        "facts": _shown(_facts(run), {"name": Column("what"), "value": Column("value")}),
+    }
+
+
+def _summary(folds: pd.DataFrame, out_of_fold: Mapping[str, Any]) -> list[str]:
+    """Return how many folds are finished and how well they do, in sentences that say what a score is of."""
+    finished = folds[folds["state"] == FINISHED]
+    sentences = [f"{len(finished)} of {_counted(len(folds), 'fold')} finished."]
+    scores = finished["val_macro_roc_auc"].dropna()
+    if len(scores):
+        spread = f" ± {scores.std():.4f} (mean ± standard deviation over folds)" if len(scores) > 1 else ""
+        sentences.append(
+            f"Validation macro ROC-AUC {scores.mean():.4f}{spread}: the score of each finished fold at its "
+            "best epoch, which was chosen on the same recordings, so that the score favours itself slightly."
+        )
+    score, n_recordings = out_of_fold.get("oof_macro_roc_auc"), out_of_fold.get("n_recordings")
+    if isinstance(score, int | float):
+        over = f" over {_counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
+        sentences.append(f"Out-of-fold macro ROC-AUC {score:.4f}{over}.")
+    return sentences
+
+
+def _note_on_classes(classes: pd.DataFrame) -> str:
+    scored = classes["mean_roc_auc"].dropna()
+    median = f", median ROC-AUC {scored.median():.4f}" if len(scored) else ""
+    return (
+        f"{len(scored)} of {_counted(len(classes), 'class', 'classes')} scored{median}: validation scores at "
+        "each fold's best epoch. Positives are summed over the folds."
+    )
+
+
+def _facts(run: Run) -> pd.DataFrame:
+    environment = read_object(run.path / "environment.json")
+    recordings, labels = recordings_table(run), class_labels(run)
+    n_recordings, n_validated = None, None
+    if recordings is not None:
+        n_recordings = f"{len(recordings):,}"
+        n_validated = f"{(recordings['validated'] & (recordings['fold'] >= 0)).sum():,}"
+    digest = run.labels_digest_file
+    packages = environment.get("packages")
+    rows = {
+        "recordings": n_recordings,
+        "recordings that a fold validates": n_validated,
+        "classes": f"{len(labels):,}" if labels else None,
+        "hash of the recordings and their labels": digest.read_text().strip() if digest.is_file() else None,
+        "git state of dawnchorus": environment.get("git"),
+        "Python": environment.get("python"),
+        **(packages if isinstance(packages, dict) else {"packages": None}),
+    }
+    texts = [(name, str(value or _NOT_RECORDED)) for name, value in rows.items()]
+    return pd.DataFrame(texts, columns=["name", "value"])
+
+
+def _shown(table: pd.DataFrame, columns: Mapping[str, Column]) -> ShownTable:
+    rows = [
+        [_cell(value, column) for value, column in zip(row, columns.values(), strict=True)]
+        for row in table[list(columns)].itertuples(index=False, name=None)
+    ]
+    return ShownTable(list(columns.values()), rows)
+
+
+def _cell(value: Any, column: Column) -> Cell:
+    if column.show is None:
+        return Cell(str(value), str(value))
+    return Cell(_DASH, "") if math.isnan(value) else Cell(column.show(value), str(value))
+
+
+def _picture(figure: Figure, description: str) -> Picture:
+    return Picture(png_of(figure, LIGHT), png_of(figure, DARK), description)
+
+
+def _render(**parts: Any) -> str:
+    """Return the page; what is no valid text, such as a file name of other bytes, is written as escapes."""
+    template = (importlib.resources.files("dawnchorus.report") / _TEMPLATE_NAME).read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
+    return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
+def _counted(number: int, noun: str, nouns: str | None = None) -> str:
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -1,0 +1,265 @@
+"""What a run has recorded of itself, as tables. What is missing or damaged is left out, never an error.
+
+A training of many hours ends with a report, and a report that fails would look like a training that failed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dawnchorus.errors import RunError
+from dawnchorus.files import Failure, read_failures
+from dawnchorus.inference.runs import Run
+
+METRICS = (
+    "train_loss",
+    "val_loss",
+    "val_macro_roc_auc",
+    "val_cmap",
+    "learning_rate",
+    "clips_per_s",
+    "loader_wait_share",
+)
+"""Columns of a fold's history: losses and scores without unit, clips a second, a share in [0, 1]."""
+
+FINISHED, UNFINISHED, NOT_BEGUN = "finished", "unfinished", "not begun"
+_FALLBACK_METRIC = "val_macro_roc_auc"
+_CLASS_SCORES = ("n_positive", "roc_auc", "average_precision")
+
+
+class _FoldRow(NamedTuple):
+    fold: int
+    state: str
+    best_epoch: float
+    val_macro_roc_auc: float
+    val_cmap: float
+    n_epochs: float
+    seconds: float
+    clips_per_s: float
+    loader_wait_share: float
+
+
+def fold_history(run: Run, fold: int) -> pd.DataFrame:
+    """Return what was logged of every epoch of a fold.
+
+    A resumed fold has logged in several places: the later place counts, number by number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by epoch (int64, from 0, rising), a float64 column for each of ``METRICS``; NaN where nothing
+        was logged. Without rows where no epoch was.
+    """
+    rows = [row for file in _metrics_files(run.fold_dir(fold)) for row in _csv_rows(file, whole_lines=True)]
+    logged = _numbers(rows, ("epoch", *METRICS))
+    logged = logged[np.isfinite(logged["epoch"])].astype({"epoch": "int64"})
+    return logged.groupby("epoch").last()
+
+
+def fold_histories(run: Run) -> dict[int, pd.DataFrame]:
+    """Return the history of every fold that the run has or will have, by rising number."""
+    return {fold: fold_history(run, fold) for fold in fold_numbers(run)}
+
+
+def fold_numbers(run: Run) -> list[int]:
+    """Return the folds that the run validates, and those that it has a folder of, rising."""
+    table = recordings_table(run)
+    if table is None:
+        n_folds = _number(config_values(run, "folds").get("n_folds"))
+        planned = set() if math.isnan(n_folds) else set(range(int(n_folds)))
+    else:
+        planned = set(table["fold"][table["validated"] & (table["fold"] >= 0)].tolist())
+    names = (path.name.removeprefix("fold_") for path in run.path.glob("fold_*") if path.is_dir())
+    return sorted(planned | {int(name) for name in names if name.isdecimal()})
+
+
+def fold_table(run: Run, histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row a fold.
+
+    What an unfinished fold has reached so far is taken from its history, and so is what the report of a
+    finished one lacks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        fold, state, best_epoch (from 0), val_macro_roc_auc, val_cmap (both at the best epoch), n_epochs,
+        seconds, clips_per_s, loader_wait_share (both a mean over the epochs); NaN where not recorded.
+    """
+    metric = config_values(run, "train_function_args").get("main_metric")
+    metric = metric if metric in METRICS else _FALLBACK_METRIC
+    rows = [_fold_row(run, fold, history, metric) for fold, history in histories.items()]
+    return pd.DataFrame(rows, columns=list(_FoldRow._fields))
+
+
+def class_table(run: Run, folds: Iterable[int]) -> pd.DataFrame:
+    """Return a row a class, the worst first: its validation scores at the best epoch of every fold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        label, n_positive (sum over the folds), mean_roc_auc, lowest_roc_auc, n_folds (folds that define the
+        ROC-AUC), mean_average_precision. Classes without a ROC-AUC are last. Without rows where no fold
+        has scores.
+    """
+    rows = [row for fold in folds for row in _csv_rows(run.fold_dir(fold) / "per_class.csv")]
+    rows = [row for row in rows if row.get("label")]
+    by_class = _numbers(rows, _CLASS_SCORES).groupby(np.array([row["label"] for row in rows], dtype=object))
+    table = pd.DataFrame(
+        {
+            "n_positive": by_class["n_positive"].sum(min_count=1),
+            "mean_roc_auc": by_class["roc_auc"].mean(),
+            "lowest_roc_auc": by_class["roc_auc"].min(),
+            "n_folds": by_class["roc_auc"].count(),
+            "mean_average_precision": by_class["average_precision"].mean(),
+        }
+    )
+    if rows:
+        table = table.reindex(table.index.union(class_labels(run)))
+    table["n_folds"] = table["n_folds"].fillna(0).astype("int64")
+    return table.rename_axis("label").reset_index().sort_values(["mean_roc_auc", "label"], ignore_index=True)
+
+
+def config_table(run: Run) -> pd.DataFrame:
+    """Return the resolved config as key (``train_loader.batch_size``) and value, in its own order."""
+    return _texts(_dotted(read_object(run.config_file)), ["key", "value"])
+
+
+def failures_table(run: Run) -> pd.DataFrame:
+    """Return the recordings that were left out: path and reason."""
+    rows = ((str(failure.path), failure.reason) for failure in read_failures(run.path))
+    return _texts(rows, Failure._fields)
+
+
+def starting_weights_table(run: Run) -> pd.DataFrame:
+    """Return what is recorded of the starting weights, as text, with all its columns."""
+    return pd.DataFrame(_csv_rows(run.path / "starting_weights.csv"))
+
+
+def recordings_table(run: Run) -> pd.DataFrame | None:
+    """Return the table of :meth:`Run.folds`, or None where it cannot be read."""
+    try:
+        return run.folds()
+    except (OSError, ValueError, RunError):
+        return None
+
+
+def class_labels(run: Run) -> list[str]:
+    """Return the classes of the model card; none where there is no card."""
+    labels = read_object(run.card_file).get("labels")
+    return [str(label) for label in labels] if isinstance(labels, list) else []
+
+
+def config_values(run: Run, section: str) -> dict[str, Any]:
+    """Return a section of the resolved config; an empty one where it has none."""
+    values = read_object(run.config_file).get(section)
+    return values if isinstance(values, dict) else {}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file; an empty one where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _fold_row(run: Run, fold: int, history: pd.DataFrame, metric: str) -> _FoldRow:
+    report = read_object(run.finished_file(fold))
+    ranked = history[metric].dropna()
+    best = _number(report.get("best_epoch", ranked.idxmax() if len(ranked) else None))
+    at_best = history.loc[best] if best in history.index else {}
+
+    def of_best(name: str) -> float:
+        return _number(report.get(name, at_best.get(name)))
+
+    def of_all(name: str) -> float:
+        return _number(report.get(name, history[name].mean()))
+
+    return _FoldRow(
+        fold,
+        _state(run, fold, finished=bool(report)),
+        best,
+        of_best("val_macro_roc_auc"),
+        of_best("val_cmap"),
+        _number(report.get("n_epochs", len(history) or None)),
+        _number(report.get("seconds")),
+        of_all("clips_per_s"),
+        of_all("loader_wait_share"),
+    )
+
+
+def _state(run: Run, fold: int, *, finished: bool) -> str:
+    if finished:
+        return FINISHED
+    folder = run.fold_dir(fold)
+    return UNFINISHED if folder.is_dir() and any(folder.iterdir()) else NOT_BEGUN
+
+
+def _metrics_files(fold_dir: Path) -> list[Path]:
+    """Return the logs of a fold, the oldest first: by number, since version_10 comes after version_9."""
+    files = {
+        file.parent.name.removeprefix("version_"): file
+        for file in fold_dir.glob("logs/version_*/metrics.csv")
+    }
+    return [files[number] for number in sorted(filter(str.isdecimal, files), key=int)]
+
+
+def _csv_rows(path: Path, *, whole_lines: bool = False) -> list[dict[str, str]]:
+    """Return the rows of a CSV file; none where there is no file.
+
+    With ``whole_lines``, a last line without its end is left out: a kill may have cut a number in two.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    if whole_lines:
+        text = text[: text.rfind("\n") + 1]
+    rows = csv.DictReader(io.StringIO(text), restval="")
+    return [{name: value for name, value in row.items() if name is not None} for row in rows]
+
+
+def _numbers(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> pd.DataFrame:
+    """Return columns of the rows as float64; NaN where there is no number."""
+    numbers = [[_number(row.get(column)) for column in columns] for row in rows]
+    return pd.DataFrame(numbers, columns=list(columns), dtype="float64")
+
+
+def _texts(rows: Iterable[tuple[str, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    # As objects: a file name that is no valid text fits into no text column.
+    return pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _dotted(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield key and value of everything in a nested object; a list without objects is one value."""
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        value = {str(number): item for number, item in enumerate(value)}
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _dotted(item, f"{key}.{name}" if key else str(name))
+    elif key:
+        yield key, _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it would stand in the Python config, a text and a list without its marks."""
+    if isinstance(value, list) and value:
+        return ", ".join(map(_shown, value))
+    return str(value)
