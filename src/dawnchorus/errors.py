@@ -10,6 +10,7 @@
     ├── ModelError             a backbone or its settings
     │   └── WeightsError       weights that are missing, unreachable, unsafe or do not fit
     ├── RunError               a run directory that is incomplete or belongs to another config
+    ├── TrainingError          a training that cannot go on: no memory, no disk, a loss that is no number
     ├── ExportError            an exported graph that does not agree with PyTorch
     └── MissingExtraError      an optional package; the message names the extra to install
 
@@ -49,6 +50,10 @@ class WeightsError(ModelError):
 
 class RunError(DawnchorusError):
     """A run directory that is incomplete or belongs to another config."""
+
+
+class TrainingError(DawnchorusError):
+    """A training that cannot go on: no memory, no disk, a loss that is no number."""
 
 
 class ExportError(DawnchorusError):

@@ -13,17 +13,7 @@ name the nearest legal one. What a run was made with is kept beside it as ``conf
 read back without running any code.
 """
 
-from dawnchorus.config.experiment import (
-    BatchAugmentationSettings,
-    DataSettings,
-    FoldSettings,
-    InferenceConfig,
-    LoaderSettings,
-    OptimizerSettings,
-    SchedulerSettings,
-    TrainConfig,
-    TrainFunctionArgs,
-)
+from dawnchorus.config.experiment import DataSettings, FoldSettings, InferenceConfig, TrainConfig
 from dawnchorus.config.reading import (
     config_chain,
     load_inference_config,
@@ -33,6 +23,13 @@ from dawnchorus.config.reading import (
 )
 from dawnchorus.config.saving import differing_keys, from_json_file, own_name, to_jsonable
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
+from dawnchorus.config.training import (
+    BatchAugmentationSettings,
+    LoaderSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    TrainFunctionArgs,
+)
 
 __all__ = [
     "BatchAugmentationSettings",

@@ -1,4 +1,4 @@
-"""The settings of an experiment, from the recordings to the learning rate, and of what follows it."""
+"""The settings of an experiment: its recordings, its folds, its network, and what follows the training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dawnchorus.config.settings import Settings
+from dawnchorus.config.training import TrainFunctionArgs
 
 
 class DataSettings(Settings):
@@ -93,90 +94,6 @@ class FoldSettings(Settings):
         if names is not None and not names:
             raise ValueError("group_column names no column; leave it out for author and site")
         return names
-
-
-class LoaderSettings(Settings):
-    """Settings of a data loader: clips per batch, and worker processes (0 reads in this process)."""
-
-    batch_size: int = Field(default=64, ge=1)
-    num_workers: int = Field(default=0, ge=0)
-
-
-class OptimizerSettings(Settings):
-    """Optimiser of :mod:`torch.optim` by name, its learning rate and weight decay."""
-
-    name: Literal["AdamW", "RAdam", "Adam", "SGD"] = "AdamW"
-    lr: float = Field(default=1e-4, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-
-
-class SchedulerSettings(Settings):
-    """Learning rate over the run, stepped at every batch.
-
-    ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
-    ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
-    """
-
-    name: Literal["cosine", "one_cycle", "constant"] = "cosine"
-    min_lr: float = Field(default=1e-6, ge=0)
-    warmup_share: float = Field(default=0.2, gt=0, lt=1)
-
-
-class BatchAugmentationSettings(Settings):
-    """Augmentations that run on the whole batch, on its device. None of them by default."""
-
-    random_filtering: dict[str, Any] | None = None
-    spectrogram_masks: dict[str, Any] | None = None
-    power_scaling: dict[str, Any] | None = None
-    spectral_tilt: dict[str, Any] | None = None
-
-
-class TrainFunctionArgs(Settings):
-    """What the training function needs beside the model and the data.
-
-    Attributes
-    ----------
-    train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
-        Dataset classes, and the keys of their settings.
-    clips_per_epoch
-        Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
-        with labels in time.
-    class_balance
-        ``none`` draws every recording alike, ``inverse`` by 1 / (recordings of its class),
-        ``inverse_sqrt`` by 1 / sqrt of it. Drawn with replacement.
-    repeat_rare_to
-        Weigh a class with fewer recordings as if they were repeated to this number.
-    main_metric
-        The validation metric, larger is better, that ranks checkpoints.
-    n_checkpoints
-        How many of the best checkpoints of a fold are kept.
-    precision_mode
-        Lightning's precision.
-    accelerator
-        Lightning's accelerator; ``auto`` takes a GPU where there is one.
-    debug
-        A few recordings, two steps an epoch, random weights: the whole line in seconds.
-    """
-
-    train_dataset_class: Any
-    train_dataset_config: dict[str, Any] = Field(default_factory=dict)
-    val_dataset_class: Any
-    val_dataset_config: dict[str, Any] = Field(default_factory=dict)
-    train_loader: LoaderSettings = LoaderSettings()
-    val_loader: LoaderSettings = LoaderSettings()
-    batch_augmentations: BatchAugmentationSettings = BatchAugmentationSettings()
-    class_balance: Literal["none", "inverse", "inverse_sqrt"] = "none"
-    repeat_rare_to: int = Field(default=0, ge=0)
-    clips_per_epoch: int | None = Field(default=None, ge=1)
-    loss: Literal["bce_focal", "bce", "focal"] = "bce_focal"
-    optimizer: OptimizerSettings = OptimizerSettings()
-    scheduler: SchedulerSettings = SchedulerSettings()
-    n_epochs: int = Field(default=50, ge=1)
-    main_metric: Literal["val_macro_roc_auc"] = "val_macro_roc_auc"
-    n_checkpoints: int = Field(default=3, ge=1)
-    precision_mode: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    debug: bool = False
 
 
 class TrainConfig(Settings):

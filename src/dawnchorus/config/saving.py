@@ -15,7 +15,7 @@ from dawnchorus.config.settings import validate
 from dawnchorus.errors import ConfigError
 
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
-_MAY_CHANGE = {"logdir", "data", "accelerator", "num_workers"}
+_MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
 """Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
 
 

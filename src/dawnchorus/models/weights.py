@@ -14,12 +14,11 @@ from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from dawnchorus.errors import WeightsError
+from dawnchorus.models.checkpoint_file import read_checkpoint
 
 PICKLED_SUFFIXES = (".ckpt", ".pth", ".pt", ".bin")
 WRAPPER_PREFIXES = ("model.", "_orig_mod.")  # Lightning's attribute, torch.compile's
@@ -79,7 +78,7 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file")
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
+        tensors = read_checkpoint(path).weights
     elif path.suffix in PICKLED_SUFFIXES:
         tensors = _read_pickled(path)
     else:
@@ -89,6 +88,11 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
         )
     named = {_without_wrappers(name): tensor for name, tensor in tensors.items()}
     return {name: tensor for name, tensor in named.items() if not name.startswith(CONSTANTS_PREFIX)}
+
+
+def is_whole_model(tensors: Iterable[str]) -> bool:
+    """Tell whether names are those of a whole model, and not of a backbone alone."""
+    return any(name.startswith("backbone.") for name in tensors)
 
 
 def load_weights(model: nn.Module, path: str | PathLike[str], *, strict: bool = True) -> LoadReport:
@@ -110,26 +114,41 @@ def load_weights(model: nn.Module, path: str | PathLike[str], *, strict: bool = 
     WeightsError
         If the file cannot be read, does not fit (``strict``), or has nothing for this model.
     """
-    tensors = load_state_dict_file(path)
+    return fit_weights(model, load_state_dict_file(path), where=str(path), strict=strict)
+
+
+def fit_weights(
+    model: nn.Module, tensors: Mapping[str, Tensor], *, where: str, strict: bool = True
+) -> LoadReport:
+    """Copy named tensors into a model; :func:`load_weights` for tensors that are read already.
+
+    Parameters
+    ----------
+    model
+        Has ``backbone`` and ``head``; changed in place.
+    tensors
+        Of a whole model or of a backbone.
+    where
+        What they were read from, for messages.
+    strict
+        Whether every tensor must fit.
+
+    Raises
+    ------
+    WeightsError
+        If they do not fit (``strict``), or none is for this model.
+    """
     own = model.state_dict()
-    whole = any(name.startswith("backbone.") for name in tensors)
-    if not whole:
+    if not is_whole_model(tensors):
         own = {name: tensor for name, tensor in own.items() if name.startswith("backbone.")}
         tensors = _as_backbone(tensors, own)
     fitted, reshaped = _fit(tensors, own)
     missing = tuple(name for name in own if name not in fitted)
     unexpected = tuple(name for name in tensors if name not in fitted)
     if not fitted or (strict and (missing or unexpected)):
-        raise WeightsError(f"{path}: {_misfit(tensors, own, missing, unexpected)}")
+        raise WeightsError(f"{where}: {_misfit(tensors, own, missing, unexpected)}")
     model.load_state_dict(fitted, strict=False)
     return LoadReport(tuple(fitted), missing, unexpected, reshaped)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return safetensors.torch.load_file(path, device="cpu")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise WeightsError(f"{path}: the file is damaged or no safetensors file ({error})") from error
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,188 @@
+"""The settings of training: loaders, loss, optimiser, schedule, devices, and what is kept."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from dawnchorus.config.settings import Settings
+
+
+class LoaderSettings(Settings):
+    """Settings of a data loader.
+
+    Attributes
+    ----------
+    batch_size
+        Clips in a batch. Where training runs on several devices they share it, so that the same config
+        trains the same way on any number of them.
+    num_workers
+        Worker processes of each device; 0 reads in the training process.
+    """
+
+    batch_size: int = Field(default=64, ge=1)
+    num_workers: int = Field(default=0, ge=0)
+
+
+class OptimizerSettings(Settings):
+    """Optimiser of :mod:`torch.optim` by name, its learning rate and weight decay."""
+
+    name: Literal["AdamW", "RAdam", "Adam", "SGD"] = "AdamW"
+    lr: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+
+class SchedulerSettings(Settings):
+    """Learning rate over the run, stepped with the optimiser.
+
+    ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
+    ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
+    """
+
+    name: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    min_lr: float = Field(default=1e-6, ge=0)
+    warmup_share: float = Field(default=0.2, gt=0, lt=1)
+
+
+class BatchAugmentationSettings(Settings):
+    """Augmentations that run on the whole batch, on its device. None of them by default."""
+
+    random_filtering: dict[str, Any] | None = None
+    spectrogram_masks: dict[str, Any] | None = None
+    power_scaling: dict[str, Any] | None = None
+    spectral_tilt: dict[str, Any] | None = None
+
+
+class TrainFunctionArgs(Settings):
+    """What the training function needs beside the model and the data.
+
+    Attributes
+    ----------
+    train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
+        Dataset classes, and the keys of their settings.
+    clips_per_epoch
+        Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
+        with labels in time.
+    class_balance
+        ``none`` draws every recording alike, ``inverse`` by 1 / (recordings of its class),
+        ``inverse_sqrt`` by 1 / sqrt of it. Drawn with replacement.
+    repeat_rare_to
+        Weigh a class with fewer recordings as if they were repeated to this number.
+    loss, loss_args
+        A loss of :mod:`dawnchorus.training.losses` by name, and its keyword arguments.
+    accumulate_batches
+        Batches whose gradients are added up before the optimiser steps.
+    clip_gradient_norm
+        Largest Euclidean norm of all gradients together; longer ones are scaled down to it.
+    ema_decay
+        Share that an exponential moving average of the weights keeps at each step, such as 0.999. The
+        average is what is validated and kept. None keeps the weights themselves.
+    average_best
+        Average the weights of so many of the best checkpoints of a fold into its model, at most
+        ``n_checkpoints``; 0 takes the best alone.
+    frozen_layers
+        Beginnings of parameter names that are not trained, such as ``backbone`` or ``backbone.blocks.0``.
+        Their batch normalisation keeps its statistics too.
+    frozen_epochs
+        Epochs after which the frozen layers are trained with the rest; None never trains them.
+    early_stopping_epochs
+        Stop a fold when so many epochs in a row did not improve ``main_metric``; None never does.
+    main_metric
+        The validation metric, larger is better, that ranks checkpoints.
+    n_checkpoints
+        How many of the best checkpoints of a fold are kept.
+    precision_mode
+        Lightning's precision.
+    channels_last
+        Keep pictures and weights with their channels innermost, which tensor cores prefer.
+    compile
+        Compile backbone and head with ``torch.compile``.
+    deterministic
+        Let PyTorch take only algorithms that give the same bits every time, or refuse where it has none.
+    accelerator, devices, num_nodes
+        Lightning's accelerator (``auto`` takes a GPU where there is one), devices a machine, and machines.
+        With more than one device in all, training is data-parallel (DDP).
+    sync_batchnorm
+        Batch normalisation over the clips of all devices, on GPUs.
+    auto_batch
+        Find the batch size that the device trains fastest with, and scale the learning rate.
+    loggers
+        Loggers beside the CSV files: ``tensorboard``, ``wandb``.
+    debug
+        A few recordings, two steps an epoch, random weights: the whole line in seconds.
+    """
+
+    train_dataset_class: Any
+    train_dataset_config: dict[str, Any] = Field(default_factory=dict)
+    val_dataset_class: Any
+    val_dataset_config: dict[str, Any] = Field(default_factory=dict)
+    train_loader: LoaderSettings = LoaderSettings()
+    val_loader: LoaderSettings = LoaderSettings()
+    batch_augmentations: BatchAugmentationSettings = BatchAugmentationSettings()
+    class_balance: Literal["none", "inverse", "inverse_sqrt"] = "none"
+    repeat_rare_to: int = Field(default=0, ge=0)
+    clips_per_epoch: int | None = Field(default=None, ge=1)
+    loss: str = "bce_focal"
+    loss_args: dict[str, Any] = Field(default_factory=dict)
+    optimizer: OptimizerSettings = OptimizerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    accumulate_batches: int = Field(default=1, ge=1)
+    clip_gradient_norm: float | None = Field(default=None, gt=0)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    average_best: int = Field(default=0, ge=0)
+    frozen_layers: tuple[str, ...] = ()
+    frozen_epochs: int | None = Field(default=None, ge=1)
+    early_stopping_epochs: int | None = Field(default=None, ge=1)
+    n_epochs: int = Field(default=50, ge=1)
+    main_metric: Literal["val_macro_roc_auc", "val_cmap"] = "val_macro_roc_auc"
+    n_checkpoints: int = Field(default=3, ge=1)
+    precision_mode: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(default=1, ge=1)
+    num_nodes: int = Field(default=1, ge=1)
+    sync_batchnorm: bool = False
+    auto_batch: bool = False
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    debug: bool = False
+
+    @property
+    def n_devices(self) -> int:
+        """Devices of all machines together."""
+        return self.devices * self.num_nodes
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> TrainFunctionArgs:
+        rules = (
+            (
+                self.average_best <= self.n_checkpoints,
+                f"average_best is {self.average_best} and n_checkpoints {self.n_checkpoints}; only what is "
+                "kept can be averaged: raise n_checkpoints",
+            ),
+            (
+                self.frozen_epochs is None or bool(self.frozen_layers),
+                f"frozen_epochs is {self.frozen_epochs} and frozen_layers names none; name some, or leave it "
+                "out",
+            ),
+            (
+                self.frozen_epochs is None or self.n_devices == 1,
+                "frozen_epochs needs a single device, for data-parallel training fixes at its start what is "
+                "trained; leave it out, or take devices 1",
+            ),
+            (
+                self.train_loader.batch_size % self.n_devices == 0,
+                f"train_loader.batch_size is {self.train_loader.batch_size}, which {self.n_devices} devices "
+                "cannot share evenly; take a multiple",
+            ),
+            (
+                not (self.auto_batch and self.num_nodes > 1),
+                "auto_batch needs a single machine; find the batch size on one, and write it into the config",
+            ),
+        )
+        for holds, message in rules:
+            if not holds:
+                raise ValueError(message)
+        return self

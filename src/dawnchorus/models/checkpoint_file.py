@@ -1,0 +1,169 @@
+"""Checkpoints as we write them: one safetensors file, its tensors by name, everything else as JSON.
+
+The weights stand under the names that :class:`~dawnchorus.models.wave_cnn.WaveCNNAttenClassifier` gives
+them, so that any reader of safetensors gets a state dict. What only a resumed training needs stands beside
+them under ``training_state/``, and its structure in the header's metadata. Nothing in such a file can run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dawnchorus.errors import WeightsError
+from dawnchorus.files import replacing_file
+
+TRAINING_STATE = "training_state/"
+"""What the names of tensors begin with that are no weights."""
+
+CARD_KEY = "model_card"
+_STATE_KEY = "training_state"
+_TENSOR, _TUPLE, _PAIRS = "$tensor", "$tuple", "$pairs"
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes
+    ----------
+    weights
+        Tensors of the model by name.
+    state
+        What a resumed training needs: dicts, lists, tuples, tensors, numbers, text; None if it is left out.
+    metadata
+        Text by key, such as the model card.
+    """
+
+    weights: dict[str, Tensor]
+    state: Any
+    metadata: dict[str, str]
+
+
+def write_checkpoint(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    *,
+    state: Any = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a checkpoint whole, or leave what was there.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file.
+    weights
+        Tensors of the model by name.
+    state
+        What a resumed training needs; None writes the weights alone.
+    metadata
+        Text to keep beside them.
+
+    Raises
+    ------
+    TypeError
+        The state holds something that is neither plain nor a tensor.
+    OSError
+        The disk is full, or the folder cannot be written to.
+    """
+    tensors = {name: _own_memory(tensor) for name, tensor in weights.items()}
+    texts = {"format": "pt", **(metadata or {})}
+    if state is not None:
+        texts[_STATE_KEY] = json.dumps(_packed(state, TRAINING_STATE.rstrip("/"), tensors))
+    # Written by Python and not by safetensors, whose errors do not say that a disk is full.
+    content = safetensors.torch.save(tensors, texts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(path) as file:
+        file.write(content)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return what :func:`write_checkpoint` wrote, on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged, or no safetensors file.
+    """
+    tensors, metadata = _read(path)
+    state = None
+    if _STATE_KEY in metadata:
+        try:
+            state = _unpacked(json.loads(metadata.pop(_STATE_KEY)), tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WeightsError(f"{path}: its training state is damaged ({error})") from None
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(TRAINING_STATE)}
+    return Checkpoint(weights, state, metadata)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the text that stands beside the tensors of a safetensors file, without reading these.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged, or no safetensors file.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            return dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    metadata = read_metadata(path)
+    try:
+        return safetensors.torch.load_file(path, device="cpu"), metadata
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path}: the file is damaged or no safetensors file ({error})")
+
+
+def _own_memory(tensor: Tensor) -> Tensor:
+    """Return a tensor on the CPU in memory of its own, which safetensors asks for."""
+    plain = tensor.detach().to("cpu", memory_format=torch.contiguous_format)
+    return plain if plain.is_contiguous() and plain._base is None else plain.contiguous().clone()
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a value as JSON knows it; its tensors go into ``tensors``, under names below ``name``."""
+    if isinstance(value, Tensor):
+        tensors[name] = _own_memory(value).clone()  # the same tensor may be named twice
+        return {_TENSOR: name}
+    if isinstance(value, Mapping):
+        if all(isinstance(key, str) and not key.startswith("$") for key in value):
+            return {key: _packed(item, f"{name}/{key}", tensors) for key, item in value.items()}
+        pairs = enumerate(value.items())
+        return {_PAIRS: [[key, _packed(item, f"{name}/{place}", tensors)] for place, (key, item) in pairs]}
+    if isinstance(value, list | tuple):
+        items = [_packed(item, f"{name}/{place}", tensors) for place, item in enumerate(value)]
+        return {_TUPLE: items} if isinstance(value, tuple) else items
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name} is {type(value).__name__}; a checkpoint holds tensors and plain values")
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what was packed."""
+    if isinstance(value, list):
+        return [_unpacked(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return tensors[value[_TENSOR]]
+    if _TUPLE in value:
+        return tuple(_unpacked(item, tensors) for item in value[_TUPLE])
+    if _PAIRS in value:
+        return {key: _unpacked(item, tensors) for key, item in value[_PAIRS]}
+    return {key: _unpacked(item, tensors) for key, item in value.items()}

