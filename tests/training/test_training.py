@@ -20,8 +20,9 @@ from dawnchorus.errors import ConfigError, DataError, ModelError, RunError, Weig
 from dawnchorus.files import read_failures
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
-from dawnchorus.training.lightning_training import lightning_training, train_fold
-from dawnchorus.training.module import lr_multiplier
+from dawnchorus.training.fold_training import train_fold
+from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.optimizing import lr_multiplier
 from dawnchorus.training.preparing import new_model, prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,7 +47,7 @@ def make_config(data_factory: Any, tmp_path: Path) -> MakeConfig:
 
 
 def weights_of(run: Run, fold: int) -> dict[str, torch.Tensor]:
-    return load_state_dict_file(run.checkpoints_dir(fold) / "last.ckpt")
+    return load_state_dict_file(run.checkpoints_dir(fold) / "last.safetensors")
 
 
 def test_a_run_leaves_all_that_is_needed_to_use_it(make_config: MakeConfig) -> None:
@@ -57,7 +58,7 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(make_config: MakeConfig) -> N
     for fold in (0, 1):
         checkpoints = sorted(path.name for path in run.checkpoints_dir(fold).iterdir())
         assert len(checkpoints) == 4
-        assert checkpoints[-1] == "last.ckpt"
+        assert checkpoints[-1] == "last.safetensors"
         assert list(run.fold_dir(fold).glob("logs/version_*/metrics.csv"))
         assert run.best_checkpoint(fold).is_file()
     assert run.config() == make_config()
@@ -96,7 +97,7 @@ def test_an_interrupted_fold_ends_as_if_it_had_not_been(
             lightning_training(config, folds=[0])
     run = Run(config.run_dir)
     assert run.finished(0) is None
-    assert (run.checkpoints_dir(0) / "last.ckpt").is_file()
+    assert (run.checkpoints_dir(0) / "last.safetensors").is_file()
     lightning_training(config, folds=[0])
     expected, resumed = weights_of(undisturbed, 0), weights_of(run, 0)
     assert expected.keys() == resumed.keys()
@@ -264,7 +265,7 @@ def test_a_debug_run_takes_seconds_and_random_weights(make_config: MakeConfig) -
 def test_a_model_starts_from_a_published_backbone(make_config: MakeConfig, golden: Path) -> None:
     file = golden / "backbone_mobilenetv4_conv_small.pth"
     config = make_config(nn_model_config={"backbone": "mobilenetv4_conv_small", "weights": str(file)})
-    model = new_model(config, n_classes=3)
+    model = new_model(config, ["a", "b", "c"]).model
     published = load_state_dict_file(file)
     name = "conv_stem.weight"
     assert torch.equal(model.state_dict()[f"backbone.{name}"], published[name])

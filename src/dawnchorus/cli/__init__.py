@@ -30,12 +30,13 @@ app.command()(recordings.recordings)
 app.command()(preparation.folds)
 app.command()(recordings.show_augmentations)
 app.command()(training.train)
+app.command()(training.extract_backbone)
 app.command()(inference.evaluate)
 app.command()(inference.export)
 app.command()(inference.predict)
 app.command("compile")(inference.compile_)
 
-REPEATABLE = ("--folds",)
+REPEATABLE = ("--folds", "--fold")
 """Options that take several values in a row, ``--folds 0 2``."""
 
 
@@ -65,7 +66,7 @@ def spread_repeatable(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("-"):
             option, n_values = (argument, 0) if argument in REPEATABLE else (None, 0)
-        elif option is not None and argument.isdigit():
+        elif option is not None and (argument.isdigit() or argument == "all"):
             n_values += 1
             if n_values > 1:
                 spread.append(option)

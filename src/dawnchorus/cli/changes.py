@@ -9,16 +9,20 @@ from typing import Any
 def config_changes(
     *, audio: Path | None = None, features: Path | None = None, debug: bool = False, **others: Any
 ) -> dict[str, Any]:
-    """Return what to lay over a config: ``others`` by their keys, where they are given.
+    """Return what to lay over a config: ``others`` by their keys, or dicts of them, where they are given.
 
     Another audio folder has another table and, unless ``features`` says so, no HDF5 files; so it
     replaces all places of the config.
     """
-    changes: dict[str, Any] = {key: value for key, value in others.items() if value is not None}
+    changes: dict[str, Any] = {}
+    for key, value in others.items():
+        given = {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+        if given not in (None, {}):
+            changes[key] = given
     if audio is not None:
         changes["data"] = ({"audio_dir": audio, "features_dir": features},)
     elif features is not None:
         changes["data"] = {"features_dir": features}
     if debug:
-        changes["train_function_args"] = {"debug": True}
+        changes["train_function_args"] = {**changes.get("train_function_args", {}), "debug": True}
     return changes

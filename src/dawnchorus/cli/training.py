@@ -11,11 +11,23 @@ import typer
 def train(
     config: Annotated[Path, typer.Argument(help="Config file, such as train_configs/smoke.py.")],
     folds: Annotated[
-        list[int] | None, typer.Option("--folds", help="Folds to train, such as --folds 0 2; otherwise all.")
+        list[str] | None,
+        typer.Option("--folds", "--fold", help="Folds to train, such as --folds 0 2, or all, as without it."),
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="Audio folder instead of the config's.")] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 folder instead of the config's.")] = None,
     exp_name: Annotated[str | None, typer.Option(help="Name of the run instead of the config's.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="GPUs of this machine, or processes on a CPU, that share a fold."),
+    ] = None,
+    num_nodes: Annotated[
+        int | None, typer.Option(min=1, help="Machines that share a fold; run the same command on each.")
+    ] = None,
+    auto_batch: Annotated[
+        bool,
+        typer.Option("--auto-batch", help="Find the batch size for the device; scale the learning rate."),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="A few recordings and steps: the whole line in seconds.")
     ] = False,
@@ -24,12 +36,52 @@ def train(
     from dawnchorus.cli.changes import config_changes
     from dawnchorus.config import load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
+    from dawnchorus.training.processes import this_process
 
-    changes = config_changes(audio=audio, features=features, debug=debug, exp_name=exp_name)
+    speed = {"devices": devices, "num_nodes": num_nodes, "auto_batch": auto_batch or None}
+    changes = config_changes(
+        audio=audio, features=features, debug=debug, exp_name=exp_name, train_function_args=speed
+    )
     experiment = load_train_config(config, changes)
-    run = experiment.train_function(experiment, folds=folds or None, config_file=config)
+    run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
+    if this_process(experiment.train_function_args).rank > 0:
+        return  # the first process of a data-parallel training says it for all
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")
+    typer.echo(f"what happened is on one page: {run.path / 'report.html'}")
     left_out = read_failures(run.path)
     if left_out:
         typer.echo(f"{len(left_out)} recordings were left out; see {run.path / FAILURES_NAME}", err=True)
         raise typer.Exit(2)
+
+
+def extract_backbone(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint of a whole model, or a run, whose best fold is taken.")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write, .safetensors or .pth.")],
+    fold: Annotated[int | None, typer.Option(min=0, help="Fold of the run, instead of its best.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write the backbone of a checkpoint, for other models to start from."""
+    from dawnchorus.errors import ConfigError, DataError
+    from dawnchorus.inference.runs import Run
+    from dawnchorus.models.extracting import extract_backbone as extract
+
+    if out.exists() and not force:
+        raise DataError(f"{out} exists; choose another name, or overwrite it with --force")
+    if checkpoint.is_dir():
+        checkpoint = Run.open(checkpoint).best_of_folds(fold)
+    elif fold is not None:
+        raise ConfigError(f"--fold is {fold}, and {checkpoint} is a single checkpoint; leave it out")
+    n_tensors = extract(checkpoint, out)
+    typer.echo(f"{n_tensors} tensors of the backbone of {checkpoint} are in {out}")
+
+
+def _fold_numbers(given: list[str] | None) -> list[int] | None:
+    """Return the folds of ``--folds``, or None for all."""
+    if not given or given == ["all"]:
+        return None
+    for text in given:
+        if not text.isdigit():
+            raise typer.BadParameter(f"{text!r} is no fold; give numbers such as --folds 0 2, or all")
+    return [int(text) for text in given]

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import Any
 
@@ -52,6 +53,11 @@ class ClipLoader:
         The items of an epoch; all in their order if not given.
     drop_last
         Leave out a last batch that is not full.
+
+    Attributes
+    ----------
+    waited_s
+        How long the taker of the batches has waited for the last one, seconds.
     """
 
     def __init__(
@@ -59,10 +65,11 @@ class ClipLoader:
         dataset: Dataset[Any],
         settings: LoaderSettings,
         *,
-        sampler: Sampler[Any] | None = None,
+        sampler: Sampler[Any] | Sequence[int] | None = None,
         drop_last: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.waited_s = 0.0
         clip = dataset.settings if type(dataset).__getitem__ in _MAKERS else None  # type: ignore[attr-defined]
         n_workers = settings.num_workers
         collate: _Batches | _SharedBatches | None = None
@@ -111,8 +118,12 @@ class ClipLoader:
             self.loader._iterator = None
 
     def __iter__(self) -> Iterator[Any]:
+        asked = time.perf_counter()
         for batch in self.loader:
-            yield batch if self._buffers is None else self._buffers.taken(batch)
+            taken = batch if self._buffers is None else self._buffers.taken(batch)
+            self.waited_s = time.perf_counter() - asked
+            yield taken
+            asked = time.perf_counter()
 
 
 class _OneByOne(Dataset[Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -72,11 +73,25 @@ class ClipSampler(Sampler[Draw]):
     seed, fold
         The stream. Lightning calls :meth:`set_epoch` before every epoch, also after a resume, so
         that an epoch draws the same whenever it is run.
+    rank, n_processes
+        Of the draws, this process takes every ``n_processes``-th from the place ``rank`` on: what the
+        processes take at the same time are the draws that a single one takes as one batch.
     """
 
-    def __init__(self, weights: npt.NDArray[np.float64], *, n_draws: int, seed: int, fold: int) -> None:
+    def __init__(
+        self,
+        weights: npt.NDArray[np.float64],
+        *,
+        n_draws: int,
+        seed: int,
+        fold: int,
+        rank: int = 0,
+        n_processes: int = 1,
+    ) -> None:
         self.weights = weights
         self.n_draws = n_draws
+        self.rank = rank
+        self.n_processes = n_processes
         self.seed = seed
         self.fold = fold
         self.epoch = 0
@@ -86,12 +101,16 @@ class ClipSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.n_draws
+        return self.n_draws // self.n_processes
 
     def __iter__(self) -> Iterator[Draw]:
-        rng = generator(self.seed, self.fold, self.epoch)
-        for position, index in enumerate(self._indices(rng)):
-            yield Draw(self.epoch, position, int(index))
+        draws = self.draws_of(self.epoch)
+        return islice(draws[self.rank :: self.n_processes], len(self))
+
+    def draws_of(self, epoch: int) -> list[Draw]:
+        """Return the draws of an epoch, of all processes."""
+        rng = generator(self.seed, self.fold, epoch)
+        return [Draw(epoch, position, int(index)) for position, index in enumerate(self._indices(rng))]
 
     def _indices(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
         n_items = len(self.weights)
@@ -99,3 +118,12 @@ class ClipSampler(Sampler[Draw]):
             rounds = -(-self.n_draws // n_items)
             return np.concatenate([rng.permutation(n_items) for _ in range(rounds)])[: self.n_draws]
         return rng.choice(n_items, size=self.n_draws, p=self.weights)
+
+
+def shared_out(n_items: int, *, rank: int, n_processes: int) -> list[int]:
+    """Return the items that one of several processes goes through: as many for each, all by one of them.
+
+    Where the items do not come out even, the last processes take the first ones again.
+    """
+    n_each = -(-n_items // n_processes)
+    return [(rank + n_processes * place) % n_items for place in range(n_each)]

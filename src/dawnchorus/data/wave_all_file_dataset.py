@@ -100,9 +100,23 @@ class WaveAllFileDataset(Dataset[Window]):
 
         Of a recording with labels in time, those that the window overlaps; else all of the recording.
         """
-        starts: dict[int, list[int]] = {}
-        for recording, start in self.windows:
-            starts.setdefault(recording, []).append(start)
-        return np.concatenate(
-            [self.audio.segment_targets(recording, np.array(of_it)) for recording, of_it in starts.items()]
-        )
+        recordings, starts = (np.array(column, dtype=np.int64) for column in zip(*self.windows, strict=True))
+        return self.targets_at(recordings, starts)
+
+    def targets_at(
+        self, recordings: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """Return the targets of segments, shape (n, n_classes), float32 in {0, 1}.
+
+        Parameters
+        ----------
+        recordings
+            Row of each segment's recording, shape (n,).
+        starts
+            Its first sample, shape (n,).
+        """
+        targets = np.empty((len(recordings), self.targets.shape[1]), dtype=np.float32)
+        for recording in np.unique(recordings):
+            of_it = recordings == recording
+            targets[of_it] = self.audio.segment_targets(int(recording), starts[of_it])
+        return targets

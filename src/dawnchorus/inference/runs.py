@@ -10,9 +10,11 @@
     ├── folds.csv                 the fold of every recording, and whether it is validated there
     ├── labels.sha256             digest of all labels of the recordings, boxes among them
     ├── fold_0/
-    │   ├── checkpoints/          the best by validation score, and last.ckpt
+    │   ├── checkpoints/          the best by validation score, and last.safetensors to go on from
     │   ├── logs/                 metrics of every epoch, CSV
-    │   └── finished.json         written last: the best checkpoint and its score
+    │   ├── per_class.csv         validation scores of each class at the best epoch
+    │   └── finished.json         written last: the best checkpoint and its scores
+    ├── report.html, curves.png   what happened, on one page
     ├── oof_predictions.parquet   every recording as predicted by the fold that never heard it
     ├── onnx_ensem_5first_folds/
     └── onnx_ensem_5first_folds_openvino_fp16/
@@ -119,7 +121,8 @@ class Run:
 
     def has_checkpoints(self) -> bool:
         """Tell whether any fold has been trained for an epoch; before that a run may be begun anew."""
-        return any(self.path.glob("fold_*/checkpoints/*.ckpt"))
+        found = self.path.glob("fold_*/checkpoints/*")
+        return any(path.suffix in (".safetensors", ".ckpt") for path in found)
 
     def chosen_folds(self, folds: Sequence[int] | None) -> tuple[int, ...]:
         """Return ``folds``, each once, or all that are finished.
@@ -166,6 +169,21 @@ class Run:
         if not path.is_file():
             raise RunError(f"{path} is gone; delete {self.finished_file(fold)} and train the fold again")
         return path
+
+    def best_of_folds(self, fold: int | None = None) -> Path:
+        """Return the best checkpoint of a fold, or of the finished fold with the best validation score.
+
+        Raises
+        ------
+        RunError
+            The fold is not finished, or none is, or the file is gone.
+        """
+        if fold is None:
+            scores = {
+                number: (self.finished(number) or {})["val_macro_roc_auc"] for number in self.finished_folds()
+            }
+            fold = max(scores, key=lambda number: scores[number])
+        return self.best_checkpoint(fold)
 
     def card(self) -> ModelCard:
         """Return the model card."""

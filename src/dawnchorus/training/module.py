@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -11,11 +9,14 @@ import numpy as np
 import torch
 
 from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
-from dawnchorus.config import OptimizerSettings, SchedulerSettings, TrainConfig
+from dawnchorus.config import TrainConfig
 from dawnchorus.data.sampling import torch_seeds
-from dawnchorus.errors import DataError
-from dawnchorus.metrics import macro_roc_auc
-from dawnchorus.training.losses import LOSSES
+from dawnchorus.training.checkpoints import METRICS
+from dawnchorus.training.endings import NotFiniteError
+from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.losses import make_loss
+from dawnchorus.training.optimizing import lr_multiplier, make_optimizer
+from dawnchorus.training.validation import Validation
 
 
 class WaveClassifierModule(lightning.LightningModule):
@@ -32,95 +33,120 @@ class WaveClassifierModule(lightning.LightningModule):
         The experiment: loss, optimiser, schedule, batch augmentations, seed.
     fold
         Fold that is left out; part of the random streams.
-    val_targets
-        Targets of the validation recordings, shape (n_recordings, n_classes).
+    validation
+        What the validation recordings are, and what was said of them.
     """
 
     def __init__(
-        self, model: torch.nn.Module, config: TrainConfig, *, fold: int, val_targets: np.ndarray
+        self, model: torch.nn.Module, config: TrainConfig, *, fold: int, validation: Validation
     ) -> None:
         super().__init__()
         args = config.train_function_args
-        self.model = model
+        self.model: Any = model
         self.config = config
         self.fold = fold
-        self.loss = LOSSES[args.loss]
+        self.loss = make_loss(args.loss, args.loss_args)
         self.augment_wave = BatchAugmentations(args.batch_augmentations, ON_WAVE)
         self.augment_spectrogram = BatchAugmentations(args.batch_augmentations, ON_SPECTROGRAM)
-        self.val_targets = val_targets
-        self._val_outputs: list[tuple[np.ndarray, np.ndarray]] = []
+        self.validation = validation
+        self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
+        self.frozen.begin_epoch(model, 0)  # data-parallel training asks before the first epoch
+        self._last_loss: tuple[torch.Tensor, int] | None = None
+        self._memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
+        if args.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if args.compile:  # in place, so that names stay as they are
+            for name in ("backbone", "head"):
+                model.get_submodule(name).compile()
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's own stream, so that a resumed run draws what an undisturbed one draws."""
+        """Begin the epoch's own streams, so that a resumed run draws what an undisturbed one draws."""
+        self.frozen.begin_epoch(self.model, self.current_epoch)
+        # Dropout and augmentation of each device have a stream of their own.
         dropout_seed, augmentation_seed = torch_seeds(
-            self.config.seed, self.fold, self.current_epoch, n_seeds=2
+            self.config.seed, self.fold, self.current_epoch, *self._stream_of_device(), n_seeds=2
         )
         torch.manual_seed(dropout_seed)
         self._generator = torch.Generator(device=self.device).manual_seed(augmentation_seed)
 
+    def _stream_of_device(self) -> tuple[int, ...]:
+        return (self.global_rank,) if self.global_rank > 0 else ()
+
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_index: int) -> torch.Tensor:
-        """Return the loss of one batch: wave (batch, n_samples), target (batch, n_classes)."""
+        """Return the loss of one batch: wave (batch, n_samples), target (batch, n_classes).
+
+        Raises
+        ------
+        NotFiniteError
+            The loss is not a number, or infinite.
+        """
         wave, target = batch
-        with torch.no_grad():
-            wave = self.augment_wave(wave, self._generator)
-            logmel = self.augment_spectrogram(self.model.frontend(wave), self._generator)  # type: ignore[operator]
-        output = self.model.forward_spectrogram(logmel)  # type: ignore[operator]
+        output = self.model.forward_spectrogram(self.spectrogram(wave))
         loss = self.loss(output.clip_logits, target)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(wave))
+        self._check_finite(loss.detach(), batch_index)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(wave), sync_dist=True)
         return loss
 
+    @torch.no_grad()
+    def spectrogram(self, wave: torch.Tensor) -> torch.Tensor:
+        """Return augmented log-mel pictures, shape (batch, 1, n_mels, n_frames), of waves."""
+        wave = self.augment_wave(wave, self._generator)
+        logmel = self.augment_spectrogram(self.model.frontend(wave), self._generator)
+        return logmel.contiguous(memory_format=self._memory_format)
+
+    def _check_finite(self, loss: torch.Tensor, batch_index: int) -> None:
+        """Raise where a loss is not finite; on a GPU that of the batch before, which needs no waiting."""
+        self._last_loss, before = (loss, batch_index), self._last_loss
+        checked = self._last_loss if loss.device.type == "cpu" else before
+        if checked is not None and not torch.isfinite(checked[0]):
+            raise NotFiniteError(self.current_epoch, checked[1], float(checked[0]))
+
+    def on_validation_epoch_start(self) -> None:
+        """See that the last batch of the epoch left numbers."""
+        if self._last_loss is not None:
+            loss, batch_index = self._last_loss
+            self._last_loss = None
+            if not torch.isfinite(loss):
+                raise NotFiniteError(self.current_epoch, batch_index, float(loss))
+
     def validation_step(self, batch: tuple[torch.Tensor, ...], batch_index: int) -> None:
-        """Keep the probabilities of a batch of windows."""
-        wave, recording, _ = batch
-        probabilities = self.model(wave).clip_probabilities
-        self._val_outputs.append((recording.cpu().numpy(), probabilities.float().cpu().numpy()))
+        """Keep the probabilities of a batch of windows, in float32 as inference computes them."""
+        wave, recording, start = batch
+        with torch.autocast(wave.device.type, enabled=False):
+            output = self.model(wave)
+        target = self.validation.window_targets(recording.cpu().numpy(), start.cpu().numpy())
+        loss = self.loss(output.clip_logits, torch.from_numpy(target).to(wave.device))
+        self.log("val_loss", loss, batch_size=len(wave), sync_dist=True)
+        self.validation.add(recording.cpu().numpy(), output.clip_probabilities.float().cpu().numpy())
 
     def on_validation_epoch_end(self) -> None:
-        """Log macro ROC-AUC of the maximum over each recording's windows."""
-        best = np.zeros(self.val_targets.shape, dtype=np.float32)
-        for recording, probabilities in self._val_outputs:
-            np.maximum.at(best, recording, probabilities)
-        self._val_outputs.clear()
-        try:
-            score = macro_roc_auc(self.val_targets, best)
-        except DataError:
-            if not self.config.train_function_args.debug:
-                raise
-            score = math.nan
-        self.log("val_macro_roc_auc", score if not math.isnan(score) else 0.0)
+        """Log the scores of the maximum over each recording's windows.
+
+        Raises
+        ------
+        NotFiniteError
+            The network's answers are not numbers.
+        """
+        best = self.validation.take()
+        if self.trainer.world_size > 1:
+            gathered: Any = self.all_gather(torch.from_numpy(best).to(self.device))
+            best = gathered.amax(0).cpu().numpy()
+        if not np.isfinite(best).all():
+            raise NotFiniteError(self.current_epoch, None, float("nan"))
+        scores = self.validation.score(best)
+        self.log("val_macro_roc_auc", scores.macro_roc_auc)
+        self.log("val_cmap", scores.cmap)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the epoch's metrics with its checkpoint."""
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        checkpoint[METRICS] = metrics
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser, and the schedule stepped at every batch."""
+        """Return the optimiser, and the schedule stepped with it."""
         args = self.config.train_function_args
         optimizer = make_optimizer(self.model, args.optimizer)
         n_steps = int(self.trainer.estimated_stepping_batches)
         schedule = lr_multiplier(args.scheduler, lr=args.optimizer.lr, n_steps=n_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def make_optimizer(model: torch.nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Return the optimiser of :mod:`torch.optim` that the settings name."""
-    optimizer_class = getattr(torch.optim, settings.name)
-    return optimizer_class(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-
-
-def lr_multiplier(settings: SchedulerSettings, *, lr: float, n_steps: int) -> Callable[[int], float]:
-    """Return the learning rate at a step, as a multiple of ``lr``.
-
-    Cosine: ``floor + (1 − floor) · (1 + cos(π · step / n_steps)) / 2`` with ``floor = min_lr / lr``
-    (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts). One-cycle rises
-    linearly from the floor over the first ``warmup_share`` of the steps and then falls so.
-    """
-    floor = settings.min_lr / lr
-    n_warmup = round(settings.warmup_share * n_steps) if settings.name == "one_cycle" else 0
-
-    def multiplier(step: int) -> float:
-        if settings.name == "constant":
-            return 1.0
-        if step < n_warmup:
-            return floor + (1 - floor) * (step + 1) / n_warmup
-        done = min((step - n_warmup) / max(n_steps - n_warmup, 1), 1.0)
-        return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
-
-    return multiplier

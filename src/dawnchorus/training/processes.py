@@ -1,0 +1,65 @@
+"""Which process of a data-parallel training this is, known before Lightning starts."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.errors import RunError
+
+_PATIENCE_S, _LOOK_EVERY_S = 1800, 0.5
+
+
+class Process(NamedTuple):
+    """One of the processes that train together, one a device.
+
+    Attributes
+    ----------
+    rank
+        From 0. The first one writes what there is to write.
+    n_processes
+        How many there are, on all machines.
+    """
+
+    rank: int = 0
+    n_processes: int = 1
+
+
+def this_process(args: TrainFunctionArgs) -> Process:
+    """Return the place of this process, from the variables that torchrun, SLURM or Lightning set.
+
+    Lightning starts the processes of a machine itself, by running the command again with ``LOCAL_RANK``.
+    """
+    if args.n_devices == 1:
+        return Process()
+    if "RANK" in os.environ:
+        rank = int(os.environ["RANK"])
+    elif SLURMEnvironment.detect():
+        rank = int(os.environ["SLURM_PROCID"])
+    else:
+        node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
+        rank = node * args.devices + int(os.environ.get("LOCAL_RANK", "0"))
+    return Process(rank, args.n_devices)
+
+
+def wait_for(file: Path) -> None:
+    """Return when the first process has written a file, perhaps on another machine.
+
+    Raises
+    ------
+    RunError
+        It is not there after half an hour.
+    """
+    waited_until = time.monotonic() + _PATIENCE_S
+    while not file.is_file():
+        if time.monotonic() > waited_until:
+            raise RunError(
+                f"{file} was not written by the first process; it may have ended with an error, and all "
+                "machines need the same logdir"
+            )
+        time.sleep(_LOOK_EVERY_S)

@@ -1,0 +1,63 @@
+"""Where the numbers of a fold are logged: CSV always, TensorBoard and Weights & Biases where wanted."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+
+from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.errors import MissingExtraError
+
+_OFFLINE = ("offline", "dryrun")  # Lightning sets the second, which is the older name of the first
+
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+def chosen_loggers(args: TrainFunctionArgs) -> tuple[str, ...]:
+    """Return the loggers beside CSV: the config's, and W&B where ``WANDB_MODE`` asks for it.
+
+    Raises
+    ------
+    MissingExtraError
+        The package of a logger that the config names is not installed.
+    """
+    for name in args.loggers:
+        if importlib.util.find_spec(_PACKAGES[name]) is None:
+            raise MissingExtraError(
+                f"loggers names {name}, which is not installed; pip install 'dawnchorus[{name}]'"
+            )
+    mode = os.environ.get("WANDB_MODE")
+    chosen = set(args.loggers)
+    if mode == "disabled":
+        chosen.discard("wandb")
+    elif mode and importlib.util.find_spec("wandb"):
+        chosen.add("wandb")
+    return tuple(sorted(chosen))
+
+
+def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
+    """Return the loggers of a fold; each writes below ``fold_dir``."""
+    chosen = chosen_loggers(args)
+    fold_dir.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder where this one is missing
+    loggers: list[Logger] = [CSVLogger(fold_dir, name="logs")]
+    if "tensorboard" in chosen:
+        loggers.append(TensorBoardLogger(fold_dir, name="tensorboard", version=""))
+    if "wandb" in chosen:
+        run_name = fold_dir.parent.name
+        loggers.append(
+            WandbLogger(
+                project="dawnchorus", group=run_name, name=f"{run_name}-{fold_dir.name}",
+                save_dir=fold_dir, offline=os.environ.get("WANDB_MODE") in _OFFLINE,
+            )
+        )  # fmt: skip
+    return loggers
+
+
+def close_loggers(loggers: list[Logger]) -> None:
+    """End the fold's own W&B run; otherwise the next fold would write into it."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
