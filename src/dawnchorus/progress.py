@@ -11,8 +11,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_silent = False
+
 _LINE_EVERY_S = 60  # where there is no terminal
 _SPEED_OVER_S = 3600  # what the time that is left is estimated from; a long recording takes minutes
+
+
+def silence_progress() -> None:
+    """Show no more bars in this process, which is one of several that do the same."""
+    global _silent
+    _silent = True
 
 
 def track(
@@ -62,11 +70,13 @@ def track(
         TimeRemainingColumn(),
     )
     last_line = time.monotonic()
-    with Progress(*columns, console=console, speed_estimate_period=_SPEED_OVER_S) as progress:
+    with Progress(
+        *columns, console=console, speed_estimate_period=_SPEED_OVER_S, disable=_silent
+    ) as progress:
         task = progress.add_task(description, total=total)
         for item in items:
             yield item
             progress.advance(task, 1 if amount is None else amount(item))
-            if not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
+            if not _silent and not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
                 console.print(progress.make_tasks_table(progress.tasks))
                 last_line = time.monotonic()

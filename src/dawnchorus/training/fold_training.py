@@ -82,7 +82,10 @@ class FoldTraining:
         val_rows = prepared.recordings[assignment.validation_rows(fold)].reset_index(drop=True)
         self.filenames = list(train_rows["filename"])
         self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
-        self.validation = Validation(self.val_set, self.labels, fold=fold, lenient=args.debug)
+        n_windows = len(range(self.process.rank, len(self.val_set), self.process.n_processes))
+        self.validation = Validation(
+            self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug
+        )
         self.train_set = args.train_dataset_class(
             train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
         )

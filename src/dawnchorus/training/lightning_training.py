@@ -9,6 +9,7 @@ from pathlib import Path
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import ConfigError
 from dawnchorus.inference.runs import Run
+from dawnchorus.progress import silence_progress
 from dawnchorus.report.run_page import write_run_page
 from dawnchorus.training.auto_batch import with_found_batch
 from dawnchorus.training.fold_training import train_fold
@@ -46,10 +47,11 @@ def lightning_training(
     TrainingError
         The training cannot go on: no memory, no disk, a loss that is no number.
     """
-    prepared = prepare_run(config, config_file=config_file)
     is_first = this_process(config.train_function_args).rank == 0
-    if not is_first:
+    if not is_first:  # what the first process says, it says for all
         logging.getLogger("dawnchorus").setLevel(logging.WARNING)
+        silence_progress()
+    prepared = prepare_run(config, config_file=config_file)
     for note in prepared.assignment.notes:
         logger.info(note)
     chosen = _chosen_folds(folds, prepared.assignment.n_folds)

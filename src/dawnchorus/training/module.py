@@ -102,7 +102,14 @@ class WaveClassifierModule(lightning.LightningModule):
             raise NotFiniteError(self.current_epoch, checked[1], float(checked[0]))
 
     def on_validation_epoch_start(self) -> None:
-        """See that the last batch of the epoch left numbers."""
+        """Begin to add up the loss; see that the last batch of the epoch left numbers.
+
+        Raises
+        ------
+        NotFiniteError
+            It did not.
+        """
+        self._val_loss = torch.zeros(2, device=self.device)  # sum over the windows, and their number
         if self._last_loss is not None:
             loss, batch_index = self._last_loss
             self._last_loss = None
@@ -114,10 +121,14 @@ class WaveClassifierModule(lightning.LightningModule):
         wave, recording, start = batch
         with torch.autocast(wave.device.type, enabled=False):
             output = self.model(wave)
-        target = self.validation.window_targets(recording.cpu().numpy(), start.cpu().numpy())
-        loss = self.loss(output.clip_logits, torch.from_numpy(target).to(wave.device))
-        self.log("val_loss", loss, batch_size=len(wave), sync_dist=True)
-        self.validation.add(recording.cpu().numpy(), output.clip_probabilities.float().cpu().numpy())
+        rows, starts = recording.cpu().numpy(), start.cpu().numpy()
+        self.validation.add(rows, output.clip_probabilities.float().cpu().numpy())
+        n_counted = self.validation.n_counted(len(wave))
+        if n_counted > 0:
+            targets = self.validation.window_targets(rows[:n_counted], starts[:n_counted])
+            target = torch.from_numpy(targets).to(wave.device)
+            loss = self.loss(output.clip_logits[:n_counted], target)
+            self._val_loss += torch.stack([loss * n_counted, torch.full_like(loss, n_counted)])
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the maximum over each recording's windows.
@@ -127,15 +138,18 @@ class WaveClassifierModule(lightning.LightningModule):
         NotFiniteError
             The network's answers are not numbers.
         """
-        best = self.validation.take()
-        if self.trainer.world_size > 1:
-            gathered: Any = self.all_gather(torch.from_numpy(best).to(self.device))
-            best = gathered.amax(0).cpu().numpy()
+        best, several = self.validation.take(), self.trainer.world_size > 1
+        if several:
+            gathered = torch.from_numpy(best).to(self.device)
+            torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX)
+            torch.distributed.all_reduce(self._val_loss)
+            best = gathered.cpu().numpy()
         if not np.isfinite(best).all():
             raise NotFiniteError(self.current_epoch, None, float("nan"))
         scores = self.validation.score(best)
-        self.log("val_macro_roc_auc", scores.macro_roc_auc)
-        self.log("val_cmap", scores.cmap)
+        self.log("val_loss", self._val_loss[0] / self._val_loss[1], sync_dist=several)
+        self.log("val_macro_roc_auc", scores.macro_roc_auc, sync_dist=several)
+        self.log("val_cmap", scores.cmap, sync_dist=several)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's metrics with its checkpoint."""

@@ -43,6 +43,8 @@ class Validation:
         Classes of the model.
     fold
         The fold, for messages.
+    n_windows
+        Windows of this process; what it goes through after them is there to give every process as many.
     lenient
         Score 0 where no class has both outcomes, for debug runs.
 
@@ -53,13 +55,21 @@ class Validation:
     """
 
     def __init__(
-        self, dataset: WaveAllFileDataset, labels: LabelMap, *, fold: int, lenient: bool = False
+        self,
+        dataset: WaveAllFileDataset,
+        labels: LabelMap,
+        *,
+        fold: int,
+        n_windows: int,
+        lenient: bool = False,
     ) -> None:
         self.targets = dataset.targets
         self.labels = labels
+        self.n_windows = n_windows
         self.lenient = lenient
         self.window_targets: WindowTargets = dataset.targets_at
         self.best = np.zeros_like(self.targets)
+        self._n_seen = 0
         self.per_class: list[ClassScore] = []
         present = self.targets.any(0) & ~self.targets.all(0)
         if not present.any() and not lenient:
@@ -77,9 +87,15 @@ class Validation:
         """Note the probabilities of windows, shape (n_windows, n_classes), each with its recording's row."""
         np.maximum.at(self.best, recording, probabilities)
 
+    def n_counted(self, n_windows: int) -> int:
+        """Return how many of the next windows no other process goes through as well."""
+        counted = min(n_windows, self.n_windows - self._n_seen)
+        self._n_seen += n_windows
+        return counted
+
     def take(self) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, (n_recordings, n_classes), and begin anew."""
-        best, self.best = self.best, np.zeros_like(self.targets)
+        best, self.best, self._n_seen = self.best, np.zeros_like(self.targets), 0
         return best
 
     def score(self, probabilities: npt.NDArray[np.float32]) -> Scores:
