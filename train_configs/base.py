@@ -12,7 +12,7 @@ CONFIG = {
     "train_function": lightning_training,
     "nn_model_class": WaveCNNAttenClassifier,
     # ImageNet weights by the backbone's name. The recipe starts from a backbone pretrained on Xeno-canto:
-    # with that file at hand, "weights": "backbone.pth" and "pretrained": False.
+    # with that file at hand, "weights": "backbone.pth", and nothing is fetched.
     "nn_model_config": {"pretrained": True, "dropout": 0.5},
     "train_function_args": {
         "train_dataset_class": WaveDataset,
