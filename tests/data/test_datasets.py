@@ -259,6 +259,26 @@ def test_the_target_of_a_window_is_what_is_heard_in_it(dawn: Any) -> None:
     assert dataset.targets.tolist() == [[1, 1]]
 
 
+def test_the_targets_of_any_windows_are_those_of_these_windows(dawn: Any, data_factory: Any) -> None:
+    data_factory.tone("dusk.wav", duration_s=12.0)
+    with (data_factory.root / "annotations.csv").open("a") as file:
+        file.write("dusk.wav,1,2,wren\ndusk.wav,11,12,robin\n")
+    recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table
+    dataset = WaveAllFileDataset(recordings, label_map_of(recordings), {"step_s": 2.5})
+    rows, starts = np.array(dataset.windows).T
+    targets = dataset.window_targets()
+    np.testing.assert_array_equal(dataset.targets_at(rows, starts), targets)
+    order = np.random.default_rng(0).permutation(len(rows))[:20]
+    found = dataset.targets_at(rows[order], starts[order])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, targets[order])
+    assert len(np.unique(targets, axis=0)) > 2
+    anywhere = dataset.targets_at(np.array([1, 0, 1, 0]), np.array([7 * 32_000, 11 * 32_000, 0, 13 * 32_000]))
+    assert list(recordings["filename"]) == ["dawn.wav", "dusk.wav"]
+    assert anywhere.tolist() == [[1, 0], [1, 0], [0, 1], [0, 0]]
+    assert dataset.targets_at(rows[:0], starts[:0]).shape == (0, 2)
+
+
 def test_windows_of_whole_file_labels_all_have_them(birds: Any) -> None:
     dataset = WaveAllFileDataset(*birds)
     recordings = [recording for recording, _ in dataset.windows]

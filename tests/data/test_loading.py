@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,28 @@ class Numbers(Dataset[Any]):
 def test_any_other_dataset_goes_through_pytorchs_loader(num_workers: int) -> None:
     batches = list(ClipLoader(Numbers(), LoaderSettings(batch_size=2, num_workers=num_workers)))
     assert [batch[1].tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+
+
+class Slow(Numbers):
+    """Takes 50 ms for an item, and 10 times as long for item 2."""
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        time.sleep(0.5 if index == 2 else 0.05)
+        return super().__getitem__(index)
+
+
+def test_the_wait_for_a_batch_is_measured_and_the_takers_own_time_is_not() -> None:
+    loader = ClipLoader(Slow(), LoaderSettings(batch_size=1))
+    assert loader.waited_s == 0
+    waited_s = []
+    for _ in loader:
+        waited_s.append(loader.waited_s)
+        time.sleep(0.2)
+    assert len(waited_s) == 5
+    assert all(wait_s >= 0.05 for wait_s in waited_s)
+    assert waited_s[2] >= 0.5
+    # One that counts the taker's time has at least 0.25 s for each of them, however fast the machine.
+    assert min(waited_s[1:]) < 0.25
 
 
 class Plain(WaveAllFileDataset):

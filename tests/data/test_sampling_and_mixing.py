@@ -14,7 +14,14 @@ from dawnchorus.data.mixing import (
     mix_targets,
     mix_waves,
 )
-from dawnchorus.data.sampling import ClipSampler, Draw, class_weights, generator, torch_seeds
+from dawnchorus.data.sampling import (
+    ClipSampler,
+    Draw,
+    class_weights,
+    generator,
+    shared_out,
+    torch_seeds,
+)
 
 LABELS = ["common"] * 90 + ["rare"] * 10
 
@@ -56,6 +63,45 @@ def test_the_same_seed_repeats_and_epochs_folds_and_seeds_differ() -> None:
     sampler.set_epoch(1)
     assert [d.item for d in sampler] != [d.item for d in first]
     assert {d.epoch for d in sampler} == {1}
+
+
+@pytest.mark.parametrize("balance", ["none", "inverse"])
+@pytest.mark.parametrize("n_processes", [2, 3])
+def test_processes_together_draw_in_each_batch_what_a_single_one_draws(
+    balance: str, n_processes: int
+) -> None:
+    arguments = {"n_draws": 53, "seed": 1, "fold": 0}
+    weights = class_weights(LABELS, balance)  # type: ignore[arg-type]
+    single = ClipSampler(weights, **arguments)
+    several = [
+        ClipSampler(weights, rank=rank, n_processes=n_processes, **arguments) for rank in range(n_processes)
+    ]
+    for epoch in (0, 3):
+        for sampler in (single, *several):
+            sampler.set_epoch(epoch)
+        drawn = [list(sampler) for sampler in several]
+        assert [len(mine) for mine in drawn] == [len(sampler) for sampler in several]
+        assert {len(mine) for mine in drawn} == {53 // n_processes}
+        whole = list(single)
+        size = 4  # of a process's batch
+        for batch in range(53 // n_processes // size):
+            together = {draw for mine in drawn for draw in mine[batch * size : (batch + 1) * size]}
+            first = batch * size * n_processes
+            assert together == set(whole[first : first + size * n_processes])
+        assert all(sampler.draws_of(epoch) == whole for sampler in several)
+
+
+@pytest.mark.parametrize("n_items", [1, 2, 5, 12, 13])
+@pytest.mark.parametrize("n_processes", [1, 2, 3, 4])
+def test_every_item_is_gone_through_and_the_first_fill_up_the_last_round(
+    n_items: int, n_processes: int
+) -> None:
+    shares = [shared_out(n_items, rank=rank, n_processes=n_processes) for rank in range(n_processes)]
+    assert len({len(share) for share in shares}) == 1
+    in_turn = [item for round_of_all in zip(*shares, strict=True) for item in round_of_all]
+    assert in_turn[:n_items] == list(range(n_items))
+    assert len(in_turn) < n_items + n_processes
+    assert in_turn[n_items:] == [item % n_items for item in range(len(in_turn) - n_items)]
 
 
 def test_streams_of_other_lengths_are_other_streams() -> None:

@@ -131,21 +131,27 @@ def _damaged(path: Path, error: Exception) -> WeightsError:
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
-    """Return a tensor on the CPU in memory of its own, which safetensors asks for."""
-    plain = tensor.detach().to("cpu", memory_format=torch.contiguous_format)
-    return plain if plain.is_contiguous() and plain._base is None else plain.contiguous().clone()
+    """Return a copy of a tensor, on the CPU in memory of its own, which safetensors asks for."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """Return a value as JSON knows it; its tensors go into ``tensors``, under names below ``name``."""
     if isinstance(value, Tensor):
-        tensors[name] = _own_memory(value).clone()  # the same tensor may be named twice
+        while name in tensors:  # the keys "a/b" and "a", "b" give the same name
+            name += "_"
+        tensors[name] = _own_memory(value)
         return {_TENSOR: name}
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: _packed(item, f"{name}/{key}", tensors) for key, item in value.items()}
         pairs = enumerate(value.items())
-        return {_PAIRS: [[key, _packed(item, f"{name}/{place}", tensors)] for place, (key, item) in pairs]}
+        return {
+            _PAIRS: [
+                [_packed(key, f"the key {key!r} in {name}", {}), _packed(item, f"{name}/{place}", tensors)]
+                for place, (key, item) in pairs
+            ]
+        }
     if isinstance(value, list | tuple):
         items = [_packed(item, f"{name}/{place}", tensors) for place, item in enumerate(value)]
         return {_TUPLE: items} if isinstance(value, tuple) else items
@@ -165,5 +171,5 @@ def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if _TUPLE in value:
         return tuple(_unpacked(item, tensors) for item in value[_TUPLE])
     if _PAIRS in value:
-        return {key: _unpacked(item, tensors) for key, item in value[_PAIRS]}
+        return {_unpacked(key, tensors): _unpacked(item, tensors) for key, item in value[_PAIRS]}
     return {key: _unpacked(item, tensors) for key, item in value.items()}

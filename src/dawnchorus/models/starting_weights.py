@@ -96,7 +96,7 @@ def start_from(
     if is_whole_model(tensors):
         known = tuple(source_labels or _labels_of(Path(source)) or ())
         _check_count(tensors, known, source)
-        classes = _class_starts(labels, known)
+        classes = _class_starts(labels, known if _rows_fit(model.state_dict(), tensors) else ())
         unused = tuple(label for label in known if label not in set(labels))
         tensors = _with_rows_of(model.state_dict(), tensors, classes)
     report = fit_weights(model, tensors, where=source, strict=False)
@@ -125,6 +125,14 @@ def _check_count(tensors: Mapping[str, Tensor], known: Sequence[str], source: st
         )
 
 
+def _rows_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether a class of the file has in every layer what a class of the model has there."""
+    return all(
+        name in own and name in tensors and own[name].shape[1:] == tensors[name].shape[1:]
+        for name in CLASS_LAYERS
+    )
+
+
 def _class_starts(labels: Sequence[str], source_labels: Sequence[str]) -> tuple[ClassStart, ...]:
     rows = {label: row for row, label in enumerate(source_labels)}
     return tuple(ClassStart(label, "kept" if label in rows else "fresh", rows.get(label)) for label in labels)
@@ -136,15 +144,10 @@ def _with_rows_of(
     """Return the file's tensors with their class layers laid out as the model's classes are."""
     rows = [(row, start.source_row) for row, start in enumerate(classes) if start.source_row is not None]
     laid_out = {name: tensor for name, tensor in tensors.items() if name not in CLASS_LAYERS}
+    if not rows:
+        return laid_out
+    here, there = (list(column) for column in zip(*rows, strict=True))
     for name in CLASS_LAYERS:
-        if (
-            not rows
-            or name not in tensors
-            or name not in own
-            or own[name].shape[1:] != tensors[name].shape[1:]
-        ):
-            continue
         laid_out[name] = own[name].clone()
-        here, there = zip(*rows, strict=True)
-        laid_out[name][list(here)] = tensors[name][list(there)].to(own[name].dtype)
+        laid_out[name][here] = tensors[name][there].to(own[name].dtype)
     return laid_out

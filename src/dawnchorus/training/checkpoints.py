@@ -85,10 +85,25 @@ class SafetensorsIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class BestCheckpoints(ModelCheckpoint):
-    """Keeps the best epochs by the validation metric, also in a run that was moved."""
+class _MovableCheckpoint(ModelCheckpoint):
+    """Finds its files again in a run that was moved."""
 
     FILE_EXTENSION = ".safetensors"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state, its paths in the folder where the run lies now."""
+        folder = Path(str(self.dirpath))
+
+        def here(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class BestCheckpoints(_MovableCheckpoint):
+    """Keeps the best epochs by the validation metric."""
 
     def __init__(self, folder: Path, args: TrainFunctionArgs) -> None:
         super().__init__(
@@ -102,17 +117,6 @@ class BestCheckpoints(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state, its paths in the folder where the run lies now."""
-        folder = Path(str(self.dirpath))
-
-        def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else path
-
-        moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
-
     def ranked(self) -> list[Path]:
         """Return the checkpoints that are kept, the best first."""
         return [Path(path) for path in sorted(self.best_k_models, key=self._score, reverse=True)]
@@ -121,10 +125,8 @@ class BestCheckpoints(ModelCheckpoint):
         return float(self.best_k_models[path]), path == self.best_model_path
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(_MovableCheckpoint):
     """Keeps what it takes to go on after the last whole epoch."""
-
-    FILE_EXTENSION = ".safetensors"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(

@@ -133,7 +133,7 @@ class FoldTraining:
             closing(train_loader),
             closing(val_loader),
             told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)),
-            _without_lightning_advice(),
+            _without_advice(),
         ):
             table = PerClassTable(best, self.validation, self.per_class_file)
             trainer = make_trainer(self.config, self.run, self.fold, [best, table], train_loader)
@@ -299,14 +299,15 @@ def _share_of(settings: LoaderSettings, process: Process) -> LoaderSettings:
 
 
 @contextmanager
-def _without_lightning_advice() -> Iterator[None]:
-    """Ignore Lightning's advice on worker counts and logging intervals, which the config has decided."""
+def _without_advice() -> Iterator[None]:
+    """Ignore advice on worker counts and logging intervals, which the config has decided, and the like."""
     with warnings.catch_warnings():
         for message in (
             ".*does not have many workers.*",
             ".*treespec, LeafSpec.*",
             ".*The number of training batches.*",
             ".*exists and is not empty.*",
+            ".*non-leaf Tensor.*",  # what torch.compile looks at while it traces
         ):
             warnings.filterwarnings("ignore", message=message)
         yield

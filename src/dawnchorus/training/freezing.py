@@ -28,15 +28,22 @@ class FrozenLayers(NamedTuple):
     normalisations: frozenset[str]
     n_epochs: int | None
 
+    def begin(self, model: nn.Module) -> None:
+        """Freeze the parameters before training begins, when data-parallel training looks at them."""
+        self._train_parameters(model, False)
+
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
         """Freeze or free the layers for an epoch, counted from 0. The model must be in training mode."""
         frozen = self.n_epochs is None or epoch < self.n_epochs
-        for name, parameter in model.named_parameters():
-            if name in self.parameters:
-                parameter.requires_grad_(not frozen)
+        self._train_parameters(model, not frozen)
         for name, module in model.named_modules():
             if name in self.normalisations:
                 module.train(not frozen)
+
+    def _train_parameters(self, model: nn.Module, trained: bool) -> None:
+        for name, parameter in model.named_parameters():
+            if name in self.parameters:
+                parameter.requires_grad_(trained)
 
 
 def frozen_layers(model: nn.Module, prefixes: Sequence[str], *, n_epochs: int | None = None) -> FrozenLayers:

@@ -50,7 +50,7 @@ class WaveClassifierModule(lightning.LightningModule):
         self.augment_spectrogram = BatchAugmentations(args.batch_augmentations, ON_SPECTROGRAM)
         self.validation = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
-        self.frozen.begin_epoch(model, 0)  # data-parallel training asks before the first epoch
+        self.frozen.begin(model)
         self._last_loss: tuple[torch.Tensor, int] | None = None
         self._memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
         if args.channels_last:
