@@ -20,7 +20,7 @@ from dawnchorus.files import write_text
 from dawnchorus.training.losses import make_loss
 from dawnchorus.training.optimizing import make_optimizer, scaled_lr
 from dawnchorus.training.preparing import PreparedRun, new_model
-from dawnchorus.training.processes import this_process
+from dawnchorus.training.processes import this_process, wait_for
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +50,15 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
     if not args.auto_batch or args.debug:
         return config
     file = prepared.run.path / "auto_batch.json"
-    is_first = this_process(args).rank == 0
-    if not file.is_file() or (is_first and not prepared.run.has_checkpoints()):
+    if this_process(args).rank > 0:
+        wait_for(file)
+    elif not prepared.run.has_checkpoints():
         write_text(file, json.dumps(_found(config, prepared), indent=2))
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         batch_size, lr = int(found["batch_size"]), float(found["lr"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged ({error}); delete the folder and train again") from None
+        raise RunError(f"{file} is damaged or gone ({error}); delete the run and train again") from None
     loader = args.train_loader.model_copy(update={"batch_size": batch_size})
     optimizer = args.optimizer.model_copy(update={"lr": lr})
     changed = args.model_copy(update={"train_loader": loader, "optimizer": optimizer})
