@@ -37,6 +37,9 @@ def trained(tmp_path: Path) -> Path:
             report = {"best_checkpoint": "best.ckpt", "val_macro_roc_auc": score}
             (folder / f"fold_{fold}" / "finished.json").write_text(json.dumps(report))
     (folder / "model_card.json").write_text("{}")
+    (folder / "config.json").write_text(
+        json.dumps({"train_function_args": {"main_metric": "val_macro_roc_auc"}})
+    )
     return folder
 
 

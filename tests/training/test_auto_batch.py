@@ -171,7 +171,7 @@ def test_sizes_are_doubled_until_memory_clips_or_gains_end(
 def test_a_network_too_large_for_the_smallest_batch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeStep, "paces", {}, raising=False)
     monkeypatch.setattr(auto_batch, "_Step", FakeStep)
-    message = "a batch of 8 clips does not fit into the memory of the device; take a smaller backbone"
+    message = "a batch of 8 clips does not fit into memory; take a smaller backbone"
     with pytest.raises(TrainingError, match=message):
         measure_paces(None, None, largest=64)  # type: ignore[arg-type]
 

@@ -80,8 +80,8 @@ def test_memory_that_ends_names_what_to_lower(
 
     monkeypatch.setattr(WaveClassifierModule, "spectrogram", too_much)
     message = (
-        r"out of memory in fold 0 with batches of 4 in 32-true; lower train_loader.batch_size and raise "
-        r"accumulate_batches \(1\)"
+        r"out of memory in fold 0 with batches of 4 \(16 in validation\) in 32-true; lower "
+        r"train_loader.batch_size and raise accumulate_batches \(1\)"
     )
     with pytest.raises(TrainingError, match=message):
         lightning_training(make_config(), folds=[0])

@@ -14,7 +14,7 @@ from dawnchorus.errors import RunError
 from dawnchorus.training import processes
 from dawnchorus.training.processes import Process, this_process, wait_for
 
-PREFIXES = ("SLURM_", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE")
+PREFIXES = ("SLURM_", "TORCHELASTIC_", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE")
 
 
 @pytest.fixture(autouse=True)
@@ -38,10 +38,12 @@ def args(devices: int = 4, num_nodes: int = 2) -> TrainFunctionArgs:
         ({"NODE_RANK": "1", "LOCAL_RANK": "2"}, 6),
         ({"GROUP_RANK": "1", "LOCAL_RANK": "2"}, 6),
         ({"NODE_RANK": "0", "GROUP_RANK": "1", "LOCAL_RANK": "2"}, 2),
-        ({"RANK": "5", "LOCAL_RANK": "1", "NODE_RANK": "0"}, 5),
+        ({"TORCHELASTIC_RUN_ID": "job", "RANK": "5", "LOCAL_RANK": "1", "NODE_RANK": "0"}, 5),
         ({"SLURM_NTASKS": "8", "SLURM_PROCID": "7", "SLURM_JOB_NAME": "train", "LOCAL_RANK": "1"}, 7),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "LOCAL_RANK": "2"}, 2),
-        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "7", "SLURM_JOB_NAME": "train", "RANK": "5"}, 5),
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "7", "SLURM_JOB_NAME": "train", "RANK": "5"}, 7),
+        # A platform that numbers machines by RANK starts no processes: Lightning does.
+        ({"RANK": "0", "LOCAL_RANK": "1"}, 1),
     ],
 )
 def test_the_place_of_a_process_is_what_its_starter_says(
@@ -58,7 +60,7 @@ def test_training_on_one_device_has_one_process_whatever_the_variables_say(
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK"):
         monkeypatch.setenv(name, "3")
     assert this_process(args(1, 1)) == Process() == Process(0, 1)
-    assert this_process(args(2, 1)) == Process(3, 2)
+    assert this_process(args(2, 1)) == Process(3 * 2 + 3, 2)
 
 
 def test_a_file_is_waited_for_until_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,9 +102,10 @@ class TrainFunctionArgs(Settings):
         Let PyTorch take only algorithms that give the same bits every time, or refuse where it has none.
     accelerator, devices, num_nodes
         Lightning's accelerator (``auto`` takes a GPU where there is one), devices a machine, and machines.
-        With more than one device in all, training is data-parallel (DDP).
+        With more than one device in all, training is data-parallel (DDP): each device takes its share of
+        every batch, and losses that do not weigh all clips alike weigh within a share.
     sync_batchnorm
-        Batch normalisation over the clips of all devices, on GPUs.
+        Batch normalisation over the clips of all devices, on GPUs; nothing changes on one.
     auto_batch
         Find the batch size that the device trains fastest with, and scale the learning rate.
     loggers

@@ -98,6 +98,11 @@ class Run:
         return self.path / "onnx_ensem_5first_folds_openvino_fp16" / "model.xml"
 
     @property
+    def auto_batch_file(self) -> Path:
+        """The batch size that was found for the device, where the config asks for that."""
+        return self.path / "auto_batch.json"
+
+    @property
     def oof_file(self) -> Path:
         """Out-of-fold predictions, one row a recording."""
         return self.path / "oof_predictions.parquet"
@@ -171,7 +176,7 @@ class Run:
         return path
 
     def best_of_folds(self, fold: int | None = None) -> Path:
-        """Return the best checkpoint of a fold, or of the finished fold with the best validation score.
+        """Return the best checkpoint of a fold, or of the finished fold with the best main metric.
 
         Raises
         ------
@@ -179,10 +184,10 @@ class Run:
             The fold is not finished, or none is, or the file is gone.
         """
         if fold is None:
-            scores = {
-                number: (self.finished(number) or {})["val_macro_roc_auc"] for number in self.finished_folds()
-            }
-            fold = max(scores, key=lambda number: scores[number])
+            args = json.loads(self.config_file.read_text(encoding="utf-8"))["train_function_args"]
+            metric = args.get("main_metric", "val_macro_roc_auc")
+            scores = {number: (self.finished(number) or {})[metric] for number in self.finished_folds()}
+            fold = max(scores, key=lambda number: float(scores[number]))
         return self.best_checkpoint(fold)
 
     def card(self) -> ModelCard:

@@ -52,11 +52,14 @@ class StartingWeights(NamedTuple):
         One for each class of the model; empty where the file is a backbone's, which has none.
     unused_labels
         Classes of the file that the model does not have.
+    labels_known
+        Whether the file's classes are known, or it has none.
     """
 
     report: LoadReport
     classes: tuple[ClassStart, ...]
     unused_labels: tuple[str, ...]
+    labels_known: bool = True
 
 
 def start_from(
@@ -93,14 +96,16 @@ def start_from(
         tensors = load_state_dict_file(source)
     classes: tuple[ClassStart, ...] = ()
     unused: tuple[str, ...] = ()
+    labels_known = True
     if is_whole_model(tensors):
         known = tuple(source_labels or _labels_of(Path(source)) or ())
         _check_count(tensors, known, source)
+        labels_known = bool(known)
         classes = _class_starts(labels, known if _rows_fit(model.state_dict(), tensors) else ())
         unused = tuple(label for label in known if label not in set(labels))
         tensors = _with_rows_of(model.state_dict(), tensors, classes)
     report = fit_weights(model, tensors, where=source, strict=False)
-    return StartingWeights(report, classes, unused)
+    return StartingWeights(report, classes, unused, labels_known)
 
 
 def _labels_of(path: Path) -> tuple[str, ...] | None:

@@ -17,6 +17,7 @@ import torch
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.files import write_text
+from dawnchorus.training.freezing import frozen_layers
 from dawnchorus.training.losses import make_loss
 from dawnchorus.training.optimizing import make_optimizer, scaled_lr
 from dawnchorus.training.preparing import PreparedRun, new_model
@@ -49,7 +50,7 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
     args = config.train_function_args
     if not args.auto_batch or args.debug:
         return config
-    file = prepared.run.path / "auto_batch.json"
+    file = prepared.run.auto_batch_file
     if this_process(args).rank > 0:
         wait_for(file)
     elif not prepared.run.has_checkpoints():
@@ -59,6 +60,11 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
         batch_size, lr = int(found["batch_size"]), float(found["lr"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{file} is damaged or gone ({error}); delete the run and train again") from None
+    if batch_size % args.n_devices:
+        raise RunError(
+            f"batches of {batch_size} clips, found for this run ({file}), cannot be shared by "
+            f"{args.n_devices} devices; go on with as many as before"
+        )
     loader = args.train_loader.model_copy(update={"batch_size": batch_size})
     optimizer = args.optimizer.model_copy(update={"lr": lr})
     changed = args.model_copy(update={"train_loader": loader, "optimizer": optimizer})
@@ -90,11 +96,12 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     TrainingError
         Not even the smallest batch fits.
     """
-    step = _Step(config, prepared)
+    step: _Step | None = None
     paces: dict[int, float] = {}
     size, without_gain = min(SMALLEST, max(largest, 1)), 0
     while size <= max(largest, 1) and without_gain < _N_SPEEDS_WITHOUT_GAIN:
         try:
+            step = step or _Step(config, prepared)
             pace = step.clips_per_s(size)
         except (torch.OutOfMemoryError, MemoryError):
             break
@@ -105,14 +112,17 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
         size *= 2
     if not paces:
         raise TrainingError(
-            f"a batch of {SMALLEST} clips does not fit into the memory of {step.device}; take a smaller "
-            "backbone, or precision_mode bf16-mixed"
+            f"a batch of {size} clips does not fit into memory; take a smaller backbone, or precision_mode "
+            "bf16-mixed"
         )
     return paces
 
 
 class _Step:
-    """One training step on clips of noise, as the config trains, without a loader."""
+    """One training step on clips of noise: front-end, network, loss, optimiser, in the config's precision.
+
+    Loader, augmentations, averages and compilation are left out.
+    """
 
     def __init__(self, config: TrainConfig, prepared: PreparedRun) -> None:
         args = config.train_function_args
@@ -123,8 +133,10 @@ class _Step:
         self.free_bytes = _free_bytes(self.device)
         self.held_bytes = _peak_bytes(self.device)
         self.model: Any = new_model(config, prepared.labels.labels).model.train().to(self.device)
+        self.memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
         if args.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        frozen_layers(self.model, args.frozen_layers).begin(self.model)
         self.optimizer = make_optimizer(self.model, args.optimizer)
         self.loss = make_loss(args.loss, args.loss_args)
 
@@ -138,7 +150,7 @@ class _Step:
     def _seconds(self, wave: torch.Tensor, target: torch.Tensor) -> float:
         started = time.perf_counter()
         with torch.no_grad():
-            logmel = self.model.frontend(wave)
+            logmel = self.model.frontend(wave).contiguous(memory_format=self.memory_format)
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             loss = self.loss(self.model.forward_spectrogram(logmel).clip_logits, target)
         loss.backward()

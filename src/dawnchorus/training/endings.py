@@ -13,7 +13,9 @@ from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import TrainingError
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CPU_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory")
+_MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+_KILLED_MESSAGE = "killed by signal: Killed"  # a loader's worker; the system does so when its memory ends
+_DETERMINISTIC_MESSAGE = "does not have a deterministic implementation"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
@@ -56,8 +58,15 @@ def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> I
             "and run the same command again to go on after the last of them"
         ) from error
     except RuntimeError as error:
-        if any(message in str(error) for message in _CPU_MEMORY_MESSAGES):
+        if any(message in str(error) for message in _MEMORY_MESSAGES):
             raise TrainingError(_out_of_memory(args, fold)) from error
+        if _KILLED_MESSAGE in str(error):
+            raise TrainingError(
+                f"a loader worker of fold {fold} was killed, as the system does when memory ends; lower "
+                f"num_workers ({args.train_loader.num_workers}) and run the same command again"
+            ) from error
+        if _DETERMINISTIC_MESSAGE in str(error):
+            raise TrainingError(f"{_first_line(error)}; set deterministic to False") from error
         if type(error).__module__.startswith(_COMPILERS):
             raise TrainingError(
                 f"torch.compile failed ({_first_line(error)}); set compile to False, or install what it names"
@@ -68,15 +77,18 @@ def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> I
 def _out_of_memory(args: TrainFunctionArgs, fold: int) -> str:
     batch_size, devices = args.train_loader.batch_size, args.n_devices
     shared = f" on {devices} devices" if devices > 1 else ""
-    lower = [
-        f"lower train_loader.batch_size and raise accumulate_batches ({args.accumulate_batches}) as much"
-    ]
+    if args.auto_batch:
+        lower = ["leave out auto_batch and give a smaller train_loader.batch_size"]
+    else:
+        lower = [
+            f"lower train_loader.batch_size and raise accumulate_batches ({args.accumulate_batches}) as much"
+        ]
     if args.precision_mode == "32-true":
         lower.append("or take precision_mode bf16-mixed")
     lower.append("or a smaller backbone")
     return (
-        f"out of memory in fold {fold} with batches of {batch_size}{shared} in {args.precision_mode}; "
-        + ", ".join(lower)
+        f"out of memory in fold {fold} with batches of {batch_size}{shared} ({args.val_loader.batch_size} in "
+        f"validation) in {args.precision_mode}; {', '.join(lower)}, with another exp_name if an epoch is done"
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import lightning
 import pandas as pd
+import timm
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 
 from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.data.loading import ClipLoader
@@ -111,9 +113,9 @@ class FoldTraining:
         )
 
     def module(self) -> WaveClassifierModule:
-        """Return the network with the weights that it starts from."""
+        """Return the network with the weights that it starts from, unless it goes on from a checkpoint."""
         torch.manual_seed(*torch_seeds(self.config.seed, self.fold, n_seeds=1))
-        model = new_model(self.config, self.labels.labels).model
+        model = new_model(self.config, self.labels.labels, with_weights=not self.last.is_file()).model
         return WaveClassifierModule(model, self.config, fold=self.fold, validation=self.validation)
 
     def fit(self) -> BestCheckpoints:
@@ -167,10 +169,13 @@ class FoldTraining:
         card = self.run.card()
         out = self.run.checkpoints_dir(self.fold) / AVERAGED_NAME
         average_checkpoints(best.ranked()[: self.args.average_best], out, card)
-        model = new_model(self.config, self.labels.labels).model
+        model = new_model(self.config, self.labels.labels, with_weights=False).model
         load_weights(model, out)
-        inference = BirdsInference(TorchRuntime([model], card), batch_size=self.args.val_loader.batch_size)
-        probabilities = inference.predict_dataset(self.val_set, description=f"Fold {self.fold}, averaged")
+        with told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)):
+            inference = BirdsInference(
+                TorchRuntime([model], card), batch_size=self.args.val_loader.batch_size
+            )
+            probabilities = inference.predict_dataset(self.val_set, description=f"Fold {self.fold}, averaged")
         scores = self.validation.score(probabilities)
         write_per_class(self.per_class_file, self.validation)
         return out.name, {"val_macro_roc_auc": scores.macro_roc_auc, "val_cmap": scores.cmap}
@@ -213,7 +218,11 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     }
     if config.train_function_args.average_best:
         name, scores = training.averaged(best)
-        report |= {"best_checkpoint": name, "best_single": report["val_macro_roc_auc"], **scores}
+        report |= {
+            "best_checkpoint": name,
+            "best_single": report[config.train_function_args.main_metric],
+            **scores,
+        }
         report.pop("val_loss", None)
     write_text(prepared.run.finished_file(fold), json.dumps(report, indent=2))
     return report
@@ -249,7 +258,6 @@ def make_trainer(
         devices=args.devices,
         num_nodes=args.num_nodes,
         strategy="ddp" if args.n_devices > 1 else "auto",
-        sync_batchnorm=args.sync_batchnorm,
         use_distributed_sampler=False,  # our samplers share the clips out themselves
         precision=args.precision_mode,
         deterministic=args.deterministic or None,
@@ -257,11 +265,26 @@ def make_trainer(
         gradient_clip_val=args.clip_gradient_norm,
         logger=make_loggers(args, run.fold_dir(fold)),
         callbacks=chosen,
-        plugins=[SafetensorsIO(run.card())],
+        plugins=[SafetensorsIO(run.card()), *([TimmSyncBatchNorm()] if args.sync_batchnorm else [])],
         num_sanity_val_steps=0,
         enable_model_summary=False,
         log_every_n_steps=10,
     )
+
+
+class TimmSyncBatchNorm(TorchSyncBatchNorm):
+    """Batch normalisation over all devices, for timm's layers too.
+
+    They hold their activation, which PyTorch's own conversion would leave out without a word.
+    """
+
+    def apply(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the network with normalisations that look at all devices."""
+        return timm.layers.convert_sync_batchnorm(model)
+
+    def revert(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the network as it is: the layers have the same weights under the same names."""
+        return model
 
 
 class PerClassTable(Callback):

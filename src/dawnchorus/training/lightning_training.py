@@ -62,12 +62,8 @@ def lightning_training(
         report = prepared.run.finished(fold) if fold not in unfinished else None
         report = report or train_fold(config, prepared, fold)
         if report is not None:
-            logger.info(
-                "Fold %d: best validation macro ROC-AUC %.4f (%s)",
-                fold,
-                report["val_macro_roc_auc"],
-                report["best_checkpoint"],
-            )
+            metric = config.train_function_args.main_metric
+            logger.info("Fold %d: best %s %.4f (%s)", fold, metric, report[metric], report["best_checkpoint"])
         if is_first:
             write_run_page(prepared.run)
     return prepared.run

