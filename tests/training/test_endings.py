@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,11 +124,11 @@ def test_what_a_compiler_lacks_is_one_sentence(
     import torch._inductor.config as inductor
 
     monkeypatch.setattr(inductor.cpp, "cxx", ("/nowhere/compiler",))
-    monkeypatch.setattr(inductor, "force_disable_caches", True)
+    monkeypatch.setattr(inductor, "fx_graph_cache", False)
     torch._dynamo.reset()
-
     args = make_config().train_function_args
-    compiled = torch.compile(lambda x: torch.sin(x) + x.cos() * 3.25)
+    factor = time.time()  # nothing that was compiled before
+    compiled = torch.compile(lambda x: torch.sin(x) + x.cos() * factor)
     message = r"torch\.compile failed \(.*\); set compile to False"
     with (
         pytest.raises(TrainingError, match=message),
