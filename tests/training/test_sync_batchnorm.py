@@ -5,7 +5,7 @@ from __future__ import annotations
 import timm
 import torch
 
-from dawnchorus.training.fold_training import TimmSyncBatchNorm
+from dawnchorus.training.trainer import TimmSyncBatchNorm
 
 
 def test_timms_activations_stay() -> None:

@@ -22,8 +22,9 @@ from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.networks import new_model
 from dawnchorus.training.optimizing import lr_multiplier
-from dawnchorus.training.preparing import new_model, prepare_run
+from dawnchorus.training.preparing import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]

@@ -19,8 +19,9 @@ from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.files import write_text
 from dawnchorus.training.freezing import frozen_layers
 from dawnchorus.training.losses import make_loss
+from dawnchorus.training.networks import new_model
 from dawnchorus.training.optimizing import make_optimizer, scaled_lr
-from dawnchorus.training.preparing import PreparedRun, new_model
+from dawnchorus.training.preparing import PreparedRun
 from dawnchorus.training.processes import this_process, wait_for
 
 logger = logging.getLogger(__name__)

