@@ -118,13 +118,9 @@ def test_any_other_error_stays_what_it_is(make_config: MakeConfig, tmp_path: Pat
         raise error
 
 
-def test_what_a_compiler_lacks_is_one_sentence(
-    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_compiler_lacks_is_one_sentence(make_config: MakeConfig, tmp_path: Path) -> None:
     import torch._inductor.config as inductor
 
-    monkeypatch.setattr(inductor.cpp, "cxx", ("/nowhere/compiler",))
-    monkeypatch.setattr(inductor, "fx_graph_cache", False)
     torch._dynamo.reset()
     args = make_config().train_function_args
     factor = time.time()  # nothing that was compiled before
@@ -133,6 +129,7 @@ def test_what_a_compiler_lacks_is_one_sentence(
     with (
         pytest.raises(TrainingError, match=message),
         told_in_a_sentence(args, fold=0, folder=tmp_path),
+        inductor.patch({"cpp.cxx": ("/nowhere/compiler",), "fx_graph_cache": False}),
     ):
         compiled(torch.rand(7, 9))
     torch._dynamo.reset()
