@@ -158,10 +158,10 @@ class FoldTraining:
         """Write the mean of the best checkpoints; return its file name and its scores."""
         card = self.run.card()
         out = self.run.checkpoints_dir(self.fold) / AVERAGED_NAME
-        average_checkpoints(best.ranked()[: self.args.average_best], out, card)
-        model = new_model(self.config, self.labels.labels, with_weights=False).model
-        load_weights(model, out)
         with told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)):
+            average_checkpoints(best.ranked()[: self.args.average_best], out, card)
+            model = new_model(self.config, self.labels.labels, with_weights=False).model
+            load_weights(model, out)
             inference = BirdsInference(
                 TorchRuntime([model], card), batch_size=self.args.val_loader.batch_size
             )
