@@ -79,3 +79,13 @@ def test_dropout_works_only_while_training(head):
 def test_an_illegal_setting_is_named(settings, message):
     with pytest.raises(ModelError, match=message):
         AttentionHead(6, **settings)
+
+
+def test_no_probability_exceeds_one_however_sure_the_head_is():
+    torch.manual_seed(0)
+    head = AttentionHead(6, 500, hidden_features=64).eval()
+    with torch.inference_mode():
+        head.fix_scale.bias.fill_(40.0)  # every frame is certain, so the sum is that of the weights
+        probabilities = head(torch.rand(16, 6, 4, 10)).clip_probabilities
+    assert probabilities.max() <= 1
+    assert probabilities.min() > 0.999

@@ -101,7 +101,8 @@ class AttentionHead(nn.Module):
         logits = self.fix_scale(hidden)  # (batch, n_classes, time)
         return ModelOutput(
             clip_logits=(logits * weights).sum(-1),
-            clip_probabilities=(logits.sigmoid() * weights).sum(-1),
+            # The weights add up to 1 within rounding, so a sure class could come out a hair above it.
+            clip_probabilities=(logits.sigmoid() * weights).sum(-1).clamp_max(1),
             frame_logits=logits.transpose(1, 2),
             attention=weights.transpose(1, 2),
         )
