@@ -10,42 +10,14 @@ import warnings
 
 import numpy as np
 import torch
-from common import median_seconds, parse_arguments, report
+from common import DenseFrontend, median_seconds, parse_arguments, report
 
-from dawnchorus.models.frontend import (
-    FrontendSettings,
-    LogMelFrontend,
-    MatrixLogMelFrontend,
-    log_scale,
-    mel_filters,
-)
+from dawnchorus.models.frontend import LogMelFrontend, MatrixLogMelFrontend
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.report.measurements import Measurement
 
 BATCH = 12
 N_SAMPLES = 160_000
-
-
-class DenseFrontend(torch.nn.Module):
-    """The DFT as a product of every frame with all of its sines and cosines."""
-
-    def __init__(self, settings: FrontendSettings) -> None:
-        super().__init__()
-        self.settings = settings
-        n_fft = settings.n_fft
-        angle = 2 * np.pi / n_fft * np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1))
-        window = np.hanning(n_fft + 1)[:-1, None]
-        window = window / np.sqrt((window**2).sum())
-        self.cos = torch.from_numpy((window * np.cos(angle)).astype(np.float32))
-        self.sin = torch.from_numpy((window * np.sin(angle)).astype(np.float32))
-        self.filters = mel_filters(settings)
-
-    def forward(self, wave: torch.Tensor) -> torch.Tensor:
-        """Return the log-mel picture, shape (batch, 1, n_mels, n_frames)."""
-        n_fft, hop = self.settings.n_fft, self.settings.hop_length
-        padded = torch.nn.functional.pad(wave[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-        frames = padded.unfold(1, n_fft, hop)
-        power = (frames @ self.cos).square() + (frames @ self.sin).square()
-        return log_scale(power @ self.filters, self.settings.top_db)
 
 
 def librosa_logmel(waves: np.ndarray, settings: FrontendSettings) -> np.ndarray:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
+from dawnchorus.models.frontend import LogMelFrontend
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.report.mel_axis import mel_row, show_spectrogram
 
 FRONTENDS = [

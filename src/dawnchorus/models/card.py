@@ -8,6 +8,12 @@ from typing import Any
 
 from dawnchorus.errors import ModelError
 
+CARD_KEY = "dawnchorus_model_card"
+"""Key of the card in an ONNX file's metadata and in an OpenVINO model's runtime information."""
+
+LOGMEL_NAME = "logmel"
+"""Name of the tensor in an exported graph that the front-end makes and the networks take."""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -49,8 +55,17 @@ class ModelCard:
     @property
     def n_samples(self) -> int:
         """Samples of a clip: 5 s at 32 kHz are 160,000."""
-        parts_s = (self.look_back_s, self.segment_len, self.look_ahead_s)
-        return sum(round(part_s * self.sample_rate) for part_s in parts_s)
+        return self.n_look_back + self.n_segment + round(self.look_ahead_s * self.sample_rate)
+
+    @property
+    def n_segment(self) -> int:
+        """Samples of a segment, which is the clip without what is heard before and after it."""
+        return round(self.segment_len * self.sample_rate)
+
+    @property
+    def n_look_back(self) -> int:
+        """Samples before the segment."""
+        return round(self.look_back_s * self.sample_rate)
 
     def to_json(self) -> str:
         """Return the card as JSON text."""

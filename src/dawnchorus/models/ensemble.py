@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+class EnsembleOutput(NamedTuple):
+    """What an ensemble says of clips.
+
+    Attributes
+    ----------
+    probabilities
+        Mean of the models' clip probabilities, shape (batch, n_classes), in [0, 1].
+    embeddings
+        The first model's embedding, shape (batch, in_features): models trained apart have no common space.
+    logmel
+        The picture that all models were given, shape (batch, 1, n_mels, n_frames).
+    """
+
+    probabilities: Tensor
+    embeddings: Tensor
+    logmel: Tensor
 
 
 class Ensemble(nn.Module):
@@ -25,9 +43,10 @@ class Ensemble(nn.Module):
         self.models = nn.ModuleList(models)
         self.frontend = frontend
 
-    def forward(self, wave: torch.Tensor) -> torch.Tensor:
-        """Return probabilities, shape (batch, n_classes), of waves, shape (batch, n_samples)."""
+    def forward(self, wave: Tensor) -> EnsembleOutput:
+        """Return the outputs for waves of shape (batch, n_samples)."""
         logmel = self.frontend(wave)
         models: Iterable[Any] = self.models
-        outputs = [model.forward_spectrogram(logmel).clip_probabilities for model in models]
-        return torch.stack(outputs).mean(dim=0)
+        outputs = [model.forward_spectrogram(logmel) for model in models]
+        probabilities = torch.stack([output.clip_probabilities for output in outputs]).mean(dim=0)
+        return EnsembleOutput(probabilities, outputs[0].embedding, logmel)

@@ -28,12 +28,16 @@ class ModelOutput(NamedTuple):
         Shape (batch, n_frames, n_classes); a 5-s clip has 10 frames of half a second.
     attention
         Weight of each frame for each class, shape (batch, n_frames, n_classes); sums to 1 over frames.
+    embedding
+        Mean over time of the pooled features, shape (batch, in_features): what the backbone hears, before
+        any species is named.
     """
 
     clip_logits: Tensor
     clip_probabilities: Tensor
     frame_logits: Tensor
     attention: Tensor
+    embedding: Tensor
 
 
 class FrequencyGeM(nn.Module):
@@ -105,4 +109,5 @@ class AttentionHead(nn.Module):
             clip_probabilities=(logits.sigmoid() * weights).sum(-1).clamp_max(1),
             frame_logits=logits.transpose(1, 2),
             attention=weights.transpose(1, 2),
+            embedding=pooled.mean(-1),
         )

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.backbone import create_backbone
-from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
+from dawnchorus.models.frontend import LogMelFrontend
 from dawnchorus.models.head import AttentionHead, ModelOutput
+from dawnchorus.models.logmel import FrontendSettings
 
 
 class WaveCNNAttenClassifier(nn.Module):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dawnchorus.files import replacing
-from dawnchorus.models.frontend import FrontendSettings
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 
 _PANEL_INCHES = (4.2, 2.5)

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_crop
 from dawnchorus.files import replacing
-from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
+from dawnchorus.models.frontend import LogMelFrontend
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 
 MAX_DURATION_S = 120

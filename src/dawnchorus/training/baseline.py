@@ -20,7 +20,8 @@ from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.inference.out_of_fold import OutOfFold, recordings_with_folds
 from dawnchorus.inference.runs import Run
 from dawnchorus.metrics import macro_roc_auc
-from dawnchorus.models.frontend import FrontendSettings, LogMelFrontend
+from dawnchorus.models.frontend import LogMelFrontend
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.progress import track
 
 
