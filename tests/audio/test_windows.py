@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.audio.windows import normalize_peak, pad_left, peak_of, stream_windows, window_starts
+from dawnchorus.audio.windows import (
+    normalize_peak,
+    pad_left,
+    peak_of,
+    planned_starts,
+    stream_planned,
+    stream_windows,
+    window_starts,
+)
 
 SHAPES = [
     (1, 5, None),
@@ -123,3 +131,83 @@ def test_a_peak_is_the_largest_distance_from_zero():
     assert peak_of(np.float32([0.1, -0.5, 0.3])) == 0.5
     assert peak_of(np.float32([0.1, -0.2, 0.3])) == pytest.approx(0.3)
     assert peak_of(np.zeros(0, np.float32)) == 0
+
+
+def test_planned_windows_are_the_wanted_ones_and_their_neighbours_within_the_recording():
+    assert planned_starts(23, 10, 10).tolist() == [0, 10, 20]
+    # Those at -3 and 17 … 23 would leave the recording; 13 just ends with it.
+    assert planned_starts(23, 10, 10, 3).tolist() == [0, 3, 7, 10, 13, 20]
+    assert planned_starts(22, 10, 10, 3).tolist() == [0, 3, 7, 10, 20]
+    assert planned_starts(30, 10, 5, 5).tolist() == [0, 5, 10, 15, 20], "each once"
+    assert planned_starts(4, 10, 10, 3).tolist() == [0]
+    assert planned_starts(23, 10, 10, 3).dtype == np.int64
+    with pytest.raises(ValueError, match="a recording without samples has no windows"):
+        planned_starts(0, 10, 10, 3)
+
+
+@given(
+    n_samples=st.integers(1, 4000),
+    window=st.integers(1, 500),
+    share=st.floats(0.05, 1),
+    shift_share=st.none() | st.floats(0.05, 1),
+)
+def test_planned_windows_are_those_of_a_plain_loop(n_samples, window, share, shift_share):
+    step = max(1, round(share * window))
+    shift = None if shift_share is None else max(1, round(shift_share * window))
+    expected = set(range(0, max(1, n_samples - window + step), step))
+    for start in sorted(expected) if shift else []:
+        expected |= {beside for beside in (start - shift, start + shift) if 0 <= beside <= n_samples - window}
+    assert planned_starts(n_samples, window, step, shift).tolist() == sorted(expected)
+
+
+@given(
+    n_samples=st.integers(1, 4000),
+    window=st.integers(1, 700),
+    n_starts=st.integers(0, 30),
+    n_cuts=st.integers(0, 12),
+    seed=st.integers(0, 99),
+)
+def test_a_planned_stream_gives_plain_slices_whatever_its_blocks(n_samples, window, n_starts, n_cuts, seed):
+    rng = np.random.default_rng(seed)
+    wave = rng.standard_normal(n_samples).astype(np.float32)
+    starts = np.sort(rng.integers(0, n_samples, n_starts))
+    blocks = np.split(wave, np.sort(rng.integers(0, n_samples + 1, n_cuts)))  # some of them empty
+    found = list(stream_planned(iter(blocks), starts, window))
+    assert len(found) == n_starts
+    for start, samples in zip(starts.tolist(), found, strict=True):
+        np.testing.assert_array_equal(samples, wave[start : start + window])
+
+
+@pytest.mark.parametrize("n_block", [1, 7, 64, 5000])
+def test_a_planned_stream_skips_what_lies_between_windows(n_block):
+    wave = np.arange(3000, dtype=np.float32)
+    blocks = (wave[k : k + n_block] for k in range(0, 3000, n_block))
+    found = list(stream_planned(blocks, np.array([5, 1200, 1201, 2995]), 10))
+    assert [samples.tolist() for samples in found] == [
+        [*range(5, 15)],
+        [*range(1200, 1210)],
+        [*range(1201, 1211)],
+        [*range(2995, 3000)],
+    ]
+
+
+def test_a_planned_stream_takes_no_more_of_a_recording_than_it_needs():
+    taken = []
+
+    def blocks():
+        for k in range(100):
+            taken.append(k)
+            yield np.full(10, k, np.float32)
+
+    stream = stream_planned(blocks(), np.array([0, 40, 500]), 20)
+    next(stream)
+    assert len(taken) == 2
+    next(stream)
+    assert len(taken) == 6
+
+
+def test_a_day_has_exact_starts_beyond_what_32_bits_hold():
+    starts = planned_starts(24 * 3600 * 32_000, 160_000, 160_000)
+    assert starts.tolist() == [160_000 * k for k in range(17_280)]
+    assert starts[-1] > 1 << 31
+    np.testing.assert_array_equal(starts / 32_000, [5.0 * k for k in range(17_280)])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
-import soxr
 
 from dawnchorus.audio.container import (
     AUDIO_SUFFIXES,
@@ -24,6 +24,7 @@ from dawnchorus.audio.container import (
     skip_to,
 )
 from dawnchorus.audio.windows import check_crop
+from dawnchorus.errors import MissingExtraError
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -159,7 +160,19 @@ def _resample(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Ite
     if from_rate == to_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+    stream = _soxr(from_rate, to_rate).ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
     for block in blocks:
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _soxr(from_rate: int, to_rate: int) -> ModuleType:
+    """Return soxr, without which an exported model still hears recordings of its own sample rate."""
+    try:
+        import soxr
+    except ModuleNotFoundError:
+        raise MissingExtraError(
+            f"the recording has {from_rate} Hz and {to_rate} Hz are wanted, for which soxr is needed: "
+            "pip install soxr"
+        ) from None
+    return soxr

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import h5py
 import numpy as np
 
 from dawnchorus.audio.store import damaged, read_ranges
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
+
+if TYPE_CHECKING:
+    import h5py
 
 # What h5py raises at files that are damaged in one place or another.
 _HDF5_ERRORS = (
@@ -109,6 +111,8 @@ def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
     """Yield ``au`` and ``sr``; what HDF5 says against the file becomes a StoreError."""
     if not path.is_file():
         raise StoreError(f"{path}: no such file; run `dawnchorus precompute` to make it")
+    import h5py  # here, so that an exported model predicts audio files without it
+
     try:
         with h5py.File(path, "r") as file:
             sound, rate = file.get("au"), file.get("sr")

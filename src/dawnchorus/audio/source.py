@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, read_crop
+from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, read_crop, stream_audio
 from dawnchorus.audio.published_store import PublishedRecording, open_published_store
 from dawnchorus.audio.store import StoredRecording, open_store, store_path
 from dawnchorus.errors import StoreError
+
+STORE_SUFFIXES = (".hdf5", ".h5")
+_BLOCK = 1 << 20  # samples read at a time from a store
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,8 @@ def open_source(
     """
     audio_path = Path(audio_path)
     recording = None if stored is None else open_stored(stored)
-    if recording is not None and recording.sample_rate != sample_rate:
-        raise StoreError(
-            f"{stored}: holds sound at {recording.sample_rate} Hz where {sample_rate} Hz is asked for; "
-            f"run `dawnchorus precompute --sr {sample_rate}` again, "
-            f"or set sample_rate to {recording.sample_rate}"
-        )
+    if recording is not None:
+        _check_sample_rate(recording, sample_rate)
     if recording is not None and not (audio_path.exists() and not recording.is_made_from(audio_path)):
         return recording
     n_samples = count_samples(audio_path, sample_rate=sample_rate)
@@ -93,6 +93,15 @@ def open_stored(path: Path) -> StoredRecording | PublishedRecording:
     return open_store(path) or open_published_store(path)
 
 
+def _check_sample_rate(recording: StoredRecording | PublishedRecording, sample_rate: int) -> None:
+    if recording.sample_rate != sample_rate:
+        raise StoreError(
+            f"{recording.path}: holds sound at {recording.sample_rate} Hz where {sample_rate} Hz is asked "
+            f"for; run `dawnchorus precompute --sr {sample_rate}` again, "
+            f"or set sample_rate to {recording.sample_rate}"
+        )
+
+
 def find_stored(features_dir: Path | None, relative_audio_path: Path) -> Path | None:
     """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None."""
     if features_dir is None:
@@ -107,3 +116,26 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False  # its name is too long for a file, for one
+
+
+def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int, Iterator[np.ndarray]]:
+    """Return the length of a recording in samples, and its sound in blocks of shape (any number,), float32.
+
+    Parameters
+    ----------
+    path
+        An audio file, or an HDF5 file of the store.
+    sample_rate
+        In Hz: what an audio file is resampled to, and what a store must hold.
+
+    Raises
+    ------
+    AudioError, StoreError
+        As for :func:`open_source`, now or while the blocks are read.
+    """
+    if Path(path).suffix.lower() not in STORE_SUFFIXES:
+        return count_samples(path, sample_rate=sample_rate), stream_audio(path, sample_rate=sample_rate)
+    source = open_stored(Path(path))
+    _check_sample_rate(source, sample_rate)
+    starts = range(0, source.n_samples, _BLOCK)
+    return source.n_samples, (source.read(start, min(_BLOCK, source.n_samples - start)) for start in starts)

@@ -75,6 +75,56 @@ def stream_windows(
         raise ValueError("the blocks hold no samples, so that there are no windows")
 
 
+def planned_starts(n_samples: int, window: int, step: int, shift: int | None = None) -> np.ndarray:
+    """Return :func:`window_starts`, and where ``shift`` is given the windows beside them, sorted, int64.
+
+    Parameters
+    ----------
+    n_samples, window, step
+        In samples, as for :func:`window_starts`.
+    shift
+        Distance in samples of a window's two neighbours for shift test-time augmentation. Only
+        neighbours that lie wholly within the recording are taken.
+    """
+    wanted = window_starts(n_samples, window, step)
+    if shift is None:
+        return wanted
+    beside = np.concatenate([wanted - shift, wanted + shift])
+    return np.union1d(wanted, beside[(beside >= 0) & (beside + window <= n_samples)])
+
+
+def stream_planned(blocks: Iterable[np.ndarray], starts: np.ndarray, window: int) -> Iterator[np.ndarray]:
+    """Yield the samples of the windows at ``starts`` from a recording that arrives in blocks.
+
+    Holds little more than one window and one block, however long the recording is.
+
+    Parameters
+    ----------
+    blocks
+        Consecutive pieces of a recording, each of shape (any number,), float32.
+    starts
+        First samples, rising, all within the recording.
+    window
+        In samples.
+
+    Yields
+    ------
+    numpy.ndarray
+        Shape (at most window,): fewer where the recording ends.
+    """
+    rest = iter(blocks)
+    held, first, more = np.zeros(0, np.float32), 0, True  # `held` begins at sample `first`
+    for start in starts.tolist():
+        while more and first + len(held) < start + window:
+            block = next(rest, None)
+            if block is None:
+                more = False
+                break
+            n_passed = min(max(start - first, 0), len(held))
+            held, first = np.concatenate([held[n_passed:], block]), first + n_passed
+        yield held[start - first : start - first + window]
+
+
 def check_crop(start: int, n_samples: int) -> None:
     """Raise ValueError for a crop that begins before sample 0 or has a negative length."""
     if start < 0 or n_samples < 0:

@@ -1,15 +1,12 @@
-"""From a stretch of audio to the clip that a model sees: the same for training and inference."""
+"""What a clip is, as configs say it; :mod:`dawnchorus.audio.clips` makes one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from dawnchorus.audio.windows import normalize_peak, pad_left
 from dawnchorus.config import Settings, SettingsT, validate
 
 
@@ -48,59 +45,6 @@ class ClipSettings(Settings):
     def n_samples(self) -> int:
         """Samples of a whole clip."""
         return self.n_look_back + self.n_segment + round(self.look_ahead_s * self.sample_rate)
-
-
-def make_clip(
-    wave: npt.NDArray[np.float32], settings: ClipSettings, *, n_before: int = 0
-) -> npt.NDArray[np.float32]:
-    """Return a stretch of audio as a clip, shape (n_samples,): padded with zeros, normalised.
-
-    Parameters
-    ----------
-    wave
-        What the recording has of the clip, shape (at most n_samples,).
-    settings
-        What a clip is.
-    n_before
-        Samples of the clip that lie before the recording's beginning.
-    """
-    clip = fit_clip(wave, settings, n_before=n_before)
-    return normalize_peak(clip) if settings.late_normalize else clip
-
-
-def fit_clip(
-    wave: npt.NDArray[np.float32], settings: ClipSettings, *, n_before: int = 0
-) -> npt.NDArray[np.float32]:
-    """Return a stretch of audio with zeros around it, shape (n_samples,).
-
-    Where the model hears the segment alone, all zeros stand before it, as the recipe has it. Where it
-    hears more, everything keeps its place in time.
-    """
-    n_samples = settings.n_samples
-    if len(wave) == n_samples:
-        return wave
-    if n_samples == settings.n_segment:
-        return pad_left(wave, n_samples)
-    return np.pad(wave, (n_before, n_samples - n_before - len(wave)))
-
-
-def read_clip(
-    read: Callable[[int, int], npt.NDArray[np.float32]], segment_start: int, settings: ClipSettings
-) -> npt.NDArray[np.float32]:
-    """Return the clip of a segment, not normalised, shape (n_samples,).
-
-    Parameters
-    ----------
-    read
-        Reads ``(start, n_samples)`` of a recording, fewer at its end.
-    segment_start
-        First sample of the segment.
-    settings
-        What a clip is.
-    """
-    start = segment_start - settings.n_look_back
-    n_before = max(-start, 0)
-    return fit_clip(read(start + n_before, settings.n_samples - n_before), settings, n_before=n_before)
 
 
 def as_settings(

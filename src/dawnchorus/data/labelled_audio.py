@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.source import AudioSource, RawRecording, open_source
-from dawnchorus.data.clips import ClipSettings, read_clip
+from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.labels import UNKNOWN, LabelMap
 from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
 from dawnchorus.errors import DataError

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored
 from dawnchorus.config import Settings
-from dawnchorus.data.clips import ClipSettings, read_clip
+from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.labelled_audio import open_recordings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.places import real_path

@@ -1,0 +1,254 @@
+"""When a field recording began, and on what device: from its metadata, else from its name.
+
+Three sources, the most trusted first: GUANO metadata (the ``guan`` chunk of a WAV file; guano-md.org), the
+comment that AudioMoths write (``ICMT`` in the ``LIST``/``INFO`` chunk), and the file name.
+
+Of a file, only the chunk headers and these metadata are read, so that gigabytes cost nothing. A damaged or
+missing file is no error here: it only has no metadata, and its name still tells.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+_MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
+_MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
+_UNKNOWN_SIZE = 0xFFFFFFFF  # of a chunk whose size the ds64 chunk of an RF64 file tells
+_OLD_AUDIOMOTH_YEARS = range(2014, 2041)
+_LARGEST_OFFSET = timedelta(hours=14)  # of any time zone, east; the western ones reach 12 hours
+
+_AUDIOMOTH = re.compile(
+    r"Recorded at (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))? "
+    r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>\d{4}) "
+    r"(?:\(UTC(?P<offset>[+-]\d{1,2}(?::\d\d)?)?\) )?"  # the first firmware knew only UTC and did not say so
+    r"(?:by (?P<device>AudioMoth [0-9A-Za-z]{16})|during deployment )",
+    re.ASCII,
+)
+_ARTIST = re.compile(r"AudioMoth [0-9A-Za-z]{16}\b", re.ASCII)
+_ISO_WITH_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d", re.ASCII)
+_NAME = re.compile(
+    r"(?<![^\W_])"  # not within a word or a longer number
+    r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})(?P<mark>[_T$ -])"
+    r"(?P<hour>[0-9]{2})(?P<between>[-:.]?)(?P<minute>[0-9]{2})(?P=between)(?P<second>[0-9]{2})"
+    r"T?"  # AudioMoth's mark of a recording that a sound triggered
+    r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2})?(?![^\W_])"
+)
+_NAME_YEARS = range(1900, 2100)
+_OLD_AUDIOMOTH = re.compile(r"[0-9A-Fa-f]{8}")
+
+
+class RecorderTime(NamedTuple):
+    """When a recording began, where, and on what device.
+
+    Attributes
+    ----------
+    start
+        Aware where the offset from UTC is known, else the local time that the recorder was set to.
+    source
+        What ``start`` was taken from.
+    device
+        Such as ``AudioMoth 243B1F055B0F36FE`` or ``Wildlife Acoustics SM4BAT S4U01234``, from the metadata
+        even where the start is not from there; None where they do not tell.
+    latitude, longitude
+        Degrees north and east (WGS 84), from GUANO metadata; None where they do not tell.
+    """
+
+    start: datetime
+    source: Literal["guano", "audiomoth", "name"]
+    device: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+def recorder_time(path: Path) -> RecorderTime | None:
+    """Return when a recording began by its metadata or its name; None where neither tells.
+
+    Nothing is raised for a file that is damaged, missing or no recording: its name is what is left then.
+    """
+    path = Path(path)
+    texts = _metadata_of(path)
+    guano = _guano_fields(texts.get(b"guan", ""))
+    comment = _AUDIOMOTH.search(texts.get(b"ICMT", ""))
+    device = _guano_device(guano) or _audiomoth_device(comment, texts.get(b"IART", ""))
+    place = _guano_place(guano)
+    if (start := _iso_time(guano.get("Timestamp", ""))) is not None:
+        return RecorderTime(start, "guano", device, *place)
+    if comment and (start := _audiomoth_time(comment)) is not None:
+        return RecorderTime(start, "audiomoth", device, *place)
+    if (start := _name_time(path.stem)) is not None:
+        return RecorderTime(start, "name", device, *place)
+    return None
+
+
+def time_at(start: datetime, offset_s: float) -> datetime:
+    """Return the time ``offset_s`` seconds after ``start``, to the nearest microsecond.
+
+    An aware time is counted on in UTC, so that the clocks may change in between.
+    """
+    offset = timedelta(seconds=float(offset_s))
+    if start.tzinfo is None:
+        return start + offset
+    return (start.astimezone(UTC) + offset).astimezone(start.tzinfo)
+
+
+def _metadata_of(path: Path) -> dict[bytes, str]:
+    """Return the texts of a WAV file by the identifiers of their chunks: ``guan``, ``ICMT``, ``IART``."""
+    texts: dict[bytes, str] = {}
+    try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return texts
+        with path.open("rb", buffering=0) as file:
+            for identifier, content in _metadata_chunks(file, path.stat().st_size):
+                if identifier == b"guan":
+                    texts[identifier] = _text(content)
+                elif content.startswith(b"INFO"):
+                    texts.update(_info_texts(content))
+    except (OSError, struct.error):
+        pass  # what was read before the damage holds
+    return texts
+
+
+def _metadata_chunks(file: BinaryIO, file_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the whole ``guan`` and ``LIST`` chunks of a RIFF or RF64 file, and step over the others."""
+    kind, _, form = struct.unpack("<4sI4s", file.read(12))
+    if kind not in (b"RIFF", b"RF64", b"BW64") or form != b"WAVE":
+        return
+    data_size = _UNKNOWN_SIZE
+    position = 12
+    for _ in range(_MAX_CHUNKS):
+        if position + 8 > file_size:
+            return
+        file.seek(position)
+        identifier, size = struct.unpack("<4sI", file.read(8))
+        if identifier == b"data" and size == _UNKNOWN_SIZE:
+            size = data_size
+        end = position + 8 + size
+        if end > file_size or not identifier.isascii() or not identifier.decode().isprintable():
+            return  # the file is cut off, or this is no chunk
+        if identifier == b"ds64" and kind != b"RIFF":
+            _, data_size = struct.unpack("<QQ", file.read(16))
+        elif identifier in (b"guan", b"LIST") and size <= _MAX_METADATA:
+            yield identifier, file.read(size)
+        position = end + (size % 2 and _padding_at(file, end))
+
+
+def _padding_at(file: BinaryIO, position: int) -> int:
+    """Return how many bytes fill up a chunk of odd length: one, but some GUANO writers leave it out."""
+    file.seek(position)
+    return 0 if file.read(4) in (b"guan", b"LIST") else 1
+
+
+def _info_texts(content: bytes) -> dict[bytes, str]:
+    """Return the texts of a ``LIST`` chunk of type ``INFO``."""
+    texts = {}
+    position = 4
+    while position + 8 <= len(content):
+        identifier, size = struct.unpack_from("<4sI", content, position)
+        position += 8
+        if position + size > len(content):
+            break
+        texts[identifier] = _text(content[position : position + size])
+        position += size + size % 2
+    return texts
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", errors="replace").strip("\0")
+
+
+def _guano_fields(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.split("\n"))
+    return {key.strip(): value.strip(" \t\r\0") for key, _, value in pairs}
+
+
+def _guano_device(fields: dict[str, str]) -> str | None:
+    return " ".join(filter(None, (fields.get(key) for key in ("Make", "Model", "Serial")))) or None
+
+
+def _guano_place(fields: dict[str, str]) -> tuple[float | None, float | None]:
+    try:
+        latitude, longitude = map(float, fields.get("Loc Position", "").split())
+    except ValueError:
+        return None, None
+    if math.isfinite(latitude + longitude) and abs(latitude) <= 90 and abs(longitude) <= 180:
+        return latitude, longitude
+    return None, None
+
+
+def _iso_time(text: str) -> datetime | None:
+    text = text.upper()
+    if not _ISO_WITH_TIME.match(text):
+        return None  # a date alone is no time
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _audiomoth_device(comment: re.Match[str] | None, artist: str) -> str | None:
+    """Return the device; where the comment names the deployment instead, the artist is the device."""
+    if comment is None:
+        return None
+    named = _ARTIST.search(artist)
+    return comment["device"] or (named[0] if named else None)
+
+
+def _audiomoth_time(comment: re.Match[str]) -> datetime | None:
+    offset = _offset(comment["offset"] or "+00")
+    start = _date(comment)
+    if start is None or offset is None:
+        return None
+    microsecond = int((comment["fraction"] or "").ljust(6, "0"))
+    return start.replace(microsecond=microsecond, tzinfo=offset)
+
+
+def _name_time(stem: str) -> datetime | None:
+    """Return the first time in the name of a recording, else what an old AudioMoth's name is."""
+    position = 0
+    while match := _NAME.search(stem, position):
+        position = match.start() + 1
+        start = _date(match)
+        if start is None or start.year not in _NAME_YEARS:
+            continue
+        zone = match["zone"] or ""
+        if zone.startswith("-") and match["mark"] != "T":
+            zone = ""  # after any mark but that of ISO 8601, a minus may as well be a dash before a counter
+        return start.replace(tzinfo=_offset(zone))
+    return _old_audiomoth_time(stem)
+
+
+def _old_audiomoth_time(stem: str) -> datetime | None:
+    """Return the Unix time in hexadecimal that the whole name is; a year without AudioMoths is no time."""
+    if not _OLD_AUDIOMOTH.fullmatch(stem):
+        return None
+    start = datetime.fromtimestamp(int(stem, 16), UTC)
+    return start if start.year in _OLD_AUDIOMOTH_YEARS else None
+
+
+def _date(match: re.Match[str]) -> datetime | None:
+    """Return the time that the groups of a match spell; None for a month 13."""
+    names = ("year", "month", "day", "hour", "minute", "second")
+    year, month, day, hour, minute, second = map(int, match.group(*names))
+    try:
+        return datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return None
+
+
+def _offset(text: str) -> timezone | None:
+    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None for what is no offset anywhere."""
+    if text == "Z":
+        return UTC
+    parts = re.fullmatch(r"([+-])([0-9]{1,2}):?([0-9]{2})?", text)
+    if parts is None:
+        return None
+    offset = timedelta(hours=int(parts[2]), minutes=int(parts[3] or 0))
+    if offset > _LARGEST_OFFSET or offset.seconds % 900:  # every zone is whole quarters of an hour from UTC
+        return None
+    return timezone(-offset if parts[1] == "-" else offset)
