@@ -15,7 +15,7 @@ from dawnchorus.errors import RunError
 from dawnchorus.files import read_failures
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.out_of_fold import predict_out_of_fold
-from dawnchorus.inference.runtimes import TorchRuntime
+from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.training.lightning_training import lightning_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_windows_of_a_stream_are_those_of_the_dataset(make_config: Any, places: 
     table = load_recordings(config.data).table
     assert set(rows["filename"]) == set(table["filename"])
     dataset = args.val_dataset_class(table, LabelMap(run.card().labels), args.val_dataset_config)
-    inference = BirdsInference(TorchRuntime([run.load_model(0)], run.card()), batch_size=3)
+    inference = BirdsInference(TorchRuntime([run.load_model(0)], run.card(), clips_per_request=3))
     best = inference.predict_dataset(dataset, num_workers=2)
     for row, path in enumerate(table["audio_path"]):
         streamed = inference.predict_recording(Path(path)).probabilities.max(axis=0)

@@ -1,23 +1,39 @@
-"""A run's folds → ONNX and OpenVINO, compared with PyTorch before either takes its place."""
+"""A run's folds → bundles for other engines, compared with PyTorch before they take their places.
+
+A bundle is a folder that predicts wherever it is copied to: the model with its card in it, ``bundle.json``
+(the card for people), and what ``dawnchorus calibrate`` and ``dawnchorus tune`` found out about it.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.export.int8 import check_score, quantize, score_clips
 from dawnchorus.export.onnx import write_onnx
-from dawnchorus.export.openvino import write_openvino
-from dawnchorus.export.parity import Parity, check_parity, parity_clips
+from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
+from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
 from dawnchorus.files import replacing
 from dawnchorus.inference.out_of_fold import recordings_with_folds
 from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import OnnxRuntime, OpenVinoRuntime, TorchRuntime
+from dawnchorus.inference.runtimes.onnx_runtime import OnnxRuntime
+from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
+from dawnchorus.inference.runtimes.settings import default_settings
+from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
+from dawnchorus.inference.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+
+BUNDLE_NAME = "bundle.json"
 
 
-def export_ensemble(run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None) -> list[Parity]:
-    """Write both exports of a run, and return how far each is from PyTorch on real clips.
+def export_ensemble(
+    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, int8: bool = False
+) -> list[Parity]:
+    """Write the exports of a run, and return how far each is from PyTorch on real clips.
 
     Parameters
     ----------
@@ -27,28 +43,51 @@ def export_ensemble(run: Run, config: TrainConfig, *, folds: Sequence[int] | Non
         Its config; the clips for the comparison are read from its recordings.
     folds
         Folds of the ensemble; None takes all that are finished.
+    int8
+        Whether to write one in 8 bits too, which is compared by its score and not clip by clip.
 
     Raises
     ------
     ExportError
-        An export differs from PyTorch by more than 1e-3; the exports that were there stay.
+        An export differs from PyTorch by more than it may; the exports that were there stay.
+    MissingExtraError
+        8 bits are wanted and nncf is not installed.
     """
     chosen = run.chosen_folds(folds)
     card = replace(run.card(), folds=chosen)
-    clips = parity_clips(recordings_with_folds(run, config), config, LabelMap(card.labels))
+    labels = LabelMap(card.labels)
+    recordings = recordings_with_folds(run, config)
+    clips = parity_clips(recordings, config, labels)
     models = [run.load_model(fold) for fold in chosen]
     reference = TorchRuntime(models, card, device="cpu")
-    with (
-        replacing(run.onnx_file.parent) as onnx_dir,
-        replacing(run.openvino_file.parent) as openvino_dir,
-    ):
-        onnx_dir.mkdir()
-        openvino_dir.mkdir()
-        onnx_file = onnx_dir / run.onnx_file.name
-        openvino_file = openvino_dir / run.openvino_file.name
-        write_onnx(models, card, onnx_file)
-        write_openvino(onnx_file, card, openvino_file)
-        return [
-            check_parity("ONNX", OnnxRuntime(onnx_file), reference, clips),
-            check_parity("OpenVINO fp16", OpenVinoRuntime(openvino_file), reference, clips),
+    settings = default_settings()
+    files = [run.onnx_file, run.openvino_file, *([run.int8_file] if int8 else [])]
+    with ExitStack() as stack:
+        # All or none take their places, so that engines never speak of different models.
+        onnx_file, openvino_file, *int8_files = [
+            stack.enter_context(replacing(file.parent)) / file.name for file in files
         ]
+        for file in (onnx_file, openvino_file, *int8_files):
+            _begin_bundle(file.parent, card.to_json(), run)
+        write_onnx(models, card, onnx_file)
+        parities = [check_parity("ONNX", OnnxRuntime(onnx_file, settings), reference, clips)]
+        whole = read_onnx(onnx_file, card)
+        write_ir(whole, openvino_file)
+        check_parity("OpenVINO", OpenVinoRuntime(openvino_file, settings), reference, clips)
+        write_fp16(whole, openvino_file)
+        narrow = OpenVinoRuntime(openvino_file, settings)
+        parities.append(check_parity("OpenVINO fp16", narrow, reference, clips, tolerance=TOLERANCE_FP16))
+        for file in int8_files:
+            scored = score_clips(recordings, config, labels)
+            write_ir(quantize(read_onnx(onnx_file, card), scored.waves), file)
+            parities.append(check_score(OpenVinoRuntime(file, settings), reference, scored))
+    return parities
+
+
+def _begin_bundle(folder: Path, card_json: str, run: Run) -> None:
+    """Make the folder of a bundle with all but the model."""
+    folder.mkdir()
+    (folder / BUNDLE_NAME).write_text(card_json, encoding="utf-8")
+    for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
+        if (run.path / name).is_file():
+            shutil.copy(run.path / name, folder / name)

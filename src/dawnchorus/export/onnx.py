@@ -1,4 +1,4 @@
-"""The ensemble as one ONNX graph: waves in, probabilities out, the model card inside."""
+"""The ensemble as ONNX: waves in, probabilities out, the model card inside; and the networks alone."""
 
 from __future__ import annotations
 
@@ -10,43 +10,82 @@ from pathlib import Path
 import onnx
 import torch
 
-from dawnchorus.inference.runtimes import CARD_KEY
-from dawnchorus.models.card import ModelCard
+from dawnchorus.inference.runtimes.onnx_runtime import NETWORKS_NAME
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 from dawnchorus.models.ensemble import Ensemble
-from dawnchorus.models.frontend import FrontendSettings, MatrixLogMelFrontend
+from dawnchorus.models.frontend import MatrixLogMelFrontend
+from dawnchorus.models.logmel import FrontendSettings
 
 OPSET = 18
+WEIGHTS_NAME = "weights.bin"
 _EXAMPLE_BATCH = 2
+_LOUD_LIBRARIES = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
-    """Write the graph: ``input`` (batch, n_samples) float32, ``output`` (batch, n_classes) float32.
+    """Write ``path``, ``networks.onnx`` and ``weights.bin``, which both graphs read, into one folder.
 
-    The front-end is in the graph, once for all models. ONNX Runtime and OpenVINO have no fast
-    Fourier transform for it, so it is written as matrix products of the same numbers.
+    ``path`` takes ``input`` (batch, n_samples) float32 and gives ``output`` (batch, n_classes) and
+    ``embedding`` (batch, n_features). The front-end is in it, once for all models; ONNX Runtime has no fast
+    Fourier transform, so it is written as matrix products of the same numbers. ``networks.onnx`` is the rest
+    of that graph behind the front-end: it takes ``logmel`` (batch, 1, n_mels, n_frames), so that a real
+    transform can stand beside it.
     """
-    frontend = MatrixLogMelFrontend(FrontendSettings(**card.frontend))
-    ensemble = Ensemble(models, frontend).eval()
+    _export(models, card, path)
+    graph = onnx.load(path)
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, card.to_json()
+    onnx.checker.check_model(graph)
+    networks = _networks(graph)
+    del graph.graph.output[2]  # the picture, which was an output so that it would have its name
+    _save(graph, path)
+    # The weights are named alike in both graphs and written in the same order: the second file is the first.
+    _share_weights(networks, onnx.load(path, load_external_data=False))
+    onnx.save(networks, path.with_name(NETWORKS_NAME))
+
+
+def _export(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
+    ensemble = Ensemble(models, MatrixLogMelFrontend(FrontendSettings(**card.frontend))).eval()
     example = torch.zeros(_EXAMPLE_BATCH, card.n_samples)
     with warnings.catch_warnings():
         # The exporter warns of its own and its libraries' deprecations, which nobody here can mend.
         warnings.simplefilter("ignore")
-        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        for name in _LOUD_LIBRARIES:
             logging.getLogger(name).setLevel(logging.ERROR)
         torch.onnx.export(
             ensemble,
             (example,),
             str(path),
             input_names=["input"],
-            output_names=["output"],
+            output_names=["output", "embedding", LOGMEL_NAME],
             dynamic_shapes={"wave": {0: torch.export.Dim("batch")}},
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
             verbose=False,
         )
-    graph = onnx.load(path)
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, card.to_json()
-    onnx.checker.check_model(graph)
-    onnx.save(graph, path)
+
+
+def _networks(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph behind the front-end, with the metadata of the whole."""
+    extractor = onnx.utils.Extractor(graph)
+    networks = extractor.extract_model([LOGMEL_NAME], ["output", "embedding"])
+    networks.metadata_props.extend(graph.metadata_props)
+    return networks
+
+
+def _save(graph: onnx.ModelProto, path: Path) -> None:
+    onnx.save_model(
+        graph,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=WEIGHTS_NAME,
+    )
+
+
+def _share_weights(networks: onnx.ModelProto, whole: onnx.ModelProto) -> None:
+    """Let the networks' weights be those that the whole graph has on disk."""
+    on_disk = {tensor.name: tensor for tensor in whole.graph.initializer}
+    for tensor in networks.graph.initializer:
+        tensor.CopyFrom(on_disk[tensor.name])

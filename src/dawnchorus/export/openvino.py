@@ -1,53 +1,67 @@
-"""The ensemble as OpenVINO IR, the networks' weights in fp16, made of the ONNX graph."""
+"""The ensemble as OpenVINO IR, made of the ONNX graph: weights in fp16, or everything in 8 bits."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
 from openvino import opset13
 
-from dawnchorus.inference.runtimes import CARD_KEY
-from dawnchorus.models.card import ModelCard
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 
 MIN_COMPRESSED = 1024
 """Elements from which a constant is worth compressing: weights, not biases."""
 
 
-def write_openvino(onnx_path: Path, card: ModelCard, path: Path) -> None:
+def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
+    """Return the graph as an OpenVINO model in float32, with the card in it."""
+    model = openvino.convert_model(onnx_path)
+    if not any(LOGMEL_NAME in output.get_names() for node in model.get_ops() for output in node.outputs()):
+        raise AssertionError("the picture has lost its name on the way")  # a new release of OpenVINO
+    model.set_rt_info(card.to_json(), [CARD_KEY])
+    return model
+
+
+def write_fp16(model: Any, path: Path) -> None:
     """Write ``path`` (.xml) and its ``.bin``: the networks' weights in fp16, the arithmetic in float32.
 
     The front-end's constants stay in float32. OpenVINO's own compression rounds those too, and a
     Fourier transform with 11-bit sines has a noise floor inside the 80 dB that the picture shows: on
     real clips it moved the probabilities by 2e-3, ten times as far as the networks' weights do.
     """
-    model = openvino.convert_model(onnx_path)
-    frontend = _frontend_nodes(model)
+    frontend = frontend_nodes(model)
     for node in model.get_ops():
         if node.get_type_name() == "Constant" and node.get_element_type() == openvino.Type.f32:
             users = [target.get_node().get_friendly_name() for target in node.output(0).get_target_inputs()]
             if frontend.isdisjoint(users) and np.prod(list(node.shape)) >= MIN_COMPRESSED:
                 _keep_as_fp16(node)
-    model.set_rt_info(card.to_json(), [CARD_KEY])
+    write_ir(model, path)
+
+
+def write_ir(model: Any, path: Path) -> None:
+    """Write ``path`` (.xml) and its ``.bin`` as the model is."""
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
-def _frontend_nodes(model: openvino.Model) -> set[str]:
-    """Return the names of all nodes between the input and the networks' first convolutions."""
+def frontend_nodes(model: Any) -> set[str]:
+    """Return the names of all nodes up to the one that makes the picture."""
     names: set[str] = set()
-    waiting = [model.input(0).get_node()]
+    waiting = [
+        node
+        for node in model.get_ops()
+        if any(LOGMEL_NAME in output.get_names() for output in node.outputs())
+    ]
     while waiting:
         node = waiting.pop()
-        if node.get_friendly_name() in names or node.get_type_name() == "Convolution":
-            continue
-        names.add(node.get_friendly_name())
-        outputs = (node.output(index) for index in range(node.get_output_size()))
-        waiting += [target.get_node() for output in outputs for target in output.get_target_inputs()]
+        if node.get_friendly_name() not in names:
+            names.add(node.get_friendly_name())
+            waiting += [value.get_source_output().get_node() for value in node.inputs()]
     return names
 
 
-def _keep_as_fp16(constant: openvino.Node) -> None:
+def _keep_as_fp16(constant: Any) -> None:
     """Put an fp16 constant, widened when the model is loaded, in the place of a float32 one."""
     narrow = opset13.constant(constant.data.astype(np.float16))
     widened = opset13.convert(narrow, "f32")

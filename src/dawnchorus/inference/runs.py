@@ -17,7 +17,8 @@
     ├── report.html, curves.png   what happened, on one page
     ├── oof_predictions.parquet   every recording as predicted by the fold that never heard it
     ├── onnx_ensem_5first_folds/
-    └── onnx_ensem_5first_folds_openvino_fp16/
+    ├── onnx_ensem_5first_folds_openvino_fp16/
+    └── onnx_ensem_5first_folds_openvino_int8/
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
 from dawnchorus.config import (
     DataSettings,
@@ -42,7 +42,9 @@ from dawnchorus.config import (
 )
 from dawnchorus.errors import RunError
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.weights import load_weights
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class Run:
     def openvino_file(self) -> Path:
         """The ensemble as OpenVINO IR with fp16 weights."""
         return self.path / "onnx_ensem_5first_folds_openvino_fp16" / "model.xml"
+
+    @property
+    def int8_file(self) -> Path:
+        """The ensemble as OpenVINO IR with weights and activations in 8 bits."""
+        return self.path / "onnx_ensem_5first_folds_openvino_int8" / "model.xml"
 
     @property
     def auto_batch_file(self) -> Path:
@@ -240,6 +247,8 @@ class Run:
 
     def load_model(self, fold: int) -> torch.nn.Module:
         """Return the best model of a fold, in evaluation mode, on the CPU."""
+        from dawnchorus.models.weights import load_weights
+
         card = self.card()
         model = build_model(card)
         load_weights(model, self.best_checkpoint(fold))

@@ -20,7 +20,7 @@ from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, tor
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text
 from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runtimes import TorchRuntime
+from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.models.weights import load_weights
 from dawnchorus.training.checkpoints import (
     AVERAGED_NAME,
@@ -162,10 +162,9 @@ class FoldTraining:
             average_checkpoints(best.ranked()[: self.args.average_best], out, card)
             model = new_model(self.config, self.labels.labels, with_weights=False).model
             load_weights(model, out)
-            inference = BirdsInference(
-                TorchRuntime([model], card), batch_size=self.args.val_loader.batch_size
-            )
-            probabilities = inference.predict_dataset(self.val_set, description=f"Fold {self.fold}, averaged")
+            runtime = TorchRuntime([model], card, clips_per_request=self.args.val_loader.batch_size)
+            description = f"Fold {self.fold}, averaged"
+            probabilities = BirdsInference(runtime).predict_dataset(self.val_set, description=description)
         scores = self.validation.score(probabilities)
         write_per_class(self.per_class_file, self.validation)
         return out.name, {"val_macro_roc_auc": scores.macro_roc_auc, "val_cmap": scores.cmap}

@@ -1,0 +1,106 @@
+"""What every engine does: clips → inputs of the networks → probabilities, in requests of one size.
+
+A request always holds the same number of clips, the last one filled up with silence, so that in the exported
+engines a clip's probabilities are the same bits whichever clips come with it: alone or in a folder, in one go
+or after a kill. In PyTorch they are the same within rounding (1e-6).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.models.card import ModelCard
+
+KeyT = TypeVar("KeyT")
+Inputs = Any
+"""What :meth:`Runtime.prepare` makes of clips, and only the same runtime understands."""
+
+
+class Outputs(NamedTuple):
+    """What the ensemble says of clips.
+
+    Attributes
+    ----------
+    probabilities
+        Shape (batch, n_classes), float32 in [0, 1].
+    embeddings
+        Shape (batch, n_features), float32: what the first network hears before it names species.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float32]
+
+
+class Runtime(ABC):
+    """An ensemble that is ready to predict.
+
+    Attributes
+    ----------
+    card
+        What the ensemble is.
+    clips_per_request
+        Clips that the engine computes at once; every request has as many.
+    fingerprint
+        Tells this model in this engine from others, by the bytes of its weights.
+    input_kind
+        ``wave`` or ``logmel``: what the networks take.
+    """
+
+    card: ModelCard
+    clips_per_request: int
+    fingerprint: str
+    input_kind: Literal["wave", "logmel"] = "wave"
+
+    @abstractmethod
+    def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
+        """Return the inputs of the networks for clips, shape (clips_per_request, n_samples).
+
+        It may be called in other threads than :meth:`stream`, while that computes.
+        """
+
+    @abstractmethod
+    def stream(self, requests: Iterable[tuple[KeyT, Inputs]]) -> Iterator[tuple[KeyT, Outputs]]:
+        """Yield the outputs of each request, in their order, with the key that came with it."""
+
+    def resize(self, clips_per_request: int) -> None:
+        """Compute this many clips at once from now on."""
+        self.clips_per_request = clips_per_request
+
+    def predict(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return probabilities, shape (batch, n_classes), of any number of clips (batch, n_samples)."""
+        return self.outputs(waves).probabilities
+
+    def outputs(self, waves: npt.NDArray[np.float32]) -> Outputs:
+        """Return probabilities and embeddings of any number of clips, shape (batch, n_samples), float32."""
+        size = self.clips_per_request
+        requests = (
+            (len(part), self.prepare(filled_up(part, size)))
+            for part in (waves[start : start + size] for start in range(0, len(waves), size))
+        )
+        parts = [
+            (output.probabilities[:n_clips], output.embeddings[:n_clips])
+            for n_clips, output in self.stream(requests)
+        ]
+        return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def fingerprint_of(what: str, files: Iterable[Path]) -> str:
+    """Return ``what`` with a digest of the content of some files."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{what} {digest.hexdigest()[:16]}"
+
+
+def filled_up(waves: npt.NDArray[np.float32], n_clips: int) -> npt.NDArray[np.float32]:
+    """Return clips with silent ones behind them, shape (n_clips, n_samples)."""
+    n_missing = n_clips - len(waves)
+    return np.pad(waves, ((0, n_missing), (0, 0))) if n_missing else waves

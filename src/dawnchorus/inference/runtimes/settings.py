@@ -1,0 +1,112 @@
+"""How an engine runs a model on a machine: chosen by what was measured there, not by the engine's default.
+
+``dawnchorus tune`` measures and writes ``tuned.json`` beside the model; on another machine, or with another
+number of threads, that file is left aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+TUNED_NAME = "tuned.json"
+_MAX_STREAMS = 8
+_CLIPS_PER_REQUEST = 4
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine runs.
+
+    Attributes
+    ----------
+    n_threads
+        Threads that compute, over all streams.
+    n_streams
+        Requests that are computed at the same time, each with its share of the threads.
+    clips_per_request
+        Clips of one request.
+    precision
+        ``f32``, or ``bf16`` where that was measured to be faster and close enough.
+    """
+
+    n_threads: int
+    n_streams: int
+    clips_per_request: int
+    precision: str = "f32"
+
+
+def default_settings(n_threads: int | None = None) -> EngineSettings:
+    """Return settings that are good on most machines: a stream a core, a few clips each, float32."""
+    n_threads = n_threads or usable_cores()
+    return EngineSettings(n_threads, min(n_threads, _MAX_STREAMS), _CLIPS_PER_REQUEST)
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine_name() -> str:
+    """Return what tuned settings depend on: the processor and the cores that may be used."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    facts = dict(line.partition(":")[::2] for line in lines)  # of the last core, which is like the others
+    known = [facts[key].strip() for key in facts if key.strip() in ("cpu family", "model", "model name")]
+    name = " ".join(known) or platform.processor() or platform.machine()
+    return f"{name}, {usable_cores()} cores"
+
+
+def engine_settings(
+    folder: Path,
+    engine: str,
+    *,
+    n_threads: int | None = None,
+    clips_per_request: int | None = None,
+    use_tuned: bool = True,
+) -> EngineSettings:
+    """Return the settings that were measured on this machine, else the default ones.
+
+    Parameters
+    ----------
+    folder
+        Folder of the exported model.
+    engine
+        ``onnx`` or ``openvino``.
+    n_threads, clips_per_request
+        What the caller insists on.
+    use_tuned
+        Whether ``tuned.json`` counts.
+    """
+    tuned = read_tuned(folder, engine) if use_tuned else None
+    settings = tuned or default_settings(n_threads)
+    if n_threads is not None and n_threads != settings.n_threads:
+        # Precision is a matter of the processor, streams and clips of its threads.
+        settings = replace(default_settings(n_threads), precision=settings.precision)
+    return replace(settings, clips_per_request=clips_per_request or settings.clips_per_request)
+
+
+def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
+    """Return the settings that were measured for an engine on this machine, or None."""
+    try:
+        found = json.loads((folder / TUNED_NAME).read_text(encoding="utf-8"))
+        values = found[machine_name()][engine]["settings"]
+        settings = EngineSettings(**values)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # it costs speed, not correctness
+    numbers = (settings.n_threads, settings.n_streams, settings.clips_per_request)
+    is_legal = all(type(number) is int and number >= 1 for number in numbers)
+    return settings if is_legal and settings.precision in ("f32", "bf16") else None
+
+
+def with_tuned(
+    earlier: dict[str, Any], engine: str, settings: EngineSettings, ms_per_clip: float
+) -> dict[str, Any]:
+    """Return the content of ``tuned.json`` with an engine's settings on this machine set."""
+    machine = machine_name()
+    entry = {"settings": asdict(settings), "ms_per_clip": round(ms_per_clip, 3)}
+    return {**earlier, machine: {**earlier.get(machine, {}), engine: entry}}
