@@ -1,0 +1,76 @@
+"""Working ahead: decoding and spectrograms in threads while the engine computes. Order is kept."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_POLL_S = 0.2
+
+
+def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
+    """Yield ``items``, made by another thread, which is at most ``n_ahead`` (2 or more) of them ahead.
+
+    What goes wrong in that thread is raised here. A caller that stops early stops the thread too.
+    """
+    # One more is in the thread's hands, waiting for a place.
+    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=max(1, n_ahead - 1))
+    stopped = threading.Event()
+
+    def put(entry: tuple[bool, T | BaseException | None]) -> bool:
+        while not stopped.is_set():
+            try:
+                made.put(entry, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+            put((False, None))
+        except BaseException as error:  # noqa: BLE001  it belongs to the thread that asked for the items
+            put((False, error))
+
+    thread = threading.Thread(target=work, name="decoding", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, entry = made.get()
+            if is_item:
+                yield entry  # type: ignore[misc]
+            elif entry is None:
+                return
+            else:
+                raise entry  # type: ignore[misc]
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T], *, n_threads: int) -> Iterator[R]:
+    """Yield ``function(item)`` for each item, in their order, computed by threads a few items ahead."""
+    rest = iter(items)
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="preparing") as pool:
+        waiting: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(rest, 2 * n_threads))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(rest, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+            if isinstance(rest, Generator):  # now, and not when the last traceback is forgotten
+                rest.close()

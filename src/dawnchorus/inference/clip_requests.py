@@ -1,0 +1,120 @@
+"""Recordings → requests of clips, across the borders of recordings, decoded in a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.clips import Clip, make_clip
+from dawnchorus.audio.source import stream_recording
+from dawnchorus.audio.windows import planned_starts, stream_planned
+from dawnchorus.errors import AudioError, StoreError
+from dawnchorus.models.card import ModelCard
+
+_N_FIRST = 24
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Which windows of a recording are predicted, in samples.
+
+    Attributes
+    ----------
+    step
+        From one window's start to the next, at most a segment.
+    shift
+        Distance of the two neighbours that shift test-time augmentation adds to each window.
+    """
+
+    step: int
+    shift: int | None = None
+
+
+class Place(NamedTuple):
+    """Where a clip comes from: the number of its recording, and its segment's first and last sample."""
+
+    recording: int
+    start: int
+    stop: int
+
+
+class Ended(NamedTuple):
+    """A recording of which no clip is to come, and why it failed, where it did."""
+
+    recording: int
+    failure: str | None
+
+
+class ClipRequest(NamedTuple):
+    """Clips of one request, shape (at most its size, n_samples), their places, and what ends with them."""
+
+    waves: npt.NDArray[np.float32]
+    places: list[Place]
+    ended: list[Ended]
+
+
+def clip_requests(
+    paths: Iterable[Path], clip: Clip, plan: WindowPlan, *, sample_rate: int, size: int
+) -> Iterator[ClipRequest]:
+    """Yield the clips of recordings, ``size`` at a time; only the last request may hold fewer.
+
+    A recording that cannot be decoded to its end is reported as ended with the reason, the others go on.
+    """
+    waves: list[npt.NDArray[np.float32]] = []
+    places: list[Place] = []
+    ended: list[Ended] = []
+    for number, path in enumerate(paths):
+        failure = None
+        try:
+            for start, stop, wave in _clips(path, clip, plan, sample_rate):
+                # A full request waits for the next clip, so that it learns of all that ended before that.
+                if len(waves) == size:
+                    yield ClipRequest(np.stack(waves), places, ended)
+                    waves, places, ended = [], [], []
+                waves.append(wave)
+                places.append(Place(number, start, stop))
+        except (AudioError, StoreError) as error:
+            failure = str(error)
+        except OSError as error:  # the disk itself, while it was read
+            failure = f"{path}: cannot be read; {error.strerror or error}"
+        ended.append(Ended(number, failure))
+    if ended:
+        yield ClipRequest(
+            np.stack(waves) if waves else np.zeros((0, clip.n_samples), np.float32), places, ended
+        )
+
+
+def _clips(
+    path: Path, clip: Clip, plan: WindowPlan, sample_rate: int
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
+    """Yield the first and last sample of each segment of a recording, and its clip, shape (n_samples,)."""
+    n_samples, blocks = stream_recording(path, sample_rate=sample_rate)
+    starts = planned_starts(n_samples, clip.n_segment, plan.step, plan.shift)
+    n_around = clip.n_samples - clip.n_segment
+    silence = np.zeros(n_around, np.float32)
+    before, after = silence[: clip.n_look_back], silence[clip.n_look_back :]
+    # With the silence before it, a recording begins where the first clip does.
+    padded = chain([before], blocks, [after]) if n_around else blocks
+    for start, wave in zip(starts.tolist(), stream_planned(padded, starts, clip.n_samples), strict=True):
+        yield start, min(start + clip.n_segment, n_samples), make_clip(wave, clip)
+
+
+def first_clips(paths: Sequence[Path], card: ModelCard) -> npt.NDArray[np.float32]:
+    """Return the first clips of recordings, taken in turns, shape (24, n_samples); noise without recordings.
+
+    What cannot be decoded is left out.
+    """
+    plan = WindowPlan(card.n_segment)
+    clips: list[npt.NDArray[np.float32]] = []
+    n_each = -(-_N_FIRST // max(len(paths), 1))
+    for path in paths[:_N_FIRST]:
+        requests = clip_requests([path], card, plan, sample_rate=card.sample_rate, size=n_each)
+        clips.extend(next(requests).waves)
+    noise = np.random.default_rng(0).uniform(-1, 1, (_N_FIRST, card.n_samples)).astype(np.float32)
+    return np.concatenate([np.array(clips).reshape(-1, card.n_samples), noise])[:_N_FIRST].astype(np.float32)
