@@ -1,0 +1,31 @@
+"""Names as tables can hold them: labels of two names, as BirdNET's are, and file names that are no text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SpeciesNames(NamedTuple):
+    """The two names of a class; the same one twice where its label holds only one."""
+
+    scientific: str
+    common: str
+
+
+def species_names(label: str) -> SpeciesNames:
+    """Return the names in ``Turdus merula_Eurasian Blackbird``; any other label stands for both.
+
+    The part before the underscore must be a scientific name, that is capitalized and of several words, or
+    equal the other one as in ``Engine_Engine``: labels such as ``Turdus_merula`` and ``robin_song`` hold
+    one name.
+    """
+    scientific, _, common = label.partition("_")
+    is_scientific = scientific[:1].isupper() and " " in scientific
+    if common and (is_scientific or scientific == common):
+        return SpeciesNames(scientific, common)
+    return SpeciesNames(label, label)
+
+
+def legible(filename: str) -> str:
+    """Return the name with escapes for bytes that are no UTF-8, which Parquet could not hold."""
+    return filename.encode("utf-8", "backslashreplace").decode("utf-8")
