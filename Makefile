@@ -14,11 +14,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages pinned in constraints.txt (a few minutes the first time) ..."
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable ".[train]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP_INSTALL) --editable ".[test,check]"
+	$(PIP_INSTALL) --editable ".[train,test,check]"
 	@touch $@
 
 demo: setup

@@ -9,10 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import soundfile
+import torch
 
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.models.frontend import log_scale
+from dawnchorus.models.logmel import FrontendSettings, mel_filters
 from dawnchorus.report.measurements import (
     Measurement,
     machine_description,
@@ -23,11 +27,40 @@ from dawnchorus.report.measurements import (
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def parse_arguments(description: str) -> argparse.Namespace:
-    """Return the options ``quick`` (under 60 s on two cores) and ``json`` (a file, or None)."""
+class DenseFrontend(torch.nn.Module):
+    """The DFT as a product of every frame with all of its sines and cosines: it can be exported anywhere."""
+
+    def __init__(self, settings: FrontendSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        n_fft = settings.n_fft
+        angle = 2 * np.pi / n_fft * np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1))
+        window = np.hanning(n_fft + 1)[:-1, None]
+        window = window / np.sqrt((window**2).sum())
+        self.cos = torch.from_numpy((window * np.cos(angle)).astype(np.float32))
+        self.sin = torch.from_numpy((window * np.sin(angle)).astype(np.float32))
+        self.filters = torch.from_numpy(mel_filters(settings))
+
+    def forward(self, wave: torch.Tensor) -> torch.Tensor:
+        """Return the log-mel picture, shape (batch, 1, n_mels, n_frames)."""
+        n_fft, hop = self.settings.n_fft, self.settings.hop_length
+        padded = torch.nn.functional.pad(wave[:, None], (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+        frames = padded.unfold(1, n_fft, hop)
+        power = (frames @ self.cos).square() + (frames @ self.sin).square()
+        return log_scale(power @ self.filters, self.settings.top_db)
+
+
+def parse_arguments(
+    description: str, *, add_options: Callable[[argparse.ArgumentParser], object] = lambda parser: None
+) -> argparse.Namespace:
+    """Return the options ``quick`` (under 60 s on two cores) and ``json`` (a file, or None).
+
+    ``add_options`` is given the parser, to add what one benchmark has beyond these.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer runs, under a minute on two cores")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    add_options(parser)
     return parser.parse_args()
 
 
@@ -53,12 +86,18 @@ def median_seconds(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def two_minute_recordings(folder: Path, *, n_files: int) -> list[Path]:
-    """Return two-minute Ogg recordings in ``folder``: joined real clips, or synthetic soundscapes."""
+def one_minute_recordings(folder: Path) -> list[Path]:
+    """Return one-minute recordings: real ones where they are, else synthetic soundscapes in ``folder``."""
     clips = sorted(SHARED_DATA.glob("birdeep/*.ogg"))
     if not clips:
         aviary = make_aviary(folder / "aviary", AviarySettings(n_recordings=20, n_soundscapes=4))
         clips = sorted(path for path in aviary.soundscapes_dir.iterdir() if path.suffix in (".ogg", ".flac"))
+    return clips
+
+
+def two_minute_recordings(folder: Path, *, n_files: int) -> list[Path]:
+    """Return two-minute Ogg recordings in ``folder``: joined real clips, or synthetic soundscapes."""
+    clips = one_minute_recordings(folder)
     paths = [folder / f"long_{number:03d}.ogg" for number in range(n_files)]
     for number, path in enumerate(paths):
         if number >= len(clips):

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 FAILURES_NAME = "failures.csv"
 _ATTEMPTS = 100
 _IS_WINDOWS = sys.platform == "win32"
+_REPLACEMENT = "." + 8 * "[0-9a-f]" + ".tmp*"
 _TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which may be long
 
 
@@ -51,6 +52,13 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def remove_replacements(folder: Path) -> None:
+    """Remove, at any depth, what killed processes left of :func:`replacing`; none may be at work there."""
+    for path in folder.rglob(".*.tmp*"):
+        if fnmatch(path.name, _REPLACEMENT) and not path.is_symlink():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -88,6 +96,23 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
         file.close()
         temporary.unlink(missing_ok=True)
     raise OSError(f"no file can be locked in {folder}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock on a file while the block runs; yields whether it was free. It ends with the process.
+
+    Where the file system knows no locks, it always counts as free.
+    """
+    with path.open("a+b") as file:
+        try:
+            _lock(file)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
 
 
 def start_writing_back(file: IO[bytes], n_bytes: int) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
 T = TypeVar("T")
+
+Advance = Callable[[float], None]
 
 _silent = False
 
@@ -80,3 +83,40 @@ def track(
             if not _silent and not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
                 console.print(progress.make_tasks_table(progress.tasks))
                 last_line = time.monotonic()
+
+
+@contextmanager
+def audio_progress(description: str, *, total_s: float) -> Iterator[Advance]:
+    """Yield a function that takes seconds of audio done; a bar on stderr shows hours, pace and what is left.
+
+    The pace is the real-time factor: hours of audio in an hour. Where stderr is no terminal, one line a
+    minute says the same.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.2f} of {task.total:.2f} h"),
+        TextColumn("{task.fields[pace]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started = last_line = time.monotonic()
+    with Progress(
+        *columns, console=console, speed_estimate_period=_SPEED_OVER_S, disable=_silent
+    ) as progress:
+        task = progress.add_task(description, total=total_s / 3600, pace="")
+
+        def advance(seconds: float) -> None:
+            nonlocal last_line
+            done_s = progress.tasks[0].completed * 3600 + seconds
+            pace = done_s / max(time.monotonic() - started, 1e-9)
+            progress.update(task, advance=seconds / 3600, pace=f"{pace:.0f}× real time")
+            if not _silent and not console.is_terminal and time.monotonic() - last_line > _LINE_EVERY_S:
+                console.print(progress.make_tasks_table(progress.tasks))
+                last_line = time.monotonic()
+
+        yield advance

@@ -13,7 +13,18 @@ from typing import NoReturn
 
 import typer
 
-from dawnchorus.cli import demo, inference, preparation, recordings, training
+from dawnchorus.cli import (
+    calibration,
+    demo,
+    inference,
+    prediction,
+    preparation,
+    pseudo_labels,
+    recordings,
+    segments,
+    training,
+    tuning,
+)
 from dawnchorus.errors import DawnchorusError
 
 app = typer.Typer(
@@ -33,11 +44,19 @@ app.command()(training.train)
 app.command()(training.extract_backbone)
 app.command()(inference.evaluate)
 app.command()(inference.export)
-app.command()(inference.predict)
 app.command("compile")(inference.compile_)
+app.command()(calibration.calibrate)
+app.command()(tuning.tune)
+app.command()(prediction.predict)
+app.command()(segments.segments)
+app.command("pseudo-label")(pseudo_labels.pseudo_label)
 
 REPEATABLE = ("--folds", "--fold")
 """Options that take several values in a row, ``--folds 0 2``."""
+
+
+TRAINING_PACKAGES = ("lightning", "onnx", "onnxscript", "safetensors", "timm", "torch", "torchvision")
+"""What the extra ``train`` brings; a field laptop that only predicts has none of it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,6 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=spread_repeatable(arguments))
     except DawnchorusError as error:
         _fail(str(error))
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in TRAINING_PACKAGES:
+            raise
+        _fail(
+            f"this command needs {error.name}, which is not installed: pip install 'dawnchorus[train]'; "
+            "predicting with an exported model does without it"
+        )
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 

@@ -1,17 +1,17 @@
-"""``dawnchorus evaluate``, ``export``, ``predict`` and ``compile``: what a trained run is for."""
+"""``dawnchorus evaluate``, ``export`` and ``compile``: what a trained run is for."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.prediction import print_predictions
+
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
     from dawnchorus.export.parity import Parity
-    from dawnchorus.inference.folder import FolderPredictions
     from dawnchorus.inference.out_of_fold import OutOfFold
     from dawnchorus.inference.runs import Run
 
@@ -21,15 +21,6 @@ FoldsOption = Annotated[
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="The run that was trained with --debug.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]
-ThresholdOption = Annotated[float, typer.Option(min=0, max=1, help="Probability that makes a detection.")]
-
-
-class Engine(StrEnum):
-    """Engines that run an ensemble."""
-
-    torch = "torch"
-    onnx = "onnx"
-    openvino = "openvino"
 
 
 def evaluate(
@@ -44,34 +35,22 @@ def evaluate(
     )
 
 
-def export(run: RunArgument, folds: FoldsOption = None, debug: DebugOption = False) -> None:
-    """Write the ensemble as one ONNX graph and as OpenVINO IR, after comparing both with PyTorch."""
+def export(
+    run: RunArgument,
+    folds: FoldsOption = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also in 8 bits, where the score allows it (the extra nncf).")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write the ensemble for ONNX Runtime and OpenVINO, after comparing both with PyTorch on real clips.
+
+    Each is a folder that predicts wherever it is copied to, without PyTorch.
+    """
     from dawnchorus.export.ensemble import export_ensemble
 
     opened, config = _open(run, debug=debug)
-    _print_parities(opened, export_ensemble(opened, config, folds=folds or None))
-
-
-def predict(
-    model: Annotated[Path, typer.Argument(help="Run directory, model.onnx, or OpenVINO model.xml.")],
-    soundscapes: Annotated[Path, typer.Argument(help="A recording, or a folder of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
-    engine: Annotated[Engine | None, typer.Option(help="Otherwise by the model: onnx for a run.")] = None,
-    threshold: ThresholdOption = 0.5,
-    batch_size: BatchOption = 16,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite tables that are there.")] = False,
-) -> None:
-    """Write who sings when in soundscapes: CSV, Raven selection tables, and Parquet of every window."""
-    from dawnchorus.errors import RunError
-    from dawnchorus.inference.birds_inference import BirdsInference
-    from dawnchorus.inference.folder import predict_folder
-    from dawnchorus.inference.runtimes import open_runtime
-
-    if (out / "detections.csv").exists() and not force:
-        raise RunError(f"{out / 'detections.csv'} exists; choose another --out, or overwrite it with --force")
-    chosen = engine or (Engine.openvino if model.suffix == ".xml" else Engine.onnx)
-    inference = BirdsInference(open_runtime(model, chosen.value), batch_size=batch_size)
-    _print_predictions(predict_folder(inference, soundscapes, out, threshold=threshold))
+    _print_parities(opened, export_ensemble(opened, config, folds=folds or None, int8=int8))
 
 
 def compile_(
@@ -86,7 +65,7 @@ def compile_(
     _print_out_of_fold(compiled.run, compiled.out_of_fold)
     _print_parities(compiled.run, compiled.parities)
     if compiled.predictions is not None:
-        _print_predictions(compiled.predictions)
+        print_predictions(compiled.predictions, compiled.run.path / "soundscapes")
 
 
 def _open(path: Path, *, debug: bool) -> tuple[Run, TrainConfig]:
@@ -106,16 +85,6 @@ def _print_out_of_fold(run: Run, result: OutOfFold) -> None:
 
 
 def _print_parities(run: Run, parities: list[Parity]) -> None:
-    for parity, file in zip(parities, (run.onnx_file, run.openvino_file), strict=True):
-        typer.echo(f"{parity.engine}: at most {parity.largest_difference:.1e} from PyTorch: {file}")
-
-
-def _print_predictions(result: FolderPredictions) -> None:
-    n_files = result.windows["filename"].nunique()
-    typer.echo(f"{len(result.detections)} detections in {n_files} recordings: {result.detections_csv}")
-    typer.echo(f"Raven selection tables: {result.raven_dir}")
-    typer.echo(f"every window and class: {result.windows_parquet}")
-    if result.failures:
-        failed = result.detections_csv.with_name("failures.csv")
-        typer.echo(f"{len(result.failures)} recordings failed; the reasons are in {failed}", err=True)
-        raise typer.Exit(2)
+    files = (run.onnx_file, run.openvino_file, run.int8_file)
+    for parity, file in zip(parities, files, strict=False):
+        typer.echo(f"{parity.engine}: at most {parity.largest_difference:.1e} from PyTorch: {file.parent}")

@@ -162,10 +162,14 @@ class InferenceConfig(Settings):
         Folds of the ensemble; None takes all that are finished.
     batch_size
         Clips per forward pass.
+    int8
+        Whether to export in 8 bits too.
     soundscapes
         Folder to predict with the exported ensemble at the end; None predicts nothing.
     threshold
         Probability from which a window counts as a detection.
+    overlap_s, shift_s, overlap_average, smoothing, scale_exponent, merge, top_k, formats
+        As the options of ``dawnchorus predict``: windows, what is done to their probabilities, tables.
     """
 
     train_config: Path | None = None
@@ -175,6 +179,15 @@ class InferenceConfig(Settings):
     batch_size: int = Field(default=16, ge=1)
     soundscapes: Path | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    int8: bool = False
+    overlap_s: float = Field(default=0.0, ge=0)
+    shift_s: float | None = Field(default=None, gt=0)
+    overlap_average: bool = False
+    smoothing: tuple[float, ...] | None = None
+    scale_exponent: float | None = Field(default=None, ge=0)
+    merge: bool = False
+    top_k: int | None = Field(default=None, ge=1)
+    formats: tuple[str, ...] = ("csv", "raven")
 
     @model_validator(mode="after")
     def _one_source(self) -> InferenceConfig:

@@ -19,11 +19,13 @@ from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import write_text
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import TorchRuntime
+from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.inference.tables import write_csv, write_parquet
 from dawnchorus.metrics import macro_roc_auc, per_class_table
 
 logger = logging.getLogger(__name__)
+
+_KEYS = ["filename", "primary_label", "fold"]
 
 
 class OutOfFold(NamedTuple):
@@ -82,37 +84,58 @@ def predict_out_of_fold(
     """
     chosen = run.chosen_folds(folds)
     recordings = recordings_with_folds(run, config)
-    missing = sorted(set(recordings["fold"][recordings["validated"]]) - set(chosen))
-    if missing:
-        logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
+    _warn_of_missing(recordings, chosen)
     labels = LabelMap(run.card().labels)
     outputs, targets, tables = [], [], []
     for fold in chosen:
-        tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
-        rows = recordings[tested].reset_index(drop=True)
-        args = config.train_function_args
-        dataset = args.val_dataset_class(rows, labels, args.val_dataset_config)
-        inference = BirdsInference(TorchRuntime([run.load_model(fold)], run.card()), batch_size=batch_size)
-        outputs.append(inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold"))
+        rows, dataset = _tested_on(recordings, config, labels, fold)
+        runtime = TorchRuntime([run.load_model(fold)], run.card(), clips_per_request=batch_size)
+        outputs.append(
+            BirdsInference(runtime).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
+        )
         targets.append(dataset.targets)
-        tables.append(rows[["filename", "primary_label", "fold"]])
-    target = np.concatenate(targets)
+        tables.append(rows[_KEYS])
     output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
     predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    scored = scored_columns(target, predictions["fold"].to_numpy(), recordings, labels)
-    if not scored:
-        raise DataError(
-            "no species has recordings on both sides of a fold, so there is no leak-free score; "
-            "more recordists of the same species are needed"
-        )
-    result = OutOfFold(
-        predictions,
-        target,
-        macro_roc_auc(target[:, scored], output.to_numpy()[:, scored]),
-        tuple(labels.labels[column] for column in scored),
-    )
+    result = _scored(predictions, np.concatenate(targets), recordings, labels)
     _write(run, result)
     return result
+
+
+def saved_out_of_fold(
+    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None
+) -> OutOfFold | None:
+    """Return what :func:`predict_out_of_fold` saved earlier, without predicting; the targets are made anew.
+
+    None where that would not be the same: nothing was saved or it cannot be read, a fold is missing or has
+    been trained since, or the recordings or classes are others.
+
+    Raises
+    ------
+    RunError
+        A fold is not finished, or recordings that the folds were made of are gone.
+    DataError
+        No class can be scored without a leak.
+    """
+    chosen, labels = run.chosen_folds(folds), LabelMap(run.card().labels)
+    trained = [run.best_checkpoint(fold).stat().st_mtime_ns for fold in chosen]
+    if not run.oof_file.is_file() or run.oof_file.stat().st_mtime_ns <= max(trained):
+        return None
+    try:
+        saved = pd.read_parquet(run.oof_file)
+    except (OSError, ValueError):
+        return None
+    if list(saved) != [*_KEYS, *labels.labels]:
+        return None
+    recordings = recordings_with_folds(run, config)
+    rows, datasets = zip(*(_tested_on(recordings, config, labels, fold) for fold in chosen), strict=True)
+    wanted = pd.concat(rows, ignore_index=True)[_KEYS]
+    predictions = wanted.merge(saved.drop(columns="primary_label"), on=["filename", "fold"])
+    if not len(wanted) == len(predictions) == saved["fold"].isin(chosen).sum():
+        return None
+    _warn_of_missing(recordings, chosen)
+    targets = np.concatenate([dataset.targets for dataset in datasets])
+    return _scored(predictions, targets, recordings, labels)
 
 
 def scored_columns(
@@ -136,6 +159,36 @@ def scored_columns(
         if positive.any() and not positive.all() and on_both_sides:
             columns.append(column)
     return columns
+
+
+def _warn_of_missing(recordings: pd.DataFrame, chosen: Sequence[int]) -> None:
+    missing = sorted(set(recordings["fold"][recordings["validated"]]) - set(chosen))
+    if missing:
+        logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
+
+
+def _tested_on(
+    recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, fold: int
+) -> tuple[pd.DataFrame, Any]:
+    """Return the recordings that a fold is tested on, and the dataset of them."""
+    tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
+    rows = recordings[tested].reset_index(drop=True)
+    args = config.train_function_args
+    return rows, args.val_dataset_class(rows, labels, args.val_dataset_config)
+
+
+def _scored(
+    predictions: pd.DataFrame, targets: np.ndarray, recordings: pd.DataFrame, labels: LabelMap
+) -> OutOfFold:
+    scored = scored_columns(targets, predictions["fold"].to_numpy(), recordings, labels)
+    if not scored:
+        raise DataError(
+            "no species has recordings on both sides of a fold, so there is no leak-free score; "
+            "more recordists of the same species are needed"
+        )
+    names = tuple(labels.labels[column] for column in scored)
+    area = macro_roc_auc(targets[:, scored], predictions[list(names)].to_numpy())
+    return OutOfFold(predictions, targets, area, names)
 
 
 def _write(run: Run, result: OutOfFold) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dawnchorus.config import InferenceConfig, TrainConfig, load_train_config
 from dawnchorus.errors import ConfigError
 from dawnchorus.export.ensemble import export_ensemble
 from dawnchorus.export.parity import Parity
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.folder import FolderPredictions, predict_folder
+from dawnchorus.inference.bulk import BulkPredictions, BulkSettings, predict_bulk
+from dawnchorus.inference.detecting import DetectionSettings
 from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold
+from dawnchorus.inference.postprocess import PostprocessSettings
 from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import open_runtime
+from dawnchorus.inference.runtimes import Runtime, open_runtime
+from dawnchorus.inference.sources import find_recordings
 
 
 class Compiled(NamedTuple):
@@ -22,7 +26,7 @@ class Compiled(NamedTuple):
     run: Run
     out_of_fold: OutOfFold
     parities: list[Parity]
-    predictions: FolderPredictions | None
+    predictions: BulkPredictions | None
 
 
 def open_experiment(
@@ -64,11 +68,24 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
             "training config; make them the same, or leave it out of the inference config"
         )
     out_of_fold = predict_out_of_fold(run, train_config, folds=config.folds, batch_size=config.batch_size)
-    parities = export_ensemble(run, train_config, folds=config.folds)
+    parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:
-        inference = BirdsInference(open_runtime(run.path, "onnx"), batch_size=config.batch_size)
-        predictions = predict_folder(
-            inference, config.soundscapes, run.path / "soundscapes", threshold=config.threshold
-        )
+        runtime = open_runtime(run.path)
+        found = find_recordings([str(config.soundscapes)])
+        settings = _bulk_settings(config, runtime)
+        # What this command makes, it makes anew: the export that it predicts with has just been written.
+        predictions = predict_bulk(runtime, found, run.path / "soundscapes", settings, force=True)
     return Compiled(run, out_of_fold, parities, predictions)
+
+
+def _bulk_settings(config: InferenceConfig, runtime: Runtime) -> BulkSettings:
+    thresholds = np.full(len(runtime.card.labels), config.threshold, dtype=np.float32)
+    return BulkSettings(
+        DetectionSettings(thresholds, top_k=config.top_k, merge=config.merge),
+        overlap_s=config.overlap_s,
+        postprocess=PostprocessSettings(
+            config.shift_s, config.overlap_average, config.smoothing, config.scale_exponent
+        ),
+        formats=config.formats,
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
@@ -22,13 +23,14 @@ from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
 from dawnchorus.export.ensemble import export_ensemble
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.folder import FolderPredictions, predict_folder
+from dawnchorus.inference.bulk import BulkSettings, predict_bulk
+from dawnchorus.inference.detecting import DetectionSettings
 from dawnchorus.inference.out_of_fold import predict_out_of_fold
 from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes import open_runtime
 from dawnchorus.inference.soundscape_truth import soundscape_macro_roc_auc
-from dawnchorus.models.frontend import FrontendSettings
+from dawnchorus.inference.sources import find_recordings
+from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.report.measurements import PATH, Measurement
 from dawnchorus.report.soundscape_picture import draw_soundscape
@@ -225,13 +227,19 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
 def _predict_soundscapes(
     result: DemoResult, run: Run, soundscapes: Path, out: Path, *, synthetic: bool
 ) -> None:
-    inference = BirdsInference(open_runtime(run.path, "onnx"))
-    predictions = predict_folder(inference, soundscapes, out / "predictions", threshold=THRESHOLD)
-    result.n_failures += len(predictions.failures)
-    result.notes += [f"Left out: {failure.reason}" for failure in predictions.failures]
+    runtime = open_runtime(run.path)
+    thresholds = np.full(len(runtime.card.labels), THRESHOLD, dtype=np.float32)
+    bulk = BulkSettings(DetectionSettings(thresholds))
+    # With force, because a demo that is run again may have trained another model.
+    predicted = predict_bulk(
+        runtime, find_recordings([str(soundscapes)]), out / "predictions", bulk, force=True
+    )
+    result.n_failures += len(predicted.failures)
+    result.notes += [f"Left out: {failure.reason}" for failure in predicted.failures]
+    windows = pd.read_parquet(predicted.paths["windows"])
     truth = _annotations_of(soundscapes)
     if truth is not None:
-        score = soundscape_macro_roc_auc(predictions.windows, truth)
+        score = soundscape_macro_roc_auc(windows, truth)
         if score is None:
             result.notes.append(
                 "No soundscape score: none of the annotated species is among those trained, or none of the "
@@ -242,7 +250,8 @@ def _predict_soundscapes(
             result.measurements.append(
                 Measurement("soundscape_macro_roc_auc", round(score, 4), target=target)
             )
-    _draw_busiest(predictions, truth, soundscapes, out, run)
+    detections = pd.read_csv(predicted.paths["csv"], dtype={"filename": str, "label": str})
+    _draw_busiest(detections, windows["filename"].iloc[0], truth, soundscapes, out, run)
 
 
 def _annotations_of(soundscapes: Path) -> pd.DataFrame | None:
@@ -251,11 +260,16 @@ def _annotations_of(soundscapes: Path) -> pd.DataFrame | None:
 
 
 def _draw_busiest(
-    predictions: FolderPredictions, truth: pd.DataFrame | None, soundscapes: Path, out: Path, run: Run
+    detections: pd.DataFrame,
+    otherwise: str,
+    truth: pd.DataFrame | None,
+    soundscapes: Path,
+    out: Path,
+    run: Run,
 ) -> None:
     """Draw the soundscape with the most detections, with the truth of the species that were trained."""
-    counts = predictions.detections["filename"].value_counts()
-    filename = counts.idxmax() if len(counts) else predictions.windows["filename"].iloc[0]
+    counts = detections["filename"].value_counts()
+    filename = counts.idxmax() if len(counts) else otherwise
     if truth is not None:
         known = truth["label"].isin(run.card().labels)
         truth = truth[known & (truth["filename"] == filename)]
@@ -263,7 +277,7 @@ def _draw_busiest(
     draw_soundscape(
         soundscapes / filename,
         out / "soundscape.png",
-        predictions.detections[predictions.detections["filename"] == filename],
+        detections[detections["filename"] == filename],
         truth,
         frontend=FrontendSettings(**run.card().frontend),
         title=str(filename),

@@ -1,0 +1,190 @@
+"""``dawnchorus predict``: who sings when, in one recording or in terabytes of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dawnchorus.inference.bulk import BulkPredictions
+    from dawnchorus.inference.ensembles import Ensemble
+
+MODEL_HELP = "Run directory, a folder that export made, model.onnx, or OpenVINO's model.xml."
+
+
+class Engine(StrEnum):
+    """Engines that run an ensemble."""
+
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+    int8 = "int8"
+
+
+class Format(StrEnum):
+    """Tables of detections."""
+
+    csv = "csv"
+    raven = "raven"
+    audacity = "audacity"
+    birdnet = "birdnet"
+    kaleidoscope = "kaleidoscope"
+    parquet = "parquet"
+
+
+ModelArgument = Annotated[Path, typer.Argument(help=MODEL_HELP)]
+RecordingsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RECORDINGS...",
+        help="Recordings, folders, patterns in quotes, or - for names from standard input.",
+    ),
+]
+AddOption = Annotated[
+    list[str] | None,
+    typer.Option("--add", metavar="MODEL=WEIGHT", help="One more model of the ensemble, joined by label."),
+]
+WeightOption = Annotated[float, typer.Option(help="Weight of the first model in an ensemble.")]
+EngineOption = Annotated[
+    Engine | None, typer.Option(help="Otherwise the fastest of the run's exports, or what the model is for.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Cores to use; otherwise all.")]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Clips computed at once; otherwise as tuned.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace tables that were made with another model or other settings.")
+]
+ThresholdOption = Annotated[
+    str, typer.Option(help="Probability of a detection, a CSV of label and threshold, or: calibrated.")
+]
+SpeciesOption = Annotated[Path | None, typer.Option(help="List of the only species to detect, one a line.")]
+TopOption = Annotated[int | None, typer.Option(min=1, help="So many species a window at most, the surest.")]
+OverlapOption = Annotated[float, typer.Option(min=0, help="Seconds that a window shares with the next.")]
+ShiftOption = Annotated[
+    float | None, typer.Option("--shift", help="Average each window with those so many seconds beside it.")
+]
+SmoothOption = Annotated[
+    bool, typer.Option("--smooth", help="Smooth over neighbouring windows, weights .1 .2 .4 .2 .1.")
+]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--scale-by-maximum", min=0, help="Multiply by the recording's maximum of the class to this power."
+    ),
+]
+
+
+def predict(
+    model: ModelArgument,
+    recordings: RecordingsArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
+    threshold: ThresholdOption = "0.5",
+    species: SpeciesOption = None,
+    top_k: TopOption = None,
+    overlap: OverlapOption = 0.0,
+    shift: ShiftOption = None,
+    overlap_average: Annotated[
+        bool, typer.Option("--overlap-average", help="Average overlapping windows where they overlap.")
+    ] = False,
+    smooth: SmoothOption = False,
+    scale_by_maximum: ScaleOption = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Join adjacent windows of a species into one detection.")
+    ] = False,
+    formats: Annotated[
+        list[Format], typer.Option("--format", "--formats", help="Tables of detections to write.")
+    ] = [Format.csv, Format.raven],  # noqa: B006  typer copies it
+    windows: Annotated[bool, typer.Option(help="Write windows.parquet: every window and class.")] = True,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Write embeddings.parquet: the first model's features.")
+    ] = False,
+    add: AddOption = None,
+    weight: WeightOption = 1.0,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
+    batch_size: BatchOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
+
+    A killed job goes on when the same command is run again. Recordings that cannot be read are listed in
+    failures.csv, and the exit code is 2.
+    """
+    from dawnchorus.inference.bulk import BulkSettings, predict_bulk
+    from dawnchorus.inference.detecting import DetectionSettings, read_species
+    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.inference.sources import find_recordings
+    from dawnchorus.inference.thresholds import thresholds_from
+
+    found = find_recordings(recordings, names=names_from_stdin())
+    ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    runtime = ensemble.open()
+    labels = runtime.card.labels
+    settings = BulkSettings(
+        DetectionSettings(
+            thresholds_from(threshold, labels, model),
+            species=None if species is None else read_species(species, labels),
+            top_k=top_k,
+            merge=merge,
+        ),
+        overlap_s=overlap,
+        postprocess=PostprocessSettings(
+            shift, overlap_average, NEIGHBOUR_KERNEL if smooth else None, scale_by_maximum
+        ),
+        formats=tuple(format.value for format in formats),
+        with_windows=windows,
+        with_embeddings=embeddings,
+        n_workers=None if threads is None else max(1, threads // 2),
+    )
+    print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
+
+
+def names_from_stdin() -> Iterator[str]:
+    """Yield the lines of standard input as file names, which need not be text."""
+    yield from map(os.fsdecode, sys.stdin.buffer)
+
+
+def ensemble_of(
+    model: Path,
+    added: Sequence[str],
+    weight: float,
+    *,
+    engine: Engine | None,
+    threads: int | None,
+    batch_size: int | None,
+) -> Ensemble:
+    """Return one model, or several with their weights (``MODEL=WEIGHT``)."""
+    from dawnchorus.errors import ModelError
+    from dawnchorus.inference.ensembles import Ensemble, WeightedModel
+
+    models = [WeightedModel(model, weight)]
+    for text in added:
+        path, separator, number = text.rpartition("=")
+        try:
+            models.append(WeightedModel(Path(path if separator else text), float(number) if separator else 1))
+        except ValueError:
+            raise ModelError(f"--add {text}: {number!r} is no weight; write MODEL=WEIGHT") from None
+    return Ensemble(models, None if engine is None else engine.value, threads, batch_size)
+
+
+def print_predictions(result: BulkPredictions, out: Path) -> None:
+    """Say what was written where, and end with exit code 2 where recordings failed."""
+    from dawnchorus.files import FAILURES_NAME
+
+    hours = result.duration_s / 3600
+    typer.echo(
+        f"{result.n_detections} detections in {result.n_recordings} recordings, {hours:.2f} h of audio"
+    )
+    if result.n_new < result.n_recordings:
+        typer.echo(f"{result.n_recordings - result.n_new} of them were predicted before", err=True)
+    for name, path in result.paths.items():
+        typer.echo(f"{name}: {path}")
+    if result.failures:
+        failed = out / FAILURES_NAME
+        typer.echo(f"{len(result.failures)} recordings failed; the reasons are in {failed}", err=True)
+        raise typer.Exit(2)

@@ -1,0 +1,103 @@
+"""Which recordings to predict: files, folders, patterns, stores, or a list of names."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
+from dawnchorus.audio.source import STORE_SUFFIXES
+from dawnchorus.errors import DataError
+from dawnchorus.files import walk
+
+STDIN = "-"
+
+
+class Recording(NamedTuple):
+    """A recording, and its name in the tables: its path below the root, with forward slashes."""
+
+    path: Path
+    name: str
+
+
+class Recordings(NamedTuple):
+    """Recordings by name, and the folder that the names begin at."""
+
+    root: Path
+    recordings: list[Recording]
+
+
+def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Recordings:
+    """Return the recordings that are meant, each once, sorted by name.
+
+    Parameters
+    ----------
+    sources
+        Files, folders (at any depth: their audio files, or where there are none their HDF5 files), patterns
+        such as ``night_*/*.wav``, or ``-`` for the names given in ``names``.
+    names
+        Paths, one a line, as they come from standard input. One that does not exist is not refused here:
+        it will be listed among the failures, and the others go on.
+
+    Raises
+    ------
+    DataError
+        A source does not exist, is no recording, or there is none in it.
+    """
+    paths: dict[Path, None] = {}
+    roots: list[Path] = []
+    for source in sources:
+        found, root = _paths_of(source, names)
+        paths.update(dict.fromkeys(found))
+        roots.append(root)
+    # One folder is the root itself; of several, or of single files, it is what they have in common.
+    root = Path(os.path.commonpath([root.absolute() for root in roots]))
+    root = roots[0] if len(roots) == 1 else root
+    # By name, so that one that is reached on two ways is there once.
+    named = {Path(os.path.relpath(path, root)).as_posix(): path for path in paths}
+    return Recordings(root, [Recording(named[name], name) for name in sorted(named)])
+
+
+def _paths_of(source: str, names: Iterable[str]) -> tuple[list[Path], Path]:
+    """Return the recordings of one source, and the folder that their names begin at."""
+    path = Path(source)
+    if source == STDIN:
+        found = [Path(name) for line in names if (name := line.rstrip("\r\n"))]
+        if not found:
+            raise DataError("standard input names no recordings; write one path a line")
+        return found, _folder_above(found)
+    if path.is_dir():
+        return _in_folder(path), path
+    if path.exists():
+        _check_suffix(path)
+        return [path], path.parent
+    found = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207  any pattern
+    found = [path for path in found if path.is_file() and path.suffix.lower() in _SUFFIXES]
+    if not found:
+        what = "no recording matches it" if glob.has_magic(source) else "no such file or folder"
+        raise DataError(f"{source}: {what}; name recordings, a folder of them, or a pattern in quotes")
+    return found, _folder_above(found)
+
+
+_SUFFIXES = AUDIO_SUFFIXES | set(STORE_SUFFIXES)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return the audio files at any depth below a folder, or its stores where it has no audio."""
+    files = [path for path in walk(folder) if path.suffix.lower() in _SUFFIXES]
+    audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+    if not files:
+        raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} and .hdf5 are read")
+    return audio or files
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in _SUFFIXES:
+        raise DataError(f"{path}: not a recording by its name; {legal_suffixes()} and .hdf5 are read")
+
+
+def _folder_above(paths: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
