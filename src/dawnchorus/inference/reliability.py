@@ -1,0 +1,127 @@
+"""How often scores are right: the share of positives among recordings scored about 0.8, and so on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dawnchorus.errors import DataError
+
+_Z_95 = 1.959963984540054  # quantile of the standard normal distribution at 0.975
+
+
+class Reliability(NamedTuple):
+    """How often scores of about the same size are right.
+
+    Attributes
+    ----------
+    edges
+        Of the bins, shape (n_bins + 1,), from 0 to 1; a score at an edge belongs to the bin below.
+    n_pairs
+        Pairs of item and class in each bin, shape (n_bins,), int64.
+    mean_score, observed_share
+        Mean score and share of positives in each bin, shape (n_bins,); NaN in an empty one.
+    low, high
+        Wilson's 95 % interval of the share, shape (n_bins,), NaN in an empty bin. It takes the pairs for
+        independent, which those of one item are not quite.
+    expected_calibration_error
+        Mean distance of ``mean_score`` from ``observed_share``, weighted by ``n_pairs``.
+    """
+
+    edges: NDArray[np.float64]
+    n_pairs: NDArray[np.int64]
+    mean_score: NDArray[np.float64]
+    observed_share: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    expected_calibration_error: float
+
+
+def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> Reliability:
+    """Return the share of positives among scores of about the same size, over all pairs.
+
+    The bins are equally wide, as those of scikit-learn's ``calibration_curve``; the error is that of
+    Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning", of each class
+    against its absence.
+
+    Parameters
+    ----------
+    targets
+        0, 1, or below 0 where unknown; any shape.
+    scores
+        Probabilities in [0, 1] of the same shape.
+    n_bins
+        At least 1.
+
+    Raises
+    ------
+    DataError
+        The arrays do not fit this description, or there is no bin.
+    """
+    truth, known, score = checked_pairs(targets, scores)
+    if n_bins < 1:
+        raise DataError(f"n_bins is {n_bins}; legal: 1 or more")
+    if score.min() < 0 or score.max() > 1:
+        raise DataError(
+            f"reliability needs probabilities in [0, 1]; scores go from {score.min():g} to {score.max():g}"
+        )
+    truth, score = truth[known], score[known]
+    edges = np.linspace(0, 1, n_bins + 1)
+    bins = np.searchsorted(edges[1:-1], score)
+    n_pairs = np.bincount(bins, minlength=n_bins)
+    n_positive = np.bincount(bins[truth], minlength=n_bins)
+    nan_if_empty = np.where(n_pairs > 0, n_pairs, np.nan)
+    mean_score = np.bincount(bins, weights=score, minlength=n_bins) / nan_if_empty
+    share = n_positive / nan_if_empty
+    error = np.nansum(n_pairs * np.abs(mean_score - share)) / max(len(score), 1)
+    low, high = wilson_interval(n_positive, n_pairs)
+    return Reliability(edges, n_pairs, mean_score, share, low, high, float(error))
+
+
+def wilson_interval(
+    n_positive: ArrayLike, n_items: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of Wilson's 95 % interval of the share ``n_positive / n_items``, in [0, 1].
+
+    Both have the shape of the arguments; NaN where ``n_items`` is 0. Wilson (1927), "Probable inference, the
+    law of succession, and statistical inference", without a correction for continuity.
+    """
+    n = np.asarray(n_items, dtype=np.float64)
+    n = np.where(n > 0, n, np.nan)
+    share = np.asarray(n_positive, dtype=np.float64) / n
+    centre = share + _Z_95**2 / (2 * n)
+    half_width = _Z_95 * np.sqrt(share * (1 - share) / n + (_Z_95 / (2 * n)) ** 2)
+    scale = 1 + _Z_95**2 / n
+    return np.clip((centre - half_width) / scale, 0, 1), np.clip((centre + half_width) / scale, 0, 1)
+
+
+def checked_pairs(
+    targets: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which pairs are positive (bool), which are known (bool), and their scores (float64).
+
+    Parameters
+    ----------
+    targets
+        0, 1, or below 0 where unknown (:data:`dawnchorus.data.labels.UNKNOWN`); any shape.
+    scores
+        Finite, of the same shape.
+
+    Raises
+    ------
+    DataError
+        The arrays do not fit this description.
+    """
+    target, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
+    if target.shape != score.shape or target.size == 0:
+        raise DataError(
+            f"targets have shape {target.shape} and scores {score.shape}; they must be alike and not empty"
+        )
+    soft = target[~((target < 0) | (target == 0) | (target == 1))]
+    if soft.size:
+        raise DataError(f"targets hold {soft[0]}; legal: 0, 1, and below 0 for unknown")
+    if not np.isfinite(score).all():
+        raise DataError(f"{(~np.isfinite(score)).sum()} of {score.size} scores are not finite")
+    return target == 1, target >= 0, score
