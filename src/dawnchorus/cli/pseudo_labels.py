@@ -1,0 +1,123 @@
+"""``dawnchorus pseudo-label``: let a model label soundscapes, to train the next one on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dawnchorus.cli.prediction import (
+    AddOption,
+    BatchOption,
+    EngineOption,
+    ForceOption,
+    ModelArgument,
+    RecordingsArgument,
+    ScaleOption,
+    ShiftOption,
+    SmoothOption,
+    ThreadsOption,
+    WeightOption,
+    ensemble_of,
+    names_from_stdin,
+)
+
+if TYPE_CHECKING:
+    from dawnchorus.inference.sources import Recordings
+    from dawnchorus.pipelines.pseudo_labelling import PseudoLabelled
+
+OutOption = Annotated[
+    Path, typer.Option(help="Table to write, .parquet or .csv; a page of the same name lies beside it.")
+]
+OutOfFoldOption = Annotated[
+    bool, typer.Option("--out-of-fold", help="Each soundscape by one fold of the run, named in column fold.")
+]
+MinProbOption = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Leave rows out whose best probability is below; training does too."),
+]
+
+
+def pseudo_label(
+    model: ModelArgument,
+    recordings: RecordingsArgument,
+    out: OutOption = Path("pseudo_labels.parquet"),
+    out_of_fold: OutOfFoldOption = False,
+    min_prob: MinProbOption = 0.0,
+    add: AddOption = None,
+    weight: WeightOption = 1.0,
+    shift: ShiftOption = None,
+    smooth: SmoothOption = False,
+    scale_by_maximum: ScaleOption = None,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
+    batch_size: BatchOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write the probabilities of soundscapes nobody has labelled, for a next model to be trained on.
+
+    A killed job goes on when the same command is run again. Soundscapes that cannot be read are listed in
+    failures.csv, in a folder beside the table, and the exit code is 2.
+    """
+    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.inference.pseudo_label_settings import LabellingSettings
+    from dawnchorus.inference.sources import find_recordings
+    from dawnchorus.pipelines.pseudo_labelling import pseudo_label as run
+
+    settings = LabellingSettings(
+        out,
+        min_prob,
+        PostprocessSettings(
+            shift_s=shift,
+            smoothing=NEIGHBOUR_KERNEL if smooth else None,
+            scale_exponent=scale_by_maximum,
+        ),
+        n_workers=None if threads is None else max(1, threads // 2),
+    )
+    found = find_recordings(recordings, names=names_from_stdin())
+    ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    out_dir = out.with_name(f"{out.stem}_work")
+    result = run(ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force)
+    _print(result, found, out_dir, out_of_fold=out_of_fold)
+
+
+def config_lines(
+    table: Path, found: Recordings, *, row_s: float, out_of_fold: bool, is_stored: bool
+) -> list[str]:
+    """Return the lines of a training config that use a table."""
+    root = str(found.root.absolute())
+    place = {"table": str(table.absolute()), "audio_dir": root}
+    if is_stored:
+        place |= {"audio_dir": "folder of their audio files", "features_dir": root}
+    values = {"tables": json.dumps([place], ensure_ascii=False), "row_s": f"{row_s:g}"}
+    if out_of_fold:
+        values["out_of_fold"] = "True"
+    lines = (f'    "{name}": {value},' for name, value in values.items())
+    return ['"soundscape_pseudo_config": {', *lines, "},"]
+
+
+def _print(result: PseudoLabelled, found: Recordings, out_dir: Path, *, out_of_fold: bool) -> None:
+    """Say what was written where and how to use it; end with exit code 2 where soundscapes failed."""
+    from dawnchorus.audio.source import STORE_SUFFIXES
+    from dawnchorus.files import FAILURES_NAME
+
+    made, survey = result.made, result.survey
+    typer.echo(
+        f"{made.n_rows} rows of {made.n_soundscapes} soundscapes; {survey.n_labels_kept} of "
+        f"{len(survey.labels)} classes have rows above 0.5"
+    )
+    if made.n_new < made.n_soundscapes:
+        typer.echo(f"{made.n_soundscapes - made.n_new} soundscapes were predicted before", err=True)
+    typer.echo(f"table: {made.table}")
+    typer.echo(f"report: {result.page}")
+    is_stored = any(recording.path.suffix.lower() in STORE_SUFFIXES for recording in found.recordings)
+    typer.echo("to train on it, in train_function_args, train_dataset_config:")
+    row_s = result.card.segment_len
+    for line in config_lines(made.table, found, row_s=row_s, out_of_fold=out_of_fold, is_stored=is_stored):
+        typer.echo(f"    {line}")
+    if made.failures:
+        failed = out_dir / FAILURES_NAME
+        typer.echo(f"{len(made.failures)} soundscapes failed; the reasons are in {failed}", err=True)
+        raise typer.Exit(2)

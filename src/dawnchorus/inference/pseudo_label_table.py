@@ -1,0 +1,113 @@
+"""The file of a pseudo-label table, written some thousand rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from dawnchorus.errors import DataError
+
+TABLE_SUFFIXES = (".parquet", ".csv")
+ROW_ID, PRIMARY_LABEL, PRIMARY_PROB, FOLD = "row_id", "primary_label", "primary_label_prob", "fold"
+_ROWS_AT_ONCE = 4096
+_END_DECIMALS = 6  # a fiftieth of a sample at 32 kHz
+
+
+class PseudoLabelTable:
+    """A table that is being written.
+
+    Attributes
+    ----------
+    n_rows
+        Rows so far.
+    """
+
+    def __init__(self, writer: pq.ParquetWriter | pa_csv.CSVWriter, labels: Sequence[str], schema: pa.Schema):
+        self.writer, self.schema = writer, schema
+        self.labels = np.array(labels, dtype=object)
+        self.waiting: list[pa.RecordBatch] = []
+        self.n_rows = 0
+
+    def add(
+        self,
+        soundscape: str,
+        ends_s: npt.NDArray[np.float64],
+        probabilities: npt.NDArray[np.float32],
+        *,
+        fold: int | None = None,
+    ) -> None:
+        """Write rows of one more soundscape.
+
+        Parameters
+        ----------
+        soundscape
+            What its rows are called by.
+        ends_s
+            Shape (n_rows,): where the rows end, seconds.
+        probabilities
+            Shape (n_rows, n_classes). Rounding may have carried them past 1, which a reader would refuse.
+        fold
+            Whose model made them, in a table that has folds.
+        """
+        probabilities = np.clip(probabilities, 0, 1)
+        columns = [
+            pa.array([f"{soundscape}_{end_text(end_s)}" for end_s in ends_s.tolist()], pa.string()),
+            *(pa.array(np.ascontiguousarray(column)) for column in probabilities.T),
+            pa.array(self.labels[probabilities.argmax(axis=1)], pa.string()),
+            pa.array(probabilities.max(axis=1)),
+        ]
+        if fold is not None:
+            columns.append(pa.array(np.full(len(ends_s), fold, np.int64)))
+        self.waiting.append(pa.record_batch(columns, schema=self.schema))
+        self.n_rows += len(ends_s)
+        if sum(batch.num_rows for batch in self.waiting) >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self.waiting:
+            self.writer.write_table(pa.Table.from_batches(self.waiting))
+            self.waiting = []
+
+
+@contextmanager
+def pseudo_label_table(path: Path, labels: Sequence[str], *, has_folds: bool) -> Iterator[PseudoLabelTable]:
+    """Yield a table at ``path``, Parquet or CSV by its suffix; it is whole when the block ends well.
+
+    Raises
+    ------
+    DataError
+        A class has the name of another column.
+    """
+    taken = {ROW_ID, PRIMARY_LABEL, PRIMARY_PROB, FOLD}.intersection(labels)
+    if taken:
+        raise DataError(
+            f"the class {min(taken)} has the name of another column of the table; name it otherwise and "
+            "train the model again"
+        )
+    schema = pa.schema(
+        [
+            (ROW_ID, pa.string()),
+            *((label, pa.float32()) for label in labels),
+            (PRIMARY_LABEL, pa.string()),
+            (PRIMARY_PROB, pa.float32()),
+            *([(FOLD, pa.int64())] if has_folds else []),
+        ]
+    )
+    open_writer = pq.ParquetWriter if path.suffix.lower() == ".parquet" else pa_csv.CSVWriter
+    with open_writer(path, schema) as writer:
+        table = PseudoLabelTable(writer, labels, schema)
+        yield table
+        table.flush()
+
+
+def end_text(end_s: float) -> str:
+    """Return seconds as they stand in a row's name, never with an exponent: 5.0 is ``5``, 2.5 is ``2.5``."""
+    return f"{end_s:.{_END_DECIMALS}f}".rstrip("0").rstrip(".")

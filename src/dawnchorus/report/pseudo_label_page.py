@@ -1,0 +1,217 @@
+"""One page a table of pseudo-labels: how many rows each class gets, and what the model took for what."""
+
+from __future__ import annotations
+
+import base64
+import importlib.resources
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from dawnchorus.audio.source import STORE_SUFFIXES, open_source, open_stored
+from dawnchorus.audio.windows import pad_left
+from dawnchorus.files import write_text
+from dawnchorus.inference.sources import Recording
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
+from dawnchorus.report.mel_axis import show_spectrogram
+from dawnchorus.report.pseudo_label_survey import (
+    MAIN_THRESHOLD,
+    N_BINS,
+    THRESHOLDS,
+    LabelledWindow,
+    Survey,
+    survey_table,
+)
+from dawnchorus.report.run_curves import DARK, LIGHT, png_of
+
+MAX_CLASSES = 12
+_TEMPLATE_NAME = "pseudo_label_page.html.jinja"
+_HISTOGRAM_INCHES = (10.0, 2.6)
+_PICTURE_INCHES, _PICTURE_DPI = (3.6, 1.8), 120
+_JPEG_QUALITY = 85  # a spectrogram is noise, of which PNG would keep every grain at five times the size
+_BLUE, _PALE_BLUE = "#0072b2", "#8cbfdc"
+
+
+class Heard(NamedTuple):
+    """A window as the page shows it: its picture, what the model took it for, and where it is."""
+
+    picture: bytes
+    label: str
+    probability: str
+    filename: str
+    time: str
+
+
+class ClassRow(NamedTuple):
+    """A class and its rows above each threshold."""
+
+    label: str
+    counts: list[int]
+
+
+def write_pseudo_label_page(
+    page: Path,
+    table: Path,
+    soundscapes: Mapping[str, Recording],
+    card: ModelCard,
+    *,
+    facts: Mapping[str, str] | None = None,
+) -> Survey:
+    """Write a self-contained HTML file on a table of pseudo-labels, and return what the table holds.
+
+    Parameters
+    ----------
+    page
+        File to write.
+    table
+        The table, Parquet or CSV.
+    soundscapes
+        The recordings by the names that rows have for them.
+    card
+        The model, for its clip and its front-end.
+    facts
+        What else is to be said of how the table was made.
+
+    Raises
+    ------
+    AudioError, StoreError
+        A window that is to be shown cannot be read.
+    """
+    survey = survey_table(table)
+    painter = _Painter(soundscapes, card)
+    histogram = _histogram(survey) if survey.n_rows else None
+    write_text(
+        page,
+        _render(
+            title=f"Pseudo-labels: {table.name}",
+            summary=_summary(survey),
+            histogram=histogram and (png_of(histogram, LIGHT), png_of(histogram, DARK)),
+            thresholds=[f"{threshold:g}" for threshold in THRESHOLDS],
+            classes=class_rows(survey),
+            surest=painter.heard(survey.surest[:MAX_CLASSES]),
+            doubtful=painter.heard(survey.doubtful),
+            facts=dict(facts or {}),
+        ),
+    )
+    return survey
+
+
+def class_rows(survey: Survey) -> list[ClassRow]:
+    """Return the classes with their rows above each threshold: those with most first, with none last."""
+    rows = [
+        ClassRow(label, counts) for label, counts in zip(survey.labels, survey.n_above.tolist(), strict=True)
+    ]
+    main = THRESHOLDS.index(MAIN_THRESHOLD)
+    return sorted(rows, key=lambda row: (-row.counts[main], [-count for count in row.counts], row.label))
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as ``m:ss`` or ``h:mm:ss``, with a tenth where there is one: 3725.5 is ``1:02:05.5``."""
+    tenths = round(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    second = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")
+    return f"{minutes // 60}:{minutes % 60:02}:{second}" if minutes >= 60 else f"{minutes}:{second}"
+
+
+class _Painter:
+    """Reads windows and draws them."""
+
+    def __init__(self, soundscapes: Mapping[str, Recording], card: ModelCard) -> None:
+        self.soundscapes, self.card = soundscapes, card
+        self.frontend = FrontendSettings(**card.frontend)
+        self.logmel = NumpyLogMel(self.frontend)
+
+    def heard(self, windows: Sequence[LabelledWindow]) -> list[Heard]:
+        return [self._heard(window) for window in windows]
+
+    def _heard(self, window: LabelledWindow) -> Heard:
+        recording, rate = self.soundscapes[window.soundscape], self.card.sample_rate
+        is_stored = recording.path.suffix.lower() in STORE_SUFFIXES
+        source = open_stored(recording.path) if is_stored else open_source(recording.path, sample_rate=rate)
+        start = round(window.end_s * rate) - self.card.n_segment
+        wave = source.read(start, min(self.card.n_segment, source.n_samples - start))
+        times = clock(start / rate), clock((start + len(wave)) / rate)
+        return Heard(
+            self._picture(pad_left(wave, self.card.n_segment)),
+            window.label,
+            f"{window.probability:.3f}",
+            recording.name,
+            "–".join(times),
+        )
+
+    def _picture(self, wave: np.ndarray) -> bytes:
+        """Return a JPEG that is all spectrogram, with the frequencies written into it, for any page."""
+        picture = self.logmel(wave[None])[0, 0]
+        figure = Figure(figsize=_PICTURE_INCHES)
+        axes = figure.add_axes((0, 0, 1, 1))
+        show_spectrogram(
+            axes,
+            picture,
+            frontend=self.frontend,
+            duration_s=self.card.segment_len,
+            darkest=float(np.quantile(picture, 0.3)),
+        )
+        _write_into(axes, highest=0.95 * self.frontend.n_mels)
+        file = io.BytesIO()
+        figure.savefig(
+            file, format="jpeg", dpi=_PICTURE_DPI, pil_kwargs={"quality": _JPEG_QUALITY, "optimize": True}
+        )
+        return file.getvalue()
+
+
+def _write_into(axes: Axes, *, highest: float) -> None:
+    """Put the labels of the y axis into the picture, up to a height at which they are not cut off."""
+    texts = [label.get_text() for label in axes.get_yticklabels()]
+    shown = [tick for tick in zip(axes.get_yticks(), texts, strict=True) if tick[0] <= highest]
+    axes.set_yticks([place for place, _ in shown], [text for _, text in shown])
+    axes.tick_params(axis="y", direction="in", pad=-7, length=3, colors="white", labelsize=7)
+    for label in axes.get_yticklabels():
+        label.set_horizontalalignment("left")
+        label.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
+
+
+def _summary(survey: Survey) -> list[str]:
+    if not survey.n_rows:
+        return ["The table has no rows."]
+    n_kept = int(survey.n_above[:, THRESHOLDS.index(MAIN_THRESHOLD)].sum())
+    return [
+        f"{survey.n_rows:,} rows, {n_kept:,} of them ({n_kept / survey.n_rows:.1%}) with a probability above "
+        f"{MAIN_THRESHOLD:g}, which is what training keeps where its config says nothing else.",
+        f"{survey.n_labels_kept:,} of {len(survey.labels):,} classes have such a row.",
+    ]
+
+
+def _histogram(survey: Survey) -> Figure:
+    figure = Figure(figsize=_HISTOGRAM_INCHES, layout="constrained")
+    axes = figure.subplots()
+    edges = np.linspace(0, 1, N_BINS + 1)
+    colours = [_BLUE if edge >= MAIN_THRESHOLD else _PALE_BLUE for edge in edges[:-1]]
+    axes.bar(edges[:-1], survey.histogram, 0.92 / N_BINS, align="edge", color=colours)
+    axes.set_title("Rows by the probability of their primary label", loc="left", fontsize="medium")
+    axes.set_xlabel(f"probability; darker: from {MAIN_THRESHOLD:g} on")
+    axes.set_xlim(0, 1)
+    axes.set_xticks(np.linspace(0, 1, 11))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.grid(axis="y", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _render(**parts: object) -> str:
+    template = (importlib.resources.files("dawnchorus.report") / _TEMPLATE_NAME).read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
+    return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
