@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,14 @@ def test_a_corrupt_soundscape_is_listed_and_the_others_go_on(workplace: Workplac
     again = subprocess.run(other, capture_output=True, text=True)
     assert again.returncode == 1
     assert "holds tables made with another threshold; choose another --out" in again.stderr
+
+
+def test_an_export_of_earlier_checkpoints_is_told(
+    workplace: Workplace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run.open(shutil.copytree(workplace.run.path, tmp_path / "run"))
+    open_runtime(run.path)
+    assert "earlier checkpoints" not in caplog.text
+    shutil.copy(run.best_checkpoint(1), run.best_checkpoint(0))
+    open_runtime(run.path)
+    assert f"is of earlier checkpoints than the run has now: dawnchorus export {run.path}" in caplog.text

@@ -44,9 +44,13 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
     try:
         yield temporary
-        if temporary.is_dir() and path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        if temporary.is_dir() and path.is_dir():
+            earlier = temporary.with_name(f".{uuid.uuid4().hex[:8]}.tmp")
+            path.replace(earlier)
+            temporary.replace(path)
+            shutil.rmtree(earlier)
+        else:
+            temporary.replace(path)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
@@ -55,8 +59,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_replacements(folder: Path) -> None:
-    """Remove, at any depth, what killed processes left of :func:`replacing`; none may be at work there."""
-    for path in folder.rglob(".*.tmp*"):
+    """Remove what killed processes left of :func:`replacing` in a folder; none may be at work there."""
+    for path in folder.glob(".*.tmp*"):
         if fnmatch(path.name, _REPLACEMENT) and not path.is_symlink():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 

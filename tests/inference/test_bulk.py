@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.cli import main
-from dawnchorus.errors import DataError, RunError
+from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import read_failures
 from dawnchorus.inference.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.inference.detecting import DetectionSettings
@@ -405,7 +406,6 @@ def test_a_job_without_any_readable_recording_says_so(bulk: Bulk, tmp_path: Path
         ({"merge": True}, "merge"),
         ({"postprocess": PostprocessSettings(smoothing=(0.25, 0.5, 0.25))}, "smooth"),
         ({"postprocess": PostprocessSettings(scale_exponent=0.5)}, "scale-by-maximum"),
-        ({"postprocess": PostprocessSettings(overlap_average=True)}, "overlap-average"),
     ],
 )
 def test_tables_of_other_settings_are_refused_or_made_anew_without_predicting(
@@ -505,10 +505,60 @@ def test_a_recording_that_changes_while_the_job_runs_is_told(
                 yield answer
 
     found = find_recordings([str(bulk.folder)])
-    with pytest.raises(RunError, match=r"d\.wav changed while it was predicted; run the command again"):
-        predict_bulk(Slow(card()), found, tmp_path / "out", settings_of())
-    result = bulk(tmp_path / "out")
-    assert 1 <= result.n_new < 6
+    result = predict_bulk(Slow(card()), found, tmp_path / "out", settings_of())
+    (failure,) = result.failures
+    assert failure.path == bulk.folder / "d.wav"
+    assert "changed while it was predicted; run the command again" in failure.reason
+    assert result.n_recordings == len(found.recordings) - 1, "the others have their tables"
+    assert bulk(tmp_path / "out").n_new == 1
+
+
+def test_files_of_one_name_size_and_time_at_two_sites_are_told_apart(bulk: Bulk, tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 64_000))
+    for site, sound in zip(("a", "b"), wave, strict=True):
+        path = tmp_path / site / "20240501_033000.wav"
+        path.parent.mkdir()
+        soundfile.write(path, sound, 32_000)
+        os.utime(path, ns=(0, 10**18))
+    bulk.folder = tmp_path / "a"
+    bulk(tmp_path / "out")
+    bulk.folder = tmp_path / "b"
+    with pytest.raises(RunError, match="made with another folder of recordings; choose another --out"):
+        bulk(tmp_path / "out")
+    assert bulk(tmp_path / "out", force=True).n_new == 1
+    bulk(tmp_path / "fresh")
+    assert (tmp_path / "out" / "windows.parquet").read_bytes() == (
+        tmp_path / "fresh" / "windows.parquet"
+    ).read_bytes()
+
+
+def test_what_somebody_else_put_there_is_not_replaced(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "out" / "raven").mkdir(parents=True)
+    (tmp_path / "out" / "raven" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"raven exists; choose another --out, or overwrite it with --force"):
+        bulk(tmp_path / "out", settings_of(formats=("raven",)))
+    assert (tmp_path / "out" / "raven" / "mine.txt").read_text() == "mine"
+
+
+def test_earlier_formats_are_written_again_and_with_force_only_those_asked_for(
+    bulk: Bulk, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    bulk(out, settings_of(formats=("raven",), with_embeddings=True))
+    result = bulk(out, settings_of(formats=("audacity",), with_windows=False))
+    assert set(result.paths) == {"raven", "audacity", "windows", "embeddings"}
+    result = bulk(
+        out, settings_of(formats=("audacity",), with_windows=False, with_embeddings=True), force=True
+    )
+    assert set(result.paths) == {"audacity", "embeddings"}
+    assert not (out / "raven").exists()
+    assert not (out / "windows.parquet").exists()
+
+
+def test_an_average_of_windows_that_do_not_overlap_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+    settings = settings_of(postprocess=PostprocessSettings(overlap_average=True), overlap_s=0.5)
+    with pytest.raises(ConfigError, match="so that nothing can be averaged; overlap by 1 s or more"):
+        bulk(tmp_path / "out", settings)
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(bulk: Bulk, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def assert_same(found: WindowPredictions, expected: WindowPredictions) -> None:
 
 def kept(journal: Journal, recording: Recording, said: WindowPredictions | None = None) -> Entry:
     journal.write(recording, said or predictions(), version_of(recording))
-    entry = journal.find(recording)
+    entry = journal.find(recording, version_of(recording))
     assert entry is not None
     return entry
 
@@ -74,7 +74,7 @@ def kept_file(journal: Journal, recording: Recording, said: WindowPredictions | 
 def test_what_was_written_comes_back_bit_for_bit(
     journal: Journal, recording: Recording, with_embeddings: bool, n_windows: int
 ) -> None:
-    assert journal.find(recording) is None
+    assert journal.find(recording, version_of(recording)) is None
     said = predictions(with_embeddings=with_embeddings, n_windows=n_windows)
     entry = kept(journal, recording, said)
     assert isinstance(entry, Entry)
@@ -117,15 +117,16 @@ def test_a_recording_that_changed_is_not_found(journal: Journal, recording: Reco
     kept(journal, recording)
     status = recording.path.stat()
     os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert journal.find(recording) is None, "its time is another"
+    assert journal.find(recording, version_of(recording)) is None, "its time is another"
     recording.path.write_bytes(b"sound!")
     os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert journal.find(recording) is None, "its size is another"
+    assert journal.find(recording, version_of(recording)) is None, "its size is another"
     recording.path.write_bytes(b"sound")
     os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert journal.find(recording) is not None
+    assert journal.find(recording, version_of(recording)) is not None
     recording.path.unlink()
-    assert journal.find(recording) is None, "it is gone"
+    with pytest.raises(FileNotFoundError):
+        version_of(recording)
 
 
 def test_an_entry_is_of_the_version_that_was_read_and_not_of_one_that_came_meanwhile(
@@ -134,7 +135,7 @@ def test_an_entry_is_of_the_version_that_was_read_and_not_of_one_that_came_meanw
     before = version_of(recording)
     recording.path.write_bytes(b"more sound")
     journal.write(recording, predictions(), before)
-    assert journal.find(recording) is None
+    assert journal.find(recording, version_of(recording)) is None
 
 
 # Damage -------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def test_a_cut_off_entry_counts_as_not_there(journal: Journal, recording: Record
     content = path.read_bytes()
     for n_bytes in range(0, len(content), 29):
         path.write_bytes(content[:n_bytes])
-        assert journal.find(recording) is None
+        assert journal.find(recording, version_of(recording)) is None
 
 
 @pytest.mark.parametrize(
@@ -155,14 +156,14 @@ def test_a_cut_off_entry_counts_as_not_there(journal: Journal, recording: Record
 )
 def test_garbage_counts_as_not_there(journal: Journal, recording: Recording, content: bytes) -> None:
     kept_file(journal, recording).write_bytes(content)
-    assert journal.find(recording) is None
+    assert journal.find(recording, version_of(recording)) is None
 
 
 def test_a_lone_array_counts_as_not_there(journal: Journal, recording: Recording) -> None:
     path = kept_file(journal, recording)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    assert journal.find(recording) is None
+    assert journal.find(recording, version_of(recording)) is None
 
 
 def test_an_entry_with_any_byte_changed_is_not_there_or_as_it_was(
@@ -173,7 +174,7 @@ def test_an_entry_with_any_byte_changed_is_not_there_or_as_it_was(
     content = path.read_bytes()
     for place in range(0, len(content), 3):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x41]) + content[place + 1 :])
-        found = journal.find(recording)
+        found = journal.find(recording, version_of(recording))
         if found is not None:
             assert_same(found.predictions, said)
 
@@ -198,9 +199,9 @@ def test_an_entry_is_read_without_running_any_code(
     for name in ("made_of", "probabilities", "began"):
         with path.open("wb") as file:
             np.savez(file, **{**whole, name: bomb})
-        assert journal.find(recording) is None, name
+        assert journal.find(recording, version_of(recording)) is None, name
     path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
-    assert journal.find(recording) is None
+    assert journal.find(recording, version_of(recording)) is None
     assert not (tmp_path / "exploded").exists()
 
 
@@ -211,7 +212,7 @@ def test_an_entry_that_lacks_a_part_counts_as_not_there(journal: Journal, record
     for name in ("starts", "stops", "probabilities", "sample_rate", "made_of", "began"):
         with path.open("wb") as file:
             np.savez(file, **{key: value for key, value in whole.items() if key != name})
-        assert journal.find(recording) is None, name
+        assert journal.find(recording, version_of(recording)) is None, name
 
 
 # Networks and processes ---------------------------------------------------------------------------
@@ -222,7 +223,7 @@ def test_entries_of_the_same_network_stay(journal: Journal, recording: Recording
         kept(journal, recording)
     for anew in (False, True):
         with journal.opened(dict(NETWORK), anew=anew):
-            assert journal.find(recording) is not None
+            assert journal.find(recording, version_of(recording)) is not None
 
 
 @pytest.mark.parametrize(
@@ -239,9 +240,9 @@ def test_entries_of_another_network_are_refused_or_dropped(
     with pytest.raises(RunError, match=message), journal.opened({**NETWORK, key: value}):
         raise AssertionError("it was opened")
     with journal.opened(NETWORK):
-        assert journal.find(recording) is not None, "the refusal changed nothing"
+        assert journal.find(recording, version_of(recording)) is not None, "the refusal changed nothing"
     with journal.opened({**NETWORK, key: value}, anew=True):
-        assert journal.find(recording) is None
+        assert journal.find(recording, version_of(recording)) is None
         assert not list(journal.folder.rglob("*.npz"))
     with pytest.raises(RunError, match="made otherwise"), journal.opened(NETWORK):
         raise AssertionError("it was opened")
@@ -257,7 +258,7 @@ def test_a_damaged_note_of_the_network_is_another_network(
     with pytest.raises(RunError, match="made otherwise"), journal.opened(NETWORK):
         raise AssertionError("it was opened")
     with journal.opened(NETWORK, anew=True):
-        assert journal.find(recording) is None
+        assert journal.find(recording, version_of(recording)) is None
     assert json.loads(journal.network_file.read_text()) == NETWORK
 
 
@@ -291,4 +292,4 @@ def test_a_journal_can_be_moved(journal: Journal, recording: Recording, tmp_path
     shutil.move(journal.folder.parent, tmp_path / "elsewhere")
     moved = Journal(tmp_path / "elsewhere" / "journal")
     with moved.opened(NETWORK):
-        assert moved.find(recording) is not None
+        assert moved.find(recording, version_of(recording)) is not None

@@ -475,22 +475,6 @@ def test_a_run_without_an_export_names_the_command(
     assert "has no export yet, so PyTorch is used" in caplog.text
 
 
-def test_an_export_of_other_folds_than_are_finished_is_told(
-    exported: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    run = copied_run(exported, tmp_path)
-    (run / opening.EXPORTS["openvino"]).with_name("bundle.json").write_text(exported.card.to_json())
-    for fold in (0, 1):
-        (run / f"fold_{fold}").mkdir()
-        (run / f"fold_{fold}" / "finished.json").write_text("{}")
-    open_runtime(run, n_threads=1)
-    assert caplog.text == ""
-    (run / "fold_2").mkdir()
-    (run / "fold_2" / "finished.json").write_text("{}")
-    open_runtime(run, n_threads=1)
-    assert "averages the folds [0, 1], and the run has finished [0, 1, 2]: dawnchorus export" in caplog.text
-
-
 def test_an_engine_that_is_not_installed_is_named(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(

@@ -178,7 +178,10 @@ def test_clips_that_are_there_are_left_and_a_broken_off_run_goes_on(
         "0.500_a_0.00-1.00.flac",
         "0.600_a_1.00-2.00.flac",
         "segments.csv",
+        "segments.json",
     ]
+    with pytest.raises(DataError, match="holds clips of another padding or sample rate; choose another"):
+        cut_segments(rows, data_factory.root, out, SegmentSettings(padding_s=1.0))
 
 
 def test_recordings_that_fail_are_listed_once_and_the_others_go_on(data_factory: Any, tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_a_rate_that_flac_does_not_know_is_a_failure_that_names_wav(
     rows = table(("a.wav", 0, 0.5, "robin", 0.5))
     for sample_rate in (700_000, 96_001):
         settings = SegmentSettings(sample_rate=sample_rate)
-        report = cut_segments(rows, data_factory.root, tmp_path, settings)
+        report = cut_segments(rows, data_factory.root, tmp_path / str(sample_rate), settings)
         assert [failure.reason for failure in report.failures] == [
             f"{data_factory.root / 'a.wav'}: cannot be written as flac at {sample_rate} Hz; choose wav, or "
             "another rate"

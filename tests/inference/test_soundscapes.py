@@ -24,11 +24,20 @@ def test_soundscapes_are_dealt_evenly_and_always_alike() -> None:
     names = [f"H{number}.ogg" for number in range(23)]
     dealt = deal_soundscapes(recordings_named(*names), [0, 1, 3])
     assert dealt.unit == "soundscape"
-    assert sorted(len(part) for part in dealt.by_fold.values()) == [7, 8, 8]
+    assert min(len(part) for part in dealt.by_fold.values()) >= 4
     assert sorted(recording.name for part in dealt.by_fold.values() for recording in part) == sorted(names)
     assert deal_soundscapes(recordings_named(*names)[::-1], [3, 0, 1]).by_fold == dealt.by_fold
     blocks = [sorted(names)[:8], sorted(names)[8:16]]
     assert [recording.name for recording in dealt.by_fold[0]] not in blocks, "hashed, not in blocks"
+
+
+def test_a_soundscape_keeps_its_fold_when_others_come() -> None:
+    names = [f"H{number}.ogg" for number in range(100)]
+    before = deal_soundscapes(recordings_named(*names), range(5)).by_fold
+    after = deal_soundscapes(recordings_named(*names, "new.ogg"), range(5)).by_fold
+    for fold in range(5):
+        assert set(before[fold]) <= set(after[fold])
+        assert before[fold]
 
 
 def test_a_site_is_not_torn_apart_where_there_are_sites_enough() -> None:
@@ -37,17 +46,18 @@ def test_a_site_is_not_torn_apart_where_there_are_sites_enough() -> None:
     assert dealt.unit == "site"
     sites = [{recording.name.split("/")[1] for recording in part} for part in dealt.by_fold.values()]
     assert sum(map(len, sites)) == len(set.union(*sites)) == 5
-    assert sorted(map(len, dealt.by_fold.values())) == [4, 8, 8]
+    assert min(map(len, dealt.by_fold.values())) >= 4
     few = deal_soundscapes(recordings_named(*names), range(6))
     assert few.unit == "soundscape"
-    assert {len(part) for part in few.by_fold.values()} == {3, 4}
+    assert min(len(part) for part in few.by_fold.values()) >= 1
 
 
 def test_what_lies_beside_the_sites_goes_by_itself() -> None:
     names = ["a/1.ogg", "a/2.ogg", "b/3.ogg", "b/4.ogg", "5.ogg", "6.ogg", "7.ogg", "8.ogg"]
     dealt = deal_soundscapes(recordings_named(*names), [0, 1])
     assert dealt.unit == "site"
-    assert [len(part) for part in dealt.by_fold.values()] == [4, 4]
+    sites = [{recording.name[0] for recording in part} for part in dealt.by_fold.values()]
+    assert sum(map(len, sites)) == 6, "a site, or what lies beside, is in one fold"
 
 
 def test_one_soundscape_cannot_be_dealt() -> None:

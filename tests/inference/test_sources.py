@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,25 @@ def test_the_working_directory_is_a_folder_too(place: Path) -> None:
 def test_a_pattern_gives_the_recordings_that_match_it(place: Path) -> None:
     assert names_of(find_recordings(["*/1.wav"])) == ["north/1.wav", "south/1.wav"]
     assert names_of(find_recordings(["north/*"])) == ["1.wav", "2.FLAC", "XC5.hdf5"]
-    assert names_of(find_recordings(["north/**/*.mp3"])) == ["3.mp3"]
-    assert names_of(find_recordings([str(place / "n*" / "[12].*")])) == ["1.wav", "2.FLAC"]
+    assert names_of(find_recordings(["north/**/*.mp3"])) == ["deep/er/3.mp3"]
+    # Names begin before the first wildcard, and do not change when more matches come.
+    assert names_of(find_recordings([str(place / "n*" / "[12].*")])) == ["north/1.wav", "north/2.FLAC"]
+
+
+def test_clips_that_were_cut_are_no_recordings(place: Path) -> None:
+    before = names_of(find_recordings(["north"]))
+    clips = place / "north" / "predictions" / "segments"
+    (clips / "robin").mkdir(parents=True)
+    shutil.copy(place / "north" / "1.wav", clips / "robin" / "0.9_1.wav")
+    (clips / "segments.csv").touch()
+    assert names_of(find_recordings(["north"])) == before
+
+
+def test_dots_in_a_path_stay_out_of_names(place: Path) -> None:
+    assert names_of(find_recordings(["north/../south/1.wav", "north/1.wav"])) == [
+        "north/1.wav",
+        "south/1.wav",
+    ]
 
 
 def test_names_of_several_sources_begin_at_what_they_have_in_common(place: Path) -> None:

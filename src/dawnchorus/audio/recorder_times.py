@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal, NamedTuple
 _MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
 _MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
 _UNKNOWN_SIZE = 0xFFFFFFFF  # of a chunk whose size the ds64 chunk of an RF64 file tells
+_AUDIOMOTH_SUFFIXES = (".wav", ".flac", ".hdf5", ".h5")  # libraries number their MP3 files so
 _OLD_AUDIOMOTH_YEARS = range(2014, 2041)
 _LARGEST_OFFSET = timedelta(hours=14)  # of any time zone, east; the western ones reach 12 hours
 
@@ -39,7 +40,7 @@ _NAME = re.compile(
     r"T?"  # AudioMoth's mark of a recording that a sound triggered
     r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2})?(?![^\W_])"
 )
-_NAME_YEARS = range(1900, 2100)
+_YEARS = range(1900, 2100)  # of any source: damage and mistakes give others
 _OLD_AUDIOMOTH = re.compile(r"[0-9A-Fa-f]{8}")
 
 
@@ -81,7 +82,7 @@ def recorder_time(path: Path) -> RecorderTime | None:
         return RecorderTime(start, "guano", device, *place)
     if comment and (start := _audiomoth_time(comment)) is not None:
         return RecorderTime(start, "audiomoth", device, *place)
-    if (start := _name_time(path.stem)) is not None:
+    if (start := _name_time(path)) is not None:
         return RecorderTime(start, "name", device, *place)
     return None
 
@@ -186,9 +187,10 @@ def _iso_time(text: str) -> datetime | None:
     if not _ISO_WITH_TIME.match(text):
         return None  # a date alone is no time
     try:
-        return datetime.fromisoformat(text)
+        start = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return start if start.year in _YEARS else None
 
 
 def _audiomoth_device(comment: re.Match[str] | None, artist: str) -> str | None:
@@ -202,25 +204,25 @@ def _audiomoth_device(comment: re.Match[str] | None, artist: str) -> str | None:
 def _audiomoth_time(comment: re.Match[str]) -> datetime | None:
     offset = _offset(comment["offset"] or "+00")
     start = _date(comment)
-    if start is None or offset is None:
+    if start is None or offset is None or start.year not in _YEARS:
         return None
     microsecond = int((comment["fraction"] or "").ljust(6, "0"))
     return start.replace(microsecond=microsecond, tzinfo=offset)
 
 
-def _name_time(stem: str) -> datetime | None:
+def _name_time(path: Path) -> datetime | None:
     """Return the first time in the name of a recording, else what an old AudioMoth's name is."""
-    position = 0
+    stem, position = path.stem, 0
     while match := _NAME.search(stem, position):
         position = match.start() + 1
         start = _date(match)
-        if start is None or start.year not in _NAME_YEARS:
+        if start is None or start.year not in _YEARS:
             continue
         zone = match["zone"] or ""
         if zone.startswith("-") and match["mark"] != "T":
             zone = ""  # after any mark but that of ISO 8601, a minus may as well be a dash before a counter
         return start.replace(tzinfo=_offset(zone))
-    return _old_audiomoth_time(stem)
+    return _old_audiomoth_time(stem) if path.suffix.lower() in _AUDIOMOTH_SUFFIXES else None
 
 
 def _old_audiomoth_time(stem: str) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dawnchorus.cli.inference import BatchOption, DebugOption, FoldsOption, RunArgument
+from dawnchorus.cli.inference import BatchOption, DebugOption, FoldsOption, RunArgument, open_run
 
 if TYPE_CHECKING:
     from dawnchorus.pipelines.calibrating import Calibrated
@@ -26,13 +26,8 @@ def calibrate(
 ) -> None:
     """Write the threshold of each class at a wanted precision, from out-of-fold predictions."""
     from dawnchorus.pipelines.calibrating import calibrate_run
-    from dawnchorus.pipelines.compiling import open_experiment
 
-    opened, config = (
-        open_experiment(train_config=run, debug=debug)
-        if run.suffix == ".py"
-        else open_experiment(run_dir=run)
-    )
+    opened, config = open_run(run, debug=debug)
     calibrated = calibrate_run(
         opened, config, precision=precision, folds=folds or None, batch_size=batch_size
     )

@@ -29,7 +29,7 @@ def evaluate(
     """Predict every recording with the fold that never heard it, and print the out-of-fold score."""
     from dawnchorus.inference.out_of_fold import predict_out_of_fold
 
-    opened, config = _open(run, debug=debug)
+    opened, config = open_run(run, debug=debug)
     _print_out_of_fold(
         opened, predict_out_of_fold(opened, config, folds=folds or None, batch_size=batch_size)
     )
@@ -49,7 +49,7 @@ def export(
     """
     from dawnchorus.export.ensemble import export_ensemble
 
-    opened, config = _open(run, debug=debug)
+    opened, config = open_run(run, debug=debug)
     _print_parities(opened, export_ensemble(opened, config, folds=folds or None, int8=int8))
 
 
@@ -68,7 +68,8 @@ def compile_(
         print_predictions(compiled.predictions, compiled.run.path / "soundscapes")
 
 
-def _open(path: Path, *, debug: bool) -> tuple[Run, TrainConfig]:
+def open_run(path: Path, *, debug: bool) -> tuple[Run, TrainConfig]:
+    """Return a run and its config, by its directory or its training config."""
     from dawnchorus.pipelines.compiling import open_experiment
 
     if path.suffix == ".py":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -115,13 +113,19 @@ def predict(
     A killed job goes on when the same command is run again. Recordings that cannot be read are listed in
     failures.csv, and the exit code is 2.
     """
+    from dawnchorus.errors import ConfigError
     from dawnchorus.inference.bulk import BulkSettings, predict_bulk
     from dawnchorus.inference.detecting import DetectionSettings, read_species
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.inference.sources import find_recordings
-    from dawnchorus.inference.thresholds import thresholds_from
+    from dawnchorus.inference.sources import find_recordings, names_from_stdin
+    from dawnchorus.inference.thresholds import CALIBRATED, thresholds_from
 
     found = find_recordings(recordings, names=names_from_stdin())
+    if threshold == CALIBRATED and add:
+        raise ConfigError(
+            "thresholds are calibrated for one model, and not for its mean with others; give --threshold a "
+            "number or a file"
+        )
     ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
     runtime = ensemble.open()
     labels = runtime.card.labels
@@ -142,11 +146,6 @@ def predict(
         n_workers=None if threads is None else max(1, threads // 2),
     )
     print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
-
-
-def names_from_stdin() -> Iterator[str]:
-    """Yield the lines of standard input as file names, which need not be text."""
-    yield from map(os.fsdecode, sys.stdin.buffer)
 
 
 def ensemble_of(

@@ -21,7 +21,6 @@ from dawnchorus.cli.prediction import (
     ThreadsOption,
     WeightOption,
     ensemble_of,
-    names_from_stdin,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def pseudo_label(
     """
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.inference.pseudo_label_settings import LabellingSettings
-    from dawnchorus.inference.sources import find_recordings
+    from dawnchorus.inference.sources import find_recordings, names_from_stdin
     from dawnchorus.pipelines.pseudo_labelling import pseudo_label as run
 
     settings = LabellingSettings(

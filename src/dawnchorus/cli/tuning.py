@@ -32,15 +32,13 @@ def tune(
     from dawnchorus.inference.runtimes.opening import exported_files, open_file
     from dawnchorus.inference.runtimes.settings import default_settings
     from dawnchorus.inference.runtimes.tuning import tune as measure
-    from dawnchorus.inference.sources import find_recordings
+    from dawnchorus.inference.sources import find_recordings, names_from_stdin
 
+    found = find_recordings(recordings, names=names_from_stdin()).recordings if recordings else []
+    paths = [recording.path for recording in found]
     for file in exported_files(model):
         card = open_file(file, default_settings(threads)).card
-        paths = [recording.path for recording in find_recordings(recordings).recordings] if recordings else []
-        waves = first_clips(paths, card)
-        trials = measure(
-            file, waves, n_threads=threads, tolerance=tolerance, lower_precision=bool(recordings)
-        )
+        trials = measure(file, first_clips(paths, card), n_threads=threads, tolerance=tolerance)
         _print_trials(file, trials)
 
 

@@ -6,10 +6,12 @@ A bundle is a folder that predicts wherever it is copied to: the model with its 
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from dawnchorus.config import TrainConfig
@@ -22,12 +24,14 @@ from dawnchorus.files import replacing
 from dawnchorus.inference.out_of_fold import recordings_with_folds
 from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes.onnx_runtime import OnnxRuntime
+from dawnchorus.inference.runtimes.opening import BUNDLE_NAME, checkpoints_fingerprint
 from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
-from dawnchorus.inference.runtimes.settings import default_settings
+from dawnchorus.inference.runtimes.settings import TUNED_NAME, default_settings
 from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.inference.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.models.card import ModelCard
 
-BUNDLE_NAME = "bundle.json"
+logger = logging.getLogger(__name__)
 
 
 def export_ensemble(
@@ -67,8 +71,8 @@ def export_ensemble(
         onnx_file, openvino_file, *int8_files = [
             stack.enter_context(replacing(file.parent)) / file.name for file in files
         ]
-        for file in (onnx_file, openvino_file, *int8_files):
-            _begin_bundle(file.parent, card.to_json(), run)
+        for file, goal in zip((onnx_file, openvino_file, *int8_files), files, strict=True):
+            _begin_bundle(file.parent, run, card, goal.parent)
         write_onnx(models, card, onnx_file)
         parities = [check_parity("ONNX", OnnxRuntime(onnx_file, settings), reference, clips)]
         whole = read_onnx(onnx_file, card)
@@ -81,13 +85,24 @@ def export_ensemble(
             scored = score_clips(recordings, config, labels)
             write_ir(quantize(read_onnx(onnx_file, card), scored.waves), file)
             parities.append(check_score(OpenVinoRuntime(file, settings), reference, scored))
+    if not int8 and run.int8_file.parent.is_dir():
+        shutil.rmtree(run.int8_file.parent)
+        logger.info("The export in 8 bits was of earlier weights and is removed; --int8 makes it anew.")
     return parities
 
 
-def _begin_bundle(folder: Path, card_json: str, run: Run) -> None:
-    """Make the folder of a bundle with all but the model."""
+def _begin_bundle(folder: Path, run: Run, card: ModelCard, earlier: Path) -> None:
+    """Make the folder of a bundle with all but the model; what was tuned for the earlier one still holds."""
     folder.mkdir()
-    (folder / BUNDLE_NAME).write_text(card_json, encoding="utf-8")
+    facts = {"checkpoints": checkpoints_fingerprint(run, card.folds), **asdict(card)}
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    (folder / BUNDLE_NAME).write_text(text, encoding="utf-8")
+    if (earlier / TUNED_NAME).is_file():
+        shutil.copy(earlier / TUNED_NAME, folder / TUNED_NAME)
+    newest = max(run.best_checkpoint(fold).stat().st_mtime_ns for fold in card.folds)
     for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
-        if (run.path / name).is_file():
-            shutil.copy(run.path / name, folder / name)
+        file = run.path / name
+        if file.is_file() and file.stat().st_mtime_ns > newest:
+            shutil.copy(file, folder / name)
+        elif file.is_file():
+            logger.warning("%s is of earlier weights and left out; run dawnchorus calibrate again.", file)

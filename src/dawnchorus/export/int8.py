@@ -1,24 +1,57 @@
-"""The networks in 8 bits: faster where a CPU multiplies bytes, and only kept where the score does not fall."""
+"""The networks in 8 bits: faster where a CPU multiplies bytes, and only kept where the score does not fall.
+
+A byte tells 256 values apart, so it matters what they are spent on:
+
+- Only large products compute in 8 bits, for nearly all of the time goes there. The first one of a network
+  stays in float32: its few weights are contrasts, which rounding leaves with an offset that all later layers
+  hear. So do the head, which raises features to a power, gates from pooled features, and sums of branches.
+- Channels are scaled towards each other, and the weights behind them by the inverse (Xiao et al.,
+  "SmoothQuant", ICML 2023; there for matrix products, here for convolutions too). Otherwise one loud channel
+  leaves few values to the others.
+- Ranges are those of the loudest calibration clip and not of a mean clip, which loud ones would exceed.
+
+Measured on trained networks, 400 real clips: probabilities move by 0.007 on average with EfficientNetV2-S and
+by 0.001 with ECA-NFNet-L0, macro ROC-AUC by less than 0.001. nncf's own settings move them by 0.2 and 0.06
+and lose 0.025 and 0.010, at the same speed.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import openvino
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import DataError, ExportError, MissingExtraError
-from dawnchorus.export.openvino import frontend_nodes
 from dawnchorus.export.parity import Parity
+from dawnchorus.inference.runtimes.openvino_runtime import networks_of, openvino_core
 from dawnchorus.inference.runtimes.runtime import Runtime
 from dawnchorus.metrics import macro_roc_auc
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME
+from dawnchorus.progress import track
 
 MAX_SCORE_LOSS = 0.002
 N_CALIBRATION_CLIPS = 128
 N_SCORE_CLIPS = 400
+
+SMOOTHING = 0.5
+"""Share of the differences between channels that the weights take over, the paper's choice. At 0.7 the
+weights of an ECA-NFNet-L0 suffered (three times the error), at 0.3 the activations of an EfficientNetV2-S."""
+
+_N_PASSES = 2  # for the ranges of channels, then for those of what they are scaled to
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_PICTURE_RANK = 4  # clips, channels, frequency, time
+_LOUD_LOGGERS = ("nncf", "torch.utils.cpp_extension")
 
 
 class ScoreClips(NamedTuple):
@@ -40,9 +73,15 @@ def score_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap)
 
 
 def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
-    """Return an OpenVINO model with the networks in 8 bits, the front-end left in float32.
+    """Return an OpenVINO model with the networks in 8 bits; the front-end is the same nodes in float32.
 
-    Ranges of activations are taken from ``waves``, shape (n_clips, n_samples).
+    Parameters
+    ----------
+    model
+        The ensemble as :func:`dawnchorus.export.openvino.read_onnx` returns it; it cannot be used any more.
+    waves
+        Clips that ranges of activations are taken from, shape (n_clips, n_samples), float32 in [-1, 1].
+        Up to 128 of them are used, spread evenly.
 
     Raises
     ------
@@ -56,13 +95,145 @@ def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
             "an export in 8 bits needs nncf; install it with: pip install 'dawnchorus[nncf]'"
         ) from None
     rows = np.unique(np.linspace(0, len(waves) - 1, N_CALIBRATION_CLIPS).astype(int))
-    return nncf.quantize(
-        model,
-        nncf.Dataset([waves[row : row + 1] for row in rows]),
-        preset=nncf.QuantizationPreset.MIXED,
-        subset_size=len(rows),
-        ignored_scope=nncf.IgnoredScope(names=sorted(frontend_nodes(model)), validate=False),
+    inputs, picture, name = model.get_parameters(), _picture(model), model.get_friendly_name()
+    card_json = str(model.get_rt_info([CARD_KEY]).astype(str))
+    pictures = _computed(picture, inputs, waves[rows])
+    networks: Any = networks_of(model)
+    # A copy, for nncf follows constants to all their users, and the front-end shares some.
+    networks = _in_eight_bits(nncf, networks.clone(), pictures)
+    for target in networks.input(0).get_target_inputs():
+        target.replace_source_output(picture)
+    joined = openvino.Model(networks.get_results(), inputs, name)
+    joined.set_rt_info(card_json, [CARD_KEY])
+    return joined
+
+
+def _in_eight_bits(nncf: Any, networks: Any, pictures: npt.NDArray[np.float32]) -> Any:
+    """Return the networks in 8 bits, with ranges from pictures, shape (n_clips, 1, n_mels, n_frames)."""
+    steps = track(range(_N_PASSES * len(pictures) + 1), "Calibrating 8 bits")
+    next(steps)
+
+    def shown(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        next(steps, None)
+        return picture[None]
+
+    with _quietly():
+        quantized = nncf.quantize(
+            networks,
+            nncf.Dataset(pictures, shown),
+            subset_size=len(pictures),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,  # for no other does nncf scale channels
+            ignored_scope=nncf.IgnoredScope(names=sorted(float_nodes(networks)), validate=False),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                # It brought the probabilities no nearer, and takes as long again.
+                disable_bias_correction=True,
+                smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(
+                    convolution=SMOOTHING, matmul=SMOOTHING
+                ),
+                activations_range_estimator_params=_loudest_clip(),
+            ),
+        )
+    for _ in steps:  # to the end of the bar
+        pass
+    return quantized
+
+
+def _loudest_clip() -> Any:
+    """Return nncf's name for ranges from the lowest to the highest value of all clips."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return RangeEstimatorParametersSet.MINMAX
+
+
+def float_nodes(networks: Any) -> set[str]:
+    """Return the names of the nodes that stay in float32: all but the large products of backbones.
+
+    Those are products with weights, at more than one position, between a network's first product and its
+    last picture. Gates after pooling have one position, and the head comes after the last picture.
+    """
+    nodes = networks.get_ordered_ops()
+    within = _before_pictures(nodes) & _behind_products(nodes)
+    return {
+        node.get_friendly_name()
+        for node in nodes
+        if not (_is_large_product(node) and node.get_friendly_name() in within)
+    }
+
+
+def _behind_products(nodes: Sequence[Any]) -> set[str]:
+    """Return the names of nodes, in the order of computing, that depend on the result of a large product."""
+    names: set[str] = set()
+    for node in nodes:
+        sources = [value.get_node() for value in node.input_values()]
+        if any(_is_large_product(source) or source.get_friendly_name() in names for source in sources):
+            names.add(node.get_friendly_name())
+    return names
+
+
+def _before_pictures(nodes: Sequence[Any]) -> set[str]:
+    """Return the names of nodes, in the order of computing, that make pictures or lead to one."""
+    names: set[str] = set()
+    for node in reversed(nodes):
+        ports = [port for output in node.outputs() for port in output.get_target_inputs()]
+        users = {port.get_node().get_friendly_name() for port in ports}
+        if _rank(node) == _PICTURE_RANK or not names.isdisjoint(users):
+            names.add(node.get_friendly_name())
+    return names
+
+
+def _is_large_product(node: Any) -> bool:
+    """Tell whether a node is a product with weights at more than one position."""
+    kind = node.get_type_name()
+    if kind in _CONVOLUTIONS:
+        # Convolutions in one dimension are gates over channels, or the head.
+        return _rank(node) == _PICTURE_RANK and _n_positions(node.output(0).get_partial_shape()[2:]) > 1
+    if kind == "MatMul":
+        has_weights = node.input_value(1).get_node().get_type_name() == "Constant"
+        return has_weights and _rank(node) > 0 and _n_positions(node.output(0).get_partial_shape()[1:-1]) > 1
+    return False
+
+
+def _rank(node: Any) -> int:
+    """Return the number of a node's dimensions, 0 where that is open."""
+    shape = node.output(0).get_partial_shape()
+    return len(shape) if shape.rank.is_static else 0
+
+
+def _n_positions(dimensions: Sequence[Any]) -> int:
+    """Return how many positions dimensions make; those of an open size count as several."""
+    return math.prod(d.get_length() if d.is_static else 2 for d in dimensions)
+
+
+def _picture(model: Any) -> Any:
+    """Return the output of the node that makes the picture."""
+    return next(
+        output for node in model.get_ops() for output in node.outputs() if LOGMEL_NAME in output.get_names()
     )
+
+
+def _computed(picture: Any, inputs: Sequence[Any], waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the pictures of clips, shape (n_clips, 1, n_mels, n_frames)."""
+    frontend = openvino_core().compile_model(
+        openvino.Model([picture], inputs, "frontend"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return np.concatenate([frontend([wave[None]])[0].copy() for wave in waves])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep nncf's remarks and bars, and deprecations of its libraries, off the terminal; not its errors."""
+    loggers = [logging.getLogger(name) for name in _LOUD_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Parity:
@@ -80,8 +251,8 @@ def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Par
         raise ExportError(f"the int8 export is refused: its score cannot be compared; {error}") from None
     if not loss <= MAX_SCORE_LOSS:
         raise ExportError(
-            f"the int8 export is refused: its macro ROC-AUC over {len(found)} clips is {loss:.4f} below that of "
-            f"PyTorch, more than {MAX_SCORE_LOSS:g}; nothing was written"
+            f"the int8 export is refused: its macro ROC-AUC over {len(found)} clips is {loss:.4f} below that "
+            f"of PyTorch, more than {MAX_SCORE_LOSS:g}; nothing was written"
         )
     differences = np.abs(found - expected).max(axis=1)
     return Parity("OpenVINO int8", float(differences.max()), f"{loss:+.5f} macro ROC-AUC lost")

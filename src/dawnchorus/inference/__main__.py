@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.runtimes import open_runtime
-from dawnchorus.inference.sources import find_recordings
+from dawnchorus.inference.sources import find_recordings, names_from_stdin
 
 
 def main() -> int:
@@ -24,25 +25,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m dawnchorus.inference", description=__doc__)
     parser.add_argument("bundle", type=Path, help="folder that dawnchorus export has made")
     parser.add_argument("recordings", nargs="+", help="recordings, folders, patterns, or -")
-    parser.add_argument("--threshold", type=float, default=0.5, help="probability that makes a detection")
+    parser.add_argument(
+        "--threshold", type=_probability, default=0.5, help="probability that makes a detection"
+    )
     parser.add_argument("--overlap", type=float, default=0.0, help="seconds that windows share")
-    parser.add_argument("--threads", type=int, help="cores to use; otherwise all")
+    parser.add_argument("--threads", type=_count, help="cores to use; otherwise all")
     arguments = parser.parse_args()
     try:
         return _predict(arguments)
-    except DawnchorusError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
     except BrokenPipeError:  # whoever reads the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except (DawnchorusError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+    return 1
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    found = find_recordings(arguments.recordings, names=map(os.fsdecode, sys.stdin.buffer))
+    found = find_recordings(arguments.recordings, names=names_from_stdin())
     runtime = open_runtime(arguments.bundle, n_threads=arguments.threads)
-    inference = BirdsInference(runtime, overlap_s=arguments.overlap)
+    n_workers = None if arguments.threads is None else max(1, arguments.threads // 2)
+    inference = BirdsInference(runtime, overlap_s=arguments.overlap, n_workers=n_workers)
     names = {recording.path: recording.name for recording in found.recordings}
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(["filename", "start_s", "end_s", "label", "probability"])
     failed = False
@@ -56,6 +61,20 @@ def _predict(arguments: argparse.Namespace) -> int:
             for column in (row >= arguments.threshold).nonzero()[0]:
                 table.writerow([names[path], *times, runtime.card.labels[column], f"{row[column]:.4f}"])
     return 2 if failed else 0
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no probability; legal: 0 to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too few; legal: 1 or more")
+    return value
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ from dawnchorus.audio.windows import planned_starts, stream_planned
 from dawnchorus.errors import AudioError, StoreError
 from dawnchorus.models.card import ModelCard
 
-_N_FIRST = 24
-
 
 @dataclass(frozen=True)
 class WindowPlan:
@@ -105,16 +103,15 @@ def _clips(
         yield start, min(start + clip.n_segment, n_samples), make_clip(wave, clip)
 
 
-def first_clips(paths: Sequence[Path], card: ModelCard) -> npt.NDArray[np.float32]:
-    """Return the first clips of recordings, taken in turns, shape (24, n_samples); noise without recordings.
+def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) -> npt.NDArray[np.float32]:
+    """Return up to ``n_clips`` clips from the beginnings of recordings, shape (n_clips, n_samples), float32.
 
-    What cannot be decoded is left out.
+    Each of the first recordings gives its share. What cannot be decoded gives nothing.
     """
     plan = WindowPlan(card.n_segment)
     clips: list[npt.NDArray[np.float32]] = []
-    n_each = -(-_N_FIRST // max(len(paths), 1))
-    for path in paths[:_N_FIRST]:
+    n_each = -(-n_clips // max(len(paths), 1))
+    for path in paths[:n_clips]:
         requests = clip_requests([path], card, plan, sample_rate=card.sample_rate, size=n_each)
         clips.extend(next(requests).waves)
-    noise = np.random.default_rng(0).uniform(-1, 1, (_N_FIRST, card.n_samples)).astype(np.float32)
-    return np.concatenate([np.array(clips).reshape(-1, card.n_samples), noise])[:_N_FIRST].astype(np.float32)
+    return np.array(clips[:n_clips], dtype=np.float32).reshape(-1, card.n_samples)

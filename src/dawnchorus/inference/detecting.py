@@ -211,6 +211,7 @@ def _table(found: _Found, labels: Sequence[str], sample_rate: int) -> pd.DataFra
 
 
 def is_threshold(value: float) -> bool:
+    """Tell whether a class can be detected from ``value`` on: 0 to 1, or infinity for never."""
     return 0 <= value <= 1 or value == math.inf
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import struct
 import zipfile
 import zlib
@@ -29,7 +30,7 @@ import numpy as np
 
 from dawnchorus.audio.recorder_times import RecorderTime, recorder_time
 from dawnchorus.errors import RunError
-from dawnchorus.files import locked, replacing, write_text
+from dawnchorus.files import locked, remove_replacements, replacing, write_text
 from dawnchorus.inference.sources import Recording
 from dawnchorus.inference.windows import WindowPredictions
 
@@ -38,6 +39,12 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
 """What NumPy and its archives raise at files that are missing or damaged in one place or another."""
+
+
+_HEAD_BYTES = 1 << 16
+
+Version = dict[str, str | int]
+"""A recording's name, size in bytes, time of change in ns, and digest of its first bytes."""
 
 
 class Entry(NamedTuple):
@@ -92,21 +99,23 @@ class Journal:
                     "another --out"
                 )
             self._check_network(network, anew=anew)
+            for folder in (self.folder, *self.folder.glob("??")):
+                remove_replacements(folder)
             write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
             yield
 
-    def find(self, recording: Recording) -> Entry | None:
-        """Return what is kept of this very version of a recording, or None; damage counts as nothing."""
+    def find(self, recording: Recording, version: Version) -> Entry | None:
+        """Return what is kept of a version of a recording, or None; damage counts as nothing."""
         try:
             # Through a file of our own, which NumPy would leave open where the archive is damaged.
             with self._entry_path(recording).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if json.loads(str(arrays["made_of"])) != version_of(recording):
+                if json.loads(str(arrays["made_of"])) != version:
                     return None
                 return _entry_of(arrays)
         except _DAMAGE:
             return None
 
-    def write(self, recording: Recording, predictions: WindowPredictions, made_of: Mapping[str, Any]) -> None:
+    def write(self, recording: Recording, predictions: WindowPredictions, version: Version) -> None:
         """Keep what the network said of a recording, of the version that :func:`version_of` told before."""
         began = recorder_time(recording.path)
         arrays = {
@@ -114,7 +123,7 @@ class Journal:
             "stops": predictions.stops,
             "probabilities": predictions.probabilities,
             "sample_rate": np.int64(predictions.sample_rate),
-            "made_of": np.array(json.dumps(made_of)),
+            "made_of": np.array(json.dumps(version)),
             "began": np.array(_began_text(began)),
         }
         if predictions.embeddings is not None:
@@ -158,10 +167,22 @@ def _entry_of(arrays: Any) -> Entry:
     return Entry(predictions, datetime.fromisoformat(began) if began else None)
 
 
-def version_of(recording: Recording) -> dict[str, Any]:
-    """Return what tells a version of a file from another: its name, size in bytes and time of change."""
+def version_of(recording: Recording) -> Version:
+    """Return what tells a version of a file from another, and from a file of the same name elsewhere.
+
+    Recorders on one schedule write files of one name, size and time at every site; their first bytes differ.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or its name is none that a file can have.
+    """
     status = recording.path.stat()
-    return {"name": recording.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise OSError(f"{recording.path} is not a file")
+    with recording.path.open("rb") as file:
+        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    return {"name": recording.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "head": head}
 
 
 def _began_text(began: RecorderTime | None) -> str:

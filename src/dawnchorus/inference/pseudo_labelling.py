@@ -33,8 +33,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, locked, remove_replacements, replacing, write_failures, write_text
-from dawnchorus.inference.bulk import BulkSettings, JournaledInference, open_journal
-from dawnchorus.inference.detecting import DetectionSettings
+from dawnchorus.inference.journaled import JournaledInference, open_journal
 from dawnchorus.inference.pseudo_label_settings import (
     SETTINGS_NAME,
     LabellingSettings,
@@ -175,7 +174,8 @@ def _make(
     parts: list[_Part], found: Recordings, out_dir: Path, settings: LabellingSettings, *, force: bool
 ) -> PseudoLabels:
     names = {recording.path: name for name, recording in soundscapes_by_name(found.recordings).items()}
-    made = made_with(settings, [part.fold for part in parts if part.fold is not None])
+    folds = [part.fold for part in parts if part.fold is not None]
+    made = {"folder of soundscapes": str(found.root.absolute()), **made_with(settings, folds)}
     counted = _Counted()
     out_dir.mkdir(parents=True, exist_ok=True)
     with _alone_in(out_dir):
@@ -189,8 +189,14 @@ def _make(
                 if table is None:
                     has_folds, labels = part.fold is not None, runtime.card.labels
                     table = stack.enter_context(pseudo_label_table(unfinished, labels, has_folds=has_folds))
-                bulk = _bulk_settings(settings)
-                with open_journal(runtime, out_dir / part.folder, bulk, force=force) as work:
+                journal = open_journal(
+                    runtime,
+                    out_dir / part.folder,
+                    settings.postprocess,
+                    n_workers=settings.n_workers,
+                    force=force,
+                )
+                with journal as work:
                     n_new, failures = work.predict(Recordings(found.root, part.recordings))
                     counted.n_new += n_new
                     counted.failures += failures
@@ -224,15 +230,6 @@ def _finished_at(path: Path, out_dir: Path) -> Iterator[Path]:
             shutil.move(unfinished, temporary)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _bulk_settings(settings: LabellingSettings) -> BulkSettings:
-    """Return the settings of the journal; nothing is detected, so that the threshold is never used."""
-    return BulkSettings(
-        DetectionSettings(np.ones(1, np.float32)),
-        postprocess=settings.postprocess,
-        n_workers=settings.n_workers,
-    )
 
 
 def _add_rows(

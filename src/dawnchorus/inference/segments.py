@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -25,11 +26,12 @@ from dawnchorus.audio.decode import read_crop, read_info
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.data.text_tables import read_text_table
 from dawnchorus.errors import AudioError, ConfigError, DataError
-from dawnchorus.files import Failure, replacing
+from dawnchorus.files import Failure, replacing, write_text
+from dawnchorus.inference.sources import SEGMENTS_INDEX
 from dawnchorus.inference.tables import write_csv
 from dawnchorus.progress import track
 
-INDEX_NAME = "segments.csv"
+SETTINGS_NAME = "segments.json"
 DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 INDEX_COLUMNS = ["file", *DETECTION_COLUMNS]
 
@@ -172,9 +174,11 @@ def cut_segments(
     Raises
     ------
     DataError
-        The table lacks a column, or a row is no detection in a recording below ``audio_dir``.
+        The table lacks a column, a row is no detection in a recording below ``audio_dir``, or ``out_dir``
+        holds clips of another padding or sample rate.
     """
     _check_detections(detections)
+    _check_earlier_clips(out_dir, settings)
     clips = _clips_of(detections, settings)
     failures: dict[str, Failure] = {}
     failed: set[str] = set()
@@ -195,9 +199,22 @@ def cut_segments(
         with replacing(target) as temporary:
             temporary.write_bytes(content)
         n_written += 1
-    index = out_dir / INDEX_NAME
+    index = out_dir / SEGMENTS_INDEX
     write_csv(index, pd.DataFrame((c for c in clips if c.file not in failed), columns=INDEX_COLUMNS))
     return SegmentReport(n_written, n_there_already, list(failures.values()), index)
+
+
+def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
+    """Refuse a folder with clips of another padding or rate, which would be taken for those asked for."""
+    file = out_dir / SETTINGS_NAME
+    ours = {"padding_s": settings.padding_s, "sample_rate": settings.sample_rate}
+    try:
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = ours
+    if earlier != ours:
+        raise DataError(f"{out_dir} holds clips of another padding or sample rate; choose another --out")
+    write_text(file, json.dumps(ours))
 
 
 def _check_detections(detections: pd.DataFrame) -> None:

@@ -69,8 +69,9 @@ def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> D
 
     The folder of a soundscape is taken for the site of its recorder: the first one in which the names differ.
     A site's soundscapes sound alike, so where there are at least as many sites as folds, a whole site goes to
-    one fold; what lies in no folder goes by itself. Sites, or soundscapes, come by size and then by a hash of
-    their names, and each goes to the fold that has the fewest soundscapes.
+    one fold; what lies in no folder goes by itself. A hash of its name says which, so it stays there when
+    others come: in the next round a model must not label what it has learnt from. Only where a fold would
+    get nothing, they are dealt in the order of their hashes instead.
 
     Parameters
     ----------
@@ -96,9 +97,12 @@ def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> D
         key = (site, "") if by_site and site else ("", soundscape_name(recording))
         groups.setdefault(key, []).append(recording)
     dealt: dict[int, list[Recording]] = {fold: [] for fold in sorted(folds)}
-    for key in sorted(groups, key=lambda key: (-len(groups[key]), _digest(*key))):
-        emptiest = min(dealt, key=lambda fold: (len(dealt[fold]), fold))
-        dealt[emptiest] += groups[key]
+    order = sorted(groups, key=lambda key: _digest(*key))
+    fold_of = {key: sorted(folds)[int.from_bytes(_digest(*key)) % len(folds)] for key in order}
+    if len(set(fold_of.values())) < min(len(folds), len(groups)):
+        fold_of = {key: sorted(folds)[place % len(folds)] for place, key in enumerate(order)}
+    for key in order:
+        dealt[fold_of[key]] += groups[key]
     for fold in dealt:
         dealt[fold].sort(key=lambda recording: recording.name)
     return Dealt(dealt, "site" if by_site else "soundscape")

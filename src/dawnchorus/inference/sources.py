@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 
 STDIN = "-"
+SEGMENTS_INDEX = "segments.csv"
+"""The index of clips that were cut out of recordings, in the folder that holds them."""
 
 
 class Recording(NamedTuple):
@@ -54,8 +57,7 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
         paths.update(dict.fromkeys(found))
         roots.append(root)
     # One folder is the root itself; of several, or of single files, it is what they have in common.
-    root = Path(os.path.commonpath([root.absolute() for root in roots]))
-    root = roots[0] if len(roots) == 1 else root
+    root = roots[0] if len(roots) == 1 else _common_folder(roots)
     # By name, so that one that is reached on two ways is there once.
     named = {Path(os.path.relpath(path, root)).as_posix(): path for path in paths}
     return Recordings(root, [Recording(named[name], name) for name in sorted(named)])
@@ -79,15 +81,22 @@ def _paths_of(source: str, names: Iterable[str]) -> tuple[list[Path], Path]:
     if not found:
         what = "no recording matches it" if glob.has_magic(source) else "no such file or folder"
         raise DataError(f"{source}: {what}; name recordings, a folder of them, or a pattern in quotes")
-    return found, _folder_above(found)
+    return found, _folder_before_wildcards(path)
 
 
 _SUFFIXES = AUDIO_SUFFIXES | set(STORE_SUFFIXES)
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """Return the audio files at any depth below a folder, or its stores where it has no audio."""
-    files = [path for path in walk(folder) if path.suffix.lower() in _SUFFIXES]
+    """Return the audio files at any depth below a folder, or its stores where it has no audio.
+
+    Clips that ``dawnchorus segments`` has cut are no recordings.
+    """
+    everything = list(walk(folder))
+    clips = {path.parent for path in everything if path.name == SEGMENTS_INDEX}
+    files = [
+        path for path in everything if path.suffix.lower() in _SUFFIXES and clips.isdisjoint(path.parents)
+    ]
     audio = [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
     if not files:
         raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} and .hdf5 are read")
@@ -100,4 +109,26 @@ def _check_suffix(path: Path) -> None:
 
 
 def _folder_above(paths: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    return _common_folder([path.parent for path in paths])
+
+
+def _common_folder(folders: Sequence[Path]) -> Path:
+    """Return the lowest folder that is above all; ``..`` is taken out of their names first."""
+    try:
+        return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))  # noqa: PTH100
+    except ValueError as error:
+        raise DataError(
+            f"{folders[0]} and others lie on different drives; predict each drive with a command of its own"
+        ) from error
+
+
+def _folder_before_wildcards(pattern: Path) -> Path:
+    """Return the folder that all matches lie in, whichever there are: names must not depend on them."""
+    parts = pattern.parts[:-1]
+    n_plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:n_plain])
+
+
+def names_from_stdin() -> Iterator[str]:
+    """Yield the lines of standard input as file names, which need not be text; read only where asked for."""
+    yield from map(os.fsdecode, sys.stdin.buffer)

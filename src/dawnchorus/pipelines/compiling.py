@@ -13,11 +13,13 @@ from dawnchorus.export.ensemble import export_ensemble
 from dawnchorus.export.parity import Parity
 from dawnchorus.inference.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.inference.detecting import DetectionSettings
+from dawnchorus.inference.formats import check_formats
 from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold
 from dawnchorus.inference.postprocess import PostprocessSettings
 from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import Runtime, open_runtime
+from dawnchorus.inference.runtimes import open_runtime
 from dawnchorus.inference.sources import find_recordings
+from dawnchorus.models.card import ModelCard
 
 
 class Compiled(NamedTuple):
@@ -67,20 +69,26 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
             f"exp_name is {config.exp_name!r} in the inference config and {train_config.exp_name!r} in the "
             "training config; make them the same, or leave it out of the inference config"
         )
+    bulk = _bulk_settings(config, run.card())  # before the work: what cannot be done shows now
     out_of_fold = predict_out_of_fold(run, train_config, folds=config.folds, batch_size=config.batch_size)
     parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:
         runtime = open_runtime(run.path)
         found = find_recordings([str(config.soundscapes)])
-        settings = _bulk_settings(config, runtime)
         # What this command makes, it makes anew: the export that it predicts with has just been written.
-        predictions = predict_bulk(runtime, found, run.path / "soundscapes", settings, force=True)
+        predictions = predict_bulk(runtime, found, run.path / "soundscapes", bulk, force=True)
     return Compiled(run, out_of_fold, parities, predictions)
 
 
-def _bulk_settings(config: InferenceConfig, runtime: Runtime) -> BulkSettings:
-    thresholds = np.full(len(runtime.card.labels), config.threshold, dtype=np.float32)
+def _bulk_settings(config: InferenceConfig, card: ModelCard) -> BulkSettings:
+    check_formats(config.formats)
+    if config.overlap_s >= card.segment_len or (config.shift_s or 0) >= card.segment_len:
+        raise ConfigError(
+            f"overlap_s is {config.overlap_s} and shift_s {config.shift_s}; both must be below the model's "
+            f"windows of {card.segment_len:g} s"
+        )
+    thresholds = np.full(len(card.labels), config.threshold, dtype=np.float32)
     return BulkSettings(
         DetectionSettings(thresholds, top_k=config.top_k, merge=config.merge),
         overlap_s=config.overlap_s,

@@ -20,7 +20,14 @@ from dawnchorus.inference.formats.recording import RecordingDetections, absolute
 from dawnchorus.inference.formats.single_tables import CsvWriter, KaleidoscopeWriter
 from dawnchorus.inference.formats.writer import DetectionWriter, TableSettings
 
-__all__ = ["FORMATS", "DetectionWriters", "RecordingDetections", "absolute_time", "open_writers"]
+__all__ = [
+    "FORMATS",
+    "DetectionWriters",
+    "RecordingDetections",
+    "absolute_time",
+    "check_formats",
+    "open_writers",
+]
 
 FORMATS: dict[str, type[DetectionWriter]] = {
     "csv": CsvWriter,
@@ -63,6 +70,20 @@ class DetectionWriters:
             writer.add(recording)
 
 
+def check_formats(names: Iterable[str]) -> set[str]:
+    """Return the names as a set.
+
+    Raises
+    ------
+    ConfigError
+        A name is none of :data:`FORMATS`.
+    """
+    wanted = set(names)
+    for name in sorted(wanted - set(FORMATS)):
+        raise ConfigError(f"the format {name!r} is not known{nearest(name, list(FORMATS), kind='formats')}")
+    return wanted
+
+
 def open_writers(
     names: Iterable[str], out_dir: Path, *, labels: Sequence[str], high_hz: float, overlap_s: float = 0.0
 ) -> DetectionWriters:
@@ -86,12 +107,7 @@ def open_writers(
     ConfigError
         A name is not known.
     """
-    wanted = set()
-    for name in names:
-        if name not in FORMATS:
-            hint = nearest(name, list(FORMATS), kind="formats")
-            raise ConfigError(f"the format {name!r} is not known{hint}")
-        wanted.add(name)
+    wanted = check_formats(names)
     species = {label: species_names(label) for label in labels}
     settings = TableSettings(species, float(high_hz), float(overlap_s))
     return DetectionWriters({name: FORMATS[name](out_dir, settings) for name in FORMATS if name in wanted})

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import IO, ClassVar
 
 from dawnchorus.files import replacing
+from dawnchorus.inference.formats.names import fitting
 from dawnchorus.inference.formats.recording import (
     RecordingDetections,
     absolute_time,
@@ -44,7 +45,7 @@ class _FolderWriter(DetectionWriter):
         """Open the table of a recording, under another name where one is taken: none is written over."""
         names = chain(self._names(filename), (f"{filename}-{number}" for number in count(2)))
         while True:
-            path = self._folder / f"{next(names)}{self.ending}"
+            path = self._folder / fitting(next(names), self.ending)
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 return open_text(path, "x")

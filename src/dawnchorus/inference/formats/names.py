@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from typing import NamedTuple
+
+_MAX_NAME_BYTES = 255
 
 
 class SpeciesNames(NamedTuple):
@@ -29,3 +33,14 @@ def species_names(label: str) -> SpeciesNames:
 def legible(filename: str) -> str:
     """Return the name with escapes for bytes that are no UTF-8, which Parquet could not hold."""
     return filename.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def fitting(filename: str, ending: str) -> str:
+    """Return ``filename`` with ``ending``; where a name has no room for both, with a mark for a part."""
+    folder, slash, name = filename.rpartition("/")
+    n_room = _MAX_NAME_BYTES - len(ending.encode())
+    encoded = os.fsencode(name)
+    if len(encoded) > n_room:
+        mark = hashlib.sha256(encoded).hexdigest()[:8]
+        name = f"{os.fsdecode(encoded[: n_room - len(mark) - 1])}_{mark}"
+    return f"{folder}{slash}{name}{ending}"

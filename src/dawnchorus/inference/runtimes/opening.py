@@ -7,11 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.inference.runtimes.runtime import Runtime, fingerprint_of
 from dawnchorus.inference.runtimes.settings import TUNED_NAME, engine_settings, machine_name
+
+if TYPE_CHECKING:
+    from dawnchorus.inference.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ EXPORTS: dict[EngineName, str] = {
 
 _SUFFIXES: dict[EngineName, str] = {"onnx": ".onnx", "openvino": ".xml", "int8": ".xml"}
 _FILE_NAMES = ("model.xml", "model.onnx")
+BUNDLE_NAME = "bundle.json"
+"""The card of an exported model for people, and what checkpoints it was made of."""
 
 
 def open_runtime(
@@ -131,6 +136,8 @@ def open_file(file: Path, settings: object) -> Runtime:
 def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
     if path.is_dir():
         names = [name for name in _FILE_NAMES if (path / name).is_file()]
+        # Of a folder with both, the one for the engine that is asked for.
+        names.sort(key=lambda name: Path(name).suffix != _SUFFIXES.get(engine or "openvino"))
         if not names:
             raise RunError(
                 f"{path} holds no model: no model_card.json of a run, no model.xml and no model.onnx; "
@@ -139,11 +146,18 @@ def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
         path = path / names[0]
     if path.suffix not in _SUFFIXES.values():
         raise RunError(f"{path} is no model; give a run directory, an .onnx file or an OpenVINO .xml file")
+    if engine == "int8" and path.suffix == ".xml" and not _is_in_8_bits(path):
+        raise RunError(f"{path} is no model in 8 bits; make one with: dawnchorus export RUN --int8")
     if engine is not None and _SUFFIXES.get(engine) != path.suffix:
         raise RunError(
             f"{path} is a model for the engine {engine_of(path)}, not {engine}; leave --engine out"
         )
     return path
+
+
+def _is_in_8_bits(file: Path) -> bool:
+    """Tell whether an OpenVINO model was quantised, by the nodes that only such a one has."""
+    return b'type="FakeQuantize"' in file.read_bytes()
 
 
 def _file_of_run(run: Path, engine: EngineName | None) -> Path | None:
@@ -193,26 +207,28 @@ def _open_checkpoints(
         [run.load_model(fold) for fold in chosen],
         replace(run.card(), folds=chosen),
         clips_per_request=clips_per_request,
-        fingerprint=fingerprint_of("torch", [run.best_checkpoint(fold) for fold in chosen]),
+        fingerprint=checkpoints_fingerprint(run, chosen),
     )
 
 
-def _warn_if_outdated(run: Path, file: Path) -> None:
-    """Say that an export averages other folds than the run has finished since."""
-    bundle_file = file.parent / "bundle.json"
-    finished = sorted(
-        int(path.parent.name.removeprefix("fold_")) for path in run.glob("fold_*/finished.json")
-    )
+def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
+    """Return what tells the best checkpoints of folds from others, by their content."""
+    return fingerprint_of("torch", [run.best_checkpoint(fold) for fold in folds])
+
+
+def _warn_if_outdated(run_dir: Path, file: Path) -> None:
+    """Say that the run has trained on since an export was made."""
+    from dawnchorus.inference.runs import Run
+
     try:
-        exported = json.loads(bundle_file.read_text(encoding="utf-8"))["folds"]
-    except (OSError, ValueError, KeyError):
-        return
-    if finished and set(exported) != set(finished):
+        bundle = json.loads((file.parent / BUNDLE_NAME).read_text(encoding="utf-8"))
+        is_outdated = bundle["checkpoints"] != checkpoints_fingerprint(Run(run_dir), bundle["folds"])
+    except (OSError, ValueError, KeyError, RunError):
+        return  # a run without its checkpoints, of which nothing can be said
+    if is_outdated:
         logger.warning(
-            "The export in %s averages the folds %s, and the run has finished %s: dawnchorus export %s makes "
-            "it anew.",
+            "The export in %s is of earlier checkpoints than the run has now: dawnchorus export %s makes it "
+            "anew.",
             file.parent,
-            list(exported),
-            finished,
-            run,
+            run_dir,
         )

@@ -82,11 +82,11 @@ def engine_settings(
     use_tuned
         Whether ``tuned.json`` counts.
     """
-    tuned = read_tuned(folder, engine) if use_tuned else None
-    settings = tuned or default_settings(n_threads)
-    if n_threads is not None and n_threads != settings.n_threads:
+    wanted = n_threads or usable_cores()
+    settings = (read_tuned(folder, engine) if use_tuned else None) or default_settings(wanted)
+    if wanted != settings.n_threads:
         # Precision is a matter of the processor, streams and clips of its threads.
-        settings = replace(default_settings(n_threads), precision=settings.precision)
+        settings = replace(default_settings(wanted), precision=settings.precision)
     return replace(settings, clips_per_request=clips_per_request or settings.clips_per_request)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.errors import ModelError
 from dawnchorus.files import write_text
 from dawnchorus.inference.runtimes.opening import engine_of, open_file
 from dawnchorus.inference.runtimes.runtime import Inputs, Runtime, filled_up
@@ -49,7 +50,6 @@ def tune(
     *,
     n_threads: int | None = None,
     tolerance: float = TOLERANCE,
-    lower_precision: bool = True,
 ) -> list[Trial]:
     """Measure the settings of an exported model, keep the best in ``tuned.json`` beside it, best first.
 
@@ -58,15 +58,23 @@ def tune(
     file
         ``model.onnx`` or ``model.xml``.
     waves
-        Clips to measure with, shape (n_clips, n_samples).
+        Real clips, shape (n_clips, n_samples). Where there are none, noise is measured with, and no lower
+        precision is tried: what it does to birds would not be seen.
     n_threads
         Threads of the engine; all usable cores if not given.
     tolerance
         Differences up to which a lower precision is taken.
-    lower_precision
-        Whether one is tried; it should not be where the clips are not real ones.
+
+    Raises
+    ------
+    ModelError
+        The model gives no numbers.
     """
-    candidates = list(_candidates(file, n_threads or usable_cores(), lower_precision=lower_precision))
+    n_threads = n_threads or usable_cores()
+    candidates = list(_candidates(file, n_threads, lower_precision=len(waves) > 0))
+    if not len(waves):
+        shape = (_LEAST_CLIPS, waves.shape[1])
+        waves = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     reference: npt.NDArray[np.float32] | None = None
     trials = []
     for settings in track(candidates, f"Tuning {file.name}"):
@@ -78,6 +86,8 @@ def tune(
         trials.append(Trial(settings, _ms_per_clip(runtime, waves, settings), difference))
     # A difference that is no number is not within any tolerance.
     good = [trial for trial in trials if trial.largest_difference <= tolerance]
+    if not good:
+        raise ModelError(f"{file} gives probabilities that are no numbers; train and export it again")
     good.sort(key=lambda trial: trial.ms_per_clip)
     _keep(file, good[0])
     return good + [trial for trial in trials if trial not in good]
