@@ -38,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names_of(found: Recordings) -> list[str]:
     for recording in found.recordings:
-        assert recording.path.absolute() == found.root.absolute() / recording.name
+        assert recording.path.resolve() == found.root.absolute() / recording.name
     return [recording.name for recording in found.recordings]
 
 

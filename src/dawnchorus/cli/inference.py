@@ -88,4 +88,5 @@ def _print_out_of_fold(run: Run, result: OutOfFold) -> None:
 def _print_parities(run: Run, parities: list[Parity]) -> None:
     files = (run.onnx_file, run.openvino_file, run.int8_file)
     for parity, file in zip(parities, files, strict=False):
-        typer.echo(f"{parity.engine}: at most {parity.largest_difference:.1e} from PyTorch: {file.parent}")
+        at = f"at most {parity.largest_difference:.1e} from PyTorch ({parity.filename})"
+        typer.echo(f"{parity.engine}: {at}: {file.parent}")

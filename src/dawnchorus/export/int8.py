@@ -126,7 +126,7 @@ def _in_eight_bits(nncf: Any, networks: Any, pictures: npt.NDArray[np.float32]) 
             model_type=nncf.ModelType.TRANSFORMER,  # for no other does nncf scale channels
             ignored_scope=nncf.IgnoredScope(names=sorted(float_nodes(networks)), validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                # It brought the probabilities no nearer, and takes as long again.
+                # It brought the probabilities no nearer, and takes longer.
                 disable_bias_correction=True,
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(
                     convolution=SMOOTHING, matmul=SMOOTHING
