@@ -14,8 +14,11 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+import torch
 
 from dawnchorus.errors import ModelError, RunError
+from dawnchorus.export.onnx import write_onnx
+from dawnchorus.export.openvino import read_onnx, write_ir
 from dawnchorus.inference.runtimes import open_runtime, opening
 from dawnchorus.inference.runtimes.combined import CombinedRuntime
 from dawnchorus.inference.runtimes.onnx_runtime import OnnxRuntime
@@ -31,6 +34,8 @@ from dawnchorus.inference.runtimes.settings import (
     with_tuned,
 )
 from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 SIZES = (1, 7, 64)
 WIDE = 1e-4
@@ -490,3 +495,21 @@ def test_an_engines_error_without_words_is_still_told(exported: Any, monkeypatch
     monkeypatch.setattr(OnnxRuntime, "__init__", fail)
     with pytest.raises(ModelError, match="cannot be opened as a model: MemoryError"):
         open_runtime(exported.onnx)
+
+
+def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front_end(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    frontend = {"n_mels": 32, "hop_length": 2000}
+    model = WaveCNNAttenClassifier(n_classes=3, backbone="eca_nfnet_l0", frontend=frontend).eval()
+    settings = vars(model.frontend.settings)
+    card = ModelCard("eca", "", {}, ("a", "b", "c"), settings, 32_000, 5.0, True, (0,))
+    write_onnx([model], card, tmp_path / "model.onnx")
+    write_ir(read_onnx(tmp_path / "model.onnx", card), tmp_path / "model.xml")
+    waves = np.random.default_rng(0).uniform(-1, 1, (3, 160_000)).astype(np.float32)
+    expected = TorchRuntime([model], card, device="cpu").predict(waves)
+    for runtime in (
+        OnnxRuntime(tmp_path / "model.onnx", settings_of(1, 1, 2)),
+        OpenVinoRuntime(tmp_path / "model.xml", settings_of(1, 1, 2)),
+    ):
+        assert runtime.input_kind == "logmel"
+        np.testing.assert_allclose(runtime.predict(waves), expected, atol=1e-4)

@@ -38,7 +38,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names_of(found: Recordings) -> list[str]:
     for recording in found.recordings:
-        assert recording.path.resolve() == found.root.absolute() / recording.name
+        path = os.path.abspath(recording.path)  # noqa: PTH100  links stay as they are
+        assert Path(path) == found.root.absolute() / recording.name
     return [recording.name for recording in found.recordings]
 
 

@@ -68,8 +68,13 @@ def _export(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> N
 
 def _networks(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph behind the front-end, with the metadata of the whole."""
-    extractor = onnx.utils.Extractor(graph)
-    networks = extractor.extract_model([LOGMEL_NAME], ["output", "embedding"])
+    whole = onnx.ModelProto()
+    whole.CopyFrom(graph)
+    # Some backbones ask for the batch's size where it came in, which for the networks is the picture.
+    for node in whole.graph.node:
+        if node.op_type == "Shape" and list(node.input) == ["input"]:
+            node.input[0] = LOGMEL_NAME
+    networks = onnx.utils.Extractor(whole).extract_model([LOGMEL_NAME], ["output", "embedding"])
     networks.metadata_props.extend(graph.metadata_props)
     return networks
 

@@ -113,8 +113,17 @@ def networks_of(model: Any) -> Any | None:
                 )
                 for target in output.get_target_inputs():
                     target.replace_source_output(picture.output(0))
+                _take_batch_size_from(picture, model)
                 return openvino.Model(model.get_results(), [picture], "networks")
     return None
+
+
+def _take_batch_size_from(picture: Any, model: Any) -> None:
+    """Let whoever asks for the size of the batch where it came in ask the picture, which has as many."""
+    for parameter in model.get_parameters():
+        for target in parameter.output(0).get_target_inputs():
+            if target.get_node().get_type_name() == "ShapeOf":
+                target.replace_source_output(picture.output(0))
 
 
 @functools.cache
