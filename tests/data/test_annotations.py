@@ -10,7 +10,7 @@ import pytest
 
 from dawnchorus.data.annotations import BOX_COLUMNS, read_annotations, read_boxes_csv
 from dawnchorus.errors import DataError
-from dawnchorus.inference.tables import write_raven
+from dawnchorus.inference.formats import RecordingDetections, open_writers
 
 RAVEN = (
     "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
@@ -76,8 +76,11 @@ def test_our_own_raven_tables_are_read_back(tmp_path: Path) -> None:
             "probability": [0.9, 0.8],
         }
     )
-    write_raven(tmp_path, detections, ["sub/a.wav", "b.wav"], high_hz=16_000)
-    found = read_annotations(tmp_path, ["sub/a.wav", "b.wav", "c.wav"])
+    with open_writers(["raven"], tmp_path, labels=["robin", "wren"], high_hz=16_000) as writers:
+        for name in ("sub/a.wav", "b.wav"):
+            rows = detections[detections["filename"] == name]
+            writers.add(RecordingDetections(name, Path(name), 10.0, None, rows))
+    found = read_annotations(tmp_path / "raven", ["sub/a.wav", "b.wav", "c.wav"])
     assert found.filenames == ["b.wav", "sub/a.wav"]
     pd.testing.assert_frame_equal(found.boxes[BOX_COLUMNS], detections[BOX_COLUMNS], check_dtype=False)
 
