@@ -30,6 +30,9 @@ except ModuleNotFoundError:
     from numpy.fft import rfft
 
 MIN_POWER = 1e-10  # -100 dB: what digital silence is taken for
+_LARGEST_SINGLE_PRODUCT = 1 << 18
+"""Multiplications up to which OpenBLAS uses one thread; more would wait, spinning, for the engine's cores."""
+
 _BANDS_AT_ONCE = 16  # neighbouring bands share bins, far ones do not: a quarter of the whole product
 MIN_RANGE_DB = 1e-6  # keeps a clip of one single level, such as silence, at exactly 0
 
@@ -180,7 +183,12 @@ class NumpyLogMel:
         frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
         spectrum = rfft(frames * self.window)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        mel_power = np.concatenate([power[:, bins] @ filters for bins, filters in self.blocks], axis=1)
+        mel_power = np.empty((len(power), settings.n_mels), np.float32)
+        for bands, bins, filters in self.blocks:
+            n_at_once = max(1, _LARGEST_SINGLE_PRODUCT // filters.size)
+            for first in range(0, len(power), n_at_once):
+                frames = slice(first, first + n_at_once)
+                np.matmul(power[frames, bins], filters, out=mel_power[frames, bands])
         level_db = 10 * np.log10(np.maximum(mel_power, MIN_POWER))
         loudest_db = level_db.max()
         np.maximum(level_db, loudest_db - np.float32(settings.top_db), out=level_db)
@@ -190,13 +198,13 @@ class NumpyLogMel:
 
 def _filter_blocks(
     filters: npt.NDArray[np.float32],
-) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
-    """Yield the bins that a few neighbouring bands reach, and the filters between the two."""
+) -> Iterator[tuple[slice, slice, npt.NDArray[np.float32]]]:
+    """Yield a few neighbouring bands, the bins that they reach, and the filters between the two."""
     for first in range(0, filters.shape[1], _BANDS_AT_ONCE):
         bands = filters[:, first : first + _BANDS_AT_ONCE]
         heard = np.flatnonzero(bands.any(axis=1))
-        bins = slice(int(heard[0]), int(heard[-1]) + 1) if len(heard) else slice(0, 0)
-        yield bins, np.ascontiguousarray(bands[bins])
+        bins = slice(int(heard[0]), int(heard[-1]) + 1) if len(heard) else slice(0, 1)
+        yield slice(first, first + bands.shape[1]), bins, np.ascontiguousarray(bands[bins])
 
 
 def check_waves(shape: tuple[int, ...], n_fft: int) -> None:
