@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -26,6 +28,14 @@ def _shared(name: str) -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what is cached between runs out of the user's folders."""
     os.environ["DAWNCHORUS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _own_threads() -> Iterator[None]:
+    """Give PyTorch its threads back: sums over other threads have other bits, in every test that follows."""
+    n_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="session")

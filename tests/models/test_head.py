@@ -57,7 +57,7 @@ def test_the_prediction_is_the_recipe_written_out(head):
 
 def test_every_output_has_its_shape_and_attention_sums_to_one(head):
     output = head(FEATURES)
-    assert [tuple(part.shape) for part in output] == [(3, 5), (3, 5), (3, 10, 5), (3, 10, 5)]
+    assert [tuple(part.shape) for part in output] == [(3, 5), (3, 5), (3, 10, 5), (3, 10, 5), (3, 6)]
     torch.testing.assert_close(output.attention.sum(1), torch.ones(3, 5))
 
 

@@ -34,7 +34,9 @@ def test_the_published_model_predicts_what_it_did(golden):
 def test_a_clip_of_five_seconds_has_ten_frames(model):
     with torch.inference_mode():
         output = model(torch.randn(2, 160_000))
-    assert [tuple(part.shape) for part in output] == [(2, 7), (2, 7), (2, 10, 7), (2, 10, 7)]
+    shapes = [tuple(part.shape) for part in output]
+    assert shapes[:4] == [(2, 7), (2, 7), (2, 10, 7), (2, 10, 7)]
+    assert len(shapes[4]) == 2
     assert ((output.clip_probabilities >= 0) & (output.clip_probabilities <= 1)).all()
 
 
