@@ -187,8 +187,8 @@ class NumpyLogMel:
         for bands, bins, filters in self.blocks:
             n_at_once = max(1, _LARGEST_SINGLE_PRODUCT // filters.size)
             for first in range(0, len(power), n_at_once):
-                frames = slice(first, first + n_at_once)
-                np.matmul(power[frames, bins], filters, out=mel_power[frames, bands])
+                some = slice(first, first + n_at_once)
+                np.matmul(power[some, bins], filters, out=mel_power[some, bands])
         level_db = 10 * np.log10(np.maximum(mel_power, MIN_POWER))
         loudest_db = level_db.max()
         np.maximum(level_db, loudest_db - np.float32(settings.top_db), out=level_db)
