@@ -348,7 +348,6 @@ def test_what_was_measured_counts_on_this_machine_and_for_this_engine(tmp_path: 
     assert read_tuned(tmp_path, "openvino") == engine_settings(tmp_path, "openvino") == TUNED
     assert read_tuned(tmp_path, "onnx") is None
     assert engine_settings(tmp_path, "onnx") == default_settings()
-    assert engine_settings(tmp_path, "openvino", use_tuned=False) == default_settings()
 
 
 def test_what_was_measured_elsewhere_does_not_count_and_is_kept(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def predict(
     from dawnchorus.inference.bulk import BulkSettings, predict_bulk
     from dawnchorus.inference.detecting import DetectionSettings, read_species
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.inference.runtimes.settings import frontend_threads
     from dawnchorus.inference.sources import find_recordings, names_from_stdin
     from dawnchorus.inference.thresholds import CALIBRATED, thresholds_from
 
@@ -143,7 +144,7 @@ def predict(
         formats=tuple(format.value for format in formats),
         with_windows=windows,
         with_embeddings=embeddings,
-        n_workers=None if threads is None else max(1, threads // 2),
+        n_workers=frontend_threads(threads),
     )
     print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
 

@@ -62,6 +62,7 @@ def pseudo_label(
     """
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.inference.pseudo_label_settings import LabellingSettings
+    from dawnchorus.inference.runtimes.settings import frontend_threads
     from dawnchorus.inference.sources import find_recordings, names_from_stdin
     from dawnchorus.pipelines.pseudo_labelling import pseudo_label as run
 
@@ -73,7 +74,7 @@ def pseudo_label(
             smoothing=NEIGHBOUR_KERNEL if smooth else None,
             scale_exponent=scale_by_maximum,
         ),
-        n_workers=None if threads is None else max(1, threads // 2),
+        n_workers=frontend_threads(threads),
     )
     found = find_recordings(recordings, names=names_from_stdin())
     ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)

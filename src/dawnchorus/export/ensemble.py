@@ -71,8 +71,9 @@ def export_ensemble(
         onnx_file, openvino_file, *int8_files = [
             stack.enter_context(replacing(file.parent)) / file.name for file in files
         ]
+        facts, calibration = _facts(run, card), _calibration_of(run, card)
         for file, goal in zip((onnx_file, openvino_file, *int8_files), files, strict=True):
-            _begin_bundle(file.parent, run, card, goal.parent)
+            _begin_bundle(file.parent, facts, [*calibration, goal.parent / TUNED_NAME])
         write_onnx(models, card, onnx_file)
         parities = [check_parity("ONNX", OnnxRuntime(onnx_file, settings), reference, clips)]
         whole = read_onnx(onnx_file, card)
@@ -93,18 +94,26 @@ def export_ensemble(
     return parities
 
 
-def _begin_bundle(folder: Path, run: Run, card: ModelCard, earlier: Path) -> None:
-    """Make the folder of a bundle with all but the model; what was tuned for the earlier one still holds."""
+def _begin_bundle(folder: Path, facts: str, kept: Sequence[Path]) -> None:
+    """Make the folder of a bundle with all but the model; what is there of ``kept`` is copied into it."""
     folder.mkdir()
+    (folder / BUNDLE_NAME).write_text(facts, encoding="utf-8")
+    for file in kept:
+        if file.is_file():
+            shutil.copy(file, folder / file.name)
+
+
+def _facts(run: Run, card: ModelCard) -> str:
     facts = {"checkpoints": checkpoints_fingerprint(run, card.folds), **asdict(card)}
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
-    (folder / BUNDLE_NAME).write_text(text, encoding="utf-8")
-    if (earlier / TUNED_NAME).is_file():
-        shutil.copy(earlier / TUNED_NAME, folder / TUNED_NAME)
+    return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+def _calibration_of(run: Run, card: ModelCard) -> list[Path]:
+    """Return what calibration has found out about these weights; what it found about earlier ones is not."""
     newest = max(run.best_checkpoint(fold).stat().st_mtime_ns for fold in card.folds)
-    for name in (THRESHOLDS_NAME, CALIBRATION_NAME):
-        file = run.path / name
-        if file.is_file() and file.stat().st_mtime_ns > newest:
-            shutil.copy(file, folder / name)
-        elif file.is_file():
-            logger.warning("%s is of earlier weights and left out; run dawnchorus calibrate again.", file)
+    files = [run.path / name for name in (THRESHOLDS_NAME, CALIBRATION_NAME)]
+    there = [file for file in files if file.is_file()]
+    outdated = [file for file in there if file.stat().st_mtime_ns <= newest]
+    for file in outdated:
+        logger.warning("%s is of earlier weights and left out; run dawnchorus calibrate again.", file)
+    return [file for file in there if file not in outdated]

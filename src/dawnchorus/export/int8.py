@@ -33,7 +33,7 @@ import pandas as pd
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import DataError, ExportError, MissingExtraError
-from dawnchorus.export.parity import Parity
+from dawnchorus.export.parity import Parity, first_windows
 from dawnchorus.inference.runtimes.openvino_runtime import networks_of, openvino_core
 from dawnchorus.inference.runtimes.runtime import Runtime
 from dawnchorus.metrics import macro_roc_auc
@@ -63,13 +63,8 @@ class ScoreClips(NamedTuple):
 
 def score_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ScoreClips:
     """Return one window of each of many recordings, spread evenly over the table, with its targets."""
-    rows = np.unique(np.linspace(0, len(recordings) - 1, N_SCORE_CLIPS).astype(int))
-    args = config.train_function_args
-    chosen = recordings.iloc[rows].reset_index(drop=True)
-    dataset = args.val_dataset_class(chosen, labels, args.val_dataset_config)
-    firsts = [number for number, (_, start) in enumerate(dataset.windows) if start == 0]
-    waves = np.stack([dataset[number].wave.numpy() for number in firsts])
-    return ScoreClips(waves, (dataset.targets > 0.5).astype(np.float32))
+    first = first_windows(recordings, config, labels, n_clips=N_SCORE_CLIPS)
+    return ScoreClips(first.waves, (first.targets > 0.5).astype(np.float32))
 
 
 def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:

@@ -37,15 +37,41 @@ class Parity(NamedTuple):
     filename: str
 
 
-def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ParityClips:
-    """Return the first windows of recordings that are spread evenly over the table."""
-    rows = np.unique(np.linspace(0, len(recordings) - 1, N_CLIPS).astype(int))
+class FirstWindows(NamedTuple):
+    """The first window of each of some recordings, and what is known of these.
+
+    Attributes
+    ----------
+    waves
+        Shape (n_clips, n_samples).
+    targets
+        All labels of each recording, shape (n_clips, n_classes).
+    filenames
+        The recordings.
+    """
+
+    waves: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    filenames: tuple[str, ...]
+
+
+def first_windows(
+    recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, *, n_clips: int
+) -> FirstWindows:
+    """Return the first windows of up to ``n_clips`` recordings, spread evenly over the table."""
+    rows = np.unique(np.linspace(0, len(recordings) - 1, n_clips).astype(int))
     chosen = recordings.iloc[rows].reset_index(drop=True)
     args = config.train_function_args
     dataset = args.val_dataset_class(chosen, labels, args.val_dataset_config)
     firsts = [number for number, (_, start) in enumerate(dataset.windows) if start == 0]
     waves = np.stack([dataset[number].wave.numpy() for number in firsts])
-    return ParityClips(waves, tuple(chosen["filename"]))
+    return FirstWindows(waves, dataset.targets, tuple(chosen["filename"]))
+
+
+def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ParityClips:
+    """Return the first windows of some recordings."""
+    first = first_windows(recordings, config, labels, n_clips=N_CLIPS)
+    return ParityClips(first.waves, first.filenames)
 
 
 def check_parity(

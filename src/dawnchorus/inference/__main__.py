@@ -17,6 +17,7 @@ from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
 from dawnchorus.inference.birds_inference import BirdsInference
 from dawnchorus.inference.runtimes import open_runtime
+from dawnchorus.inference.runtimes.settings import frontend_threads
 from dawnchorus.inference.sources import find_recordings, names_from_stdin
 
 
@@ -43,7 +44,7 @@ def main() -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     found = find_recordings(arguments.recordings, names=names_from_stdin())
     runtime = open_runtime(arguments.bundle, n_threads=arguments.threads)
-    n_workers = None if arguments.threads is None else max(1, arguments.threads // 2)
+    n_workers = frontend_threads(arguments.threads)
     inference = BirdsInference(runtime, overlap_s=arguments.overlap, n_workers=n_workers)
     names = {recording.path: recording.name for recording in found.recordings}
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text

@@ -15,7 +15,7 @@ from dawnchorus.files import Failure
 from dawnchorus.inference.ahead import in_background, map_ahead
 from dawnchorus.inference.clip_requests import ClipRequest, WindowPlan, clip_requests
 from dawnchorus.inference.runtimes.runtime import Inputs, Outputs, Runtime, filled_up
-from dawnchorus.inference.runtimes.settings import usable_cores
+from dawnchorus.inference.runtimes.settings import frontend_threads
 from dawnchorus.inference.windows import WindowPredictions
 from dawnchorus.progress import track
 
@@ -35,9 +35,9 @@ class Predicted(NamedTuple):
 class BirdsInference:
     """Predicts recordings with an ensemble in any engine.
 
-    Recordings are decoded in a stream, so that memory does not grow with their length, and ahead of the
-    engine, so that it does not wait for them. The result does not depend on threads, on the size of
-    requests (beyond rounding), or on which recordings are predicted together.
+    Recordings are decoded in a stream, so that of a long one only what the engine says is in memory, and
+    ahead of the engine, so that it does not wait for them. The result does not depend on threads, on the
+    size of requests (beyond rounding), or on which recordings are predicted together.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class BirdsInference:
         self.card = runtime.card
         self.plan = _checked_plan(runtime, overlap_s, shift_s)
         self.with_embeddings = with_embeddings
-        self.n_workers = n_workers or max(1, usable_cores() // 2)
+        self.n_workers = n_workers or frontend_threads()
 
     def predict_recording(self, path: Path) -> WindowPredictions:
         """Return the windows of one recording, an audio file or an HDF5 file of the store.

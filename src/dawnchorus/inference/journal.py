@@ -47,6 +47,23 @@ Version = dict[str, str | int]
 """A recording's name, size in bytes, time of change in ns, and digest of its first bytes."""
 
 
+@contextmanager
+def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs.
+
+    Raises
+    ------
+    RunError
+        Another one is at work there.
+    """
+    with locked(lock) as is_ours:
+        if not is_ours:
+            raise RunError(
+                f"{out_dir} is being written by another process; wait for it, or choose another --out"
+            )
+        yield
+
+
 class Entry(NamedTuple):
     """What is kept of a recording.
 
@@ -92,12 +109,7 @@ class Journal:
             Another process is at work here, or the entries were made with another network.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with locked(self.folder / "lock") as is_ours:
-            if not is_ours:
-                raise RunError(
-                    f"{self.folder.parent} is being written by another process; wait for it, or choose "
-                    "another --out"
-                )
+        with alone_in(self.folder.parent, lock=self.folder / "lock"):
             self._check_network(network, anew=anew)
             for folder in (self.folder, *self.folder.glob("??")):
                 remove_replacements(folder)

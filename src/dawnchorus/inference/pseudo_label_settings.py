@@ -77,8 +77,8 @@ def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force:
     if force or not table.exists():
         return
     try:
-        earlier = json.loads((out_dir / SETTINGS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        earlier = dict(json.loads((out_dir / SETTINGS_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         raise RunError(f"{table} exists; choose another --out, or overwrite it with --force") from None
     differing = [key for key in ours if earlier.get(key, ours[key]) != ours[key]]
     if differing:

@@ -32,7 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import DataError, RunError
-from dawnchorus.files import Failure, locked, remove_replacements, replacing, write_failures, write_text
+from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
+from dawnchorus.inference.journal import alone_in
 from dawnchorus.inference.journaled import JournaledInference, open_journal
 from dawnchorus.inference.pseudo_label_settings import (
     SETTINGS_NAME,
@@ -178,7 +179,7 @@ def _make(
     made = {"folder of soundscapes": str(found.root.absolute()), **made_with(settings, folds)}
     counted = _Counted()
     out_dir.mkdir(parents=True, exist_ok=True)
-    with _alone_in(out_dir):
+    with alone_in(out_dir, lock=out_dir / "lock"):
         check_earlier(out_dir, settings.table, made, force=force)
         remove_replacements(out_dir)
         write_text(out_dir / SETTINGS_NAME, json.dumps(made, indent=2))
@@ -262,13 +263,3 @@ def heard_enough(windows: WindowPredictions, n_segment: int) -> npt.NDArray[np.b
     if len(windows.starts) == 1:
         return np.ones(1, bool)
     return 2 * (windows.stops - windows.starts) >= n_segment
-
-
-@contextmanager
-def _alone_in(out_dir: Path) -> Iterator[None]:
-    with locked(out_dir / "lock") as is_ours:
-        if not is_ours:
-            raise RunError(
-                f"{out_dir} is being written by another process; wait for it, or choose another --out"
-            )
-        yield

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.inference.runtimes.runtime import Runtime, fingerprint_of
-from dawnchorus.inference.runtimes.settings import TUNED_NAME, engine_settings, machine_name
+from dawnchorus.inference.runtimes.settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
 
 if TYPE_CHECKING:
     from dawnchorus.inference.runs import Run
@@ -102,7 +102,7 @@ def engine_of(file: Path) -> Literal["onnx", "openvino"]:
     return "onnx" if file.suffix == ".onnx" else "openvino"
 
 
-def open_file(file: Path, settings: object) -> Runtime:
+def open_file(file: Path, settings: EngineSettings) -> Runtime:
     """Return the runtime of a model file with given engine settings.
 
     Raises
@@ -121,7 +121,7 @@ def open_file(file: Path, settings: object) -> Runtime:
         )
     runtime = OnnxRuntime if engine_of(file) == "onnx" else OpenVinoRuntime
     try:
-        return runtime(file, settings)  # type: ignore[arg-type]
+        return runtime(file, settings)
     except ModelError:
         raise
     except ModuleNotFoundError as error:

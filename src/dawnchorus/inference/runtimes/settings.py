@@ -51,6 +51,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def frontend_threads(n_threads: int | None = None) -> int:
+    """Return how many threads make spectrograms beside an engine of ``n_threads``: one for two."""
+    return max(1, (n_threads or usable_cores()) // 2)
+
+
 def machine_name() -> str:
     """Return what tuned settings depend on: the processor and the cores that may be used."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -67,7 +72,6 @@ def engine_settings(
     *,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
-    use_tuned: bool = True,
 ) -> EngineSettings:
     """Return the settings that were measured on this machine, else the default ones.
 
@@ -79,11 +83,9 @@ def engine_settings(
         ``onnx`` or ``openvino``.
     n_threads, clips_per_request
         What the caller insists on.
-    use_tuned
-        Whether ``tuned.json`` counts.
     """
     wanted = n_threads or usable_cores()
-    settings = (read_tuned(folder, engine) if use_tuned else None) or default_settings(wanted)
+    settings = read_tuned(folder, engine) or default_settings(wanted)
     if wanted != settings.n_threads:
         # Precision is a matter of the processor, streams and clips of its threads.
         settings = replace(default_settings(wanted), precision=settings.precision)
