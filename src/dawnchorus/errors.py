@@ -12,6 +12,7 @@
     ├── RunError               a run directory that is incomplete or belongs to another config
     ├── TrainingError          a training that cannot go on: no memory, no disk, a loss that is no number
     ├── ExportError            an exported graph that does not agree with PyTorch
+    ├── DownloadError          a service that refuses, cannot be reached, or sends something else than it says
     └── MissingExtraError      an optional package; the message names the extra to install
 
 A message says what is wrong, where, the value found, what would be legal and what to do.
@@ -58,6 +59,10 @@ class TrainingError(DawnchorusError):
 
 class ExportError(DawnchorusError):
     """An exported graph that does not agree with PyTorch."""
+
+
+class DownloadError(DawnchorusError):
+    """A service that refuses, cannot be reached, or sends something else than it says."""
 
 
 class MissingExtraError(DawnchorusError):

@@ -1,0 +1,48 @@
+"""Whether what is to come fits on the disk."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+
+from dawnchorus.errors import DownloadError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a size as a person reads it: ``12.30 GB``, or ``4.56 MB`` where it is small."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.2f} MB"
+
+
+def require_room(folder: Path, n_bytes: int, what: str) -> None:
+    """Raise where ``folder``'s disk has less than ``n_bytes`` free.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    n_bytes
+        What is to be written there.
+    what
+        The beginning of the sentence: what needs the room, and how it was reckoned.
+
+    Raises
+    ------
+    DownloadError
+        There is less room; it says how much is needed, how much is free, and what to do.
+    """
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise DownloadError(
+            f"{what}: {size_text(n_bytes)} are needed in {folder}, and {size_text(free)} are free; "
+            "make room, choose fewer parts with --only, or another --out"
+        )
+
+
+def sentence(error: OSError, folder: Path) -> str:
+    """Return in one sentence what kept files from being written below ``folder``."""
+    if error.errno in _FULL:
+        return f"the disk of {folder} is full; make room and run this again: it goes on where it stopped"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -1,0 +1,48 @@
+"""What is heard in the clips of ESC-50, which their names say: ``1-100032-A-0.wav`` is class 0, a dog.
+
+Source: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from dawnchorus.files import replacing
+
+CATEGORIES = (
+    # Animals, ...
+    *("dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow"),
+    # ... nature and water, ...
+    *("rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds", "water_drops", "wind"),
+    *("pouring_water", "toilet_flush", "thunderstorm"),
+    # ... people, ...
+    *("crying_baby", "sneezing", "clapping", "breathing", "coughing", "footsteps", "laughing"),
+    *("brushing_teeth", "snoring", "drinking_sipping"),
+    # ... indoors, ...
+    *("door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening"),
+    *("washing_machine", "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking"),
+    # ... and outdoors.
+    *("helicopter", "chainsaw", "siren", "car_horn", "engine", "train", "church_bells", "airplane"),
+    *("fireworks", "hand_saw"),
+)
+"""The classes in the order of their numbers."""
+
+_NAME = re.compile(r"^\d+-\d+-[A-Z]-(\d+)\.\w+$")
+
+
+def write_esc50_table(folder: Path, path: Path) -> int:
+    """Write the CSV table ``filename``, ``category`` of the clips in a folder, and return how many there are.
+
+    Files that are not named as ESC-50 names its clips are left out.
+    """
+    found = [(file.name, _NAME.match(file.name)) for file in sorted(folder.iterdir())]
+    rows = [
+        (name, CATEGORIES[int(match[1])])
+        for name, match in found
+        if match is not None and int(match[1]) < len(CATEGORIES)
+    ]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("filename", "category"), *rows])
+    return len(rows)

@@ -1,0 +1,226 @@
+"""What is known of a recording before it is fetched, and the table of those that were."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from dawnchorus.audio.container import AUDIO_SUFFIXES
+from dawnchorus.downloads.asked_species import underscored
+from dawnchorus.errors import DataError
+from dawnchorus.files import replacing
+
+ALL_RIGHTS_RESERVED = "all rights reserved"
+
+_SUFFIX_OF_TYPE = {
+    "audio/mpeg": ".mp3",
+    "audio/mp3": ".mp3",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/vnd.wave": ".wav",
+    "audio/mp4": ".m4a",
+    "audio/m4a": ".m4a",
+    "audio/x-m4a": ".m4a",
+    "audio/aac": ".aac",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "audio/flac": ".flac",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording as a service describes it.
+
+    Attributes
+    ----------
+    id
+        Unique among all services: XC694038, iNat123_456.
+    file_url
+        Where its sound is.
+    suffix
+        What its file's name ends with, ``.mp3``.
+    primary_label, secondary_labels
+        Labels of the species it was made for, and of others heard in it.
+    scientific_name
+        As the service names the species.
+    author
+        Recordist, empty where unknown.
+    license
+        Its licence, such as ``cc-by-nc-sa 4.0``.
+    rating
+        5 for quality A to 1 for E, None where unknown.
+    latitude, longitude
+        Degrees, None where unknown.
+    date, time
+        As the service has them, 2022-01-18 and 08:00.
+    duration_s
+        Length, seconds, None where unknown.
+    """
+
+    id: str
+    file_url: str
+    suffix: str
+    primary_label: str
+    secondary_labels: tuple[str, ...]
+    scientific_name: str
+    common_name: str
+    author: str
+    license: str
+    url: str
+    rating: int | None
+    latitude: float | None
+    longitude: float | None
+    date: str
+    time: str
+    country: str
+    locality: str
+    type: str
+    duration_s: float | None
+    source: str
+
+    @property
+    def filename(self) -> str:
+        """Its place below the folder of recordings: Turdus_merula/XC694038.mp3."""
+        return f"{underscored(self.scientific_name)}/{self.id}{self.suffix}"
+
+
+COLUMNS = (
+    "filename",
+    *(field.name for field in fields(Recording) if field.name not in ("file_url", "suffix", "id")),
+    "id",
+    "size_bytes",
+)
+"""Columns of the table."""
+
+
+class Found(NamedTuple):
+    """What a search came to.
+
+    Attributes
+    ----------
+    recordings
+        Each once.
+    left_out
+        How many others there are, by the reason.
+    notes
+        What the user should know about names.
+    """
+
+    recordings: list[Recording]
+    left_out: Counter[str]
+    notes: list[str]
+
+
+def best_of(recordings: Iterable[Recording], at_most: int | None) -> list[Recording]:
+    """Return at most so many recordings of each label, the best first: by rating, then the oldest.
+
+    The order is by species; a recording that comes twice is taken once.
+    """
+    once = {recording.id: recording for recording in reversed(list(recordings))}.values()
+    ranked = sorted(once, key=lambda r: (r.primary_label, -(r.rating or 0), id_order(r.id)))
+    n_taken: Counter[str] = Counter()
+    best = []
+    for recording in ranked:
+        if at_most is None or n_taken[recording.primary_label] < at_most:
+            n_taken[recording.primary_label] += 1
+            best.append(recording)
+    return best
+
+
+def id_order(identity: str) -> tuple[int, ...]:
+    """Return what sorts ids by their numbers."""
+    return tuple(int(digits) for digits in re.findall(r"\d+", identity))
+
+
+def suffix_of(*, name: str = "", content_type: str = "") -> str | None:
+    """Return how the name of a file that can be decoded ends, after its old name, or its type."""
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in AUDIO_SUFFIXES:
+        return suffix
+    return _SUFFIX_OF_TYPE.get(content_type.partition(";")[0].strip().lower())
+
+
+def licence_code(text: str) -> str:
+    """Return a licence as its code and version, from a Creative Commons address or an abbreviation.
+
+    ``//creativecommons.org/licenses/by-nc-sa/4.0/`` is ``cc-by-nc-sa 4.0``.
+    """
+    match = re.search(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/?([\d.]*)", text.lower())
+    code, version = match.groups() if match else (text.strip().lower(), "")
+    if code in ("zero", "cc-0", "cc0"):
+        return "cc0"
+    if code in ("mark", "pdm"):
+        return "pdm"
+    return f"cc-{code} {version}".strip() if match else code
+
+
+def is_licensed(licence: str, wanted: Sequence[str]) -> bool:
+    """Tell whether a licence is one of those wanted; of none, all are.
+
+    ``cc-by`` is that licence alone, in any version; ``cc-by*`` all that begin so.
+    """
+    code = licence.partition(" ")[0]
+    for pattern in (name.strip().lower() for name in wanted):
+        long = pattern if pattern.startswith(("cc", "pdm", "all", "*")) else f"cc-{pattern}"
+        if fnmatchcase(code, long) or fnmatchcase(licence, long):
+            return True
+    return not wanted
+
+
+def number(text: object, low: float, high: float) -> float | None:
+    """Return a number within a range; None for anything else, which services write in many ways."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if low <= value <= high else None
+
+
+def row_of(recording: Recording, filename: str, size_bytes: int) -> dict[str, str]:
+    """Return a recording's line of the table."""
+    row = {"filename": filename, "size_bytes": str(size_bytes)}
+    for name in COLUMNS[1:-1]:
+        value = getattr(recording, name)
+        row[name] = "" if value is None else str(list(value) if isinstance(value, tuple) else value)
+    return row
+
+
+def read_table(path: Path) -> dict[str, dict[str, str]]:
+    """Return the lines of an earlier table by their id; nothing where there is none.
+
+    Raises
+    ------
+    DataError
+        The file is another table, which must not be overwritten.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            missing = {"filename", "id", "size_bytes"}.difference(rows.fieldnames or ())
+            lines = [] if missing else [{k: v or "" for k, v in row.items() if k} for row in rows]
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        missing = {"text in UTF-8"}
+    if missing:
+        raise DataError(
+            f"{path} is no table of downloaded recordings, having no {', '.join(sorted(missing))}; name "
+            "another with --table"
+        )
+    return {row["id"]: row for row in lines}
+
+
+def write_table(path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
+    """Write the table, sorted by id, with columns that somebody added at its end."""
+    added = dict.fromkeys(name for row in rows.values() for name in row if name not in COLUMNS)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [*COLUMNS, *added], restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows, key=lambda name: (id_order(name), name)))

@@ -1,0 +1,171 @@
+"""Fetching one file: whole or not at all, going on where an earlier try ended."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dawnchorus.downloads import polite
+from dawnchorus.downloads.polite import Service, ServiceDownError, describe_broken
+from dawnchorus.errors import DownloadError
+
+if TYPE_CHECKING:
+    from requests import Response
+
+PART_SUFFIX = ".part"
+"""What the name of a file ends with until it is whole."""
+
+_TRIES = 5
+_BLOCK = 1 << 13  # bytes; where the connection breaks, up to so many are lost
+_GB = 1e9
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+_SOUND = re.compile(r"audio/|video/|application/(?:ogg|octet-stream|mp4)|binary/octet-stream")
+
+
+class DiskFullError(DownloadError):
+    """Less of the disk is free than is to be left free."""
+
+
+class _BrokenError(Exception):
+    """A transfer that ended early; its message says how."""
+
+
+def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0) -> int:
+    """Fetch a sound file and return its size, bytes.
+
+    Until it is whole it is named ``{path}.part``; what such a file holds is not fetched again, where the
+    service can send the rest alone.
+
+    Parameters
+    ----------
+    service
+        The service to fetch it from.
+    url
+        Its address.
+    path
+        Where it goes; its folder is made if missing.
+    leave_gb
+        How much of the disk has to stay free, GB.
+
+    Raises
+    ------
+    ServiceDownError
+        The service cannot be reached, is busy for too long, or breaks off every time.
+    DiskFullError
+        The file does not fit.
+    DownloadError
+        What comes is no sound, or nothing.
+    """
+    part = path.with_name(path.name + PART_SUFFIX)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    broken = ""
+    for attempt in range(_TRIES):
+        if attempt:
+            time.sleep(min(polite.LONGEST_WAIT_S, polite.FIRST_WAIT_S * 2 ** (attempt - 1)))
+        try:
+            _receive(service, url, part, leave_gb)
+        except _BrokenError as error:
+            broken = str(error)
+        else:
+            part.replace(path)
+            return _size(path)
+    raise ServiceDownError(f"{url}: {broken}, {_TRIES} times; the same command tries again")
+
+
+def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
+    """Check that so many bytes fit, and the rest stays free.
+
+    Raises
+    ------
+    DiskFullError
+        They do not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free - n_bytes < leave_gb * _GB:
+        raise DiskFullError(
+            f"{folder}: {free / _GB:.2f} GB are free, and {leave_gb:g} GB are to stay free; make room or "
+            "give a smaller --leave-gb, and the same command goes on"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
+    """Bring a partial file to its end, or to where the connection breaks."""
+    there = _size(part)
+    headers = {"Accept-Encoding": "identity"}  # else the length would be that of the packed file
+    if there:
+        headers["Range"] = f"bytes={there}-"
+    with service.recording(url, headers) as response:
+        if response.status_code == 416 and there:
+            if _content_range(response)[1] == there:
+                return  # it was whole already, and only its name was missing
+            part.unlink()
+            raise _BrokenError("the service knows the file with another length")
+        total = _total(response, url, part, there)
+        check_free_disk(part.parent, leave_gb, n_bytes=max(0, (total or 0) - there))
+        try:
+            _write(response, part, append=response.status_code == 206)
+        finally:
+            for allowance in service.pace.n_bytes:
+                allowance.spend(response.raw.tell())
+    size = _size(part)
+    if total is not None and size != total:
+        raise _BrokenError(f"{size} of {total} bytes came")
+    if not size:
+        part.unlink()
+        raise DownloadError(f"{url}: empty (0 bytes)")
+
+
+def _total(response: Response, url: str, part: Path, there: int) -> int | None:
+    """Return how many bytes the whole file has, None where the service does not say it.
+
+    Raises
+    ------
+    DownloadError
+        The answer is no sound.
+    _BrokenError
+        It is another piece of the file than the one asked for.
+    """
+    if response.status_code not in (200, 206):
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"{url}: the service answers {response.status_code} {response.reason}".rstrip())
+    kind = response.headers.get("Content-Type", "audio/unknown").lower()
+    if not _SOUND.match(kind):
+        part.unlink(missing_ok=True)
+        raise DownloadError(f"{url}: the service sends {kind.partition(';')[0]}, which is no sound")
+    if response.status_code == 206:
+        start, total = _content_range(response)
+        if start != there:
+            part.unlink(missing_ok=True)
+            raise _BrokenError(f"the service sends another piece than the one from byte {there} on")
+        return total
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+
+
+def _content_range(response: Response) -> tuple[int | None, int | None]:
+    """Return the first byte of what comes and the length of the whole file, where the answer has them."""
+    match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    start, total = match.groups() if match else (None, None)
+    return (None if start is None else int(start)), (int(total) if total and total.isdigit() else None)
+
+
+def _write(response: Response, part: Path, *, append: bool) -> None:
+    import requests
+
+    with part.open("ab" if append else "wb") as file:
+        try:
+            for block in response.iter_content(_BLOCK):
+                file.write(block)
+        except requests.RequestException as error:
+            raise _BrokenError(describe_broken(error)) from None
+        finally:
+            file.flush()
+        os.fsync(file.fileno())
