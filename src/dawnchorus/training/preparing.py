@@ -67,7 +67,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         The directory holds a run of another config.
     """
     clip = check_train_config(config)
-    given_labels = None if config.labels is None else read_labels(config.labels)
+    given_labels = _given_labels(config)
     listed, faults = load_recordings(config.data, labels=given_labels)
     if config.train_function_args.debug:
         listed = few_of_each_class(listed)
@@ -140,13 +140,22 @@ def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
-    """Return the keys of the training dataset; a debug run does without the background noises."""
+    """Return the keys of the training dataset; a debug run does without noise and pseudo-labels."""
     values = config.train_function_args.train_dataset_config
-    return (
-        {**values, "background": ()}
-        if config.train_function_args.debug and "background" in values
-        else values
-    )
+    if not config.train_function_args.debug:
+        return values
+    without = {"background": (), "soundscape_pseudo_config": None}
+    return {key: without.get(key, value) for key, value in values.items()}
+
+
+def _given_labels(config: TrainConfig) -> LabelMap | None:
+    """Return the classes that the config fixes; a debug run on other recordings does without their file."""
+    labels = config.labels
+    if labels is None or (
+        config.train_function_args.debug and isinstance(labels, Path) and not labels.is_file()
+    ):
+        return None
+    return read_labels(labels)
 
 
 def _fold_settings(config: TrainConfig) -> Any:

@@ -1,0 +1,98 @@
+"""What configs there are, and what each of them says."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dawnchorus.config.reading import read_own_config
+from dawnchorus.errors import ConfigError
+
+
+class ListedConfig(NamedTuple):
+    """A config file as a list shows it.
+
+    Attributes
+    ----------
+    path
+        The file.
+    summary
+        First line of its docstring, without the full stop.
+    is_experiment
+        Whether it names an experiment; others are bases.
+    """
+
+    path: Path
+    summary: str
+    is_experiment: bool
+
+
+class OwnSetting(NamedTuple):
+    """One value that a config states, and its bases do not: ``folds.rare_up_to``, ``10``."""
+
+    key: str
+    value: str
+
+
+def list_configs(folder: Path) -> list[ListedConfig]:
+    """Return the config files of a folder by name, experiments first; none of them is run.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder, or no config in it, or a file is not Python.
+    """
+    files = sorted(folder.glob("*.py"))
+    if not files:
+        raise ConfigError(f"{folder}: no config files here; give a folder of them, such as train_configs")
+    listed = [_listed(file) for file in files]
+    return sorted(listed, key=lambda config: not config.is_experiment)
+
+
+def own_settings(path: Path) -> list[OwnSetting]:
+    """Return what a config file states itself, each value under its whole key; ``base`` and name left out.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`~dawnchorus.config.reading.read_config_file`.
+    """
+    own = read_own_config(path)
+    values = {key: value for key, value in own.items() if key not in ("base", "exp_name")}
+    return [OwnSetting(key, _text(value)) for key, value in _flat(values)]
+
+
+def _listed(file: Path) -> ListedConfig:
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{file} is no Python file: {error}") from None
+    documented = (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")
+    keys = {
+        key.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    return ListedConfig(file, documented, "exp_name" in keys or "train_config" in keys)
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, type) or callable(value):
+        return str(value.__name__)
+    if isinstance(value, list | tuple):
+        return "; ".join(map(_text, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+    return str(value)
