@@ -512,3 +512,36 @@ def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front
     ):
         assert runtime.input_kind == "logmel"
         np.testing.assert_allclose(runtime.predict(waves), expected, atol=1e-4)
+
+
+# Networks left out ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["torch", "float32", "fp16"])
+def test_the_first_networks_alone_are_what_they_are_by_themselves(
+    exported: Any, clips: np.ndarray, kind: str
+) -> None:
+    runtime = opened(exported, kind, settings_of())
+    whole = runtime.predict(clips)
+    assert runtime.n_networks == 2
+    runtime.keep_networks(1)
+    alone = TorchRuntime(exported.models[:1], exported.card, device="cpu").predict(clips)
+    np.testing.assert_allclose(runtime.predict(clips), alone, atol=NARROW if kind == "fp16" else WIDE)
+    assert np.abs(whole - alone).max() > 0.01
+    runtime.keep_networks(1)
+    assert runtime.n_networks == 1
+
+
+@pytest.mark.parametrize(("kind", "legal"), [("torch", "1 to 2"), ("float32", "1 to 2")])
+def test_more_networks_than_there_are_cannot_be_kept(exported: Any, kind: str, legal: str) -> None:
+    runtime = opened(exported, kind, settings_of())
+    for n_networks in (0, 3):
+        with pytest.raises(ValueError, match=f"n_networks={n_networks}; legal: {legal}"):
+            runtime.keep_networks(n_networks)
+
+
+def test_an_engine_that_cannot_leave_networks_out_says_so(exported: Any) -> None:
+    runtime = opened(exported, "onnx", settings_of())
+    runtime.keep_networks(1)
+    with pytest.raises(ValueError, match="this runtime cannot leave networks out"):
+        runtime.keep_networks(2)

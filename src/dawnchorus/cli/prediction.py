@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dawnchorus.inference.bulk import BulkPredictions
-    from dawnchorus.inference.ensembles import Ensemble
+    from dawnchorus.inference.ensembles import Ensemble, WeightedModel
 
 MODEL_HELP = "Run directory, a folder that export made, model.onnx, or OpenVINO's model.xml."
 
@@ -159,17 +159,25 @@ def ensemble_of(
     batch_size: int | None,
 ) -> Ensemble:
     """Return one model, or several with their weights (``MODEL=WEIGHT``)."""
-    from dawnchorus.errors import ModelError
     from dawnchorus.inference.ensembles import Ensemble, WeightedModel
 
-    models = [WeightedModel(model, weight)]
+    models = [WeightedModel(model, weight), *added_models(added)]
+    return Ensemble(models, None if engine is None else engine.value, threads, batch_size)
+
+
+def added_models(added: Sequence[str]) -> list[WeightedModel]:
+    """Return the models of ``--add MODEL=WEIGHT``, with weight 1 where none is given."""
+    from dawnchorus.errors import ModelError
+    from dawnchorus.inference.ensembles import WeightedModel
+
+    models = []
     for text in added:
         path, separator, number = text.rpartition("=")
         try:
             models.append(WeightedModel(Path(path if separator else text), float(number) if separator else 1))
         except ValueError:
             raise ModelError(f"--add {text}: {number!r} is no weight; write MODEL=WEIGHT") from None
-    return Ensemble(models, None if engine is None else engine.value, threads, batch_size)
+    return models
 
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:

@@ -11,7 +11,7 @@ from dawnchorus.errors import RunError
 from dawnchorus.inference.runs import Run
 from dawnchorus.inference.runtimes import EngineName, Runtime, open_runtime
 from dawnchorus.inference.runtimes.combined import CombinedRuntime, combined_card
-from dawnchorus.inference.runtimes.opening import is_run
+from dawnchorus.inference.runtimes.opening import holds_model, is_run
 from dawnchorus.models.card import ModelCard
 
 
@@ -20,6 +20,13 @@ class WeightedModel(NamedTuple):
 
     path: Path
     weight: float = 1.0
+
+
+def models_in(path: Path) -> list[Path]:
+    """Return the models in the folders of a folder, by name, or the path itself where it is one model."""
+    if holds_model(path) or not path.is_dir():
+        return [path]
+    return sorted(folder for folder in path.iterdir() if holds_model(folder)) or [path]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,10 @@ class Ensemble:
     def open(self) -> Runtime:
         """Return the runtime of all models, with all their folds."""
         return self._combined(self.engine, None)
+
+    def open_each(self) -> list[Runtime]:
+        """Return the runtimes of the models one by one, with all their folds."""
+        return self._runtimes(self.engine, None)
 
     def open_fold(self, fold: int) -> Runtime:
         """Return the runtime of one fold's checkpoints alone, of each model."""
@@ -80,7 +91,12 @@ class Ensemble:
         return combined_card([Run.open(model.path).card() for model in self.models])
 
     def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Runtime:
-        runtimes = [
+        runtimes = self._runtimes(engine, folds)
+        weights = [model.weight for model in self.models]
+        return runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights)
+
+    def _runtimes(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Runtime]:
+        return [
             open_runtime(
                 model.path,
                 engine,
@@ -90,5 +106,3 @@ class Ensemble:
             )
             for model in self.models
         ]
-        weights = [model.weight for model in self.models]
-        return runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights)

@@ -81,6 +81,11 @@ def is_run(path: Path) -> bool:
     return (path / "model_card.json").is_file()
 
 
+def holds_model(path: Path) -> bool:
+    """Tell whether a folder is a run or a bundle."""
+    return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES)
+
+
 def exported_files(path: Path) -> list[Path]:
     """Return the model files of a run's exports, or the one of a bundle, or the file itself.
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import ModelError
-from dawnchorus.inference.runtimes.runtime import KeyT, Outputs, Runtime, fingerprint_of
+from dawnchorus.inference.runtimes.runtime import KeyT, Outputs, Runtime, checked_share, fingerprint_of
 from dawnchorus.inference.runtimes.settings import EngineSettings
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
@@ -43,12 +43,21 @@ class OpenVinoRuntime(Runtime):
         self.frontend = None if networks is None else NumpyLogMel(FrontendSettings(**self.card.frontend))
         self.input_kind = "wave" if networks is None else "logmel"
         self.model, self.settings = networks or model, settings
+        stack = _stack_of(self.model)
+        self.n_networks = 1 if stack is None else len(stack.inputs())
         self._compile(settings.clips_per_request)
 
     def resize(self, clips_per_request: int) -> None:
         """Compute this many clips at once from now on."""
         if clips_per_request != self.clips_per_request:
             self._compile(clips_per_request)
+
+    def keep_networks(self, n_networks: int) -> None:
+        """Take the mean of the first ``n_networks`` alone from now on; the others are no longer computed."""
+        if checked_share(n_networks, self.n_networks) < self.n_networks:
+            _average_first(self.model, n_networks)
+            self.n_networks = n_networks
+            self._compile(self.clips_per_request)
 
     def _compile(self, clips_per_request: int) -> None:
         self.clips_per_request = clips_per_request
@@ -116,6 +125,25 @@ def networks_of(model: Any) -> Any | None:
                 _take_batch_size_from(picture, model)
                 return openvino.Model(model.get_results(), [picture], "networks")
     return None
+
+
+def _average_first(model: Any, n_networks: int) -> None:
+    """Let the mean of an ensemble's graph be over its first networks; it has several."""
+    from openvino import opset13
+
+    stack: Any = _stack_of(model)
+    first = [value.get_source_output() for value in stack.inputs()][:n_networks]
+    smaller = opset13.concat(first, stack.get_attributes()["axis"])
+    for target in stack.output(0).get_target_inputs():
+        target.replace_source_output(smaller.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _stack_of(model: Any) -> Any | None:
+    """Return the node that stacks the networks' probabilities, None where there is one network."""
+    mean = model.output("output").get_node().input_value(0).get_node()
+    source = mean.input_value(0).get_node() if mean.get_type_name() == "ReduceMean" else None
+    return source if source is not None and source.get_type_name() == "Concat" else None
 
 
 def _take_batch_size_from(picture: Any, model: Any) -> None:

@@ -51,12 +51,15 @@ class Runtime(ABC):
         Tells this model in this engine from others, by the bytes of its weights.
     input_kind
         ``wave`` or ``logmel``: what the networks take.
+    n_networks
+        Networks that the mean is over and that can be left out one by one; 1 where they cannot.
     """
 
     card: ModelCard
     clips_per_request: int
     fingerprint: str
     input_kind: Literal["wave", "logmel"] = "wave"
+    n_networks: int = 1
 
     @abstractmethod
     def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
@@ -72,6 +75,11 @@ class Runtime(ABC):
     def resize(self, clips_per_request: int) -> None:
         """Compute this many clips at once from now on."""
         self.clips_per_request = clips_per_request
+
+    def keep_networks(self, n_networks: int) -> None:
+        """Take the mean of the first ``n_networks`` alone from now on; those left out cost no more time."""
+        if n_networks != self.n_networks:
+            raise ValueError(f"n_networks={n_networks}: this runtime cannot leave networks out")
 
     def predict(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return probabilities, shape (batch, n_classes), of any number of clips (batch, n_samples)."""
@@ -98,6 +106,19 @@ def fingerprint_of(what: str, files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{what} {digest.hexdigest()[:16]}"
+
+
+def checked_share(n_networks: int, n_there: int) -> int:
+    """Return ``n_networks`` where it is a share of the networks that are there.
+
+    Raises
+    ------
+    ValueError
+        It is not from 1 to ``n_there``.
+    """
+    if not 1 <= n_networks <= n_there:
+        raise ValueError(f"n_networks={n_networks}; legal: 1 to {n_there}")
+    return n_networks
 
 
 def filled_up(waves: npt.NDArray[np.float32], n_clips: int) -> npt.NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dawnchorus.inference.runtimes.runtime import KeyT, Outputs, Runtime
+from dawnchorus.inference.runtimes.runtime import KeyT, Outputs, Runtime, checked_share
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.ensemble import Ensemble
 
@@ -49,6 +49,12 @@ class TorchRuntime(Runtime):
         self.clips_per_request = clips_per_request or usual
         frontend: nn.Module = models[0].frontend  # type: ignore[assignment]
         self.ensemble = Ensemble(models, frontend).eval().to(self.device)
+        self.n_networks = len(models)
+
+    def keep_networks(self, n_networks: int) -> None:
+        """Take the mean of the first ``n_networks`` alone from now on."""
+        self.ensemble.models = self.ensemble.models[: checked_share(n_networks, self.n_networks)]
+        self.n_networks = n_networks
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the clips themselves: the front-end is part of the ensemble, on its device."""

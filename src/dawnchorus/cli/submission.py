@@ -1,0 +1,145 @@
+"""``dawnchorus bundle``, ``submit-kaggle`` and ``score``: the end of a competition."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dawnchorus.cli.prediction import (
+    AddOption,
+    BatchOption,
+    Engine,
+    EngineOption,
+    ForceOption,
+    ScaleOption,
+    ShiftOption,
+    SmoothOption,
+    ThreadsOption,
+    WeightOption,
+    added_models,
+)
+
+if TYPE_CHECKING:
+    from dawnchorus.inference.submission import CompetitionScore, Submission
+
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Folder of exported models, one of them, or a run.")
+]
+SoundscapesArgument = Annotated[Path, typer.Argument(help="Folder of soundscapes, such as test_soundscapes.")]
+SampleOption = Annotated[
+    Path | None,
+    typer.Option(help="Rows and classes wanted; otherwise sample_submission.csv beside the soundscapes."),
+]
+BudgetOption = Annotated[
+    float | None, typer.Option(min=0, help="Minutes the command may take; otherwise as many as it needs.")
+]
+
+
+def bundle(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs that were exported.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("bundle"),
+    engine: Annotated[Engine, typer.Option(help="Which of the exports to take.")] = Engine.openvino,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
+) -> None:
+    """Gather the exported models of several runs in one folder, which predicts wherever it is copied to."""
+    from dawnchorus.inference.bundling import bundle_runs
+
+    names = bundle_runs(runs, out, engine.value, force=force)
+    size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
+    typer.echo(f"{', '.join(names)} are in {out}, {size_mb:.0f} MB")
+
+
+def submit_kaggle(
+    models: BundleArgument,
+    soundscapes: SoundscapesArgument,
+    out: Annotated[Path, typer.Option(help="Table to write.")] = Path("submission.csv"),
+    sample_submission: SampleOption = None,
+    budget_minutes: BudgetOption = None,
+    shift: ShiftOption = None,
+    smooth: SmoothOption = False,
+    scale_by_maximum: ScaleOption = None,
+    add: AddOption = None,
+    weight: WeightOption = 1.0,
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
+    batch_size: BatchOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Write submission.csv for soundscapes, rows and classes as the sample submission wants them.
+
+    With a budget, the first soundscapes are measured, and if all would take too long, the ensemble shrinks:
+    first to two networks a model, then the shifted windows go, then to one network a model, then models go,
+    the last first. Soundscapes that cannot be read, or are not reached in time, get the mean of the others;
+    the exit code is then 2, and what cannot be read is listed in failures.csv beside the table.
+    """
+    started = time.monotonic()
+    from dawnchorus.errors import DataError
+    from dawnchorus.inference.ensembles import Ensemble, WeightedModel, models_in
+    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.inference.runtimes.settings import frontend_threads
+    from dawnchorus.inference.submission import SubmissionSettings, predict_submission
+    from dawnchorus.inference.submission.writing import find_form, find_soundscapes, write_submission
+
+    if out.exists() and not force:
+        raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
+    form = find_form(sample_submission, soundscapes)
+    found = find_soundscapes(soundscapes, has_form=form is not None)
+    inside = [WeightedModel(path, weight) for path in models_in(models)]
+    asked = [*inside, *added_models(add or [])]
+    ensemble = Ensemble(asked, None if engine is None else engine.value, threads, batch_size)
+    smoothing = NEIGHBOUR_KERNEL if smooth else None
+    settings = SubmissionSettings(
+        float("inf") if budget_minutes is None else 60 * budget_minutes,
+        PostprocessSettings(shift, smoothing=smoothing, scale_exponent=scale_by_maximum),
+        frontend_threads(threads),
+    )
+    weights = [model.weight for model in ensemble.models]
+    submission = predict_submission(ensemble.open_each(), weights, found, form, settings, started=started)
+    write_submission(submission, out)
+    _print_submission(submission, out)
+
+
+def score(
+    submission: Annotated[Path, typer.Argument(help="Table to score, such as submission.csv.")],
+    truth: Annotated[Path, typer.Argument(help="The same rows and classes with 0 and 1.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a submission against the truth by the competitions' metrics.
+
+    Macro ROC-AUC over the classes that have a positive row (BirdCLEF 2024 and 2025), and padded class-wise
+    mean average precision (2023).
+    """
+    from dawnchorus.inference.submission import competition_score
+
+    scored = competition_score(submission, truth)
+    typer.echo(json.dumps(scored._asdict()) if as_json else _score_text(scored))
+
+
+def _print_submission(submission: Submission, out: Path) -> None:
+    """Say how the submission came to be; end with exit code 2 where something is missing."""
+    from dawnchorus.files import FAILURES_NAME
+
+    rows, classes = submission.table.shape
+    typer.echo(
+        f"{out}: {rows} rows and {classes} classes of {submission.n_predicted} soundscapes, "
+        f"in {submission.seconds / 60:.1f} min, with {', then '.join(map(str, submission.ways))}"
+    )
+    if submission.n_filled:
+        typer.echo(f"{submission.n_filled} rows hold the mean of the others", err=True)
+    if submission.failures:
+        failed = out.parent / FAILURES_NAME
+        typer.echo(f"{len(submission.failures)} soundscapes failed; the reasons are in {failed}", err=True)
+    if submission.n_filled or submission.failures:
+        raise typer.Exit(2)
+
+
+def _score_text(scored: CompetitionScore) -> str:
+    text = (
+        f"macro ROC-AUC {scored.macro_roc_auc:.4f} over {scored.n_scored} of {scored.n_classes} classes, "
+        f"{scored.n_rows} rows"
+    )
+    return text if scored.padded_cmap is None else f"{text}; padded cmAP {scored.padded_cmap:.4f}"

@@ -1,0 +1,54 @@
+"""Several runs' exports in one folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dawnchorus.errors import RunError
+from dawnchorus.files import replacing
+from dawnchorus.inference.ensembles import models_in
+from dawnchorus.inference.runtimes.opening import EXPORTS, EngineName, holds_model
+
+
+def bundle_runs(
+    runs: Sequence[Path], out: Path, engine: EngineName = "openvino", *, force: bool = False
+) -> list[str]:
+    """Make a folder with the export of each run under the run's name, and return the names.
+
+    Parameters
+    ----------
+    runs
+        Runs that were exported.
+    out
+        The folder; it takes its place when all is copied.
+    engine
+        Which export to take.
+    force
+        Whether to replace a folder of models that is there.
+
+    Raises
+    ------
+    RunError
+        A run has no such export, two have one name, or ``out`` is there and must not be replaced.
+    """
+    if engine not in EXPORTS:
+        raise RunError(f"{engine} is no export; legal: {', '.join(EXPORTS)}")
+    if out.exists() and not force:
+        raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
+    if out.exists() and not all(holds_model(path) for path in models_in(out)):
+        raise RunError(f"{out} is no folder of models, and not replaced; choose another name with --out")
+    folders: dict[str, Path] = {}
+    for run in runs:
+        folder, name = (run / EXPORTS[engine]).parent, run.resolve().name
+        if not (run / EXPORTS[engine]).is_file():
+            option = " --int8" if engine == "int8" else ""
+            raise RunError(f"{run} has no export for {engine}; make it with: dawnchorus export {run}{option}")
+        if name in folders:
+            raise RunError(f"{run} has the name of another run, {name}; rename one")
+        folders[name] = folder
+    with replacing(out) as temporary:
+        for name, folder in folders.items():
+            shutil.copytree(folder, temporary / name)
+    return list(folders)

@@ -1,0 +1,167 @@
+"""Soundscapes → the table of a submission, in the time that there is."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dawnchorus.audio.container import read_info
+from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
+from dawnchorus.errors import AudioError, StoreError
+from dawnchorus.files import Failure
+from dawnchorus.inference.postprocess import PostprocessSettings
+from dawnchorus.inference.runtimes import Runtime
+from dawnchorus.inference.submission.form import SubmissionForm
+from dawnchorus.inference.submission.shrinking import ShrinkingEnsemble
+from dawnchorus.inference.submission.table import SubmissionTable
+from dawnchorus.inference.submission.ways import Way
+from dawnchorus.progress import audio_progress
+
+PLANNED_SHARE = 0.9
+"""Share of the budget that is planned with: the machine may be slower later than it was at first."""
+
+LAST_SHARE = 0.97
+"""Share of the budget after which nothing more is predicted; the rest is for writing the table."""
+
+FIRST, THEN = 4, 24
+"""Soundscapes that the pace is measured on: at first and after each change, and from then on."""
+
+_USUAL_S = 60.0  # of a BirdCLEF soundscape, where not one can be read
+
+
+@dataclass(frozen=True)
+class SubmissionSettings:
+    """How a submission is made.
+
+    Attributes
+    ----------
+    budget_s
+        Seconds from the start of the command to the finished table; infinity takes the time it takes.
+    postprocess
+        What is done to the probabilities of a soundscape's windows.
+    n_workers
+        Threads that make spectrograms; one for two cores if not given.
+    """
+
+    budget_s: float = math.inf
+    postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
+    n_workers: int | None = None
+
+
+class Submission(NamedTuple):
+    """A submission and how it came to be.
+
+    Attributes
+    ----------
+    table
+        A column a class, rows by ``row_id``, all of them, in the order of the form.
+    ways
+        How windows were predicted: the whole ensemble first, then what was left of it.
+    failures
+        Soundscapes that could not be read.
+    n_predicted
+        Soundscapes that were predicted.
+    n_filled
+        Rows that hold the mean of the others, because nothing could be predicted for them.
+    seconds
+        From the start of the command.
+    """
+
+    table: pd.DataFrame
+    ways: list[Way]
+    failures: list[Failure]
+    n_predicted: int
+    n_filled: int
+    seconds: float
+
+
+def predict_submission(
+    runtimes: Sequence[Runtime],
+    weights: Sequence[float],
+    soundscapes: Mapping[str, Path],
+    form: SubmissionForm | None,
+    settings: SubmissionSettings,
+    *,
+    started: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Submission:
+    """Return the submission of an ensemble for soundscapes, in time whatever that takes.
+
+    The first soundscapes are measured. Where all would take longer than the budget, networks are left out in
+    the order of :mod:`dawnchorus.inference.submission.ways`, and the pace is measured again. Where even one
+    network is too slow, the rows that are missing at the end hold the mean of the others.
+
+    Parameters
+    ----------
+    runtimes, weights
+        The models of the ensemble; networks are left out of these runtimes themselves.
+    soundscapes
+        Files by the name that their rows have.
+    form
+        Rows and classes; None takes the models' classes, and the rows of each soundscape.
+    settings
+        Budget, and what is done to probabilities.
+    started
+        When the command began, by ``clock``; None takes now.
+    clock
+        Rising seconds.
+
+    Raises
+    ------
+    ModelError
+        The models' windows are shorter than a row, or they know none of the form's classes.
+    """
+    started = clock() if started is None else started
+    ensemble = ShrinkingEnsemble(runtimes, weights, settings.postprocess, n_workers=settings.n_workers)
+    durations_s = _durations(soundscapes)
+    table = SubmissionTable(form or SubmissionForm(ensemble.labels), durations_s)
+    table.check_classes(ensemble.labels)
+    name_of = {path: name for name, path in soundscapes.items() if table.wants(name)}
+    seconds_of = {path: durations_s[name] for path, name in name_of.items()}
+    waiting, failures, n_predicted, at_once = list(name_of), [], 0, FIRST
+    with audio_progress("Predicting", total_s=sum(seconds_of.values())) as advance:
+        while waiting:
+            part, waiting = waiting[:at_once], waiting[at_once:]
+            began = clock()
+            for path, outcome in ensemble.predict(part, advance):
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    table.add(name_of[path], outcome, ensemble.labels)
+                    n_predicted += 1
+                if clock() - started > LAST_SHARE * settings.budget_s:
+                    waiting = []
+                    break
+            now = clock()
+            pace = (now - began) / max(sum(seconds_of[path] for path in part), 1e-9)
+            needed_s = pace * sum(seconds_of[path] for path in waiting)
+            left_s = PLANNED_SHARE * settings.budget_s - (now - started)
+            has_shrunk = bool(waiting) and ensemble.shrink(needed_s, left_s)
+            at_once = FIRST if has_shrunk else THEN
+    n_filled = table.fill()
+    return Submission(table.frame(), ensemble.ways, failures, n_predicted, n_filled, clock() - started)
+
+
+def _durations(soundscapes: Mapping[str, Path]) -> dict[str, float]:
+    """Return the length of each soundscape in seconds; one that cannot be read is as long as most."""
+    found = {name: _duration(path) for name, path in soundscapes.items()}
+    lengths = Counter(seconds for seconds in found.values() if seconds is not None)
+    usual_s = lengths.most_common(1)[0][0] if lengths else _USUAL_S
+    return {name: usual_s if seconds is None else seconds for name, seconds in found.items()}
+
+
+def _duration(path: Path) -> float | None:
+    try:
+        if path.suffix.lower() in STORE_SUFFIXES:
+            stored = open_stored(path)
+            return stored.n_samples / stored.sample_rate
+        return read_info(path).duration_s
+    except (AudioError, StoreError, OSError):
+        return None
