@@ -15,13 +15,18 @@ import typer
 
 from dawnchorus.cli import (
     calibration,
+    configs,
     demo,
+    downloads,
     inference,
+    miniature,
     prediction,
     preparation,
     pseudo_labels,
     recordings,
+    rocking,
     segments,
+    submission,
     training,
     tuning,
 )
@@ -36,6 +41,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(demo.demo)
+app.command()(miniature.miniature)
+app.add_typer(downloads.download_app, name="download")
+app.command()(configs.configs)
 app.command()(preparation.precompute)
 app.command()(recordings.recordings)
 app.command()(preparation.folds)
@@ -50,6 +58,10 @@ app.command()(tuning.tune)
 app.command()(prediction.predict)
 app.command()(segments.segments)
 app.command("pseudo-label")(pseudo_labels.pseudo_label)
+app.command()(submission.bundle)
+app.command("submit-kaggle")(submission.submit_kaggle)
+app.command()(submission.score)
+app.command("rock-that-bird")(rocking.rock_that_bird)
 
 REPEATABLE = ("--folds", "--fold")
 """Options that take several values in a row, ``--folds 0 2``."""

@@ -1,0 +1,152 @@
+"""A competition from nothing to a submission: download, convert, train, export, bundle, submit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.errors import RunError
+from dawnchorus.pipelines.steps import Step
+
+SHIFT = ("--shift", "2.5", "--smooth")
+"""Test-time augmentation of the submission: windows shifted by half, and smoothing over neighbours."""
+
+BUDGET_MINUTES = "90"
+"""What the competition allowed, on a CPU."""
+
+
+@dataclass(frozen=True)
+class RockSettings:
+    """How the competition's pipeline runs.
+
+    Attributes
+    ----------
+    checkout
+        Folder that holds ``train_configs`` and ``inference_configs``.
+    n_cores
+        Processes that convert audio.
+    leave_gb
+        Convert the biggest recordings first, and leave so much of the disk free; None converts all.
+    """
+
+    checkout: Path
+    n_cores: int = 8
+    leave_gb: int | None = None
+
+    def train_config(self, name: str) -> Path:
+        """Return the training config of an experiment.
+
+        Raises
+        ------
+        RunError
+            It is not there.
+        """
+        return self._config("train_configs", name)
+
+    def inference_config(self, name: str) -> Path:
+        """Return the inference config of an experiment.
+
+        Raises
+        ------
+        RunError
+            It is not there.
+        """
+        return self._config("inference_configs", name)
+
+    def _config(self, folder: str, name: str) -> Path:
+        path = self.checkout.absolute() / folder / f"{name}.py"
+        if not path.is_file():
+            raise RunError(f"{path} is not there; run the pipeline in a checkout of dawnchorus")
+        return path
+
+
+def competition_steps(settings: RockSettings) -> list[Step]:
+    """Return the steps of BirdCLEF 2025's second place, with its published data and pseudo-labels."""
+    converted = [
+        _converting(settings, "train_audio", "train_features"),
+        _converting(settings, "add_train_audio_from_prev_comps", "add_train_features_from_prev_comps"),
+        _converting(
+            settings,
+            "add_train_audio_from_xeno_canto_28032025",
+            "add_train_features_from_xeno_canto_28032025",
+        ),
+        _converting(settings, "train_soundscapes", "train_features_soundscapes"),
+    ]
+    names = ("selected_ebs", "selected_eca")
+    trained = [step for name in names for step in _training(settings, name)]
+    return [
+        Step(
+            "download",
+            ("download", "birdclef-2025", "--out", "data"),
+            "data/train.csv",
+            disk="about 600 GB with what is converted of it",
+        ),
+        _checking(settings, names[0]),
+        *converted,
+        *trained,
+        *_submitting(names),
+    ]
+
+
+def sample_steps(settings: RockSettings) -> list[Step]:
+    """Return the same steps on a miniature competition, with a round of pseudo-labels of its own."""
+    first, second = "sample_a", "sample_b"
+    labelling = (
+        "pseudo-label",
+        f"logdirs/{first}",
+        "data/train_soundscapes",
+        *("--out", "data/pseudo_labels.parquet"),
+    )
+    return [
+        Step(
+            "make the miniature",
+            ("miniature", "data", "--n_cores", str(settings.n_cores)),
+            "data/train.csv",
+            disk="17 MB",
+        ),
+        _checking(settings, first),
+        _converting(settings, "train_audio", "train_features", disk="80 MB"),
+        _converting(settings, "train_soundscapes", "train_features_soundscapes", disk="23 MB"),
+        *_training(settings, first, disk="20 MB"),
+        Step("label the soundscapes", labelling, "data/pseudo_labels.parquet"),
+        *_training(settings, second, disk="20 MB"),
+        *_submitting((first, second)),
+        Step("score", ("score", "submission.csv", "data/solution.csv"), "submission.csv"),
+    ]
+
+
+def _checking(settings: RockSettings, name: str) -> Step:
+    config = settings.train_config(name)
+    command = ("recordings", str(config), "--out", "logs/recordings.csv", "--force")
+    return Step("check the tables", command, "logs/recordings.csv", config)
+
+
+def _converting(settings: RockSettings, audio: str, features: str, *, disk: str = "") -> Step:
+    command = ["precompute", f"data/{audio}", f"data/{features}", "--n_cores", str(settings.n_cores)]
+    if settings.leave_gb is not None:
+        command += ["--only_biggest", "--leave_gb", str(settings.leave_gb)]
+    said = disk or "2 bytes a sample: 0.23 GB an hour of audio"
+    return Step(f"convert {audio}", tuple(command), f"data/{features}/**/*.hdf5", disk=said)
+
+
+def _training(settings: RockSettings, name: str, *, disk: str = "about 2 GB") -> list[Step]:
+    config = settings.train_config(name)
+    compiling = ("compile", str(settings.inference_config(name)))
+    return [
+        Step(f"train {name}", ("train", str(config)), f"logdirs/{name}/fold_0/finished.json", config, disk),
+        Step(
+            f"score and export {name}",
+            compiling,
+            f"logdirs/{name}/onnx_ensem_5first_folds_openvino_fp16/model.xml",
+            config,
+        ),
+    ]
+
+
+def _submitting(names: tuple[str, ...]) -> list[Step]:
+    runs = tuple(f"logdirs/{name}" for name in names)
+    submit = ("submit-kaggle", "bundle", "data/test_soundscapes", "--out", "submission.csv", "--force")
+    return [
+        Step("bundle", ("bundle", *runs, "--out", "bundle", "--force"), "bundle/*/model.xml"),
+        Step("submit", (*submit, *SHIFT, "--budget-minutes", BUDGET_MINUTES), "submission.csv"),
+    ]

@@ -1,0 +1,178 @@
+"""Commands that follow each other: each with a line of status and a log, and done once.
+
+A step that ended well is not run again, unless its command or a config that it names has changed, what it
+made is gone, or a step before it is run again. What a killed step had done, its own command goes on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.config import config_chain
+from dawnchorus.errors import RunError
+from dawnchorus.files import write_text
+
+DONE_NAME = "done.json"
+_SOME_FAILED = 2  # exit code of a command that finished, with failures listed
+_SHOWN_LINES = 12  # of the log of a step that failed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes
+    ----------
+    name
+        What it does, in a few words.
+    command
+        Arguments of ``dawnchorus``; paths are relative to the folder that the steps run in.
+    makes
+        A file or folder that is there when it is done; a glob.
+    config
+        A config file that it reads.
+    disk
+        What it needs or writes, for people.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    makes: str
+    config: Path | None = None
+    disk: str = ""
+
+    def __str__(self) -> str:
+        return "dawnchorus " + " ".join(self.command)
+
+
+@dataclass(frozen=True)
+class StepsResult:
+    """What became of steps.
+
+    Attributes
+    ----------
+    n_run, n_skipped
+        Steps that were run now, and that had been before.
+    incomplete
+        Names of steps that finished and listed failures.
+    seconds
+        The time it took.
+    """
+
+    n_run: int
+    n_skipped: int
+    incomplete: tuple[str, ...]
+    seconds: float
+
+
+def run_steps(
+    steps: Sequence[Step],
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    say: Callable[[str], object] = print,
+) -> StepsResult:
+    """Run steps one after the other in a folder, and say a line of each.
+
+    Parameters
+    ----------
+    steps
+        What to do.
+    folder
+        Working directory of the commands; logs go to ``logs`` in it.
+    environment
+        Variables for the commands besides those of this process.
+    say
+        Takes the lines.
+
+    Raises
+    ------
+    RunError
+        A step failed; the message holds the end of its log.
+    """
+    started, logs = time.monotonic(), folder / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    done = _read_done(logs / DONE_NAME)
+    n_run, above = 0, ""
+    incomplete: list[str] = []
+    for number, step in enumerate(steps, start=1):
+        above = _fingerprint(step, above)
+        title = f"[{number:2d}/{len(steps)}] {step.name}"
+        earlier = done.get(step.name, {})
+        if earlier.get("fingerprint") == above and any(folder.glob(step.makes)):
+            say(f"{title}: done before")
+            exit_code = int(earlier["exit_code"])
+        else:
+            # What follows is made from it, and so is done again too, even after a kill.
+            done = {earlier_step.name: done[earlier_step.name] for earlier_step in steps[: number - 1]}
+            write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
+            log = logs / f"{number:02d}_{step.name.replace(' ', '_')}.log"
+            began = time.monotonic()
+            exit_code = _run(step, folder, log, {**os.environ, **(environment or {})}, title, say)
+            n_run += 1
+            done[step.name] = {"fingerprint": above, "exit_code": exit_code}
+            write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
+            some = ", with failures listed in its log" if exit_code == _SOME_FAILED else ""
+            say(f"{title}: done in {_duration_text(time.monotonic() - began)}{some}")
+        if exit_code == _SOME_FAILED:
+            incomplete.append(step.name)
+    return StepsResult(n_run, len(steps) - n_run, tuple(incomplete), time.monotonic() - started)
+
+
+def _run(
+    step: Step,
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str],
+    title: str,
+    say: Callable[[str], object],
+) -> int:
+    """Run one command, its output in its log; return its exit code, 0 or that of some failures."""
+    say(f"{title}: {step} (log: {log})")
+    with log.open("wb") as file:
+        command = [sys.executable, "-m", "dawnchorus", *step.command]
+        process = subprocess.run(
+            command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+        )
+    if process.returncode not in (0, _SOME_FAILED):
+        text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+        last = "\n".join(f"    {line}" for line in text[-_SHOWN_LINES:])
+        raise RunError(
+            f"the step {step.name!r} ended with exit code {process.returncode}:\n{last}\n"
+            f"The whole of it is in {log}. Run the same command again to go on from here."
+        )
+    if process.returncode == _SOME_FAILED and not any(folder.glob(step.makes)):
+        text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+        raise RunError(f"the step {step.name!r} has not made {step.makes}: {' '.join(text[-3:])}")
+    return process.returncode
+
+
+def _fingerprint(step: Step, above: str) -> str:
+    """Return what changes when a step, its config or any step before it does."""
+    digest = hashlib.sha256("\0".join([above, *step.command]).encode())
+    for file in config_chain(step.config) if step.config is not None else ():
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _read_done(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # nothing is taken for done that is not known to be
+    return found if isinstance(found, dict) else {}
+
+
+def _duration_text(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,98 @@
+"""Steps: a line and a log each, done once, and again when something before them changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dawnchorus.errors import RunError
+from dawnchorus.pipelines.steps import DONE_NAME, Step, run_steps
+
+
+def config_file(path: Path, n_epochs: int = 1) -> Path:
+    path.write_text(f"CONFIG = {{'n_epochs': {n_epochs}}}\n", encoding="utf-8")
+    return path
+
+
+def steps(folder: Path) -> list[Step]:
+    """Two commands that take no time, the second of which reads the first one's configs."""
+    configs = folder / "configs"
+    configs.mkdir(exist_ok=True)
+    file = configs / "mine.py"
+    if not file.is_file():
+        config_file(file)
+    return [
+        Step("list them", ("configs", "configs"), "configs/*.py", file),
+        Step("tell them apart", ("configs", "configs", "--differences"), "configs/mine.py"),
+    ]
+
+
+def test_each_step_has_its_line_and_its_log_and_is_done_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    result = run_steps(steps(tmp_path), tmp_path, say=said.append)
+    assert (result.n_run, result.n_skipped, result.incomplete) == (2, 0, ())
+    assert [line.partition(" (log")[0] for line in said[::2]] == [
+        "[ 1/2] list them: dawnchorus configs configs",
+        "[ 2/2] tell them apart: dawnchorus configs configs --differences",
+    ]
+    assert "`n_epochs`" in (tmp_path / "logs" / "02_tell_them_apart.log").read_text()
+    said.clear()
+    again = run_steps(steps(tmp_path), tmp_path, say=said.append)
+    assert (again.n_run, again.n_skipped) == (0, 2)
+    assert said == ["[ 1/2] list them: done before", "[ 2/2] tell them apart: done before"]
+
+
+def test_a_changed_config_does_its_step_and_those_after_it_again(tmp_path: Path) -> None:
+    run_steps(steps(tmp_path), tmp_path, say=str)
+    config_file(tmp_path / "configs" / "mine.py", n_epochs=2)
+    assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2
+
+
+def test_what_is_gone_is_made_again(tmp_path: Path) -> None:
+    first, second = steps(tmp_path)
+    made = Step(second.name, second.command, "page.md")
+    with_page = [first, made]
+    (tmp_path / "page.md").touch()
+    run_steps(with_page, tmp_path, say=str)
+    (tmp_path / "page.md").unlink()
+    assert run_steps(with_page, tmp_path, say=str).n_run == 1
+
+
+def test_a_damaged_note_of_what_is_done_does_all_again(tmp_path: Path) -> None:
+    run_steps(steps(tmp_path), tmp_path, say=str)
+    for text in ("{", "[]"):
+        (tmp_path / "logs" / DONE_NAME).write_text(text, encoding="utf-8")
+        assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2
+
+
+def test_a_step_that_fails_ends_with_its_log_and_is_gone_on_from(tmp_path: Path) -> None:
+    good, _ = steps(tmp_path)
+    bad = Step("list nothing", ("configs", "nowhere"), "x")
+    with pytest.raises(
+        RunError, match=r"'list nothing' ended with exit code 1:\n    error: nowhere: no conf"
+    ):
+        run_steps([good, bad], tmp_path, say=str)
+    mended = Step("list nothing", ("configs", "configs"), "configs/*.py")
+    result = run_steps([good, mended], tmp_path, say=str)
+    assert (result.n_run, result.n_skipped) == (1, 1)
+
+
+def test_a_command_that_lists_failures_is_done_and_said_each_time(tmp_path: Path) -> None:
+    audio = tmp_path / "audio" / "wren"
+    audio.mkdir(parents=True)
+    (audio / "broken.wav").write_bytes(b"no sound")
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "here.hdf5").touch()
+    step = Step("convert", ("precompute", "audio", "features", "--n_cores", "1"), "features/*.hdf5")
+    for _ in range(2):
+        result = run_steps([step], tmp_path, say=str)
+        assert result.incomplete == ("convert",)
+    assert json.loads((tmp_path / "logs" / DONE_NAME).read_text())["convert"]["exit_code"] == 2
+
+
+def test_a_command_that_was_used_wrongly_is_no_success(tmp_path: Path) -> None:
+    wrong = Step("list", ("configs", "--colour"), "made/*")
+    with pytest.raises(RunError, match=r"'list' has not made made/\*: .*No such option"):
+        run_steps([wrong], tmp_path, say=str)
