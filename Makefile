@@ -1,11 +1,14 @@
-# setup · demo · test · check · bench: what the README tells a newcomer; CI calls these and nothing else.
+# setup · demo · test · check · docs · bench: what the README tells a newcomer; CI calls these and nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(SOUNDSCAPES),--soundscapes "$(SOUNDSCAPES)") $(if $(OUT),--out "$(OUT)")
 
-.PHONY: setup demo test check bench
+# Tests share the cores, each of them with one thread.
+TEST_WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: setup demo test check docs bench
 
 setup: $(VENV)/.installed
 
@@ -14,18 +17,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages pinned in constraints.txt (a few minutes the first time) ..."
-	$(PIP_INSTALL) --editable ".[train]"
+	$(PIP_INSTALL) --editable ".[train,download]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP_INSTALL) --editable ".[train,test,check]"
+	$(PIP_INSTALL) --editable ".[train,download,docs,test,check]"
 	@touch $@
 
 demo: setup
 	$(BIN)/dawnchorus demo $(DEMO_ARGS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -33,6 +36,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/typos
+
+# Pages in docs/_build; every shell block of the tutorial is run on the miniature.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/build.py
+	$(BIN)/python docs/run_blocks.py docs/tutorial.md
 
 bench: $(VENV)/.installed-dev
 	@set -e; for program in benchmarks/bench_*.py; do \

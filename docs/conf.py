@@ -1,0 +1,54 @@
+"""Sphinx's settings; ``build.py`` runs Sphinx on a copy of this folder with the generated pages in it."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+project = "dawnchorus"
+copyright = "the dawnchorus founders"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns: list[str] = []
+html_theme = "furo"
+html_title = "dawnchorus"
+html_show_sphinx = False
+# Options are written with two hyphens, which must stay two.
+smartquotes = False
+myst_heading_anchors = 3
+nitpicky = True
+# Types of other packages, whose documentation is not fetched, and types in words ("array_like").
+nitpick_ignore_regex = [(r"py:.*", r"(?!dawnchorus\.).*")]
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+linkcheck_timeout = 30
+linkcheck_retries = 2
+
+
+def is_there(name: str) -> bool:
+    """Return whether a dotted name can be imported, or is an attribute of something that can."""
+    parts = name.split(".")
+    for n_parts in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:n_parts]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[n_parts:]:
+            if not hasattr(found, part):
+                return part in getattr(found, "__annotations__", {})
+            found = getattr(found, part)
+        return True
+    return False
+
+
+def resolve_inner_name(app: Any, environment: Any, node: Any, content: Any) -> Any:
+    """Return a reference to a name that no page documents as plain code, None where the name is nowhere."""
+    target = str(node.get("reftarget", ""))
+    inner = node.get("refdomain") == "py" and target.startswith("dawnchorus.")
+    return content if inner and is_there(target) else None
+
+
+def setup(app: Any) -> None:
+    """Register what is done about references to names that no page documents."""
+    app.connect("missing-reference", resolve_inner_name)

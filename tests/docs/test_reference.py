@@ -1,0 +1,121 @@
+"""The reference that is written from the code: nothing is missing in it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docstrings
+import pytest
+import reference_pages
+import settings_tables
+
+import dawnchorus
+from dawnchorus.config import Settings
+
+
+@pytest.fixture(scope="module")
+def reference(repository: Path) -> dict[str, str]:
+    """The pages of the reference by their names."""
+    return {
+        "commands": reference_pages.commands_page(),
+        "configs": reference_pages.configs_page(repository),
+        "settings": reference_pages.settings_page(),
+        "api": reference_pages.api_page(),
+    }
+
+
+def test_every_command_and_option_is_in_the_reference(
+    reference: dict[str, str], all_commands: dict[tuple[str, ...], Any]
+) -> None:
+    for path, command in all_commands.items():
+        heading = f"## dawnchorus {' '.join(path)}\n"
+        assert heading in reference["commands"]
+        section = reference["commands"].partition(heading)[2].partition("\n## ")[0]
+        for parameter in command.params:
+            for name in parameter.opts if parameter.param_type_name == "option" else ():
+                assert re.search(rf"[` ]{re.escape(name)}[,` ]", section), f"{path}: {name}"
+
+
+def settings_classes(base: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    for child in base.__subclasses__():
+        yield child
+        yield from settings_classes(child)
+
+
+def test_every_key_of_every_settings_class_is_in_the_reference(reference: dict[str, str]) -> None:
+    importlib.import_module("dawnchorus.pipelines.demo")  # and with it all that has settings
+
+    page = reference["settings"]
+    found = [each for each in settings_classes() if each.__module__.startswith("dawnchorus.")]
+    assert len(found) > 10
+    for each in found:
+        for name in each.model_fields:
+            assert f"\n| `{name}` | " in page, f"{each.__name__}.{name}"
+
+
+def test_a_key_is_told_with_its_type_range_default_and_description() -> None:
+    sections = {section.path: section for section in settings_tables.train_sections()}
+    keys = {key.name: key for key in sections["folds"].keys}
+    assert keys["n_folds"] == ("n_folds", "int, ≥ 2", "5", "Number of folds, at least 2.")
+    assert keys["group_column"].kind == "list of str or None"
+    mixup = {key.name: key for key in sections["train_function_args.train_dataset_config.mixup"].keys}
+    assert mixup["probability"][1:3] == ("float, ≥ 0, ≤ 1", "0.5")
+    loader = {key.name: key for key in sections["train_function_args.train_loader"].keys}
+    assert loader["batch_size"].default == "64"
+    top = {key.name: key for key in sections[""].keys}
+    assert top["exp_name"].default == settings_tables.REQUIRED
+    network = {key.name: key for key in sections["nn_model_config"].keys}
+    assert {"backbone", "pretrained", "weights", "weights_labels", "frontend"} <= set(network)
+    assert "n_classes" not in network
+
+
+def test_every_config_and_public_name_is_in_the_reference(
+    reference: dict[str, str], repository: Path
+) -> None:
+    for folder in ("train_configs", "train_configs/parts", "inference_configs"):
+        for path in (repository / folder).glob("*.py"):
+            assert f"### {path.parent.name}/{path.name}\n" in reference["configs"]
+    for name in dawnchorus.__all__:
+        assert f"## {name}\n" in reference["api"]
+
+
+def test_tables_of_the_reference_have_as_many_cells_as_headings(reference: dict[str, str]) -> None:
+    for name, page in reference.items():
+        width = 0
+        for line in page.splitlines():
+            n_cells = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("| ") else 0
+            width = n_cells if not width else width * (n_cells > 0)
+            assert n_cells in (0, width), f"{name}: {line}"
+
+
+DOCSTRING = """Return a thing, see :class:`~dawnchorus.data.Labels`.
+
+    More of ``it``.
+
+    Parameters
+    ----------
+    low, high
+        Range of the :mod:`dawnchorus.audio`,
+        in Hz.
+    n : int
+        A number.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+
+
+def test_docstrings_are_taken_apart() -> None:
+    assert docstrings.summary(DOCSTRING) == "Return a thing, see `Labels`."
+    assert docstrings.introduction(DOCSTRING) == "Return a thing, see `Labels`.\n\nMore of `it`."
+    ranged = "Range of the `dawnchorus.audio`,\nin Hz."
+    assert docstrings.descriptions(DOCSTRING) == {"low": ranged, "high": ranged, "n": "A number."}
+    assert docstrings.descriptions(None) == {}
+    assert docstrings.cell("a | b\nc") == r"a \| b c"
+    assert docstrings.plain("a_b <c> [d]") == r"a\_b \<c\> \[d\]"
