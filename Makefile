@@ -39,8 +39,8 @@ check: $(VENV)/.installed-dev
 
 # Pages in docs/_build; every shell block of the tutorial is run on the miniature.
 docs: $(VENV)/.installed-dev
-	$(BIN)/python docs/build.py
-	$(BIN)/python docs/run_blocks.py docs/tutorial.md
+	$(BIN)/python docs/tools/build.py
+	$(BIN)/python docs/tools/run_blocks.py docs/tutorial.md
 
 bench: $(VENV)/.installed-dev
 	@set -e; for program in benchmarks/bench_*.py; do \

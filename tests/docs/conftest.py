@@ -1,4 +1,4 @@
-"""What the tests of the documentation share: the programs in docs/, its pages, and the commands there are."""
+"""What the tests of the documentation share: its programs, its pages, and the commands there are."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dawnchorus.cli import app
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 # At the end, so that nobody else's import finds a module of ours.
-sys.path.append(str(DOCS))
+sys.path.append(str(DOCS / "tools"))
 
 
-def _loaded(name: str) -> ModuleType:
-    """Return a program of docs/ whose name others bear too."""
-    spec = spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+def _loaded(path: Path) -> ModuleType:
+    """Return a program whose name others bear too."""
+    spec = spec_from_file_location(f"docs_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -32,14 +32,14 @@ def _loaded(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def build() -> ModuleType:
-    """The program docs/build.py."""
-    return _loaded("build")
+    """The program docs/tools/build.py."""
+    return _loaded(DOCS / "tools" / "build.py")
 
 
 @pytest.fixture(scope="session")
 def conf() -> ModuleType:
     """Sphinx's settings, docs/conf.py."""
-    return _loaded("conf")
+    return _loaded(DOCS / "conf.py")
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.downloads import inaturalist, polite, transfer
+from dawnchorus.downloads import disk_room, inaturalist, polite
+from dawnchorus.downloads.disk_room import DiskFullError
 from dawnchorus.downloads.pace import Allowance, Pace
 from dawnchorus.downloads.polite import Service, ServiceDownError, connected
-from dawnchorus.downloads.transfer import DiskFullError, fetch_file
+from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError, MissingExtraError
 
 _spec = importlib.util.spec_from_file_location(
@@ -209,7 +210,7 @@ def test_the_disk_is_not_filled(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=5_000_100_000)
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk_room.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskFullError, match=r"5\.00 GB are free, and 5 GB are to stay free; make room"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=5)
     assert list(tmp_path.iterdir()) == []

@@ -19,11 +19,11 @@ import soundfile
 from dawnchorus import DataSettings, load_recordings
 from dawnchorus.downloads import polite, recording_fetching, xeno_canto
 from dawnchorus.downloads.asked_species import read_species
+from dawnchorus.downloads.disk_room import DiskFullError
 from dawnchorus.downloads.pace import Pace
 from dawnchorus.downloads.polite import ServiceDownError, connected
 from dawnchorus.downloads.recording_catalogue import Found, best_of
 from dawnchorus.downloads.recording_fetching import FetchReport, default_table, fetch_recordings
-from dawnchorus.downloads.transfer import DiskFullError
 from dawnchorus.downloads.xeno_canto import (
     XenoCantoWishes,
     find_on_xeno_canto,
@@ -369,7 +369,7 @@ def test_a_full_disk_ends_the_work_and_keeps_what_came(
         def free(self) -> float:
             return next(free_gb) * 1e9
 
-    monkeypatch.setattr("dawnchorus.downloads.transfer.shutil.disk_usage", lambda _: Usage())
+    monkeypatch.setattr("dawnchorus.downloads.disk_room.shutil.disk_usage", lambda _: Usage())
     with pytest.raises(DiskFullError, match=r"4\.00 GB are free, and 5 GB are to stay free"):
         fetch(tmp_path / "xc", "Turdus merula", leave_gb=5)
     assert pd.read_csv(tmp_path / "xc.csv")["id"].tolist() == ["XC1"]

@@ -94,5 +94,15 @@ def test_a_command_that_lists_failures_is_done_and_said_each_time(tmp_path: Path
 
 def test_a_command_that_was_used_wrongly_is_no_success(tmp_path: Path) -> None:
     wrong = Step("list", ("configs", "--colour"), "made/*")
-    with pytest.raises(RunError, match=r"'list' has not made made/\*: .*No such option"):
+    with pytest.raises(RunError, match=r"(?s)'list' ended with exit code 2:.*No such option"):
         run_steps([wrong], tmp_path, say=str)
+
+
+def test_where_all_is_needed_a_listed_failure_ends_the_steps(tmp_path: Path) -> None:
+    audio = tmp_path / "audio" / "wren"
+    audio.mkdir(parents=True)
+    (audio / "broken.wav").write_bytes(b"no sound")
+    command = ("precompute", "audio", "features", "--n_cores", "1")
+    step = Step("convert", command, "audio/**/*.wav", must_be_whole=True)
+    with pytest.raises(RunError, match="'convert' ended with exit code 2"):
+        run_steps([step], tmp_path, say=str)

@@ -99,12 +99,29 @@ class FoldSettings(Settings):
 class TrainConfig(Settings):
     """A whole experiment.
 
-    ``data`` is one place of recordings, or a list of several, each with its own root. ``labels`` fixes
-    the classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
-    or a text file with a label a line); without it, the classes are the labels that there are, sorted.
-
     ``nn_model_class`` and ``nn_model_config`` stand at the top or inside ``train_function_args``,
     whichever the author prefers, but not in both.
+
+    Attributes
+    ----------
+    exp_name
+        Name of the experiment, and of the folder of its run.
+    seed
+        What everything that is drawn depends on.
+    logdir
+        Folder of the runs.
+    data
+        One place of recordings, or a list of several, each with its own root.
+    labels
+        The classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
+        or a text file with a label a line); without it, the classes are the labels that there are, sorted.
+    folds
+        How recordings are dealt to folds.
+    nn_model_class, nn_model_config
+        The network, and its keyword arguments; ``weights`` and ``weights_labels`` name a file to start from
+        and its classes.
+    train_function, train_function_args
+        What trains it, and the keys of that.
     """
 
     exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)

@@ -26,7 +26,17 @@ class LoaderSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """Optimiser of :mod:`torch.optim` by name, its learning rate and weight decay."""
+    """The optimiser.
+
+    Attributes
+    ----------
+    name
+        Its name in :mod:`torch.optim`.
+    lr
+        Learning rate at its highest.
+    weight_decay
+        Share of each weight that is taken off at each step, times the learning rate.
+    """
 
     name: Literal["AdamW", "RAdam", "Adam", "SGD"] = "AdamW"
     lr: float = Field(default=1e-4, gt=0)
@@ -36,8 +46,15 @@ class OptimizerSettings(Settings):
 class SchedulerSettings(Settings):
     """Learning rate over the run, stepped with the optimiser.
 
-    ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
-    ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
+    Attributes
+    ----------
+    name
+        ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
+        ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
+    min_lr
+        Rate at the end of ``cosine``.
+    warmup_share
+        Share of the steps in which ``one_cycle`` rises.
     """
 
     name: Literal["cosine", "one_cycle", "constant"] = "cosine"
@@ -46,7 +63,19 @@ class SchedulerSettings(Settings):
 
 
 class BatchAugmentationSettings(Settings):
-    """Augmentations that run on the whole batch, on its device. None of them by default."""
+    """Augmentations that run on the whole batch, on its device. None of them by default.
+
+    Attributes
+    ----------
+    random_filtering
+        Keys of :class:`dawnchorus.augment.wave.RandomFiltering`: an equaliser of random gains on the wave.
+    spectrogram_masks
+        Keys of :class:`dawnchorus.augment.spectrogram.SpectrogramMasks`: masks over frequency and time.
+    power_scaling
+        Keys of :class:`dawnchorus.augment.spectrogram.PowerScaling`: the picture to a random power.
+    spectral_tilt
+        Keys of :class:`dawnchorus.augment.spectrogram.SpectralTilt`: a random slope over frequency.
+    """
 
     random_filtering: dict[str, Any] | None = None
     spectrogram_masks: dict[str, Any] | None = None
@@ -61,6 +90,10 @@ class TrainFunctionArgs(Settings):
     ----------
     train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
         Dataset classes, and the keys of their settings.
+    train_loader, val_loader
+        How clips are read and gathered to batches.
+    batch_augmentations
+        What is done to a training batch on its device.
     clips_per_epoch
         Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
         with labels in time.
@@ -71,6 +104,8 @@ class TrainFunctionArgs(Settings):
         Weigh a class with fewer recordings as if they were repeated to this number.
     loss, loss_args
         A loss of :mod:`dawnchorus.training.losses` by name, and its keyword arguments.
+    optimizer, scheduler
+        The optimiser, and its learning rate over the run.
     accumulate_batches
         Batches whose gradients are added up before the optimiser steps.
     clip_gradient_norm
@@ -88,6 +123,8 @@ class TrainFunctionArgs(Settings):
         Epochs after which the frozen layers are trained with the rest; None never trains them.
     early_stopping_epochs
         Stop a fold when so many epochs in a row did not improve ``main_metric``; None never does.
+    n_epochs
+        Epochs of a fold.
     main_metric
         The validation metric, larger is better, that ranks checkpoints.
     n_checkpoints

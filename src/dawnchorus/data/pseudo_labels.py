@@ -33,7 +33,15 @@ logger = logging.getLogger(__name__)
 
 
 class PseudoTableSettings(Settings):
-    """One table of pseudo-labels, ``.parquet`` or ``.csv``, and where its soundscapes lie."""
+    """One table of pseudo-labels and where its soundscapes lie.
+
+    Attributes
+    ----------
+    table
+        ``.parquet`` or ``.csv``: ``row_id`` and a column a class.
+    audio_dir, features_dir
+        Folders of the soundscapes, and of the HDF5 files that ``dawnchorus precompute`` made of them.
+    """
 
     table: Path
     audio_dir: Path

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from dawnchorus.errors import DownloadError
 
+_GB = 1e9
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFullError(DownloadError):
+    """Less of the disk is free than is to be left free."""
 
 
 def size_text(n_bytes: float) -> str:
@@ -38,6 +43,22 @@ def require_room(folder: Path, n_bytes: int, what: str) -> None:
         raise DownloadError(
             f"{what}: {size_text(n_bytes)} are needed in {folder}, and {size_text(free)} are free; "
             "make room, choose fewer parts with --only, or another --out"
+        )
+
+
+def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
+    """Check that so many bytes fit, and the rest stays free.
+
+    Raises
+    ------
+    DiskFullError
+        They do not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free - n_bytes < leave_gb * _GB:
+        raise DiskFullError(
+            f"{folder}: {free / _GB:.2f} GB are free, and {leave_gb:g} GB are to stay free; make room or "
+            "give a smaller --leave-gb, and the same command goes on"
         )
 
 

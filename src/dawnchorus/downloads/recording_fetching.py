@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dawnchorus.downloads.disk_room import DiskFullError, check_free_disk
 from dawnchorus.downloads.polite import Service, ServiceDownError
 from dawnchorus.downloads.recording_catalogue import Recording, read_table, row_of, write_table
-from dawnchorus.downloads.transfer import DiskFullError, check_free_disk, fetch_file
+from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import Failure, locked, write_failures
 from dawnchorus.progress import track

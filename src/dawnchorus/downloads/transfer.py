@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawnchorus.downloads import polite
+from dawnchorus.downloads.disk_room import check_free_disk
 from dawnchorus.downloads.polite import Service, ServiceDownError, describe_broken
 from dawnchorus.errors import DownloadError
 
@@ -21,13 +21,8 @@ PART_SUFFIX = ".part"
 
 _TRIES = 5
 _BLOCK = 1 << 13  # bytes; where the connection breaks, up to so many are lost
-_GB = 1e9
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _SOUND = re.compile(r"audio/|video/|application/(?:ogg|octet-stream|mp4)|binary/octet-stream")
-
-
-class DiskFullError(DownloadError):
-    """Less of the disk is free than is to be left free."""
 
 
 class _BrokenError(Exception):
@@ -74,22 +69,6 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
             part.replace(path)
             return _size(path)
     raise ServiceDownError(f"{url}: {broken}, {_TRIES} times; the same command tries again")
-
-
-def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
-    """Check that so many bytes fit, and the rest stays free.
-
-    Raises
-    ------
-    DiskFullError
-        They do not.
-    """
-    free = shutil.disk_usage(folder).free
-    if free - n_bytes < leave_gb * _GB:
-        raise DiskFullError(
-            f"{folder}: {free / _GB:.2f} GB are free, and {leave_gb:g} GB are to stay free; make room or "
-            "give a smaller --leave-gb, and the same command goes on"
-        )
 
 
 def _size(path: Path) -> int:

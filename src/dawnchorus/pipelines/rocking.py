@@ -80,6 +80,7 @@ def competition_steps(settings: RockSettings) -> list[Step]:
             ("download", "birdclef-2025", "--out", "data"),
             "data/train.csv",
             disk="about 600 GB with what is converted of it",
+            must_be_whole=True,
         ),
         _checking(settings, names[0]),
         *converted,
@@ -118,7 +119,7 @@ def sample_steps(settings: RockSettings) -> list[Step]:
 def _checking(settings: RockSettings, name: str) -> Step:
     config = settings.train_config(name)
     command = ("recordings", str(config), "--out", "logs/recordings.csv", "--force")
-    return Step("check the tables", command, "logs/recordings.csv", config)
+    return Step("check the tables", command, "logs/recordings.csv", config, must_be_whole=True)
 
 
 def _converting(settings: RockSettings, audio: str, features: str, *, disk: str = "") -> Step:

@@ -42,6 +42,8 @@ class Step:
         A config file that it reads.
     disk
         What it needs or writes, for people.
+    must_be_whole
+        Whether what follows is in vain where it lists failures.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Step:
     makes: str
     config: Path | None = None
     disk: str = ""
+    must_be_whole: bool = False
 
     def __str__(self) -> str:
         return "dawnchorus " + " ".join(self.command)
@@ -143,16 +146,14 @@ def _run(
         process = subprocess.run(
             command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
         )
-    if process.returncode not in (0, _SOME_FAILED):
+    is_made = any(folder.glob(step.makes)) and not step.must_be_whole
+    if process.returncode not in (0, _SOME_FAILED) or (process.returncode == _SOME_FAILED and not is_made):
         text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
         last = "\n".join(f"    {line}" for line in text[-_SHOWN_LINES:])
         raise RunError(
             f"the step {step.name!r} ended with exit code {process.returncode}:\n{last}\n"
             f"The whole of it is in {log}. Run the same command again to go on from here."
         )
-    if process.returncode == _SOME_FAILED and not any(folder.glob(step.makes)):
-        text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
-        raise RunError(f"the step {step.name!r} has not made {step.makes}: {' '.join(text[-3:])}")
     return process.returncode
 
 

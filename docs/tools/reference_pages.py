@@ -19,7 +19,9 @@ from dawnchorus.config.listing import ListedConfig, list_configs, own_settings
 from dawnchorus.config.reading import read_own_config
 from dawnchorus.files import write_text
 
-_GENERATED = "This page is written by `docs/build.py` from the code, so that it says what the code does.\n"
+_GENERATED = (
+    "This page is written by `docs/tools/build.py` from the code, so that it says what the code does.\n"
+)
 _CONFIG_FOLDERS = {
     "train_configs": "Training",
     "train_configs/parts": "Parts of training configs",

@@ -28,7 +28,7 @@ from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.training.losses import bce_loss, focal_loss
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 AVIARY = AviarySettings(n_species=5, n_recordings=110, n_nocall=10, n_recordists=9, n_soundscapes=3)
 CLIP_S = 5.0
 DPI = 100

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 REACHABLE = ("train_configs", "inference_configs", "scripts", "rock_that_bird.sh")
 """What of the repository a page may name; copied, so that no block can change it."""
 

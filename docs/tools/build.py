@@ -1,7 +1,7 @@
 """Build the documentation: reference pages and pictures from the code, then HTML, then its links.
 
-``python docs/build.py`` writes ``docs/_build/html``. Every warning of Sphinx and every broken link is an
-error, with exit code 1. The internet is not needed; ``--external`` asks it about external links too.
+``python docs/tools/build.py`` writes ``docs/_build/html``. Every warning of Sphinx and every broken link is
+an error, with exit code 1. The internet is not needed; ``--external`` asks it about external links too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reference_pages import write_reference
 
 from dawnchorus.progress import silence_progress
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parents[1]
 REPOSITORY = DOCS.parent
 HAND_WRITTEN = ("*.md", "how_to/*.md", "explanation/*.md", "conf.py", "pictures/*.png")
 
