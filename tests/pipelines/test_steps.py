@@ -33,15 +33,18 @@ def test_each_step_has_its_line_and_its_log_and_is_done_once(tmp_path: Path) -> 
     said: list[str] = []
     result = run_steps(steps(tmp_path), tmp_path, say=said.append)
     assert (result.n_run, result.n_skipped, result.incomplete) == (2, 0, ())
-    assert [line.partition(" (log")[0] for line in said[::2]] == [
-        "[ 1/2] list them: dawnchorus configs configs",
-        "[ 2/2] tell them apart: dawnchorus configs configs --differences",
+    lines = "".join(said).splitlines()
+    assert [line.partition(" in ")[0] for line in lines] == [
+        "[ 1/2] list them ... done",
+        "[ 2/2] tell them apart ... done",
     ]
-    assert "`n_epochs`" in (tmp_path / "logs" / "02_tell_them_apart.log").read_text()
+    log = (tmp_path / "logs" / "02_tell_them_apart.log").read_text()
+    assert log.startswith("$ dawnchorus configs configs --differences\n")
+    assert "`n_epochs`" in log
     said.clear()
     again = run_steps(steps(tmp_path), tmp_path, say=said.append)
     assert (again.n_run, again.n_skipped) == (0, 2)
-    assert said == ["[ 1/2] list them: done before", "[ 2/2] tell them apart: done before"]
+    assert "".join(said) == "[ 1/2] list them ... done before\n[ 2/2] tell them apart ... done before\n"
 
 
 def test_a_changed_config_does_its_step_and_those_after_it_again(tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_a_step_that_fails_ends_with_its_log_and_is_gone_on_from(tmp_path: Path)
     good, _ = steps(tmp_path)
     bad = Step("list nothing", ("configs", "nowhere"), "x")
     with pytest.raises(
-        RunError, match=r"'list nothing' ended with exit code 1:\n    error: nowhere: no conf"
+        RunError, match=r"(?s)'list nothing' ended with exit code 1:\n.* error: nowhere: no conf"
     ):
         run_steps([good, bad], tmp_path, say=str)
     mended = Step("list nothing", ("configs", "configs"), "configs/*.py")

@@ -57,7 +57,7 @@ def rock_that_bird(
     typer.echo(f"{result.n_run} steps in {minutes:.1f} min; submission: {folder / 'submission.csv'}")
     if sample:
         log = max((folder / "logs").glob("*_score.log"))
-        typer.echo(log.read_text(encoding="utf-8").strip())
+        typer.echo(log.read_text(encoding="utf-8").splitlines()[-1])
     if result.incomplete:
         typer.echo(f"failures are listed in the logs of: {', '.join(result.incomplete)}", err=True)
         raise typer.Exit(2)
@@ -78,8 +78,8 @@ def _print_plan(steps: Sequence[Step], folder: Path) -> None:
     typer.echo(f"free on this disk: {free_gb:.0f} GB")
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+def _say(text: str) -> None:
+    typer.echo(text, err=True, nl=False)
 
 
 def _check_gpu(gpu: str) -> None:

@@ -82,9 +82,9 @@ def run_steps(
     folder: Path,
     *,
     environment: Mapping[str, str] | None = None,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] = sys.stderr.write,
 ) -> StepsResult:
-    """Run steps one after the other in a folder, and say a line of each.
+    """Run steps one after the other in a folder, and say a line of each: its beginning, then how it ended.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def run_steps(
     environment
         Variables for the commands besides those of this process.
     say
-        Takes the lines.
+        Takes the text, of a line first its beginning.
 
     Raises
     ------
@@ -109,10 +109,10 @@ def run_steps(
     incomplete: list[str] = []
     for number, step in enumerate(steps, start=1):
         above = _fingerprint(step, above)
-        title = f"[{number:2d}/{len(steps)}] {step.name}"
+        say(f"[{number:2d}/{len(steps)}] {step.name} ... ")
         earlier = done.get(step.name, {})
         if earlier.get("fingerprint") == above and any(folder.glob(step.makes)):
-            say(f"{title}: done before")
+            say("done before\n")
             exit_code = int(earlier["exit_code"])
         else:
             # What follows is made from it, and so is done again too, even after a kill.
@@ -120,28 +120,26 @@ def run_steps(
             write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
             log = logs / f"{number:02d}_{step.name.replace(' ', '_')}.log"
             began = time.monotonic()
-            exit_code = _run(step, folder, log, {**os.environ, **(environment or {})}, title, say)
+            try:
+                exit_code = _run(step, folder, log, {**os.environ, **(environment or {})})
+            except (RunError, KeyboardInterrupt):
+                say(f"stopped after {_duration_text(time.monotonic() - began)}, log: {log}\n")
+                raise
             n_run += 1
             done[step.name] = {"fingerprint": above, "exit_code": exit_code}
             write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
-            some = ", with failures listed in its log" if exit_code == _SOME_FAILED else ""
-            say(f"{title}: done in {_duration_text(time.monotonic() - began)}{some}")
+            some = f", with failures listed in {log}" if exit_code == _SOME_FAILED else ""
+            say(f"done in {_duration_text(time.monotonic() - began)}{some}\n")
         if exit_code == _SOME_FAILED:
             incomplete.append(step.name)
     return StepsResult(n_run, len(steps) - n_run, tuple(incomplete), time.monotonic() - started)
 
 
-def _run(
-    step: Step,
-    folder: Path,
-    log: Path,
-    environment: Mapping[str, str],
-    title: str,
-    say: Callable[[str], object],
-) -> int:
+def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) -> int:
     """Run one command, its output in its log; return its exit code, 0 or that of some failures."""
-    say(f"{title}: {step} (log: {log})")
     with log.open("wb") as file:
+        file.write(f"$ {step}\n".encode())
+        file.flush()
         command = [sys.executable, "-m", "dawnchorus", *step.command]
         process = subprocess.run(
             command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
