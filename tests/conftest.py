@@ -99,7 +99,7 @@ class DataFactory:
         for species in range(n_species):
             label = f"species_{species}"
             for k in range(n_per_species):
-                filename = f"{label}/XC{1000 * species + k}{SUFFIXES[k % len(SUFFIXES)]}"
+                filename = f"{label}/XC{100_000 * seed + 1000 * species + k}{SUFFIXES[k % len(SUFFIXES)]}"
                 self.write(filename, _song(species, rng.uniform(*duration_s), rng))
                 rows.append((filename, label, f"recordist_{(species + k) % 4}"))
         with (self.root / "recordings.csv").open("w", newline="", encoding="utf-8") as file:

@@ -127,6 +127,26 @@ def test_a_config_may_be_laid_over_several(tmp_path: Path) -> None:
     assert [path.name for path in config_chain(top)] == ["top.py", "one.py", "ground.py", "two.py"]
 
 
+def test_a_chain_that_leads_back_is_told_whoever_follows_it(tmp_path: Path) -> None:
+    write(tmp_path / "one.py", "CONFIG = {'base': 'two.py'}")
+    two = write(tmp_path / "two.py", "CONFIG = {'base': ['one.py']}")
+    for follow in (config_chain, read_config_file):
+        with pytest.raises(ConfigError, match="its base leads back to itself"):
+            follow(two)
+
+
+def test_a_base_may_be_a_path_and_the_dict_annotated(tmp_path: Path) -> None:
+    write(tmp_path / "ground.py", "CONFIG = {'seed': 1}")
+    text = "from pathlib import Path\nCONFIG: dict = {'base': Path('ground.py'), 'exp_name': 'x', 'seed': 2}"
+    write(tmp_path / "top.py", text)
+    listed = list_configs(tmp_path)
+    assert [(config.path.stem, config.is_experiment) for config in listed] == [
+        ("top", True),
+        ("ground", False),
+    ]
+    assert "| top | ground | `seed` | `2` |" in differences_table(listed)
+
+
 def test_a_base_that_is_no_path_is_told(tmp_path: Path) -> None:
     top = write(tmp_path / "top.py", "CONFIG = {'base': 3}")
     with pytest.raises(ConfigError, match="base is 3; give the path of another config file, or several"):

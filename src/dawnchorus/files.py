@@ -103,12 +103,14 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
     """Hold a lock on a file while the block runs; yields whether it was free. It ends with the process.
 
-    Where the file system knows no locks, it always counts as free.
+    Where the file system knows no locks, it always counts as free. With ``inherited``, child processes that
+    are started with ``close_fds=False`` hold it too, even if this one is killed.
     """
     with path.open("a+b") as file:
+        os.set_inheritable(file.fileno(), inherited)
         try:
             _lock(file)
         except BlockingIOError:

@@ -102,14 +102,41 @@ def test_a_broken_soundscape_is_listed_and_the_table_is_whole(
     soundscape("H2").write_bytes(b"no sound")
     assert run("submit-kaggle", str(model), "test_soundscapes") == 2
     assert len(pd.read_csv("submission.csv")) == 4
-    assert "H2.wav" in Path("failures.csv").read_text()
+    assert "H2.wav" in Path("submission_failures.csv").read_text()
     assert "2 rows hold the mean of the others" in capsys.readouterr().err
 
 
-def test_a_public_notebook_without_soundscapes_hands_in_the_sample(model: Path) -> None:
+def test_a_list_of_failures_of_somebody_else_stays(model: Path) -> None:
+    soundscape("H1")
+    Path("failures.csv").write_text("mine", encoding="utf-8")
+    assert run("submit-kaggle", str(model), "test_soundscapes") == 0
+    assert Path("failures.csv").read_text() == "mine"
+    assert not Path("submission_failures.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("test_soundscapes", "test_soundscapes is a folder; name a file with --out"),
+        ("test_soundscapes/H1.wav/x.csv", "x.csv cannot be written: "),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_predicted(
+    out: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundscape("H1")
+    assert run("submit-kaggle", "no_model", "test_soundscapes", "--force", "--out", out) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_public_notebook_without_soundscapes_hands_in_the_sample(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     pd.DataFrame({"row_id": ["s_5"], "wren": [0.25]}).to_csv("sample_submission.csv", index=False)
     assert run("submit-kaggle", str(model), "test_soundscapes") == 0
     assert pd.read_csv("submission.csv").to_dict("list") == {"row_id": ["s_5"], "wren": [0.25]}
+    assert "no recordings here or below" in caplog.text
+    assert "The sample is handed in as it is" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,29 @@ def test_a_file_in_two_places_is_a_fault_of_the_second(data_factory_in: Any, tmp
         load_recordings(places)
 
 
+def test_a_recording_of_an_archive_is_taken_from_the_first_place_that_has_it(
+    data_factory_in: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else its copies would lie on both sides of a fold."""
+    for place, names in {
+        "competition": ("wren/XC100.ogg", "wren/iNat700_1.ogg", "owl/tape1.ogg", "owl/XC1000.ogg"),
+        "additional": ("wren/XC100.wav", "wren/iNat700_2.wav", "owl/tape1.wav", "owl/XC10000.wav"),
+    }.items():
+        for name in names:
+            data_factory_in(tmp_path / place).tone(name)
+    places = [DataSettings(audio_dir=tmp_path / name) for name in ("competition", "additional")]
+    with caplog.at_level(logging.INFO):
+        table, faults = load_recordings(places)
+    assert faults == []
+    assert sorted(name for name in table["filename"] if name.startswith("additional")) == [
+        "additional/owl/XC10000.wav",
+        "additional/owl/tape1.wav",
+        "additional/wren/iNat700_2.wav",
+    ]
+    assert len(table) == 7
+    assert "1 recordings are in an earlier place too" in caplog.text
+
+
 def test_a_recording_with_a_faulty_box_is_left_out_and_not_silent(data_factory: Any) -> None:
     for name in ("dawn.wav", "dusk.wav"):
         data_factory.tone(name, duration_s=12.0)

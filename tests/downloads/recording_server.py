@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+import zlib
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -39,6 +40,8 @@ class RecordingServer:
         promised than comes), "text" (no JSON), "piece" (a rest from elsewhere), "to PATH" (a redirection).
     ranges
         Whether a rest can be asked for.
+    versions
+        Whether sounds have an ETag.
     page_size
         Entries a page, whatever is asked for.
     pause_s
@@ -51,7 +54,7 @@ class RecordingServer:
         self.taxa: list[dict[str, Any]] = []
         self.sounds: dict[str, tuple[bytes, str]] = {}
         self.script: dict[str, list[str]] = defaultdict(list)
-        self.ranges, self.page_size, self.pause_s = True, 500, 0.0
+        self.ranges, self.versions, self.page_size, self.pause_s = True, False, 500, 0.0
         self.asked: list[Asked] = []
 
     def __enter__(self) -> RecordingServer:
@@ -231,7 +234,10 @@ class _Handler(BaseHTTPRequestHandler):
             data, kind = b"<html>log in first</html>", "text/html; charset=utf-8"
         if what == "empty":
             data = b""
+        version = f'"{zlib.crc32(data)}"'
         begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if state.ranges else None
+        if self.headers.get("If-Range", version) != version:
+            begin = None
         start = int(begin[1]) if begin else 0
         if begin and start >= len(data):
             self._send(416, b"", kind, {"Content-Range": f"bytes */{len(data)}"})
@@ -243,6 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
+        if state.versions:
+            self.send_header("ETag", version)
         self.end_headers()
         end = start + (len(data) - start) // 2 if what == "half" else len(data)
         for place in range(start, end, 1000):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -15,6 +17,7 @@ import pytest
 from dawnchorus.downloads import archives, competitions
 from dawnchorus.downloads.competitions import PartOutcome, plan_competition
 from dawnchorus.downloads.parts import COMPETITIONS
+from dawnchorus.downloads.unpacking import WORK_NAME
 from dawnchorus.errors import DownloadError
 
 from .kaggle_server import (
@@ -146,6 +149,11 @@ def test_the_record_says_what_came_from_where(kaggle: KaggleServer, tmp_path: Pa
 # The pieces of one archive.
 
 
+def unzipped(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 class Noise(NamedTuple):
     """What the noise part holds, and the archives that it comes in."""
 
@@ -185,6 +193,35 @@ def test_pieces_in_two_archives_become_one_folder(
     assert left_over(tmp_path) == []
     (outcome,) = download(tmp_path, "noise")
     assert outcome.state == "there"
+
+
+def test_what_a_kill_left_after_the_last_file_is_removed(
+    kaggle: KaggleServer, noise_part: Noise, tmp_path: Path
+) -> None:
+    download(tmp_path, "noise")
+    work = tmp_path / WORK_NAME
+    (work / "noise").mkdir()
+    (work / "noise" / "soundscapes_nocall.zip.part-aa").write_bytes(b"x")
+    (work / "birdclef-2023-data-part3.zip").write_bytes(b"x")
+    assert left_over(tmp_path) != []
+    (outcome,) = download(tmp_path, "noise")
+    assert outcome.state == "there"
+    assert left_over(tmp_path) == []
+    assert contents(tmp_path) == noise_part.files
+
+
+def test_an_archive_without_the_environmental_sounds_stops_nothing(
+    kaggle: KaggleServer, noise_part: Noise, tmp_path: Path
+) -> None:
+    pieces = {
+        name: content
+        for name, content in unzipped(noise_part.archives[f"{SYDOR}/birdclef-2023-data-part2"]).items()
+        if not name.startswith("esc50")
+    }
+    kaggle.archives[f"{SYDOR}/birdclef-2023-data-part2"] = zipped(pieces)
+    (outcome,) = download(tmp_path, "noise")
+    assert outcome.state == "fetched"
+    assert not (tmp_path / "esc50_background.csv").exists()
 
 
 def test_the_second_archive_of_a_part_goes_on_without_the_first(

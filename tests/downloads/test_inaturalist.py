@@ -126,6 +126,13 @@ def test_what_is_unknown_stays_empty(server: Any) -> None:
     assert recording.url == "https://www.inaturalist.org/observations/1"
 
 
+@pytest.mark.parametrize("coordinates", [[], [-8.5], None, ["x", "y"]])
+def test_coordinates_that_are_none_stay_empty(server: Any, coordinates: Any) -> None:
+    server.add_observation(1, BLACKBIRD, {10: b"x"}, geojson={"type": "Point", "coordinates": coordinates})
+    (recording,) = find("Turdus merula").recordings
+    assert recording.latitude is None
+
+
 def test_licences_are_those_of_the_sounds(server: Any) -> None:
     observation = server.add_observation(1, BLACKBIRD, {10: b"x", 11: b"x", 12: b"x"})
     for sound, licence in zip(observation["sounds"], ("cc0", None, "cc-by"), strict=True):
@@ -143,13 +150,15 @@ def test_licences_are_those_of_the_sounds(server: Any) -> None:
 
 
 def test_sounds_that_cannot_be_had_or_named_are_counted(server: Any) -> None:
-    observation = server.add_observation(1, BLACKBIRD, {10: b"x", 11: b"x"})
+    observation = server.add_observation(1, BLACKBIRD, {10: b"x", 11: b"x", 12: b"x"})
+    observation["sounds"] += [None]
+    del observation["sounds"][2]["id"]
     observation["sounds"][0]["file_url"] = None
     observation["sounds"][1].update(file_url="https://x.org/a.3gp", file_content_type="video/3gpp")
     server.add_observation(2, GENUS, {20: b"x"})
     found = find("Turdus")
     assert ids(found) == []
-    assert found.left_out == {"without a sound file that can be decoded": 2, "not named to the species": 1}
+    assert found.left_out == {"without a sound file that can be decoded": 4, "not named to the species": 1}
     assert found.notes == ["Turdus: iNaturalist has no such recordings of it"]
 
 

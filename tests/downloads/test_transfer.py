@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.downloads import disk_room, inaturalist, polite
+from dawnchorus.downloads import disk_room, inaturalist, polite, transfer
 from dawnchorus.downloads.disk_room import DiskFullError
 from dawnchorus.downloads.pace import Allowance, Pace
 from dawnchorus.downloads.polite import Service, ServiceDownError, connected
@@ -78,6 +78,32 @@ def test_a_broken_transfer_goes_on_or_starts_anew(
     half, most = len(SOUND) // 2, len(SOUND) * 3 // 4
     assert half - 8192 < came[0] <= half
     assert (most - 16_384 < came[1] <= most) if has_ranges else (came[1] == came[0])
+
+
+def test_the_rest_of_another_version_is_not_appended(
+    server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.versions = True
+    monkeypatch.setattr(transfer, "_TRIES", 1)
+    server.script[PATH] = ["half"]
+    path = tmp_path / "XC1.mp3"
+    with pytest.raises(ServiceDownError, match="broke"):
+        fetch_file(service, server.url + PATH, path)
+    newer = bytes(len(SOUND))
+    server.sounds[PATH] = (newer, "audio/mpeg")
+    fetch_file(service, server.url + PATH, path)
+    assert path.read_bytes() == newer
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_rest_of_the_same_version_is(
+    server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.versions = True
+    server.script[PATH] = ["half", ""]
+    fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
+    assert (tmp_path / "XC1.mp3").read_bytes() == SOUND
+    assert ranges(server)[1] is not None
 
 
 def test_what_an_earlier_call_left_is_not_fetched_again(

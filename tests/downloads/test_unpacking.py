@@ -46,7 +46,18 @@ def test_where_folders_are_moved_the_rest_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../x", "a/../../x", "/etc/x", "C:/x", "C:x", "a\\..\\..\\x", "\\\\host\\share\\x", ".downloads/x"],
+    [
+        "../x",
+        "a/../../x",
+        "/etc/x",
+        "C:/x",
+        "C:x",
+        "a\\..\\..\\x",
+        "\\\\host\\share\\x",
+        ".downloads/x",
+        ".Downloads/x",
+        ".downloads.json",
+    ],
 )
 def test_a_file_that_would_leave_the_folder_is_refused_before_any_is_written(
     tmp_path: Path, name: str

@@ -435,3 +435,17 @@ def test_a_broken_transfer_that_never_ends_well_is_a_failure_of_that_recording(
     assert (report.fetched.total(), report.failed.total()) == (1, 1)
     assert issubclass(ServiceDownError, DownloadError)
     assert "broke, 5 times" in report.failures[0].reason
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", b"\x1f\x8b\x08\x00broken"])
+def test_a_damaged_answer_that_was_kept_is_asked_for_again(
+    server: Any, tmp_path: Path, damage: bytes
+) -> None:
+    server.add(1, "Turdus merula", b"x")
+    answers = tmp_path / "answers"
+    expected = find("Turdus merula", answers=answers)
+    (kept,) = answers.iterdir()
+    kept.write_bytes(damage)
+    n_asked = len(server.asked)
+    assert find("Turdus merula", answers=answers) == expected
+    assert len(server.asked) == n_asked + 1

@@ -64,6 +64,16 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_it_is_a_bundle(
         bundle_runs(runs[:1], out)
     assert bundle_runs(runs[:1], out, force=True) == ["ebs"]
     assert [path.name for path in out.iterdir()] == ["ebs"]
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(RunError, match="photos is no folder of models, and not replaced"):
-        bundle_runs(runs, tmp_path / "photos", force=True)
+    before = sorted(path for path in runs[0].rglob("*"))
+    for keeps in (runs[0].parent, runs[0]):  # the folder of all runs, and a run
+        with pytest.raises(RunError, match="holds something else than exported models, and is not replaced"):
+            bundle_runs(runs, keeps, force=True)
+    (out / "notes.txt").touch()
+    with pytest.raises(RunError, match="holds something else than exported models"):
+        bundle_runs(runs, out, force=True)
+    assert sorted(path for path in runs[0].rglob("*")) == before
+
+
+def test_an_empty_folder_is_taken(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    assert bundle_runs(runs[:1], tmp_path / "bundle") == ["ebs"]

@@ -19,6 +19,7 @@ from dawnchorus.inference.submission import competition_score
 from dawnchorus.pipelines.rocking import RockSettings, competition_steps, sample_steps
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(1600)  # the whole run, beside other work
 
 
 def rock(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
@@ -38,7 +39,7 @@ def rock(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[
 def rocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run on the miniature."""
     folder = tmp_path_factory.mktemp("rock") / "sample"
-    result = rock("--sample", "--out", str(folder), timeout_s=550)
+    result = rock("--sample", "--out", str(folder), timeout_s=1500)
     assert result.returncode == 0, result.stderr
     assert "12 steps in" in result.stdout
     assert "macro ROC-AUC" in result.stdout

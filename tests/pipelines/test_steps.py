@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,9 +28,16 @@ def steps(folder: Path) -> list[Step]:
     if not file.is_file():
         config_file(file)
     return [
-        Step("list them", ("configs", "configs"), "configs/*.py", file),
+        Step("list them", ("configs", "configs"), "configs/*.py", (file,)),
         Step("tell them apart", ("configs", "configs", "--differences"), "configs/mine.py"),
     ]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_each_step_has_its_line_and_its_log_and_is_done_once(tmp_path: Path) -> None:
@@ -65,7 +76,7 @@ def test_what_is_gone_is_made_again(tmp_path: Path) -> None:
 
 def test_a_damaged_note_of_what_is_done_does_all_again(tmp_path: Path) -> None:
     run_steps(steps(tmp_path), tmp_path, say=str)
-    for text in ("{", "[]"):
+    for text in ("{", "[]", '{"list them": 3}'):
         (tmp_path / "logs" / DONE_NAME).write_text(text, encoding="utf-8")
         assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2
 
@@ -109,3 +120,42 @@ def test_where_all_is_needed_a_listed_failure_ends_the_steps(tmp_path: Path) -> 
     step = Step("convert", command, "audio/**/*.wav", must_be_whole=True)
     with pytest.raises(RunError, match="'convert' ended with exit code 2"):
         run_steps([step], tmp_path, say=str)
+
+
+def test_usage_that_is_wrong_is_no_success_beside_what_was_made_before(tmp_path: Path) -> None:
+    (tmp_path / "made").touch()
+    with pytest.raises(RunError, match=r"(?s)exit code 2:.*No such option"):
+        run_steps([Step("list", ("configs", "--colour"), "made")], tmp_path, say=str)
+
+
+def test_a_changed_second_config_of_a_step_does_it_again(tmp_path: Path) -> None:
+    first, _ = steps(tmp_path)
+    other = config_file(tmp_path / "other.py")
+    step = Step(first.name, first.command, first.makes, (*first.configs, other))
+    run_steps([step], tmp_path, say=str)
+    assert run_steps([step], tmp_path, say=str).n_run == 0
+    config_file(other, n_epochs=5)
+    assert run_steps([step], tmp_path, say=str).n_run == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks and signals of Unix")
+def test_a_killed_pipeline_whose_step_goes_on_is_not_begun_twice(tmp_path: Path) -> None:
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\ntouch begun\nsleep 4\ntouch ended\n", encoding="utf-8")
+    worker.chmod(0o755)
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from dawnchorus.pipelines.steps import Step, run_steps\n"
+        "sys.executable = str(Path('worker').absolute())\n"
+        "run_steps([Step('work', (), 'ended')], Path('.'))\n"
+    )
+    pipeline = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_until((tmp_path / "begun").exists)
+    pipeline.kill()
+    pipeline.wait()
+    with pytest.raises(RunError, match="another pipeline is at work here, or a step of one that was killed"):
+        run_steps(steps(tmp_path), tmp_path, say=str)
+    wait_until((tmp_path / "ended").exists)
+    time.sleep(0.5)  # the worker closes its files when it has ended
+    assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2

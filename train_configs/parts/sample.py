@@ -24,6 +24,6 @@ CONFIG = {
         "clips_per_epoch": 384,
         "optimizer": {"name": "AdamW", "lr": 5e-3},
         "scheduler": {"name": "one_cycle", "warmup_share": 0.25},
-        "n_epochs": 4,
+        "n_epochs": 3,
     },
 }

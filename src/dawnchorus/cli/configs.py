@@ -33,13 +33,11 @@ def configs(
 def differences_table(listed: list[ListedConfig]) -> str:
     """Return a Markdown table: each config, what it is laid over, and each value that it states itself."""
     from dawnchorus.config.listing import OwnSetting, own_settings
-    from dawnchorus.config.reading import read_own_config
+    from dawnchorus.config.reading import bases_of
 
     lines = ["| config | laid over | key | value |", "|---|---|---|---|"]
     for config in listed:
-        base = read_own_config(config.path).get("base", "")
-        bases = [base] if isinstance(base, str) else base
-        over = ", ".join(Path(one).stem for one in bases)
+        over = ", ".join(base.stem for base in bases_of(config.path))
         name = config.path.stem
         for setting in own_settings(config.path) or [OwnSetting("", "")]:
             key, value = (f"`{text}`" if text else "" for text in setting)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,11 +54,13 @@ def rock_that_bird(
     if not sample:
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == "cpu" else gpu
         _check_gpu(gpu)
+    # Ended in this way too, the command that is running ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run_steps(steps, folder, environment=environment, say=_say)
     minutes = result.seconds / 60
     typer.echo(f"{result.n_run} steps in {minutes:.1f} min; submission: {folder / 'submission.csv'}")
-    if sample:
-        log = max((folder / "logs").glob("*_score.log"))
+    for name in ("submit", "score") if sample else ("submit",):
+        log = max((folder / "logs").glob(f"*_{name}.log"))
         typer.echo(log.read_text(encoding="utf-8").splitlines()[-1])
     if result.incomplete:
         typer.echo(f"failures are listed in the logs of: {', '.join(result.incomplete)}", err=True)

@@ -74,18 +74,21 @@ def submit_kaggle(
     With a budget, the first soundscapes are measured, and if all would take too long, the ensemble shrinks:
     first to two networks a model, then the shifted windows go, then to one network a model, then models go,
     the last first. Soundscapes that cannot be read, or are not reached in time, get the mean of the others;
-    the exit code is then 2, and what cannot be read is listed in failures.csv beside the table.
+    the exit code is then 2, and what cannot be read is listed beside the table, in submission_failures.csv.
     """
     started = time.monotonic()
-    from dawnchorus.errors import DataError
     from dawnchorus.inference.ensembles import Ensemble, WeightedModel, models_in
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.inference.runtimes.settings import frontend_threads
     from dawnchorus.inference.submission import SubmissionSettings, predict_submission
-    from dawnchorus.inference.submission.writing import find_form, find_soundscapes, write_submission
+    from dawnchorus.inference.submission.writing import (
+        check_writable,
+        find_form,
+        find_soundscapes,
+        write_submission,
+    )
 
-    if out.exists() and not force:
-        raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
+    check_writable(out, force=force)
     form = find_form(sample_submission, soundscapes)
     found = find_soundscapes(soundscapes, has_form=form is not None)
     inside = [WeightedModel(path, weight) for path in models_in(models)]
@@ -121,7 +124,7 @@ def score(
 
 def _print_submission(submission: Submission, out: Path) -> None:
     """Say how the submission came to be; end with exit code 2 where something is missing."""
-    from dawnchorus.files import FAILURES_NAME
+    from dawnchorus.inference.submission.writing import failures_path
 
     rows, classes = submission.table.shape
     typer.echo(
@@ -131,7 +134,7 @@ def _print_submission(submission: Submission, out: Path) -> None:
     if submission.n_filled:
         typer.echo(f"{submission.n_filled} rows hold the mean of the others", err=True)
     if submission.failures:
-        failed = out.parent / FAILURES_NAME
+        failed = failures_path(out)
         typer.echo(f"{len(submission.failures)} soundscapes failed; the reasons are in {failed}", err=True)
     if submission.n_filled or submission.failures:
         raise typer.Exit(2)

@@ -73,7 +73,7 @@ def _listed(file: Path) -> ListedConfig:
     keys = {
         key.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict)
         for key in node.value.keys
         if isinstance(key, ast.Constant)
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,36 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
 
 
 def config_chain(path: Path | str) -> list[Path]:
-    """Return a config file and the bases below it, each before its own bases."""
-    path = Path(path)
-    bases = _bases_of(path, read_own_config(path))
-    return list(dict.fromkeys([path, *(file for base in bases for file in config_chain(base))]))
+    """Return a config file and the bases below it, each before its own bases.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`.
+    """
+    return list(dict.fromkeys(_chain(Path(path), seen=())))
+
+
+def bases_of(path: Path) -> list[Path]:
+    """Return the files that a config file is laid over, each over the one before it.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_own_config`, or its ``base`` is no path.
+    """
+    return _bases_of(path, read_own_config(path))
+
+
+def _chain(path: Path, *, seen: tuple[Path, ...]) -> Iterator[Path]:
+    _check_unseen(path, seen)
+    yield path
+    for base in bases_of(path):
+        yield from _chain(base, seen=(*seen, path.resolve()))
 
 
 def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")
+    _check_unseen(path, seen)
     config = read_own_config(path)
     merged: dict[str, Any] = {}
     for base in _bases_of(path, config):
@@ -51,10 +72,14 @@ def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
     return merge(merged, {key: value for key, value in config.items() if key != "base"})
 
 
+def _check_unseen(path: Path, seen: tuple[Path, ...]) -> None:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")
+
+
 def _bases_of(path: Path, config: Mapping[str, Any]) -> list[Path]:
-    """Return the files that a config is laid over, each over the one before it."""
-    base = config.get("base", ())
-    bases = [base] if isinstance(base, str | Path) else base
+    base = config.get("base")
+    bases = [] if base is None else [base] if isinstance(base, str | Path) else base
     if not isinstance(bases, list | tuple) or not all(isinstance(one, str | Path) for one in bases):
         raise ConfigError(f"{path}: base is {base!r}; give the path of another config file, or several")
     return [path.parent / one for one in bases]

@@ -24,6 +24,8 @@ Other columns of a source, such as ``site``, ``url``, ``latitude`` and ``longitu
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +43,11 @@ from dawnchorus.data.places import Recordings, load_place, real_path
 from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.progress import track
+
+logger = logging.getLogger(__name__)
+
+_CATALOGUE_NUMBER = re.compile(r"(?:XC|iNat|CSA|ML)\d{3,}(?:_\d+)?(?!\d)")
+"""What archives name their recordings by: Xeno-canto, iNaturalist, Humboldt's CSA, Macaulay Library."""
 
 Place = DataSettings | Mapping[str, Any] | str | Path
 """One place of recordings: its settings, or its folder where nothing else needs saying."""
@@ -66,12 +73,14 @@ def load_recordings(places: Place | Sequence[Place], *, labels: LabelMap | None 
     several = (places,) if isinstance(places, DataSettings | Mapping | str | Path) else tuple(places)
     places = tuple(_as_place(place) for place in several)
     place_of_file: dict[str, str] = {}
+    catalogued: set[str] = set()
     tables: list[pd.DataFrame] = []
     refused: list[Fault] = []
     left_out: list[Fault] = []
     for place, name in zip(places, _names_of(places), strict=True):
         table, faults = load_place(place, labels)
         table, repeated = _without_files_of(table, place_of_file, name)
+        table = _without_catalogued(table, catalogued, place)
         faults += [Fault(place.audio_dir, None, *what) for what in repeated]
         if name:
             table["filename"] = f"{name}/" + table["filename"]
@@ -157,6 +166,24 @@ def _without_files_of(
     ]
     place_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], place))
     return table[new].reset_index(drop=True), repeated
+
+
+def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSettings) -> pd.DataFrame:
+    """Return the rows whose recording no earlier place has, by the number that its archive gave it.
+
+    Copies of one recording in several places, such as a competition's and an archive's own, would else lie on
+    both sides of a fold.
+    """
+    numbers = [_CATALOGUE_NUMBER.match(Path(str(name)).name) for name in table["filename"]]
+    ids = ["" if found is None else found[0] for found in numbers]
+    new = np.array([found not in earlier for found in ids], dtype=bool)
+    earlier.update(found for found in ids if found)
+    if not new.all():
+        logger.info(
+            f"{place.audio_dir}: {(~new).sum()} recordings are in an earlier place too, by the numbers that "
+            "their archive gave them, and left out here"
+        )
+    return table[new].reset_index(drop=True)
 
 
 def _as_place(place: Place) -> DataSettings:

@@ -138,10 +138,18 @@ def download_parts(
                 outcome = download.attempt(part)
             else:
                 outcome = PartOutcome(part.name, "there", "already there")
-            if part.esc50 is not None and outcome.state != "failed":
-                folder, table = part.esc50
-                write_esc50_table(out / folder, out / table)
+            if outcome.state != "failed":
+                _finish(part, out, keep_archives=keep_archives)
             yield outcome
+
+
+def _finish(part: Part, out: Path, *, keep_archives: bool) -> None:
+    """Make what is made of a part's files, and remove what a kill may have left behind."""
+    if part.esc50 is not None and (out / part.esc50[0]).is_dir():
+        write_esc50_table(out / part.esc50[0], out / part.esc50[1])
+    shutil.rmtree(out / piece_folder(part), ignore_errors=True)
+    for source in () if keep_archives else part.sources:
+        remove_archive(_archive_path(out, source))
 
 
 @dataclass
@@ -268,7 +276,11 @@ class _Download:
         return sum(size for name, size in files.items() if name not in gone)
 
     def _archive(self, source: Source) -> Path:
-        return self.out / WORK_NAME / f"{source.slug}.zip"
+        return _archive_path(self.out, source)
+
+
+def _archive_path(out: Path, source: Source) -> Path:
+    return out / WORK_NAME / f"{source.slug}.zip"
 
 
 def _is_there(record: DownloadRecord, part: Part, out: Path) -> bool:

@@ -179,6 +179,9 @@ def _add_sounds(
     full_name = str(taxon.get("name") or "")
     name = plain_species(full_name) or (asked.name if asked.code and not is_species(asked.name) else None)
     for sound in observation.get("sounds") or ():
+        if not isinstance(sound, dict) or sound.get("id") is None:
+            found.left_out["without a sound file that can be decoded"] += 1
+            continue
         identity = f"iNat{int(observation['id'])}_{int(sound['id'])}"
         if identity in seen:
             continue
@@ -212,7 +215,7 @@ def _recording(
     label: str,
 ) -> Recording:
     user, taxon = observation.get("user") or {}, observation.get("taxon") or {}
-    longitude, latitude = ((observation.get("geojson") or {}).get("coordinates") or (None, None))[:2]
+    longitude, latitude = [*((observation.get("geojson") or {}).get("coordinates") or ()), None, None][:2]
     return Recording(
         id=identity,
         file_url=file_url,

@@ -218,5 +218,5 @@ def _wait_s(response: requests.Response) -> float | None:
 def _md5(goog_hash: str, content_md5: str | None) -> bytes | None:
     """Return the MD5 that a storage sends in base64; None where it sends none, or only a CRC32C."""
     found = re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", goog_hash)
-    text = found[1] if found else content_md5
-    return base64.b64decode(text) if text else None
+    text = found[1] if found else content_md5 or ""
+    return base64.b64decode(text) if re.fullmatch(r"[A-Za-z0-9+/]{22}==", text) else None

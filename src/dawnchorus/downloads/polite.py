@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,9 +103,8 @@ class Service:
             It refuses the search, or answers with something else than a JSON object.
         """
         kept = self._kept(url, params)
-        if kept is not None and kept.is_file() and time.time() - kept.stat().st_mtime < ANSWERS_KEPT_S:
-            found = json.loads(gzip.decompress(kept.read_bytes()))
-            return dict(found)
+        if kept is not None and (found := _kept_answer(kept)) is not None:
+            return found
         for allowance in self.pace.searches:
             allowance.spend()
         with self._asked(url, params={**params, **(secret or {})}) as response:
@@ -254,6 +254,17 @@ def _without_secrets(record: logging.LogRecord) -> bool:
     """Hide keys in what urllib3 logs, and drop what is told here already: that it tries again."""
     record.msg, record.args = _SECRET.sub(r"\1...", record.getMessage()), ()
     return not record.msg.startswith("Retrying")
+
+
+def _kept_answer(path: Path) -> dict[str, Any] | None:
+    """Return an answer that was kept, None where there is none, or an old or damaged one."""
+    try:
+        if time.time() - path.stat().st_mtime > ANSWERS_KEPT_S:
+            return None
+        found = json.loads(gzip.decompress(path.read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _json_object(response: Response) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PART_SUFFIX = ".part"
 """What the name of a file ends with until it is whole."""
 
+_VERSION_SUFFIX = ".version"
 _TRIES = 5
 _BLOCK = 1 << 13  # bytes; where the connection breaks, up to so many are lost
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
@@ -66,6 +67,7 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
         except _BrokenError as error:
             broken = str(error)
         else:
+            part.with_name(part.name + _VERSION_SUFFIX).unlink(missing_ok=True)
             part.replace(path)
             return _size(path)
     raise ServiceDownError(f"{url}: {broken}, {_TRIES} times; the same command tries again")
@@ -79,8 +81,11 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
     """Bring a partial file to its end, or to where the connection breaks."""
     there = _size(part)
     headers = {"Accept-Encoding": "identity"}  # else the length would be that of the packed file
+    version = part.with_name(part.name + _VERSION_SUFFIX)
     if there:
         headers["Range"] = f"bytes={there}-"
+        if version.is_file():  # of another version, all is sent
+            headers["If-Range"] = version.read_text(encoding="utf-8")
     with service.recording(url, headers) as response:
         if response.status_code == 416 and there:
             if _content_range(response)[1] == there:
@@ -88,6 +93,8 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
             part.unlink()
             raise _BrokenError("the service knows the file with another length")
         total = _total(response, url, part, there)
+        if response.status_code == 200:
+            _keep_version(response, version)
         check_free_disk(part.parent, leave_gb, n_bytes=max(0, (total or 0) - there))
         try:
             _write(response, part, append=response.status_code == 206)
@@ -100,6 +107,17 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
     if not size:
         part.unlink()
         raise DownloadError(f"{url}: empty (0 bytes)")
+
+
+def _keep_version(response: Response, path: Path) -> None:
+    """Write down which version of a file is coming, where the service tells them apart."""
+    version = response.headers.get("ETag", "")
+    if not version or version.startswith("W/"):  # a weak one does not speak of bytes
+        version = response.headers.get("Last-Modified", "")
+    if version:
+        path.write_text(version, encoding="utf-8")
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _total(response: Response, url: str, part: Path, there: int) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from dawnchorus.downloads.disk_room import require_room
+from dawnchorus.downloads.download_record import RECORD_NAME
 from dawnchorus.downloads.parts import Part
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import remove_replacements, replacing
@@ -156,7 +157,8 @@ def _damage_told(title: str) -> Iterator[None]:
 def _require_inside(name: str, title: str) -> None:
     """Refuse what a path could leave the folder by, on any system: roots, drives and ``..``."""
     path = PureWindowsPath(name)  # knows slashes of both kinds
-    if path.root or path.drive or ".." in path.parts or WORK_NAME in path.parts[:1]:
+    begins = [part.casefold() for part in path.parts[:1]]
+    if path.root or path.drive or ".." in path.parts or begins in ([WORK_NAME], [RECORD_NAME]):
         raise DamagedArchiveError(
             f"{title}: its archive holds {name!r}, which would lie outside the folder; nothing of it is "
             "unpacked"

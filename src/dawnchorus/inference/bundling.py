@@ -8,8 +8,7 @@ from pathlib import Path
 
 from dawnchorus.errors import RunError
 from dawnchorus.files import replacing
-from dawnchorus.inference.ensembles import models_in
-from dawnchorus.inference.runtimes.opening import EXPORTS, EngineName, holds_model
+from dawnchorus.inference.runtimes.opening import EXPORTS, EngineName, holds_model, is_run
 
 
 def bundle_runs(
@@ -35,10 +34,7 @@ def bundle_runs(
     """
     if engine not in EXPORTS:
         raise RunError(f"{engine} is no export; legal: {', '.join(EXPORTS)}")
-    if out.exists() and not force:
-        raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
-    if out.exists() and not all(holds_model(path) for path in models_in(out)):
-        raise RunError(f"{out} is no folder of models, and not replaced; choose another name with --out")
+    _check_replaceable(out, force=force)
     folders: dict[str, Path] = {}
     for run in runs:
         folder, name = (run / EXPORTS[engine]).parent, run.resolve().name
@@ -52,3 +48,16 @@ def bundle_runs(
         for name, folder in folders.items():
             shutil.copytree(folder, temporary / name)
     return list(folders)
+
+
+def _check_replaceable(out: Path, *, force: bool) -> None:
+    """Raise where something is there that must stay: with ``force``, all but a folder of exports."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
+    if not out.is_dir() or not all(holds_model(entry) and not is_run(entry) for entry in out.iterdir()):
+        raise RunError(
+            f"{out} holds something else than exported models, and is not replaced; choose another name with "
+            "--out"
+        )

@@ -119,7 +119,7 @@ def sample_steps(settings: RockSettings) -> list[Step]:
 def _checking(settings: RockSettings, name: str) -> Step:
     config = settings.train_config(name)
     command = ("recordings", str(config), "--out", "logs/recordings.csv", "--force")
-    return Step("check the tables", command, "logs/recordings.csv", config, must_be_whole=True)
+    return Step("check the tables", command, "logs/recordings.csv", (config,))
 
 
 def _converting(settings: RockSettings, audio: str, features: str, *, disk: str = "") -> Step:
@@ -132,14 +132,16 @@ def _converting(settings: RockSettings, audio: str, features: str, *, disk: str 
 
 def _training(settings: RockSettings, name: str, *, disk: str = "about 2 GB") -> list[Step]:
     config = settings.train_config(name)
-    compiling = ("compile", str(settings.inference_config(name)))
+    inference_config = settings.inference_config(name)
     return [
-        Step(f"train {name}", ("train", str(config)), f"logdirs/{name}/fold_0/finished.json", config, disk),
+        Step(
+            f"train {name}", ("train", str(config)), f"logdirs/{name}/fold_0/finished.json", (config,), disk
+        ),
         Step(
             f"score and export {name}",
-            compiling,
+            ("compile", str(inference_config)),
             f"logdirs/{name}/onnx_ensem_5first_folds_openvino_fp16/model.xml",
-            config,
+            (config, inference_config),
         ),
     ]
 

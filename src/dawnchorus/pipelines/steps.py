@@ -19,9 +19,10 @@ from typing import Any
 
 from dawnchorus.config import config_chain
 from dawnchorus.errors import RunError
-from dawnchorus.files import write_text
+from dawnchorus.files import locked, write_text
 
 DONE_NAME = "done.json"
+_LOCK_NAME = ".lock"
 _SOME_FAILED = 2  # exit code of a command that finished, with failures listed
 _SHOWN_LINES = 12  # of the log of a step that failed
 
@@ -38,8 +39,8 @@ class Step:
         Arguments of ``dawnchorus``; paths are relative to the folder that the steps run in.
     makes
         A file or folder that is there when it is done; a glob.
-    config
-        A config file that it reads.
+    configs
+        Config files that it reads.
     disk
         What it needs or writes, for people.
     must_be_whole
@@ -49,7 +50,7 @@ class Step:
     name: str
     command: tuple[str, ...]
     makes: str
-    config: Path | None = None
+    configs: tuple[Path, ...] = ()
     disk: str = ""
     must_be_whole: bool = False
 
@@ -100,10 +101,27 @@ def run_steps(
     Raises
     ------
     RunError
-        A step failed; the message holds the end of its log.
+        A step failed; the message holds the end of its log. Or other steps are at work in the folder.
     """
-    started, logs = time.monotonic(), folder / "logs"
+    logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    with locked(logs / _LOCK_NAME, inherited=True) as is_free:
+        if not is_free:
+            raise RunError(
+                f"{folder}: another pipeline is at work here, or a step of one that was killed; wait for it, "
+                f"or end it: the newest log in {logs} says what it is"
+            )
+        return _run_steps(steps, folder, logs, {**os.environ, **(environment or {})}, say)
+
+
+def _run_steps(
+    steps: Sequence[Step],
+    folder: Path,
+    logs: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], object],
+) -> StepsResult:
+    started = time.monotonic()
     done = _read_done(logs / DONE_NAME)
     n_run, above = 0, ""
     incomplete: list[str] = []
@@ -116,13 +134,13 @@ def run_steps(
             exit_code = int(earlier["exit_code"])
         else:
             # What follows is made from it, and so is done again too, even after a kill.
-            done = {earlier_step.name: done[earlier_step.name] for earlier_step in steps[: number - 1]}
+            done = {before.name: done[before.name] for before in steps[: number - 1]}
             write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
             log = logs / f"{number:02d}_{step.name.replace(' ', '_')}.log"
             began = time.monotonic()
             try:
-                exit_code = _run(step, folder, log, {**os.environ, **(environment or {})})
-            except (RunError, KeyboardInterrupt):
+                exit_code = _run(step, folder, log, environment)
+            except (RunError, KeyboardInterrupt, SystemExit):
                 say(f"stopped after {_duration_text(time.monotonic() - began)}, log: {log}\n")
                 raise
             n_run += 1
@@ -142,11 +160,19 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
         file.flush()
         command = [sys.executable, "-m", "dawnchorus", *step.command]
         process = subprocess.run(
-            command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=False,
+            close_fds=False,
         )
-    is_made = any(folder.glob(step.makes)) and not step.must_be_whole
-    if process.returncode not in (0, _SOME_FAILED) or (process.returncode == _SOME_FAILED and not is_made):
-        text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
+    # The command line's own exit code for wrong arguments is the same.
+    is_done = any(folder.glob(step.makes)) and not any(line.startswith("Usage: ") for line in text)
+    is_good = process.returncode == 0 or (process.returncode == _SOME_FAILED and is_done)
+    if not is_good or (process.returncode and step.must_be_whole):
         last = "\n".join(f"    {line}" for line in text[-_SHOWN_LINES:])
         raise RunError(
             f"the step {step.name!r} ended with exit code {process.returncode}:\n{last}\n"
@@ -158,8 +184,9 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
 def _fingerprint(step: Step, above: str) -> str:
     """Return what changes when a step, its config or any step before it does."""
     digest = hashlib.sha256("\0".join([above, *step.command]).encode())
-    for file in config_chain(step.config) if step.config is not None else ():
-        digest.update(file.read_bytes())
+    for config in step.configs:
+        for file in config_chain(config):
+            digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -168,7 +195,8 @@ def _read_done(path: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # nothing is taken for done that is not known to be
-    return found if isinstance(found, dict) else {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, dict) and "exit_code" in entry}
 
 
 def _duration_text(seconds: float) -> str:

@@ -85,7 +85,7 @@ def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeigh
 
 def _is_not_here(weights: Any) -> bool:
     """Tell whether starting weights would have to be fetched: timm's, or those of an absent file."""
-    return weights is None or (":" not in str(weights) and not Path(weights).is_file())
+    return weights is None or (not str(weights).startswith("package:") and not Path(weights).is_file())
 
 
 def model_keywords(config: TrainConfig) -> dict[str, Any]:

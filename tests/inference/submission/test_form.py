@@ -35,6 +35,7 @@ def test_rows_and_classes_are_read_in_their_order(tmp_path: Path) -> None:
         ("row_id,wren\na_5,0\na_5,0\n", "the row a_5 is there twice"),
         ("row_id,wren\na_5,high\n", "a_5 has 'high' for wren; a number is needed"),
         ("row_id,wren\na_5,\n", "a_5 has '' for wren"),
+        ("row_id,wren\na_5,0\na_05,0\n", "a_5 and a_05 are the same row; once is needed"),
         ("row_id,wren\na_7,0\n", "the row 'a_7' does not end with a multiple of 5 s"),
         ("row_id,wren\na,0\n", "the row 'a' does not end with a multiple of 5 s"),
     ],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.errors import ModelError
+from dawnchorus.errors import ConfigError, ModelError
 from dawnchorus.inference.postprocess import PostprocessSettings
 from dawnchorus.inference.submission import SubmissionForm, SubmissionSettings, predict_submission
 from dawnchorus.inference.submission.ways import Way
@@ -242,3 +242,56 @@ def test_a_class_of_a_model_that_was_given_up_is_filled(
     assert made.ways[-1] == Way((1, 0), False)
     assert made.n_filled > 0
     assert made.table.loc["s11_5", "owl"] == pytest.approx(made.table["owl"].iloc[:16].mean(), rel=1e-5)
+
+
+def test_soundscapes_that_cannot_be_read_say_nothing_of_the_pace(
+    folds: Any, clock: Any, soundscapes: Soundscapes
+) -> None:
+    clock.network_s = 0.1
+    found = soundscapes(*[f"s{number:02d}" for number in range(40)])
+    for name in ("s00", "s01", "s02", "s03"):
+        found[name].write_bytes(b"no sound")
+    # 36 soundscapes at 1.6 s are 57.6 s: what is measured on the first that can be read shows it.
+    made = submission([folds(4, clock)], found, budget_s=53.0)
+    assert made.ways[0] == Way((4,), False)
+    assert made.ways[1] == Way((3,), False)
+    assert made.n_predicted == 36
+    assert made.seconds <= 53
+
+
+def test_a_long_soundscape_is_left_when_the_time_is_up(
+    folds: Any, clock: Any, soundscapes: Soundscapes
+) -> None:
+    clock.network_s = 0.1
+    found = soundscapes("a", "b", duration_s=3600.0)
+    made = submission([folds(1, clock)], found, budget_s=30.0)
+    assert made.seconds <= 30
+    assert made.n_predicted == 0
+    assert (made.table.to_numpy() == 0).all()
+    assert made.n_filled == len(made.table) == 2 * 720
+
+
+def test_a_model_that_does_not_name_its_folds_has_one_a_network(
+    folds: Any, clock: Any, soundscapes: Soundscapes
+) -> None:
+    import dataclasses
+
+    clock.network_s = 0.1
+    runtime = folds(3, clock)
+    runtime.card = dataclasses.replace(runtime.card, folds=())
+    made = submission([runtime], soundscapes(*[f"s{number:02d}" for number in range(20)]), budget_s=20.0)
+    assert made.ways[-1] == Way((2,), False)
+
+
+@pytest.mark.parametrize("budget_s", [0.0, -1.0, float("nan")])
+def test_a_budget_of_nothing_is_refused(budget_s: float) -> None:
+    with pytest.raises(ConfigError, match=r"the budget is .* minutes; it must be above 0"):
+        SubmissionSettings(budget_s)
+
+
+def test_rows_keep_the_names_that_the_sample_gives_them(
+    folds: Any, clock: Any, soundscapes: Soundscapes
+) -> None:
+    made = submission([folds(1, clock)], soundscapes("a"), sample(("wren",), "a_05", "a_10.0"))
+    assert list(made.table.index) == ["a_05", "a_10.0"]
+    np.testing.assert_allclose(made.table["wren"], np.array([0.01, 0.02]) + 0.001, atol=1e-7)

@@ -78,3 +78,17 @@ def test_a_truth_of_probabilities_is_refused(tmp_path: Path) -> None:
     given.to_csv(truth_file)
     with pytest.raises(DataError, match="a truth is 0 and 1"):
         competition_score(submission, truth_file)
+
+
+def test_tables_without_rows_are_refused(tmp_path: Path) -> None:
+    for name in ("submission.csv", "truth.csv"):
+        (tmp_path / name).write_text("row_id,wren\n", encoding="utf-8")
+    with pytest.raises(DataError, match="has no rows; nothing can be scored"):
+        competition_score(tmp_path / "submission.csv", tmp_path / "truth.csv")
+
+
+def test_a_class_that_is_in_every_row_is_not_counted_as_scored(tmp_path: Path) -> None:
+    submission, truth_file, _, truth = tables(tmp_path)
+    truth["species_0"] = 1
+    truth.to_csv(truth_file)
+    assert competition_score(submission, truth_file).n_scored == 5

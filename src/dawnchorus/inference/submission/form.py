@@ -63,8 +63,11 @@ def read_sample_submission(path: Path) -> SubmissionForm:
     """
     table = read_submission(path)
     row_ids = tuple(table.index)
+    name_of: dict[Row, str] = {}
     for row_id in row_ids:
-        parse_row_id(row_id, where=str(path))
+        same = name_of.setdefault(parse_row_id(row_id, where=str(path)), row_id)
+        if same != row_id:
+            raise DataError(f"{path}: {same} and {row_id} are the same row; once is needed")
     return SubmissionForm(tuple(table.columns), row_ids, table.to_numpy(np.float32))
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import pandas as pd
 
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
-from dawnchorus.errors import AudioError, StoreError
+from dawnchorus.errors import AudioError, ConfigError, StoreError
 from dawnchorus.files import Failure
 from dawnchorus.inference.postprocess import PostprocessSettings
 from dawnchorus.inference.runtimes import Runtime
@@ -53,6 +54,17 @@ class SubmissionSettings:
     budget_s: float = math.inf
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     n_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.budget_s > 0:
+            raise ConfigError(
+                f"the budget is {self.budget_s / 60:g} minutes; it must be above 0; leave it out to take as "
+                "long as it takes"
+            )
+
+
+class _TimeIsUpError(Exception):
+    """Nothing more can be predicted within the budget."""
 
 
 class Submission(NamedTuple):
@@ -126,25 +138,29 @@ def predict_submission(
     name_of = {path: name for name, path in soundscapes.items() if table.wants(name)}
     seconds_of = {path: durations_s[name] for path, name in name_of.items()}
     waiting, failures, n_predicted, at_once = list(name_of), [], 0, FIRST
-    with audio_progress("Predicting", total_s=sum(seconds_of.values())) as advance:
+
+    def go_on(seconds: float) -> None:
+        """Note audio that was predicted, and stop where the time is up."""
+        advance(seconds)
+        if clock() - started > LAST_SHARE * settings.budget_s:
+            raise _TimeIsUpError
+
+    with audio_progress("Predicting", total_s=sum(seconds_of.values())) as advance, suppress(_TimeIsUpError):
         while waiting:
             part, waiting = waiting[:at_once], waiting[at_once:]
-            began = clock()
-            for path, outcome in ensemble.predict(part, advance):
+            began, predicted_s = clock(), 0.0
+            for path, outcome in ensemble.predict(part, go_on):
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
-                else:
-                    table.add(name_of[path], outcome, ensemble.labels)
-                    n_predicted += 1
-                if clock() - started > LAST_SHARE * settings.budget_s:
-                    waiting = []
-                    break
-            now = clock()
-            pace = (now - began) / max(sum(seconds_of[path] for path in part), 1e-9)
-            needed_s = pace * sum(seconds_of[path] for path in waiting)
-            left_s = PLANNED_SHARE * settings.budget_s - (now - started)
-            has_shrunk = bool(waiting) and ensemble.shrink(needed_s, left_s)
-            at_once = FIRST if has_shrunk else THEN
+                    continue
+                table.add(name_of[path], outcome, ensemble.labels)
+                n_predicted += 1
+                predicted_s += seconds_of[path]
+            now, at_once = clock(), THEN if predicted_s else FIRST
+            if waiting and predicted_s:
+                needed_s = (now - began) / predicted_s * sum(seconds_of[path] for path in waiting)
+                if ensemble.shrink(needed_s, PLANNED_SHARE * settings.budget_s - (now - started)):
+                    at_once = FIRST
     n_filled = table.fill()
     return Submission(table.frame(), ensemble.ways, failures, n_predicted, n_filled, clock() - started)
 

@@ -24,7 +24,7 @@ class CompetitionScore(NamedTuple):
         The metric of BirdCLEF 2023: class-wise mean average precision with five positive rows of score 1
         added; None where the submission holds scores that are no probabilities.
     n_scored
-        Classes that have a positive row.
+        Classes that have a positive row, and one that is not: the others have no ROC-AUC.
     n_rows, n_classes
         Size of the table.
     """
@@ -52,6 +52,8 @@ def competition_score(submission: Path, truth: Path) -> CompetitionScore:
     _check_same(given.columns, wanted.columns, "classes", submission, truth)
     y_score = given.loc[wanted.index, wanted.columns].to_numpy()
     y_true = wanted.to_numpy()
+    if not y_true.size:
+        raise DataError(f"{truth}: has no rows; nothing can be scored")
     soft = y_true[~np.isin(y_true, (0, 1))]
     if soft.size:
         raise DataError(f"{truth}: holds {soft[0]:g}; a truth is 0 and 1")
@@ -59,7 +61,7 @@ def competition_score(submission: Path, truth: Path) -> CompetitionScore:
     return CompetitionScore(
         macro_roc_auc(y_true, y_score),
         padded_cmap(y_true, y_score) if is_probability else None,
-        int(y_true.any(axis=0).sum()),
+        int((y_true.any(axis=0) & ~y_true.all(axis=0)).sum()),
         *y_true.shape,
     )
 

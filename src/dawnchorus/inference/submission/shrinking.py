@@ -60,7 +60,7 @@ class ShrinkingEnsemble:
         self.overlap_s = segment_s - ROW_S
         self.settings = replace(settings, overlap_average=settings.overlap_average or self.overlap_s > 0)
         self.n_workers = n_workers
-        self.folds_per_network = [len(it.card.folds) / it.n_networks for it in self.runtimes]
+        self.folds_per_network = [max(len(it.card.folds) / it.n_networks, 1) for it in self.runtimes]
         self.ways = [Way(tuple(it.n_networks for it in self.runtimes), settings.shift_s is not None)]
         self._open()
 

@@ -35,17 +35,18 @@ class SubmissionTable:
     def __init__(self, form: SubmissionForm, durations_s: Mapping[str, float]) -> None:
         self.labels = form.labels
         rows = [parse_row_id(row_id, where="sample submission") for row_id in form.row_ids]
+        self.row_ids = list(form.row_ids)
         self.is_sample = not durations_s
         of_sample = {row.soundscape for row in rows}
         if durations_s and of_sample.isdisjoint(durations_s):
             if rows:
                 logger.info("No soundscape of the sample's rows is there; the rows are those of the files.")
             rows = [row for name in sorted(durations_s) for row in rows_of(name, durations_s[name])]
+            self.row_ids = [row.row_id for row in rows]
         elif left_out := sorted(set(durations_s) - of_sample):
             logger.warning("The sample has no rows for %s; left out.", some(left_out))
         if durations_s and (missing := sorted({row.soundscape for row in rows} - set(durations_s))):
             logger.warning("The sample has rows of %s, which are not there.", some(missing))
-        self.row_ids = [row.row_id for row in rows] if not self.is_sample else list(form.row_ids)
         self.rows_of: dict[str, dict[float, int]] = {}
         for number, row in enumerate(rows):
             self.rows_of.setdefault(row.soundscape, {})[row.end_s] = number

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from pathlib import Path
 
 from dawnchorus.errors import DataError
-from dawnchorus.files import FAILURES_NAME, replacing, write_failures
+from dawnchorus.files import replacing, write_failures
 from dawnchorus.inference.soundscapes import soundscapes_by_name
 from dawnchorus.inference.sources import find_recordings
 from dawnchorus.inference.submission.form import SubmissionForm, read_sample_submission
 from dawnchorus.inference.submission.predicting import Submission
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_NAME = "sample_submission.csv"
 _DECIMALS = "%.6g"
@@ -43,17 +47,46 @@ def find_soundscapes(folder: Path, *, has_form: bool) -> dict[str, Path]:
         raise DataError(f"{folder} is not a folder; give the folder of the soundscapes")
     try:
         found = find_recordings([str(folder)])
-    except DataError:
-        if has_form:
-            return {}
-        raise
+    except DataError as error:
+        if not has_form:
+            raise
+        logger.warning("%s. The sample is handed in as it is.", error)
+        return {}
     named = soundscapes_by_name(found.recordings)
     return {name: recording.path for name, recording in named.items()}
+
+
+def check_writable(out: Path, *, force: bool) -> None:
+    """Raise where a submission could not be written, before anything is predicted.
+
+    Raises
+    ------
+    DataError
+        It is there and must not be replaced, is a folder, or its folder cannot be written to.
+    """
+    if out.is_dir():
+        raise DataError(f"{out} is a folder; name a file with --out, such as {out / 'submission.csv'}")
+    if out.exists() and not force:
+        raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.absolute().parent):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"{out} cannot be written: {error.strerror}; choose another place with --out"
+        ) from None
+
+
+def failures_path(out: Path) -> Path:
+    """Return the list of soundscapes that could not be read, beside a submission."""
+    return out.with_name(f"{out.stem}_failures.csv")
 
 
 def write_submission(submission: Submission, out: Path) -> None:
     """Write the table, and beside it the list of soundscapes that could not be read, where there are any."""
     with replacing(out) as temporary:
         submission.table.to_csv(temporary, float_format=_DECIMALS)
-    if submission.failures or (out.parent / FAILURES_NAME).is_file():
-        write_failures(out.parent, submission.failures)
+    failures = failures_path(out)
+    if submission.failures or failures.is_file():
+        write_failures(failures.parent, submission.failures, name=failures.name)
