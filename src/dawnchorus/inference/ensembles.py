@@ -23,10 +23,22 @@ class WeightedModel(NamedTuple):
 
 
 def models_in(path: Path) -> list[Path]:
-    """Return the models in the folders of a folder, by name, or the path itself where it is one model."""
+    """Return the models in the folders of a folder, by name, or the path itself where it is one model.
+
+    Raises
+    ------
+    RunError
+        A folder beside models holds none: an ensemble that lacks one must not go unnoticed.
+    """
     if holds_model(path) or not path.is_dir():
         return [path]
-    return sorted(folder for folder in path.iterdir() if holds_model(folder)) or [path]
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    models = [folder for folder in folders if holds_model(folder)]
+    if models and (empty := [folder for folder in folders if folder not in models]):
+        raise RunError(
+            f"{empty[0]} holds no model, and {models[0]} beside it does; bundle the runs again, or remove it"
+        )
+    return models or [path]
 
 
 @dataclass(frozen=True)
