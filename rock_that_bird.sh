@@ -7,14 +7,14 @@
 #
 # A run that was stopped goes on when the same command is run again.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
-if [[ -x .venv/bin/dawnchorus ]]; then
-    dawnchorus=.venv/bin/dawnchorus
+if [[ -x "$here/.venv/bin/dawnchorus" ]]; then
+    dawnchorus="$here/.venv/bin/dawnchorus"
 elif command -v dawnchorus > /dev/null; then
     dawnchorus=dawnchorus
 else
-    make --no-print-directory setup
-    dawnchorus=.venv/bin/dawnchorus
+    make --no-print-directory --directory "$here" setup
+    dawnchorus="$here/.venv/bin/dawnchorus"
 fi
-exec "$dawnchorus" rock-that-bird "$@"
+exec "$dawnchorus" rock-that-bird --checkout "$here" "$@"

@@ -91,6 +91,13 @@ def test_a_folder_of_something_else_is_left_alone(miniature: Path, tmp_path: Pat
         make_competition(tmp_path / "holiday.jpg", SMALL)
 
 
+def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    made = make_competition(tmp_path / "data", SMALL)
+    (made / "solution.csv").unlink()
+    with pytest.raises(DataError, match=r"are gone, solution\.csv first; name another folder, or delete"):
+        make_competition(made, SMALL)
+
+
 def test_what_a_killed_run_left_is_made_anew(tmp_path: Path) -> None:
     left = tmp_path / ".data.making"
     left.mkdir()

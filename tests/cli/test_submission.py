@@ -82,7 +82,7 @@ def test_the_sample_beside_the_soundscapes_is_found(model: Path, capsys: pytest.
     assert list(made.columns) == ["row_id", "owl", "wren"]
     said = capsys.readouterr().out
     assert said.startswith(
-        "submission.csv: 2 rows and 2 classes of 1 soundscapes, in 0.0 min, with 1 network"
+        "submission.csv: 2 rows and 2 classes of 1 predicted soundscapes, in 0.0 min, with 1 network"
     )
 
 
@@ -103,7 +103,10 @@ def test_a_broken_soundscape_is_listed_and_the_table_is_whole(
     assert run("submit-kaggle", str(model), "test_soundscapes") == 2
     assert len(pd.read_csv("submission.csv")) == 4
     assert "H2.wav" in Path("submission_failures.csv").read_text()
-    assert "2 rows hold the mean of the others" in capsys.readouterr().err
+    assert (
+        "rows that hold the mean of the others: 2; their soundscapes could not be read"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_list_of_failures_of_somebody_else_stays(model: Path) -> None:
@@ -119,6 +122,7 @@ def test_a_list_of_failures_of_somebody_else_stays(model: Path) -> None:
     [
         ("test_soundscapes", "test_soundscapes is a folder; name a file with --out"),
         ("test_soundscapes/H1.wav/x.csv", "x.csv cannot be written: "),
+        ("x.parquet", "x.parquet does not end with .csv, and a submission is a CSV table"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_predicted(

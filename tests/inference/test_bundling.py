@@ -17,7 +17,10 @@ from dawnchorus.inference.ensembles import Ensemble, WeightedModel, models_in
 @pytest.fixture
 def runs(exported: Any, tmp_path: Path) -> list[Path]:
     """Two runs with the same exports."""
-    return [Path(shutil.copytree(exported.run, tmp_path / "logdirs" / name)) for name in ("ebs", "eca")]
+    copies = [Path(shutil.copytree(exported.run, tmp_path / "logdirs" / name)) for name in ("ebs", "eca")]
+    for copy in copies:
+        (copy / "model_card.json").touch()
+    return copies
 
 
 def test_a_bundle_predicts_like_its_runs_wherever_it_is_copied_to(
@@ -42,6 +45,11 @@ def test_a_run_without_the_export_is_named(runs: list[Path], tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"ebs has no export for int8; make it with: .* --int8"):
         bundle_runs(runs, tmp_path / "bundle", "int8")
     assert not (tmp_path / "bundle").exists()
+
+
+def test_what_is_no_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere is no run; give folders below logdirs"):
+        bundle_runs([tmp_path / "nowhere"], tmp_path / "bundle")
 
 
 def test_an_engine_without_exports_is_refused(runs: list[Path], tmp_path: Path) -> None:

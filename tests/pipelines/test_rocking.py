@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.timeout(1600)  # the whole run, beside other work
 
 
-def rock(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def rock(*arguments: str, timeout_s: float = 60, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the script as a user would, with the environment that the tests run in."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -31,6 +31,7 @@ def rock(*arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[
         text=True,
         timeout=timeout_s,
         env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        cwd=cwd,
         check=False,
     )
 
@@ -80,6 +81,15 @@ def test_a_second_run_does_nothing_again_and_a_lost_file_is_made_anew(rocked: Pa
     assert (rocked / "submission.csv").read_bytes() == before
 
 
+def test_half_a_bundle_is_made_whole_again(rocked: Path) -> None:
+    before = (rocked / "submission.csv").read_bytes()
+    (rocked / "bundle" / "sample_b" / "model.xml").unlink()
+    result = rock("--sample", "--out", str(rocked), "--n_cores", "1", timeout_s=300)
+    assert result.stderr.count("done before") == 9
+    assert "2 + 2 networks, with shifted windows" in result.stdout
+    assert (rocked / "submission.csv").read_bytes() == before
+
+
 def test_a_bundle_alone_makes_the_same_submission_elsewhere(rocked: Path, tmp_path: Path) -> None:
     shutil.copytree(rocked / "bundle", tmp_path / "bundle")
     shutil.copytree(rocked / "data" / "test_soundscapes", tmp_path / "test_soundscapes")
@@ -115,9 +125,9 @@ def test_the_plan_is_printed_and_nothing_is_done(tmp_path: Path) -> None:
 
 def test_every_command_of_both_plans_is_one_that_the_command_line_takes() -> None:
     group = typer.main.get_command(app)
-    settings = RockSettings(REPOSITORY, leave_gb=100)
+    settings = RockSettings(REPOSITORY, leave_gb=100, n_devices=2)
     for step in [*competition_steps(settings), *sample_steps(settings)]:
-        command, arguments = group, list(step.command)
+        command, arguments = group, [*step.command, *step.speed]
         while hasattr(command, "commands"):
             command = command.commands[arguments.pop(0)]
         command.make_context(step.name, arguments)
@@ -129,6 +139,24 @@ def test_a_small_disk_converts_the_biggest_first() -> None:
     assert len(converting) == 4
     for step in converting:
         assert step.command[-3:] == ("--only_biggest", "--leave_gb", "100")
+
+
+def test_several_gpus_share_a_fold() -> None:
+    training = [
+        step for step in competition_steps(RockSettings(REPOSITORY, n_devices=2)) if "train " in step.name
+    ]
+    assert [step.command[-2:] for step in training] == [("--devices", "2")] * 2
+
+
+def test_a_gpu_that_is_no_number_is_refused() -> None:
+    result = rock("abc", "--dry-run")
+    assert result.returncode == 2
+    assert "'abc' names no GPU; give numbers such as 0 or 0,1, or cpu" in result.stderr
+
+
+def test_a_relative_folder_is_where_the_user_stands(tmp_path: Path) -> None:
+    result = rock("--sample", "--dry-run", "--out", "here", cwd=tmp_path)
+    assert f"folder: {tmp_path / 'here'}, free on its disk" in result.stdout
 
 
 def test_outside_a_checkout_it_says_where_it_must_run(tmp_path: Path) -> None:

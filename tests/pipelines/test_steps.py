@@ -28,8 +28,8 @@ def steps(folder: Path) -> list[Step]:
     if not file.is_file():
         config_file(file)
     return [
-        Step("list them", ("configs", "configs"), "configs/*.py", (file,)),
-        Step("tell them apart", ("configs", "configs", "--differences"), "configs/mine.py"),
+        Step("list them", ("configs", "configs"), ("configs/*.py",), configs=(file,)),
+        Step("tell them apart", ("configs", "configs", "--differences"), ("configs/mine.py",)),
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_changed_config_does_its_step_and_those_after_it_again(tmp_path: Path)
 
 def test_what_is_gone_is_made_again(tmp_path: Path) -> None:
     first, second = steps(tmp_path)
-    made = Step(second.name, second.command, "page.md")
+    made = Step(second.name, second.command, ("configs/*.py", "page.md"))
     with_page = [first, made]
     (tmp_path / "page.md").touch()
     run_steps(with_page, tmp_path, say=str)
@@ -83,12 +83,12 @@ def test_a_damaged_note_of_what_is_done_does_all_again(tmp_path: Path) -> None:
 
 def test_a_step_that_fails_ends_with_its_log_and_is_gone_on_from(tmp_path: Path) -> None:
     good, _ = steps(tmp_path)
-    bad = Step("list nothing", ("configs", "nowhere"), "x")
+    bad = Step("list nothing", ("configs", "nowhere"), ("x",))
     with pytest.raises(
         RunError, match=r"(?s)'list nothing' ended with exit code 1:\n.* error: nowhere: no conf"
     ):
         run_steps([good, bad], tmp_path, say=str)
-    mended = Step("list nothing", ("configs", "configs"), "configs/*.py")
+    mended = Step("list nothing", ("configs", "configs"), ("configs/*.py",))
     result = run_steps([good, mended], tmp_path, say=str)
     assert (result.n_run, result.n_skipped) == (1, 1)
 
@@ -99,7 +99,7 @@ def test_a_command_that_lists_failures_is_done_and_said_each_time(tmp_path: Path
     (audio / "broken.wav").write_bytes(b"no sound")
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "here.hdf5").touch()
-    step = Step("convert", ("precompute", "audio", "features", "--n_cores", "1"), "features/*.hdf5")
+    step = Step("convert", ("precompute", "audio", "features"), ("features/*.hdf5",), ("--n_cores", "1"))
     for _ in range(2):
         result = run_steps([step], tmp_path, say=str)
         assert result.incomplete == ("convert",)
@@ -107,7 +107,7 @@ def test_a_command_that_lists_failures_is_done_and_said_each_time(tmp_path: Path
 
 
 def test_a_command_that_was_used_wrongly_is_no_success(tmp_path: Path) -> None:
-    wrong = Step("list", ("configs", "--colour"), "made/*")
+    wrong = Step("list", ("configs", "--colour"), ("made/*",))
     with pytest.raises(RunError, match=r"(?s)'list' ended with exit code 2:.*No such option"):
         run_steps([wrong], tmp_path, say=str)
 
@@ -117,7 +117,7 @@ def test_where_all_is_needed_a_listed_failure_ends_the_steps(tmp_path: Path) -> 
     audio.mkdir(parents=True)
     (audio / "broken.wav").write_bytes(b"no sound")
     command = ("precompute", "audio", "features", "--n_cores", "1")
-    step = Step("convert", command, "audio/**/*.wav", must_be_whole=True)
+    step = Step("convert", command, ("audio/**/*.wav",), must_be_whole=True)
     with pytest.raises(RunError, match="'convert' ended with exit code 2"):
         run_steps([step], tmp_path, say=str)
 
@@ -125,13 +125,13 @@ def test_where_all_is_needed_a_listed_failure_ends_the_steps(tmp_path: Path) -> 
 def test_usage_that_is_wrong_is_no_success_beside_what_was_made_before(tmp_path: Path) -> None:
     (tmp_path / "made").touch()
     with pytest.raises(RunError, match=r"(?s)exit code 2:.*No such option"):
-        run_steps([Step("list", ("configs", "--colour"), "made")], tmp_path, say=str)
+        run_steps([Step("list", ("configs", "--colour"), ("made",))], tmp_path, say=str)
 
 
 def test_a_changed_second_config_of_a_step_does_it_again(tmp_path: Path) -> None:
     first, _ = steps(tmp_path)
     other = config_file(tmp_path / "other.py")
-    step = Step(first.name, first.command, first.makes, (*first.configs, other))
+    step = Step(first.name, first.command, first.makes, configs=(*first.configs, other))
     run_steps([step], tmp_path, say=str)
     assert run_steps([step], tmp_path, say=str).n_run == 0
     config_file(other, n_epochs=5)
@@ -148,7 +148,7 @@ def test_a_killed_pipeline_whose_step_goes_on_is_not_begun_twice(tmp_path: Path)
         "from pathlib import Path\n"
         "from dawnchorus.pipelines.steps import Step, run_steps\n"
         "sys.executable = str(Path('worker').absolute())\n"
-        "run_steps([Step('work', (), 'ended')], Path('.'))\n"
+        "run_steps([Step('work', (), ('ended',))], Path('.'))\n"
     )
     pipeline = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.DEVNULL)
     wait_until((tmp_path / "begun").exists)
@@ -159,3 +159,10 @@ def test_a_killed_pipeline_whose_step_goes_on_is_not_begun_twice(tmp_path: Path)
     wait_until((tmp_path / "ended").exists)
     time.sleep(0.5)  # the worker closes its files when it has ended
     assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2
+
+
+def test_what_only_changes_the_speed_does_nothing_again(tmp_path: Path) -> None:
+    first, _ = steps(tmp_path)
+    for n_cores in ("1", "2"):
+        step = Step("convert", ("miniature", "--help"), first.makes, ("--n_cores", n_cores))
+        assert run_steps([step], tmp_path, say=str).n_run == (1 if n_cores == "1" else 0)

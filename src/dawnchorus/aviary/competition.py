@@ -99,7 +99,9 @@ def make_competition(
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     _write_competition(making, settings, n_cores=n_cores)
-    (making / CARD).write_text(json.dumps(_card(settings), indent=2) + "\n", encoding="utf-8")
+    files = sorted(path.relative_to(making).as_posix() for path in making.rglob("*") if path.is_file())
+    card = {**_card(settings), "files": files}
+    (making / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         folder.rmdir()
     making.rename(folder)
@@ -124,8 +126,13 @@ def _is_made(folder: Path, settings: MiniatureSettings) -> bool:
         return False
     if not (folder / CARD).is_file():
         raise DataError(f"{folder}: holds files but no miniature competition; {remedy}")
-    if read_card(folder / CARD, remedy) != _card(settings):
+    found = read_card(folder / CARD, remedy)
+    files = found.pop("files", [])
+    if found != _card(settings) or not isinstance(files, list):
         raise DataError(f"{folder}: holds a miniature competition of other settings; {remedy}")
+    gone = [str(name) for name in files if not (folder / str(name)).is_file()]
+    if gone:
+        raise DataError(f"{folder}: files of the miniature competition are gone, {gone[0]} first; {remedy}")
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -25,7 +26,8 @@ def rock_that_bird(
         bool, typer.Option("--sample", help="All of it in minutes on a miniature competition, without a GPU.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to work in; otherwise this one, or ./sample for --sample.")
+        Path | None,
+        typer.Option(help="Folder to work in; otherwise the checkout, or sample in it for --sample."),
     ] = None,
     n_cores: Annotated[
         int | None, typer.Option("--n_cores", "--n-cores", min=1, help="Processes that convert.")
@@ -36,6 +38,7 @@ def rock_that_bird(
             "--leave_gb", "--leave-gb", min=0, help="Convert the biggest first, leave so many GB free."
         ),
     ] = None,
+    checkout: Annotated[Path, typer.Option(help="Where train_configs lies.")] = Path(),
 ) -> None:
     """Download, convert, train, export and submit: BirdCLEF 2025's second place from nothing.
 
@@ -44,14 +47,17 @@ def rock_that_bird(
     from dawnchorus.pipelines.rocking import RockSettings, competition_steps, sample_steps
     from dawnchorus.pipelines.steps import run_steps
 
-    settings = RockSettings(Path.cwd(), n_cores or os.cpu_count() or 1, leave_gb)
+    if not re.fullmatch(r"cpu|\d+(,\d+)*", gpu):
+        raise typer.BadParameter(f"{gpu!r} names no GPU; give numbers such as 0 or 0,1, or cpu")
+    settings = RockSettings(checkout, n_cores or os.cpu_count() or 1, leave_gb, len(gpu.split(",")))
     steps = sample_steps(settings) if sample else competition_steps(settings)
-    folder = out or (Path("sample") if sample else Path())
+    folder = out or (checkout / "sample" if sample else checkout)
     if dry_run:
         _print_plan(steps, folder)
         return
-    environment = {"WANDB_MODE": os.environ.get("WANDB_MODE", "offline")}
+    environment = {}
     if not sample:
+        environment["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == "cpu" else gpu
         _check_gpu(gpu)
     # Ended in this way too, the command that is running ends with it.
@@ -79,7 +85,7 @@ def _print_plan(steps: Sequence[Step], folder: Path) -> None:
         if step.command[0] == "download":
             tell_plan(COMPETITIONS[step.command[1]], folder / "data", indent="        ")
     free_gb = shutil.disk_usage(folder.absolute() if folder.exists() else Path.cwd()).free / 1e9
-    typer.echo(f"free on this disk: {free_gb:.0f} GB")
+    typer.echo(f"folder: {folder.absolute()}, free on its disk: {free_gb:.0f} GB")
 
 
 def _say(text: str) -> None:

@@ -50,7 +50,7 @@ def bundle(
 
     names = bundle_runs(runs, out, engine.value, force=force)
     size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
-    typer.echo(f"{', '.join(names)} are in {out}, {size_mb:.0f} MB")
+    typer.echo(f"{out}: {', '.join(names)}, {size_mb:.0f} MB")
 
 
 def submit_kaggle(
@@ -73,8 +73,9 @@ def submit_kaggle(
 
     With a budget, the first soundscapes are measured, and if all would take too long, the ensemble shrinks:
     first to two networks a model, then the shifted windows go, then to one network a model, then models go,
-    the last first. Soundscapes that cannot be read, or are not reached in time, get the mean of the others;
-    the exit code is then 2, and what cannot be read is listed beside the table, in submission_failures.csv.
+    the last first (an ONNX model goes as a whole). Soundscapes that cannot be read, or are not reached in
+    time, get the mean of the others; the exit code is then 2, and what cannot be read is listed beside the
+    table, in submission_failures.csv.
     """
     started = time.monotonic()
     from dawnchorus.inference.ensembles import Ensemble, WeightedModel, models_in
@@ -127,15 +128,25 @@ def _print_submission(submission: Submission, out: Path) -> None:
     from dawnchorus.inference.submission.writing import failures_path
 
     rows, classes = submission.table.shape
+    how = f", with {', then '.join(map(str, submission.ways))}" if submission.n_predicted else ""
     typer.echo(
-        f"{out}: {rows} rows and {classes} classes of {submission.n_predicted} soundscapes, "
-        f"in {submission.seconds / 60:.1f} min, with {', then '.join(map(str, submission.ways))}"
+        f"{out}: {rows} rows and {classes} classes of {submission.n_predicted} predicted soundscapes, "
+        f"in {submission.seconds / 60:.1f} min{how}"
     )
+    if submission.n_unreached:
+        typer.echo(f"the budget ran out: {submission.n_unreached} soundscapes were not reached", err=True)
     if submission.n_filled:
-        typer.echo(f"{submission.n_filled} rows hold the mean of the others", err=True)
+        mean = "mean of the others" if submission.n_predicted else "mean of the sample, 0 without one"
+        typer.echo(
+            f"rows that hold the {mean}: {submission.n_filled}; their soundscapes could not be read, were "
+            "not reached, or end before them",
+            err=True,
+        )
     if submission.failures:
         failed = failures_path(out)
-        typer.echo(f"{len(submission.failures)} soundscapes failed; the reasons are in {failed}", err=True)
+        typer.echo(
+            f"soundscapes that failed: {len(submission.failures)}; the reasons are in {failed}", err=True
+        )
     if submission.n_filled or submission.failures:
         raise typer.Exit(2)
 
@@ -145,4 +156,6 @@ def _score_text(scored: CompetitionScore) -> str:
         f"macro ROC-AUC {scored.macro_roc_auc:.4f} over {scored.n_scored} of {scored.n_classes} classes, "
         f"{scored.n_rows} rows"
     )
-    return text if scored.padded_cmap is None else f"{text}; padded cmAP {scored.padded_cmap:.4f}"
+    if scored.padded_cmap is None:
+        return f"{text}; no padded cmAP, for not all values are probabilities"
+    return f"{text}; padded cmAP {scored.padded_cmap:.4f}"

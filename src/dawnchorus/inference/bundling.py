@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dawnchorus.errors import RunError
 from dawnchorus.files import replacing
-from dawnchorus.inference.runtimes.opening import EXPORTS, EngineName, holds_model, is_run
+from dawnchorus.inference.runtimes.opening import BUNDLE_NAME, EXPORTS, EngineName, holds_model, is_run
 
 
 def bundle_runs(
@@ -38,6 +38,8 @@ def bundle_runs(
     folders: dict[str, Path] = {}
     for run in runs:
         folder, name = (run / EXPORTS[engine]).parent, run.resolve().name
+        if not is_run(run):
+            raise RunError(f"{run} is no run; give folders below logdirs that dawnchorus train has made")
         if not (run / EXPORTS[engine]).is_file():
             option = " --int8" if engine == "int8" else ""
             raise RunError(f"{run} has no export for {engine}; make it with: dawnchorus export {run}{option}")
@@ -56,8 +58,13 @@ def _check_replaceable(out: Path, *, force: bool) -> None:
         return
     if not force:
         raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
-    if not out.is_dir() or not all(holds_model(entry) and not is_run(entry) for entry in out.iterdir()):
+    if not out.is_dir() or not all(_is_export(entry) for entry in out.iterdir()):
         raise RunError(
             f"{out} holds something else than exported models, and is not replaced; choose another name with "
             "--out"
         )
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell whether a folder is an export or what is left of one, and no run."""
+    return (holds_model(folder) or (folder / BUNDLE_NAME).is_file()) and not is_run(folder)

@@ -27,11 +27,14 @@ class RockSettings:
         Processes that convert audio.
     leave_gb
         Convert the biggest recordings first, and leave so much of the disk free; None converts all.
+    n_devices
+        GPUs that share the training of a fold.
     """
 
     checkout: Path
     n_cores: int = 8
     leave_gb: int | None = None
+    n_devices: int = 1
 
     def train_config(self, name: str) -> Path:
         """Return the training config of an experiment.
@@ -78,7 +81,7 @@ def competition_steps(settings: RockSettings) -> list[Step]:
         Step(
             "download",
             ("download", "birdclef-2025", "--out", "data"),
-            "data/train.csv",
+            ("data/train.csv",),
             disk="about 600 GB with what is converted of it",
             must_be_whole=True,
         ),
@@ -101,47 +104,59 @@ def sample_steps(settings: RockSettings) -> list[Step]:
     return [
         Step(
             "make the miniature",
-            ("miniature", "data", "--n_cores", str(settings.n_cores)),
-            "data/train.csv",
+            ("miniature", "data"),
+            ("data/train.csv", "data/solution.csv", "data/sample_submission.csv"),
+            _cores(settings),
             disk="17 MB",
         ),
         _checking(settings, first),
         _converting(settings, "train_audio", "train_features", disk="80 MB"),
         _converting(settings, "train_soundscapes", "train_features_soundscapes", disk="23 MB"),
         *_training(settings, first, disk="20 MB"),
-        Step("label the soundscapes", labelling, "data/pseudo_labels.parquet"),
+        Step("label the soundscapes", labelling, ("data/pseudo_labels.parquet",)),
         *_training(settings, second, disk="20 MB"),
         *_submitting((first, second)),
-        Step("score", ("score", "submission.csv", "data/solution.csv"), "submission.csv"),
+        Step("score", ("score", "submission.csv", "data/solution.csv"), ("submission.csv",)),
     ]
 
 
 def _checking(settings: RockSettings, name: str) -> Step:
     config = settings.train_config(name)
     command = ("recordings", str(config), "--out", "logs/recordings.csv", "--force")
-    return Step("check the tables", command, "logs/recordings.csv", (config,))
+    return Step("check the tables", command, ("logs/recordings.csv",), configs=(config,))
 
 
 def _converting(settings: RockSettings, audio: str, features: str, *, disk: str = "") -> Step:
-    command = ["precompute", f"data/{audio}", f"data/{features}", "--n_cores", str(settings.n_cores)]
+    command = ["precompute", f"data/{audio}", f"data/{features}"]
     if settings.leave_gb is not None:
         command += ["--only_biggest", "--leave_gb", str(settings.leave_gb)]
     said = disk or "2 bytes a sample: 0.23 GB an hour of audio"
-    return Step(f"convert {audio}", tuple(command), f"data/{features}/**/*.hdf5", disk=said)
+    made = (f"data/{features}/**/*.hdf5",)
+    return Step(f"convert {audio}", tuple(command), made, _cores(settings), disk=said)
+
+
+def _cores(settings: RockSettings) -> tuple[str, ...]:
+    return ("--n_cores", str(settings.n_cores))
 
 
 def _training(settings: RockSettings, name: str, *, disk: str = "about 2 GB") -> list[Step]:
     config = settings.train_config(name)
     inference_config = settings.inference_config(name)
+    devices = ("--devices", str(settings.n_devices)) if settings.n_devices > 1 else ()
+    run = f"logdirs/{name}"
     return [
         Step(
-            f"train {name}", ("train", str(config)), f"logdirs/{name}/fold_0/finished.json", (config,), disk
+            f"train {name}",
+            ("train", str(config), *devices),
+            (f"{run}/fold_0/finished.json",),
+            configs=(config,),
+            disk=disk,
         ),
         Step(
             f"score and export {name}",
             ("compile", str(inference_config)),
-            f"logdirs/{name}/onnx_ensem_5first_folds_openvino_fp16/model.xml",
-            (config, inference_config),
+            (f"{run}/onnx_ensem_5first_folds_openvino_fp16/model.xml",),
+            configs=(config, inference_config),
         ),
     ]
 
@@ -149,7 +164,8 @@ def _training(settings: RockSettings, name: str, *, disk: str = "about 2 GB") ->
 def _submitting(names: tuple[str, ...]) -> list[Step]:
     runs = tuple(f"logdirs/{name}" for name in names)
     submit = ("submit-kaggle", "bundle", "data/test_soundscapes", "--out", "submission.csv", "--force")
+    bundled = tuple(f"bundle/{name}/model.xml" for name in names)
     return [
-        Step("bundle", ("bundle", *runs, "--out", "bundle", "--force"), "bundle/*/model.xml"),
-        Step("submit", (*submit, *SHIFT, "--budget-minutes", BUDGET_MINUTES), "submission.csv"),
+        Step("bundle", ("bundle", *runs, "--out", "bundle", "--force"), bundled),
+        Step("submit", (*submit, *SHIFT, "--budget-minutes", BUDGET_MINUTES), ("submission.csv",)),
     ]

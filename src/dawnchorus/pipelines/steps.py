@@ -38,7 +38,9 @@ class Step:
     command
         Arguments of ``dawnchorus``; paths are relative to the folder that the steps run in.
     makes
-        A file or folder that is there when it is done; a glob.
+        What is there when it is done: globs.
+    speed
+        More arguments, which change how fast it is and not what it makes.
     configs
         Config files that it reads.
     disk
@@ -49,13 +51,18 @@ class Step:
 
     name: str
     command: tuple[str, ...]
-    makes: str
+    makes: tuple[str, ...]
+    speed: tuple[str, ...] = ()
     configs: tuple[Path, ...] = ()
     disk: str = ""
     must_be_whole: bool = False
 
     def __str__(self) -> str:
-        return "dawnchorus " + " ".join(self.command)
+        return "dawnchorus " + " ".join([*self.command, *self.speed])
+
+    def is_made(self, folder: Path) -> bool:
+        """Tell whether all that it makes is in the folder that the steps run in."""
+        return all(any(folder.glob(pattern)) for pattern in self.makes)
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ def _run_steps(
         above = _fingerprint(step, above)
         say(f"[{number:2d}/{len(steps)}] {step.name} ... ")
         earlier = done.get(step.name, {})
-        if earlier.get("fingerprint") == above and any(folder.glob(step.makes)):
+        if earlier.get("fingerprint") == above and step.is_made(folder):
             say("done before\n")
             exit_code = int(earlier["exit_code"])
         else:
@@ -141,7 +148,7 @@ def _run_steps(
             try:
                 exit_code = _run(step, folder, log, environment)
             except (RunError, KeyboardInterrupt, SystemExit):
-                say(f"stopped after {_duration_text(time.monotonic() - began)}, log: {log}\n")
+                say(f"stopped after {_duration_text(time.monotonic() - began)}; the same command goes on\n")
                 raise
             n_run += 1
             done[step.name] = {"fingerprint": above, "exit_code": exit_code}
@@ -158,7 +165,7 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
     with log.open("wb") as file:
         file.write(f"$ {step}\n".encode())
         file.flush()
-        command = [sys.executable, "-m", "dawnchorus", *step.command]
+        command = [sys.executable, "-m", "dawnchorus", *step.command, *step.speed]
         process = subprocess.run(
             command,
             cwd=folder,
@@ -170,13 +177,13 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
         )
     text = log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
     # The command line's own exit code for wrong arguments is the same.
-    is_done = any(folder.glob(step.makes)) and not any(line.startswith("Usage: ") for line in text)
+    is_done = step.is_made(folder) and not any(line.startswith("Usage: ") for line in text)
     is_good = process.returncode == 0 or (process.returncode == _SOME_FAILED and is_done)
     if not is_good or (process.returncode and step.must_be_whole):
         last = "\n".join(f"    {line}" for line in text[-_SHOWN_LINES:])
         raise RunError(
             f"the step {step.name!r} ended with exit code {process.returncode}:\n{last}\n"
-            f"The whole of it is in {log}. Run the same command again to go on from here."
+            f"The whole of it is in {log}. When that is mended, the same command goes on from here."
         )
     return process.returncode
 

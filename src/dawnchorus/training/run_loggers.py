@@ -50,7 +50,7 @@ def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
         loggers.append(
             WandbLogger(
                 project="dawnchorus", group=run_name, name=f"{run_name}-{fold_dir.name}",
-                save_dir=fold_dir, offline=os.environ.get("WANDB_MODE") in _OFFLINE,
+                save_dir=fold_dir.absolute(), offline=os.environ.get("WANDB_MODE") in _OFFLINE,
             )
         )  # fmt: skip
     return loggers

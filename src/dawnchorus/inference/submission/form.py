@@ -86,7 +86,7 @@ def read_submission(path: Path) -> pd.DataFrame:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None
     except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"{path}: is no CSV table; {error}") from None
+        raise DataError(f"{path}: is no CSV table; {str(error).strip()}") from None
     header = cells.iloc[0].tolist()
     if header[0] != ROW_ID or len(header) < 2:
         raise DataError(

@@ -80,8 +80,11 @@ class Submission(NamedTuple):
         Soundscapes that could not be read.
     n_predicted
         Soundscapes that were predicted.
+    n_unreached
+        Soundscapes that the budget did not suffice for.
     n_filled
-        Rows that hold the mean of the others, because nothing could be predicted for them.
+        Rows that hold the mean of the others, or where there are none that of the sample: their soundscapes
+        could not be read, were not reached, or end before them.
     seconds
         From the start of the command.
     """
@@ -90,6 +93,7 @@ class Submission(NamedTuple):
     ways: list[Way]
     failures: list[Failure]
     n_predicted: int
+    n_unreached: int
     n_filled: int
     seconds: float
 
@@ -162,7 +166,9 @@ def predict_submission(
                 if ensemble.shrink(needed_s, PLANNED_SHARE * settings.budget_s - (now - started)):
                     at_once = FIRST
     n_filled = table.fill()
-    return Submission(table.frame(), ensemble.ways, failures, n_predicted, n_filled, clock() - started)
+    n_unreached = len(name_of) - n_predicted - len(failures)
+    seconds = clock() - started
+    return Submission(table.frame(), ensemble.ways, failures, n_predicted, n_unreached, n_filled, seconds)
 
 
 def _durations(soundscapes: Mapping[str, Path]) -> dict[str, float]:

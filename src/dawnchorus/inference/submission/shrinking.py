@@ -95,12 +95,10 @@ class ShrinkingEnsemble:
                 break
         if chosen is None:
             return False
+        without = ", without shifted windows" if now.shift and not chosen.shift else ""
         logger.warning(
-            "%.1f min of work and %.1f min of the budget are left: going on with %s instead of %s.",
-            needed_s / 60,
-            max(left_s, 0) / 60,
-            chosen,
-            now,
+            f"{needed_s:.0f} s of work are left and {max(left_s, 0):.0f} s of what the budget allows: going "
+            f"on with {chosen}{without} instead of {now}."
         )
         self.ways.append(chosen)
         self._open()

@@ -66,6 +66,8 @@ def check_writable(out: Path, *, force: bool) -> None:
     """
     if out.is_dir():
         raise DataError(f"{out} is a folder; name a file with --out, such as {out / 'submission.csv'}")
+    if out.suffix.lower() != ".csv":
+        raise DataError(f"{out} does not end with .csv, and a submission is a CSV table; name it with --out")
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
     try:
