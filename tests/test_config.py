@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.cli.configs import differences_table
 from dawnchorus.config import (
     InferenceConfig,
     TrainConfig,
@@ -22,7 +21,7 @@ from dawnchorus.config import (
     to_jsonable,
     validate,
 )
-from dawnchorus.config.listing import list_configs, own_settings
+from dawnchorus.config.listing import differences_table, list_configs, own_settings
 from dawnchorus.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dawnchorus.config.reading import read_own_config
+from dawnchorus.config.reading import bases_of, read_own_config
 from dawnchorus.errors import ConfigError
 
 
@@ -62,6 +62,19 @@ def own_settings(path: Path) -> list[OwnSetting]:
     own = read_own_config(path)
     values = {key: value for key, value in own.items() if key not in ("base", "exp_name")}
     return [OwnSetting(key, _text(value)) for key, value in _flat(values)]
+
+
+def differences_table(listed: Sequence[ListedConfig]) -> str:
+    """Return a Markdown table: each config, what it is laid over, and each value that it states itself."""
+    lines = ["| config | laid over | key | value |", "|---|---|---|---|"]
+    for config in listed:
+        over = ", ".join(base.stem for base in bases_of(config.path))
+        name = config.path.stem
+        for setting in own_settings(config.path) or [OwnSetting("", "")]:
+            key, value = (f"`{text}`" if text else "" for text in setting)
+            lines.append(f"| {name} | {over} | {key} | {value.replace('|', '&#124;')} |")
+            name = over = ""
+    return "\n".join(lines)
 
 
 def _listed(file: Path) -> ListedConfig:
