@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import RunError
+from dawnchorus.files import locked
 from dawnchorus.pipelines.steps import DONE_NAME, Step, run_steps
 
 
@@ -38,6 +39,11 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def is_free(lock: Path) -> bool:
+    with locked(lock) as free:
+        return free
 
 
 def test_each_step_has_its_line_and_its_log_and_is_done_once(tmp_path: Path) -> None:
@@ -157,7 +163,7 @@ def test_a_killed_pipeline_whose_step_goes_on_is_not_begun_twice(tmp_path: Path)
     with pytest.raises(RunError, match="another pipeline is at work here, or a step of one that was killed"):
         run_steps(steps(tmp_path), tmp_path, say=str)
     wait_until((tmp_path / "ended").exists)
-    time.sleep(0.5)  # the worker closes its files when it has ended
+    wait_until(lambda: is_free(tmp_path / "logs" / ".lock"))  # which it holds until it has ended
     assert run_steps(steps(tmp_path), tmp_path, say=str).n_run == 2
 
 
