@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,8 @@ from .kaggle_server import (
     failure,
     left_over,
     noise,
-    serving_kaggle,
     zipped,
 )
-
-
-@pytest.fixture
-def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with serving_kaggle(monkeypatch, tmp_path / "home") as server:
-        yield server
-
 
 # Interruptions.
 

@@ -32,15 +32,8 @@ from .kaggle_server import (
     failure,
     left_over,
     noise,
-    serving_kaggle,
     zipped,
 )
-
-
-@pytest.fixture
-def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with serving_kaggle(monkeypatch, tmp_path / "home") as server:
-        yield server
 
 
 def test_parts_lie_where_configs_look_for_them(kaggle: KaggleServer, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,7 @@ from .kaggle_server import (
     KaggleServer,
     download,
     failure,
-    serving_kaggle,
 )
-
-
-@pytest.fixture
-def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleServer]:
-    with serving_kaggle(monkeypatch, tmp_path / "home") as server:
-        yield server
 
 
 def test_rules_that_are_not_accepted_are_named(kaggle: KaggleServer, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from dawnchorus.aviary.making import GRAMMAR_VERSION, read_card, write_audio
+from dawnchorus.aviary.making import GRAMMAR_VERSION, made_beside, read_card, write_audio
 from dawnchorus.aviary.recordings import RecordingPlan, make_recording, plan_recordings, recordist_name
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.aviary.songs import Species
@@ -95,16 +94,11 @@ def make_competition(
     folder, settings = Path(folder).absolute(), settings or MiniatureSettings()
     if _is_made(folder, settings):
         return folder
-    making = folder.parent / f".{folder.name}.making"
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    _write_competition(making, settings, n_cores=n_cores)
-    files = sorted(path.relative_to(making).as_posix() for path in making.rglob("*") if path.is_file())
-    card = {**_card(settings), "files": files}
-    (making / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    making.rename(folder)
+    with made_beside(folder) as making:
+        _write_competition(making, settings, n_cores=n_cores)
+        files = sorted(path.relative_to(making).as_posix() for path in making.rglob("*") if path.is_file())
+        card = {**_card(settings), "files": files}
+        (making / CARD).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,14 +80,25 @@ def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n
     folder, settings = Path(folder).absolute(), settings or AviarySettings()
     if is_made(folder, settings):
         return Aviary.in_folder(folder)
+    with made_beside(folder) as making:
+        write_aviary(Aviary.in_folder(making), settings, n_cores=n_cores)
+        (making / CARD).write_text(json.dumps(card(settings), indent=2) + "\n", encoding="utf-8")
+    return Aviary.in_folder(folder)
+
+
+@contextmanager
+def made_beside(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``folder``, which is new or empty, when the block ends well.
+
+    What a killed run left of it is removed first.
+    """
     making = folder.parent / f".{folder.name}.making"
     shutil.rmtree(making, ignore_errors=True)
-    write_aviary(Aviary.in_folder(making), settings, n_cores=n_cores)
-    (making / CARD).write_text(json.dumps(card(settings), indent=2) + "\n", encoding="utf-8")
+    making.mkdir(parents=True)
+    yield making
     if folder.exists():
         folder.rmdir()
     making.rename(folder)
-    return Aviary.in_folder(folder)
 
 
 def card(settings: AviarySettings) -> dict[str, object]:

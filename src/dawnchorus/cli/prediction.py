@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dawnchorus.inference.bulk import BulkPredictions
-    from dawnchorus.inference.ensembles import Ensemble, WeightedModel
+    from dawnchorus.inference.ensembles import Ensemble
 
 MODEL_HELP = "Run directory, a folder that export made, model.onnx, or OpenVINO's model.xml."
 
@@ -127,7 +127,7 @@ def predict(
             "thresholds are calibrated for one model, and not for its mean with others; give --threshold a "
             "number or a file"
         )
-    ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
     runtime = ensemble.open()
     labels = runtime.card.labels
     settings = BulkSettings(
@@ -150,7 +150,7 @@ def predict(
 
 
 def ensemble_of(
-    model: Path,
+    models: Sequence[Path],
     added: Sequence[str],
     weight: float,
     *,
@@ -158,26 +158,20 @@ def ensemble_of(
     threads: int | None,
     batch_size: int | None,
 ) -> Ensemble:
-    """Return one model, or several with their weights (``MODEL=WEIGHT``)."""
+    """Return models of one weight, and others with theirs (``MODEL=WEIGHT``), as one ensemble."""
+    from dawnchorus.errors import ModelError
     from dawnchorus.inference.ensembles import Ensemble, WeightedModel
 
-    models = [WeightedModel(model, weight), *added_models(added)]
-    return Ensemble(models, None if engine is None else engine.value, threads, batch_size)
-
-
-def added_models(added: Sequence[str]) -> list[WeightedModel]:
-    """Return the models of ``--add MODEL=WEIGHT``, with weight 1 where none is given."""
-    from dawnchorus.errors import ModelError
-    from dawnchorus.inference.ensembles import WeightedModel
-
-    models = []
+    weighted = [WeightedModel(model, weight) for model in models]
     for text in added:
         path, separator, number = text.rpartition("=")
         try:
-            models.append(WeightedModel(Path(path if separator else text), float(number) if separator else 1))
+            weighted.append(
+                WeightedModel(Path(path if separator else text), float(number) if separator else 1)
+            )
         except ValueError:
             raise ModelError(f"--add {text}: {number!r} is no weight; write MODEL=WEIGHT") from None
-    return models
+    return Ensemble(weighted, None if engine is None else engine.value, threads, batch_size)
 
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:

@@ -77,7 +77,7 @@ def pseudo_label(
         n_workers=frontend_threads(threads),
     )
     found = find_recordings(recordings, names=names_from_stdin())
-    ensemble = ensemble_of(model, add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
     out_dir = out.with_name(f"{out.stem}_work")
     result = run(ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force)
     _print(result, found, out_dir, out_of_fold=out_of_fold)

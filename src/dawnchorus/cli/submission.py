@@ -20,7 +20,7 @@ from dawnchorus.cli.prediction import (
     SmoothOption,
     ThreadsOption,
     WeightOption,
-    added_models,
+    ensemble_of,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def submit_kaggle(
     table, in submission_failures.csv.
     """
     started = time.monotonic()
-    from dawnchorus.inference.ensembles import Ensemble, WeightedModel, models_in
+    from dawnchorus.inference.ensembles import models_in
     from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.inference.runtimes.settings import frontend_threads
     from dawnchorus.inference.submission import SubmissionSettings, predict_submission
@@ -92,9 +92,9 @@ def submit_kaggle(
     check_writable(out, force=force)
     form = find_form(sample_submission, soundscapes)
     found = find_soundscapes(soundscapes, has_form=form is not None)
-    inside = [WeightedModel(path, weight) for path in models_in(models)]
-    asked = [*inside, *added_models(add or [])]
-    ensemble = Ensemble(asked, None if engine is None else engine.value, threads, batch_size)
+    ensemble = ensemble_of(
+        models_in(models), add or [], weight, engine=engine, threads=threads, batch_size=batch_size
+    )
     smoothing = NEIGHBOUR_KERNEL if smooth else None
     settings = SubmissionSettings(
         float("inf") if budget_minutes is None else 60 * budget_minutes,

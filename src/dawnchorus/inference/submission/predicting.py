@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from dawnchorus.audio.container import read_info
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.errors import AudioError, ConfigError, StoreError
 from dawnchorus.files import Failure
+from dawnchorus.inference.birds_inference import Predicted
 from dawnchorus.inference.postprocess import PostprocessSettings
 from dawnchorus.inference.runtimes import Runtime
 from dawnchorus.inference.submission.form import SubmissionForm
@@ -141,34 +142,56 @@ def predict_submission(
     table.check_classes(ensemble.labels)
     name_of = {path: name for name, path in soundscapes.items() if table.wants(name)}
     seconds_of = {path: durations_s[name] for path, name in name_of.items()}
-    waiting, failures, n_predicted, at_once = list(name_of), [], 0, FIRST
-
-    def go_on(seconds: float) -> None:
-        """Note audio that was predicted, and stop where the time is up."""
-        advance(seconds)
-        if clock() - started > LAST_SHARE * settings.budget_s:
-            raise _TimeIsUpError
-
-    with audio_progress("Predicting", total_s=sum(seconds_of.values())) as advance, suppress(_TimeIsUpError):
-        while waiting:
-            part, waiting = waiting[:at_once], waiting[at_once:]
-            began, predicted_s = clock(), 0.0
-            for path, outcome in ensemble.predict(part, go_on):
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                    continue
+    failures: list[Failure] = []
+    n_predicted = 0
+    with suppress(_TimeIsUpError):
+        for path, outcome in _in_time(ensemble, seconds_of, settings.budget_s, started, clock):
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            else:
                 table.add(name_of[path], outcome, ensemble.labels)
                 n_predicted += 1
-                predicted_s += seconds_of[path]
-            now, at_once = clock(), THEN if predicted_s else FIRST
-            if waiting and predicted_s:
-                needed_s = (now - began) / predicted_s * sum(seconds_of[path] for path in waiting)
-                if ensemble.shrink(needed_s, PLANNED_SHARE * settings.budget_s - (now - started)):
-                    at_once = FIRST
     n_filled = table.fill()
     n_unreached = len(name_of) - n_predicted - len(failures)
     seconds = clock() - started
     return Submission(table.frame(), ensemble.ways, failures, n_predicted, n_unreached, n_filled, seconds)
+
+
+def _in_time(
+    ensemble: ShrinkingEnsemble,
+    seconds_of: Mapping[Path, float],
+    budget_s: float,
+    started: float,
+    clock: Callable[[], float],
+) -> Iterator[Predicted]:
+    """Yield soundscapes as they are predicted; between some of them the ensemble shrinks.
+
+    Raises
+    ------
+    _TimeIsUpError
+        The budget is spent, which may be in the middle of a soundscape.
+    """
+
+    def go_on(seconds: float) -> None:
+        """Note audio that was predicted, and stop where the time is up."""
+        advance(seconds)
+        if clock() - started > LAST_SHARE * budget_s:
+            raise _TimeIsUpError
+
+    waiting, at_once = list(seconds_of), FIRST
+    with audio_progress("Predicting", total_s=sum(seconds_of.values())) as advance:
+        while waiting:
+            part, waiting = waiting[:at_once], waiting[at_once:]
+            began, predicted_s = clock(), 0.0
+            for predicted in ensemble.predict(part, go_on):
+                yield predicted
+                if not isinstance(predicted.outcome, Failure):
+                    predicted_s += seconds_of[predicted.path]
+            now, at_once = clock(), THEN if predicted_s else FIRST
+            if waiting and predicted_s:
+                needed_s = (now - began) / predicted_s * sum(seconds_of[path] for path in waiting)
+                if ensemble.shrink(needed_s, PLANNED_SHARE * budget_s - (now - started)):
+                    at_once = FIRST
 
 
 def _durations(soundscapes: Mapping[str, Path]) -> dict[str, float]:
