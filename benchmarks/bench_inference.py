@@ -41,8 +41,8 @@ from ways import (
     ways_of,
 )
 
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
 from dawnchorus.export.int8 import MAX_SCORE_LOSS
-from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.report.measurements import Measurement
 

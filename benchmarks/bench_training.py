@@ -29,8 +29,8 @@ from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.data.folds import FoldAssignment
 from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.recordings import load_recordings
-from dawnchorus.inference.runs import Run
 from dawnchorus.report.measurements import Measurement
+from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.pace import Pace

@@ -19,12 +19,12 @@ from trained_networks import FOLD, TrainedNetwork
 
 import dawnchorus
 from dawnchorus.config import to_jsonable
+from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
 from dawnchorus.errors import MissingExtraError
 from dawnchorus.export.int8 import quantize
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
 from dawnchorus.files import replacing
-from dawnchorus.inference.runtimes.onnx_runtime import NETWORKS_NAME
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier

@@ -12,7 +12,7 @@ from common import median_seconds
 from torch.utils.flop_counter import FlopCounterMode
 from ways import OURS, Waves
 
-from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
 from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.report.measurements import Measurement
 

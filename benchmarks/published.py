@@ -19,7 +19,7 @@ from common import DenseFrontend
 
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.decode import load_audio
-from dawnchorus.inference.runtimes.openvino_runtime import openvino_core
+from dawnchorus.engines.openvino_runtime import openvino_core
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.logmel import FrontendSettings
 

@@ -13,10 +13,10 @@ from dawnchorus.config import TrainConfig, validate
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, score_clips
-from dawnchorus.inference.out_of_fold import recordings_with_folds
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training
 
 FOLD = 0

@@ -16,12 +16,12 @@ from bundles import Bundle
 from published import BATCH, Predictor, PublishedGraph, predict_in_turn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
+from dawnchorus.engines.settings import EngineSettings, default_settings
+from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.tuning import tune
 from dawnchorus.files import Failure
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime, openvino_core
-from dawnchorus.inference.runtimes.settings import EngineSettings, default_settings
-from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
-from dawnchorus.inference.runtimes.tuning import tune
+from dawnchorus.predict.birds_inference import BirdsInference
 
 N_THREADS = 2
 OURS, BF16, INT8 = "ours, f32", "ours, bf16", "ours, int8"

@@ -17,13 +17,13 @@ import pytest
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import InferenceConfig, load_inference_config
+from dawnchorus.engines import Runtime, open_runtime
 from dawnchorus.errors import ConfigError, ExportError, ModelError, RunError
 from dawnchorus.export.parity import ParityClips, check_parity
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import Runtime, open_runtime
 from dawnchorus.models.frontend import MatrixLogMelFrontend
 from dawnchorus.pipelines.compiling import compile_run
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -13,13 +13,13 @@ import pytest
 import soundfile
 import torch
 
+from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.export.ensemble import BUNDLE_NAME
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.predict.birds_inference import BirdsInference
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FRONTEND = {"n_mels": 32, "hop_length": 2000}

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from dawnchorus.data.recordings import label_map_of, load_recordings
     from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
     from dawnchorus.data.wave_dataset import WaveDataset
+    from dawnchorus.engines import open_runtime
     from dawnchorus.errors import DawnchorusError
-    from dawnchorus.inference.birds_inference import BirdsInference
-    from dawnchorus.inference.runtimes import open_runtime
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
+    from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.training.lightning_training import lightning_training
 
 __all__ = [
@@ -41,14 +41,14 @@ _HOME = {
     "LabelMap": "dawnchorus.data.labels",
     "label_map_of": "dawnchorus.data.recordings",
     "load_recordings": "dawnchorus.data.recordings",
-    "BirdsInference": "dawnchorus.inference.birds_inference",
+    "BirdsInference": "dawnchorus.predict.birds_inference",
     "DawnchorusError": "dawnchorus.errors",
     "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset",
     "WaveCNNAttenClasifier": "dawnchorus.models.wave_cnn",
     "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",
     "WaveDataset": "dawnchorus.data.wave_dataset",
     "lightning_training": "dawnchorus.training.lightning_training",
-    "open_runtime": "dawnchorus.inference.runtimes",
+    "open_runtime": "dawnchorus.engines",
 }
 
 

@@ -20,13 +20,13 @@ from dawnchorus.config import validate
 from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
+from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runs import Run, build_model
-from dawnchorus.inference.runtimes import open_runtime
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
 from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.runs import Run, build_model
 
 LABELS = ("robin", "wren", "owl")
 

@@ -10,10 +10,10 @@ import pytest
 
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings
-from dawnchorus.data.faults import FaultyTableError, write_faults
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.errors import DataError
+from dawnchorus.formats.faults import FaultyTableError, write_faults
 
 
 def test_a_folder_per_species_is_a_table(data_factory: Any) -> None:

@@ -14,12 +14,12 @@ import torch
 from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.errors import ExportError, MissingExtraError
 from dawnchorus.export.int8 import ScoreClips, check_score, float_nodes, quantize
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import frontend_nodes, read_onnx, write_ir
-from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
-from dawnchorus.inference.runtimes.settings import EngineSettings
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 from dawnchorus.cli.calibration import calibrate
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import DataError, RunError
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.out_of_fold import predict_out_of_fold, saved_out_of_fold
-from dawnchorus.inference.runs import Run
+from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold
 from dawnchorus.pipelines import calibrating
 from dawnchorus.pipelines.calibrating import calibrate_run
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]

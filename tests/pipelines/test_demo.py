@@ -15,7 +15,7 @@ from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import merge
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import DataError
-from dawnchorus.inference.out_of_fold import scored_columns
+from dawnchorus.evaluate.out_of_fold import scored_columns
 from dawnchorus.pipelines import demo
 from dawnchorus.pipelines.demo import DemoResult, DemoSettings, run_demo
 

@@ -14,8 +14,8 @@ import pytest
 import typer
 
 from dawnchorus.cli import app
+from dawnchorus.competition.submission import competition_score
 from dawnchorus.errors import RunError
-from dawnchorus.inference.submission import competition_score
 from dawnchorus.pipelines.rocking import RockSettings, competition_steps, sample_steps
 
 REPOSITORY = Path(__file__).resolve().parents[2]

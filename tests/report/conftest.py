@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dawnchorus.inference.runs import Run
+from dawnchorus.runs import Run
 
 
 class RunWriter:

@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from dawnchorus.inference.calibration import precision_recall, thresholds_at_precision
-from dawnchorus.inference.reliability import reliability
+from dawnchorus.evaluate.calibration import precision_recall, thresholds_at_precision
+from dawnchorus.evaluate.reliability import reliability
 from dawnchorus.report.reliability_picture import Calibration, calibration_figure, draw_calibration
 
 

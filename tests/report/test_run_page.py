@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from dawnchorus.files import Failure, write_failures
-from dawnchorus.inference.runs import Run
 from dawnchorus.report.run_page import duration_text, write_run_page
+from dawnchorus.runs import Run
 
 SECTIONS = ["Folds", "Curves", "Classes", "Left out", "Config", "Starting weights", "Data and versions"]
 VOID = {"meta", "img", "source"}

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from dawnchorus.files import Failure, write_failures
-from dawnchorus.inference.runs import Run
 from dawnchorus.report.run_tables import (
     METRICS,
     class_labels,
@@ -25,6 +24,7 @@ from dawnchorus.report.run_tables import (
     recordings_table,
     starting_weights_table,
 )
+from dawnchorus.runs import Run
 
 
 def rows_of(table: pd.DataFrame) -> list[tuple[Any, ...]]:

@@ -14,10 +14,10 @@ import torch
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import RunError, WeightsError
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, write_checkpoint
 from dawnchorus.models.weights import load_state_dict_file
+from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import (
     BestCheckpoints,
     SafetensorsIO,

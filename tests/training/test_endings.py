@@ -17,8 +17,8 @@ import torch
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import TrainingError
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.checkpoint_file import read_checkpoint
+from dawnchorus.runs import Run
 from dawnchorus.training.endings import told_in_a_sentence
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.module import WaveClassifierModule

@@ -15,8 +15,8 @@ from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.errors import RunError
-from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold, scored_columns
-from dawnchorus.inference.runs import Run
+from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, scored_columns
+from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.preparing import prepare_run

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.checkpoint_file import read_checkpoint
+from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.module import WaveClassifierModule
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.report.run_tables import fold_history
+from dawnchorus.runs import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIG = """

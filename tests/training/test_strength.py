@@ -15,9 +15,9 @@ from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.data.recordings import label_map_of, load_recordings
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import DataError
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.checkpoint_file import read_checkpoint
 from dawnchorus.report.run_tables import fold_history
+from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.validation import Validation

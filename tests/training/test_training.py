@@ -18,8 +18,8 @@ from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.errors import ConfigError, DataError, ModelError, RunError, WeightsError
 from dawnchorus.files import read_failures
-from dawnchorus.inference.runs import Run
 from dawnchorus.models.weights import load_state_dict_file
+from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.networks import new_model

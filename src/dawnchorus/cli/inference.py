@@ -11,9 +11,9 @@ from dawnchorus.cli.prediction import print_predictions
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
+    from dawnchorus.evaluate.out_of_fold import OutOfFold
     from dawnchorus.export.parity import Parity
-    from dawnchorus.inference.out_of_fold import OutOfFold
-    from dawnchorus.inference.runs import Run
+    from dawnchorus.runs import Run
 
 RunArgument = Annotated[Path, typer.Argument(help="Run directory, or the training config of the run.")]
 FoldsOption = Annotated[
@@ -27,7 +27,7 @@ def evaluate(
     run: RunArgument, folds: FoldsOption = None, batch_size: BatchOption = 16, debug: DebugOption = False
 ) -> None:
     """Predict every recording with the fold that never heard it, and print the out-of-fold score."""
-    from dawnchorus.inference.out_of_fold import predict_out_of_fold
+    from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 
     opened, config = open_run(run, debug=debug)
     _print_out_of_fold(

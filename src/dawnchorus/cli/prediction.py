@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from dawnchorus.inference.bulk import BulkPredictions
-    from dawnchorus.inference.ensembles import Ensemble
+    from dawnchorus.batch.bulk import BulkPredictions
+    from dawnchorus.engines.ensembles import Ensemble
 
 MODEL_HELP = "Run directory, a folder that export made, model.onnx, or OpenVINO's model.xml."
 
@@ -113,13 +113,13 @@ def predict(
     A killed job goes on when the same command is run again. Recordings that cannot be read are listed in
     failures.csv, and the exit code is 2.
     """
+    from dawnchorus.batch.bulk import BulkSettings, predict_bulk
+    from dawnchorus.engines.settings import frontend_threads
     from dawnchorus.errors import ConfigError
-    from dawnchorus.inference.bulk import BulkSettings, predict_bulk
-    from dawnchorus.inference.detecting import DetectionSettings, read_species
-    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.inference.runtimes.settings import frontend_threads
-    from dawnchorus.inference.sources import find_recordings, names_from_stdin
-    from dawnchorus.inference.thresholds import CALIBRATED, thresholds_from
+    from dawnchorus.predict.detections import DetectionSettings, read_species
+    from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.predict.sources import find_recordings, names_from_stdin
+    from dawnchorus.predict.thresholds import CALIBRATED, thresholds_from
 
     found = find_recordings(recordings, names=names_from_stdin())
     if threshold == CALIBRATED and add:
@@ -159,8 +159,8 @@ def ensemble_of(
     batch_size: int | None,
 ) -> Ensemble:
     """Return models of one weight, and others with theirs (``MODEL=WEIGHT``), as one ensemble."""
+    from dawnchorus.engines.ensembles import Ensemble, WeightedModel
     from dawnchorus.errors import ModelError
-    from dawnchorus.inference.ensembles import Ensemble, WeightedModel
 
     weighted = [WeightedModel(model, weight) for model in models]
     for text in added:

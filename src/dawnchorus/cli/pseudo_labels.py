@@ -24,8 +24,8 @@ from dawnchorus.cli.prediction import (
 )
 
 if TYPE_CHECKING:
-    from dawnchorus.inference.sources import Recordings
     from dawnchorus.pipelines.pseudo_labelling import PseudoLabelled
+    from dawnchorus.predict.sources import Recordings
 
 OutOption = Annotated[
     Path, typer.Option(help="Table to write, .parquet or .csv; a page of the same name lies beside it.")
@@ -60,11 +60,11 @@ def pseudo_label(
     A killed job goes on when the same command is run again. Soundscapes that cannot be read are listed in
     failures.csv, in a folder beside the table, and the exit code is 2.
     """
-    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.inference.pseudo_label_settings import LabellingSettings
-    from dawnchorus.inference.runtimes.settings import frontend_threads
-    from dawnchorus.inference.sources import find_recordings, names_from_stdin
+    from dawnchorus.engines.settings import frontend_threads
     from dawnchorus.pipelines.pseudo_labelling import pseudo_label as run
+    from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
+    from dawnchorus.predict.sources import find_recordings, names_from_stdin
+    from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 
     settings = LabellingSettings(
         out,

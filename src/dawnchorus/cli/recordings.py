@@ -29,7 +29,6 @@ def recordings(
     """
     from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings
-    from dawnchorus.data.faults import FaultyTableError, describe_faults, faults_of, write_faults
     from dawnchorus.data.labels import read_labels
     from dawnchorus.data.recordings import (
         count_recordings,
@@ -38,8 +37,9 @@ def recordings(
         unlisted_files,
         write_recordings,
     )
-    from dawnchorus.data.text_tables import some
     from dawnchorus.errors import ConfigError
+    from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
+    from dawnchorus.formats.text_tables import some
 
     _refuse_existing(force, faults, out)
     labels = None

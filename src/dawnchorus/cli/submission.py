@@ -24,7 +24,7 @@ from dawnchorus.cli.prediction import (
 )
 
 if TYPE_CHECKING:
-    from dawnchorus.inference.submission import CompetitionScore, Submission
+    from dawnchorus.competition.submission import CompetitionScore, Submission
 
 BundleArgument = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Folder of exported models, one of them, or a run.")
@@ -46,7 +46,7 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
 ) -> None:
     """Gather the exported models of several runs in one folder, which predicts wherever it is copied to."""
-    from dawnchorus.inference.bundling import bundle_runs
+    from dawnchorus.competition.bundling import bundle_runs
 
     names = bundle_runs(runs, out, engine.value, force=force)
     size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
@@ -78,16 +78,16 @@ def submit_kaggle(
     table, in submission_failures.csv.
     """
     started = time.monotonic()
-    from dawnchorus.inference.ensembles import models_in
-    from dawnchorus.inference.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.inference.runtimes.settings import frontend_threads
-    from dawnchorus.inference.submission import SubmissionSettings, predict_submission
-    from dawnchorus.inference.submission.writing import (
+    from dawnchorus.competition.submission import SubmissionSettings, predict_submission
+    from dawnchorus.competition.submission.writing import (
         check_writable,
         find_form,
         find_soundscapes,
         write_submission,
     )
+    from dawnchorus.engines.ensembles import models_in
+    from dawnchorus.engines.settings import frontend_threads
+    from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 
     check_writable(out, force=force)
     form = find_form(sample_submission, soundscapes)
@@ -117,7 +117,7 @@ def score(
     Macro ROC-AUC over the classes that have a positive row (BirdCLEF 2024 and 2025), and padded class-wise
     mean average precision (2023).
     """
-    from dawnchorus.inference.submission import competition_score
+    from dawnchorus.competition.submission import competition_score
 
     scored = competition_score(submission, truth)
     typer.echo(json.dumps(scored._asdict()) if as_json else _score_text(scored))
@@ -125,7 +125,7 @@ def score(
 
 def _print_submission(submission: Submission, out: Path) -> None:
     """Say how the submission came to be; end with exit code 2 where something is missing."""
-    from dawnchorus.inference.submission.writing import failures_path
+    from dawnchorus.competition.submission.writing import failures_path
 
     rows, classes = submission.table.shape
     how = f", with {', then '.join(map(str, submission.ways))}" if submission.n_predicted else ""

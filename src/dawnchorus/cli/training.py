@@ -64,8 +64,8 @@ def extract_backbone(
 ) -> None:
     """Write the backbone of a checkpoint, for other models to start from."""
     from dawnchorus.errors import ConfigError, DataError
-    from dawnchorus.inference.runs import Run
     from dawnchorus.models.extracting import extract_backbone as extract
+    from dawnchorus.runs import Run
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another name, or overwrite it with --force")

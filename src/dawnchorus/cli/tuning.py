@@ -10,7 +10,7 @@ import typer
 from dawnchorus.cli.prediction import ModelArgument, ThreadsOption
 
 if TYPE_CHECKING:
-    from dawnchorus.inference.runtimes.tuning import Trial
+    from dawnchorus.engines.tuning import Trial
 
 
 def tune(
@@ -28,11 +28,11 @@ def tune(
 
     Predictions on this machine take them from there. Without recordings only float32 is measured.
     """
-    from dawnchorus.inference.clip_requests import first_clips
-    from dawnchorus.inference.runtimes.opening import exported_files, open_file
-    from dawnchorus.inference.runtimes.settings import default_settings
-    from dawnchorus.inference.runtimes.tuning import tune as measure
-    from dawnchorus.inference.sources import find_recordings, names_from_stdin
+    from dawnchorus.engines.opening import exported_files, open_file
+    from dawnchorus.engines.settings import default_settings
+    from dawnchorus.engines.tuning import tune as measure
+    from dawnchorus.predict.clip_requests import first_clips
+    from dawnchorus.predict.sources import find_recordings, names_from_stdin
 
     found = find_recordings(recordings, names=names_from_stdin()).recordings if recordings else []
     paths = [recording.path for recording in found]

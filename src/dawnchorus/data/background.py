@@ -16,8 +16,8 @@ from dawnchorus.audio.source import AudioSource, find_stored, open_source
 from dawnchorus.audio.windows import normalize_peak, pad_left
 from dawnchorus.config import Settings
 from dawnchorus.data.mixing import mix_at_equal_peaks, mix_waves
-from dawnchorus.data.text_tables import read_text_table, some
 from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.formats.text_tables import read_text_table, some
 
 _LABEL_COLUMNS = ("primary_label", "label", "category")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.text_tables import read_text_table, some
 from dawnchorus.errors import DataError
+from dawnchorus.formats.text_tables import read_text_table, some
 
 NOCALL = "nocall"
 """The label of a recording without any species: no class, a target of zeros."""

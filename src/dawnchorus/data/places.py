@@ -17,8 +17,6 @@ from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored, open_stored
 from dawnchorus.config import DataSettings
-from dawnchorus.data.annotations import ANNOTATIONS_NAME, Annotations, read_annotations
-from dawnchorus.data.faults import Fault
 from dawnchorus.data.labels import NOCALL, LabelMap
 from dawnchorus.data.recordings_tables import (
     TABLE_NAME,
@@ -26,8 +24,10 @@ from dawnchorus.data.recordings_tables import (
     recordings_from_folders,
     with_all_columns,
 )
-from dawnchorus.data.text_tables import some
 from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.formats.annotations import ANNOTATIONS_NAME, Annotations, read_annotations
+from dawnchorus.formats.faults import Fault
+from dawnchorus.formats.text_tables import some
 
 logger = logging.getLogger(__name__)
 

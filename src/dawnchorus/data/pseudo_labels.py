@@ -26,8 +26,8 @@ from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.labelled_audio import open_recordings
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.places import real_path
-from dawnchorus.data.text_tables import some
 from dawnchorus.errors import DataError
+from dawnchorus.formats.text_tables import some
 
 logger = logging.getLogger(__name__)
 

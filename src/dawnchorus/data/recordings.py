@@ -37,11 +37,11 @@ import pandas as pd
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings, validate
-from dawnchorus.data.faults import Fault, FaultyTableError
 from dawnchorus.data.labels import NOCALL, LabelMap, checked
 from dawnchorus.data.places import Recordings, load_place, real_path
 from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
+from dawnchorus.formats.faults import Fault, FaultyTableError
 from dawnchorus.progress import track
 
 logger = logging.getLogger(__name__)

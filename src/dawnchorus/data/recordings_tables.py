@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
-from dawnchorus.data.faults import Fault
-from dawnchorus.data.text_tables import read_text_table, some
 from dawnchorus.errors import DataError
+from dawnchorus.formats.annotations import TABLE_NAME
+from dawnchorus.formats.faults import Fault
+from dawnchorus.formats.text_tables import read_text_table, some
 
-TABLE_NAME = "recordings.csv"
 _RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
 _MISSING = frozenset({"", "nan", "none", "null", "na"})
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}

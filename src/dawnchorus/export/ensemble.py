@@ -16,20 +16,20 @@ from pathlib import Path
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.engines.onnx_runtime import OnnxRuntime
+from dawnchorus.engines.opening import BUNDLE_NAME, checkpoints_fingerprint
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.settings import TUNED_NAME, default_settings
+from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clips
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
 from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
 from dawnchorus.files import replacing
-from dawnchorus.inference.out_of_fold import recordings_with_folds
-from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes.onnx_runtime import OnnxRuntime
-from dawnchorus.inference.runtimes.opening import BUNDLE_NAME, checkpoints_fingerprint
-from dawnchorus.inference.runtimes.openvino_runtime import OpenVinoRuntime
-from dawnchorus.inference.runtimes.settings import TUNED_NAME, default_settings
-from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
-from dawnchorus.inference.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.models.card import ModelCard
+from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
 

@@ -32,10 +32,10 @@ import pandas as pd
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.engines.openvino_runtime import networks_of, openvino_core
+from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import DataError, ExportError, MissingExtraError
 from dawnchorus.export.parity import Parity, first_windows
-from dawnchorus.inference.runtimes.openvino_runtime import networks_of, openvino_core
-from dawnchorus.inference.runtimes.runtime import Runtime
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME
 from dawnchorus.progress import track

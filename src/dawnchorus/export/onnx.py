@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from dawnchorus.inference.runtimes.onnx_runtime import NETWORKS_NAME
+from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 from dawnchorus.models.ensemble import Ensemble
 from dawnchorus.models.frontend import MatrixLogMelFrontend

@@ -10,8 +10,8 @@ import pandas as pd
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.engines import Runtime
 from dawnchorus.errors import ExportError
-from dawnchorus.inference.runtimes import Runtime
 
 TOLERANCE = 1e-4
 """Largest difference of a probability where the weights are float32."""

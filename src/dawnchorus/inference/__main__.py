@@ -13,12 +13,12 @@ import os
 import sys
 from pathlib import Path
 
+from dawnchorus.engines import open_runtime
+from dawnchorus.engines.settings import frontend_threads
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runtimes import open_runtime
-from dawnchorus.inference.runtimes.settings import frontend_threads
-from dawnchorus.inference.sources import find_recordings, names_from_stdin
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.predict.sources import find_recordings, names_from_stdin
 
 
 def main() -> int:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.files import replacing, write_text
-from dawnchorus.inference.calibration import (
+from dawnchorus.evaluate.calibration import (
     NEVER,
     OWN,
     POOLED,
@@ -24,11 +23,12 @@ from dawnchorus.inference.calibration import (
     thresholds_at_precision,
     write_thresholds,
 )
-from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold, saved_out_of_fold
-from dawnchorus.inference.reliability import Reliability, reliability
-from dawnchorus.inference.runs import Run
-from dawnchorus.inference.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, saved_out_of_fold
+from dawnchorus.evaluate.reliability import Reliability, reliability
+from dawnchorus.files import replacing, write_text
+from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.report.reliability_picture import Calibration, draw_calibration
+from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def calibrate_run(
 
     Out-of-fold predictions that the run has are used where they are those of its folds as they are now;
     otherwise every fold predicts its own recordings first. What the thresholds promise, and what they do
-    not, is said in :mod:`dawnchorus.inference.calibration`.
+    not, is said in :mod:`dawnchorus.evaluate.calibration`.
 
     Parameters
     ----------

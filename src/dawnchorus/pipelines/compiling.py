@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.config import InferenceConfig, TrainConfig, load_train_config
+from dawnchorus.engines import open_runtime
 from dawnchorus.errors import ConfigError
+from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold
 from dawnchorus.export.ensemble import export_ensemble
 from dawnchorus.export.parity import Parity
-from dawnchorus.inference.bulk import BulkPredictions, BulkSettings, predict_bulk
-from dawnchorus.inference.detecting import DetectionSettings
-from dawnchorus.inference.formats import check_formats
-from dawnchorus.inference.out_of_fold import OutOfFold, predict_out_of_fold
-from dawnchorus.inference.postprocess import PostprocessSettings
-from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import open_runtime
-from dawnchorus.inference.sources import find_recordings
+from dawnchorus.formats import check_formats
 from dawnchorus.models.card import ModelCard
+from dawnchorus.predict.detections import DetectionSettings
+from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.predict.sources import find_recordings
+from dawnchorus.runs import Run
 
 
 class Compiled(NamedTuple):

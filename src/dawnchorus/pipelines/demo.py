@@ -17,23 +17,23 @@ from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.config import TrainConfig, validate
-from dawnchorus.data.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DataError
+from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
+from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.export.ensemble import export_ensemble
-from dawnchorus.inference.bulk import BulkSettings, predict_bulk
-from dawnchorus.inference.detecting import DetectionSettings
-from dawnchorus.inference.out_of_fold import predict_out_of_fold
-from dawnchorus.inference.runs import Run
-from dawnchorus.inference.runtimes import open_runtime
-from dawnchorus.inference.soundscape_truth import soundscape_macro_roc_auc
-from dawnchorus.inference.sources import find_recordings
+from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.predict.detections import DetectionSettings
+from dawnchorus.predict.sources import find_recordings
 from dawnchorus.report.measurements import PATH, Measurement
 from dawnchorus.report.soundscape_picture import draw_soundscape
+from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training
 

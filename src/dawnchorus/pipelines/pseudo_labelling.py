@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from dawnchorus.inference.ensembles import Ensemble
-from dawnchorus.inference.postprocess import PostprocessSettings
-from dawnchorus.inference.pseudo_label_settings import LabellingSettings
-from dawnchorus.inference.pseudo_labelling import (
+from dawnchorus.engines.ensembles import Ensemble
+from dawnchorus.models.card import ModelCard
+from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.predict.sources import Recordings
+from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+from dawnchorus.pseudo_labels.pseudo_labelling import (
     PseudoLabels,
     make_out_of_fold_pseudo_labels,
     make_pseudo_labels,
 )
-from dawnchorus.inference.soundscapes import soundscapes_by_name
-from dawnchorus.inference.sources import Recordings
-from dawnchorus.models.card import ModelCard
+from dawnchorus.pseudo_labels.soundscapes import soundscapes_by_name
 from dawnchorus.report.pseudo_label_page import write_pseudo_label_page
 from dawnchorus.report.pseudo_label_survey import Survey
 
@@ -59,8 +59,8 @@ def pseudo_label(
     Raises
     ------
     RunError
-        As for :func:`dawnchorus.inference.pseudo_labelling.make_pseudo_labels`, or the models have no common
-        folds.
+        As for :func:`dawnchorus.pseudo_labels.pseudo_labelling.make_pseudo_labels`, or the models have no
+        common folds.
     DataError
         As there.
     """

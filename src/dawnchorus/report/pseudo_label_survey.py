@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from dawnchorus.inference.pseudo_label_table import FOLD, PRIMARY_LABEL, PRIMARY_PROB, ROW_ID
+from dawnchorus.pseudo_labels.pseudo_label_table import FOLD, PRIMARY_LABEL, PRIMARY_PROB, ROW_ID
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MAIN_THRESHOLD = 0.5

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from dawnchorus.evaluate.calibration import OWN, POOLED, ClassThreshold, PrecisionRecall
+from dawnchorus.evaluate.reliability import Reliability
 from dawnchorus.files import replacing
-from dawnchorus.inference.calibration import OWN, POOLED, ClassThreshold, PrecisionRecall
-from dawnchorus.inference.reliability import Reliability
 from dawnchorus.report.run_curves import LIGHT, png_of
 
 _BLUE, _PALE_BLUE, _ORANGE, _GREY = "#0072b2", "#8cbfdc", "#d55e00", "#8b949e"

@@ -14,7 +14,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dawnchorus.files import replacing, write_text
-from dawnchorus.inference.runs import Run
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
 from dawnchorus.report.run_tables import (
     FINISHED,
@@ -28,6 +27,7 @@ from dawnchorus.report.run_tables import (
     recordings_table,
     starting_weights_table,
 )
+from dawnchorus.runs import Run
 
 PAGE_NAME, CURVES_NAME = "report.html", "curves.png"
 _TEMPLATE_NAME = "run_page.html.jinja"

@@ -18,7 +18,7 @@ import pandas as pd
 
 from dawnchorus.errors import RunError
 from dawnchorus.files import Failure, read_failures
-from dawnchorus.inference.runs import Run
+from dawnchorus.runs import Run
 
 METRICS = (
     "train_loss",

@@ -17,12 +17,12 @@ from dawnchorus.data.folds import training_rows, validation_rows
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.inference.out_of_fold import OutOfFold, recordings_with_folds
-from dawnchorus.inference.runs import Run
+from dawnchorus.evaluate.out_of_fold import OutOfFold, recordings_with_folds
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.models.frontend import LogMelFrontend
 from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.progress import track
+from dawnchorus.runs import Run
 
 
 def baseline_macro_roc_auc(run: Run, config: TrainConfig, network: OutOfFold) -> float:

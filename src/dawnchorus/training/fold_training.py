@@ -17,11 +17,11 @@ from lightning.pytorch.callbacks import Callback
 from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, torch_seeds
+from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text
-from dawnchorus.inference.birds_inference import BirdsInference
-from dawnchorus.inference.runtimes.torch_runtime import TorchRuntime
 from dawnchorus.models.weights import load_weights
+from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.training.checkpoints import (
     AVERAGED_NAME,
     LAST_NAME,

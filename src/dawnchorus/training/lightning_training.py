@@ -8,9 +8,9 @@ from pathlib import Path
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import ConfigError
-from dawnchorus.inference.runs import Run
 from dawnchorus.progress import silence_progress
 from dawnchorus.report.run_page import write_run_page
+from dawnchorus.runs import Run
 from dawnchorus.training.auto_batch import with_found_batch
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.preparing import prepare_run

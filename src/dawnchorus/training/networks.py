@@ -12,11 +12,11 @@ import torch
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import read_labels
-from dawnchorus.data.text_tables import some
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import replacing
-from dawnchorus.inference.runs import Run
+from dawnchorus.formats.text_tables import some
 from dawnchorus.models.starting_weights import StartingWeights, start_from
+from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ import pandas as pd
 from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
 from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
 from dawnchorus.data.clips import ClipSettings
-from dawnchorus.data.faults import failures_of
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
 from dawnchorus.data.labels import LabelMap, read_labels
 from dawnchorus.data.recordings import (
@@ -29,8 +28,9 @@ from dawnchorus.data.recordings import (
 )
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
-from dawnchorus.inference.runs import Run
+from dawnchorus.formats.faults import failures_of
 from dawnchorus.models.card import ModelCard
+from dawnchorus.runs import Run
 from dawnchorus.training.checking import check_training_args
 from dawnchorus.training.freezing import frozen_layers
 from dawnchorus.training.networks import model_keywords, new_model, write_starting_weights

@@ -15,7 +15,7 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.loading import ClipLoader
-from dawnchorus.inference.runs import Run
+from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
 from dawnchorus.training.pace import Pace
 from dawnchorus.training.progress_bar import FoldProgressBar

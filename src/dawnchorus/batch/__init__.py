@@ -1,0 +1,1 @@
+"""Resumable jobs over many recordings: the journal of predictions, output folders, clips of detections."""

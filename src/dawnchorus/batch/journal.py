@@ -1,0 +1,201 @@
+"""What the network said of each recording, kept while a bulk job runs: a killed one goes on from here.
+
+::
+
+    {out}/journal/
+    ├── network.json        which model, which windows: what all entries were made with
+    └── 3f/3f9a….npz        one recording: windows, probabilities, and the version of the file they are of
+
+Probabilities are kept as the network gave them, before any post-processing, so that other thresholds or
+another smoothing need no second prediction. An entry is written whole or not at all; a damaged one counts as
+not there. It is read without running any code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dawnchorus.audio.recorder_times import RecorderTime, recorder_time
+from dawnchorus.errors import RunError
+from dawnchorus.files import locked, remove_replacements, replacing, write_text
+from dawnchorus.predict.sources import Recording
+from dawnchorus.predict.windows import WindowPredictions
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What NumPy and its archives raise at files that are missing or damaged in one place or another."""
+
+
+_HEAD_BYTES = 1 << 16
+
+Version = dict[str, str | int]
+"""A recording's name, size in bytes, time of change in ns, and digest of its first bytes."""
+
+
+@contextmanager
+def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs.
+
+    Raises
+    ------
+    RunError
+        Another one is at work there.
+    """
+    with locked(lock) as is_ours:
+        if not is_ours:
+            raise RunError(
+                f"{out_dir} is being written by another process; wait for it, or choose another --out"
+            )
+        yield
+
+
+class Entry(NamedTuple):
+    """What is kept of a recording.
+
+    Attributes
+    ----------
+    predictions
+        Its windows as the network gave them.
+    start
+        When the recording began, where that is known.
+    """
+
+    predictions: WindowPredictions
+    start: datetime | None
+
+
+class Journal:
+    """The entries of one bulk job.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.network_file = folder / "network.json"
+
+    @contextmanager
+    def opened(self, network: Mapping[str, Any], *, anew: bool = False) -> Iterator[None]:
+        """Keep other processes away while the block runs, and entries of other networks too.
+
+        Parameters
+        ----------
+        network
+            What predictions depend on, in JSON's types.
+        anew
+            Whether entries that were made with another network are dropped, instead of refused.
+
+        Raises
+        ------
+        RunError
+            Another process is at work here, or the entries were made with another network.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with alone_in(self.folder.parent, lock=self.folder / "lock"):
+            self._check_network(network, anew=anew)
+            for folder in (self.folder, *self.folder.glob("??")):
+                remove_replacements(folder)
+            write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
+            yield
+
+    def find(self, recording: Recording, version: Version) -> Entry | None:
+        """Return what is kept of a version of a recording, or None; damage counts as nothing."""
+        try:
+            # Through a file of our own, which NumPy would leave open where the archive is damaged.
+            with self._entry_path(recording).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if json.loads(str(arrays["made_of"])) != version:
+                    return None
+                return _entry_of(arrays)
+        except _DAMAGE:
+            return None
+
+    def write(self, recording: Recording, predictions: WindowPredictions, version: Version) -> None:
+        """Keep what the network said of a recording, of the version that :func:`version_of` told before."""
+        began = recorder_time(recording.path)
+        arrays = {
+            "starts": predictions.starts,
+            "stops": predictions.stops,
+            "probabilities": predictions.probabilities,
+            "sample_rate": np.int64(predictions.sample_rate),
+            "made_of": np.array(json.dumps(version)),
+            "began": np.array(_began_text(began)),
+        }
+        if predictions.embeddings is not None:
+            arrays["embeddings"] = predictions.embeddings
+        path = self._entry_path(recording)
+        with replacing(path) as temporary:
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    def _entry_path(self, recording: Recording) -> Path:
+        name = hashlib.sha256(os.fsencode(recording.name)).hexdigest()[:32]
+        return self.folder / name[:2] / f"{name}.npz"
+
+    def _check_network(self, network: Mapping[str, Any], *, anew: bool) -> None:
+        try:
+            earlier = json.loads(self.network_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError):
+            earlier = None
+        earlier = earlier if isinstance(earlier, dict) else {}
+        differing = [key for key in network if earlier.get(key) != json.loads(json.dumps(network[key]))]
+        if differing and not anew:
+            raise RunError(
+                f"{self.folder.parent} holds predictions made otherwise ({', '.join(differing)}); choose "
+                "another --out, or predict everything anew with --force"
+            )
+        if differing:
+            for path in self.folder.glob("??/*.npz"):
+                path.unlink()
+
+
+def _entry_of(arrays: Any) -> Entry:
+    began = str(arrays["began"])
+    predictions = WindowPredictions(
+        arrays["starts"],
+        arrays["stops"],
+        arrays["probabilities"],
+        int(arrays["sample_rate"]),
+        arrays.get("embeddings"),
+    )
+    return Entry(predictions, datetime.fromisoformat(began) if began else None)
+
+
+def version_of(recording: Recording) -> Version:
+    """Return what tells a version of a file from another, and from a file of the same name elsewhere.
+
+    Recorders on one schedule write files of one name, size and time at every site; their first bytes differ.
+
+    Raises
+    ------
+    OSError, ValueError
+        The file cannot be read, or its name is none that a file can have.
+    """
+    status = recording.path.stat()
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise OSError(f"{recording.path} is not a file")
+    with recording.path.open("rb") as file:
+        head = hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    return {"name": recording.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "head": head}
+
+
+def _began_text(began: RecorderTime | None) -> str:
+    return "" if began is None else began.start.isoformat()

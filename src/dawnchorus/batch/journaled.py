@@ -1,0 +1,173 @@
+"""An inference whose work is kept in a journal: what is there is not predicted again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
+from dawnchorus.batch.journal import Entry, Journal, Version, version_of
+from dawnchorus.engines.runtime import Runtime
+from dawnchorus.errors import ConfigError, RunError, StoreError
+from dawnchorus.files import Failure, remove_replacements
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
+from dawnchorus.predict.sources import Recording, Recordings
+from dawnchorus.progress import audio_progress
+
+
+@contextmanager
+def open_journal(
+    runtime: Runtime,
+    out_dir: Path,
+    settings: PostprocessSettings,
+    *,
+    overlap_s: float = 0.0,
+    with_embeddings: bool = False,
+    n_workers: int | None = None,
+    force: bool = False,
+) -> Iterator[JournaledInference]:
+    """Yield an inference whose work is kept in ``out_dir/journal``, which no other process uses meanwhile.
+
+    Parameters
+    ----------
+    runtime
+        The ensemble.
+    out_dir
+        Where the journal lies.
+    settings
+        What is done to probabilities when they are read from it.
+    overlap_s, with_embeddings, n_workers
+        As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
+    force
+        Whether entries that were made with another network are dropped.
+
+    Raises
+    ------
+    ConfigError
+        Overlap or shift are out of range, or windows are to be averaged that do not overlap.
+    RunError
+        The journal is in use, or of another network and ``force`` is not set.
+    """
+    inference = BirdsInference(
+        runtime,
+        overlap_s=overlap_s,
+        shift_s=settings.shift_s,
+        with_embeddings=with_embeddings,
+        n_workers=n_workers,
+    )
+    network = {
+        "model": runtime.fingerprint,
+        "overlap or shift": [inference.plan.step, inference.plan.shift],
+        "embeddings": with_embeddings,
+    }
+    if settings.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
+        raise ConfigError(
+            f"with an overlap of {overlap_s:g} s no stretch of a step lies in two windows, so that nothing "
+            f"can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave it out"
+        )
+    journal = Journal(out_dir / "journal")
+    with journal.opened(network, anew=force):
+        remove_replacements(out_dir)
+        yield JournaledInference(inference, journal, settings)
+
+
+@dataclass(frozen=True)
+class JournaledInference:
+    """An inference and the journal of its work.
+
+    Attributes
+    ----------
+    inference, journal
+        What predicts, and where that is kept.
+    postprocess
+        What is done to probabilities when they are read from the journal.
+    versions
+        The version of each recording that this job is about, by its name.
+    """
+
+    inference: BirdsInference
+    journal: Journal
+    postprocess: PostprocessSettings
+    versions: dict[str, Version] = field(default_factory=dict)
+
+    def predict(self, found: Recordings) -> tuple[int, list[Failure]]:
+        """Predict what is not in the journal yet; return how many that were, and those that failed."""
+        failures, to_do = [], {}
+        for recording in found.recordings:
+            reason = self._note_version(recording)
+            if reason is not None:
+                failures.append(Failure(recording.path, reason))
+            elif self.journal.find(recording, self.versions[recording.name]) is None:
+                to_do[recording.path] = recording
+        if not to_do:
+            return 0, failures
+
+        def begun() -> Iterator[Path]:
+            for path, recording in to_do.items():
+                self._note_version(recording)  # again, for hours may have passed
+                yield path
+
+        n_new, total_s = 0, sum(_durations(found.root, list(to_do.values())))
+        with audio_progress("Predicting", total_s=total_s) as advance:
+            for path, outcome in self.inference.predict_recordings(begun(), on_progress=advance):
+                recording = to_do[path]
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                elif self._has_changed(recording):
+                    reason = f"{path}: changed while it was predicted; run the command again"
+                    failures.append(Failure(path, reason))
+                else:
+                    self.journal.write(recording, outcome, self.versions[recording.name])
+                    n_new += 1
+        return n_new, failures
+
+    def read(self, recording: Recording) -> Entry:
+        """Return what is known of a recording that was predicted, its windows after post-processing.
+
+        Raises
+        ------
+        RunError
+            The journal was damaged while the job ran.
+        """
+        entry = self.journal.find(recording, self.versions[recording.name])
+        if entry is None:
+            raise RunError(f"{self.journal.folder} has lost {recording.name}; run the command again")
+        window, step = self.inference.card.n_segment, self.inference.plan.step
+        windows = postprocess(entry.predictions, self.postprocess, window=window, step=step)
+        return entry._replace(predictions=windows)
+
+    def _note_version(self, recording: Recording) -> str | None:
+        """Keep the version of a recording as it is now; return why it has none, where it has none."""
+        try:
+            self.versions[recording.name] = version_of(recording)
+        except OSError as error:
+            return f"{recording.path}: cannot be read; {error.strerror or error}"
+        except ValueError as error:  # a name that no file can have
+            return f"{str(recording.path)!r}: cannot be read; {error}"
+        return None
+
+    def _has_changed(self, recording: Recording) -> bool:
+        before = self.versions[recording.name]
+        return self._note_version(recording) is not None or self.versions[recording.name] != before
+
+
+def _durations(root: Path, recordings: list[Recording]) -> Iterator[float]:
+    """Yield the seconds of each recording, nothing where nobody can tell."""
+    audio = [recording.name for recording in recordings if not _is_stored(recording)]
+    for header in read_headers(root, audio):
+        yield getattr(header, "duration_s", 0.0)
+    for recording in recordings:
+        if _is_stored(recording):
+            try:
+                stored = open_stored(recording.path)
+            except StoreError:
+                continue
+            yield stored.n_samples / stored.sample_rate
+
+
+def _is_stored(recording: Recording) -> bool:
+    return recording.path.suffix.lower() in STORE_SUFFIXES

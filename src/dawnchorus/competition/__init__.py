@@ -1,0 +1,1 @@
+"""Competitions: bundles of models, submissions within a time budget, scores."""

@@ -1,0 +1,70 @@
+"""Several runs' exports in one folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from dawnchorus.engines.opening import BUNDLE_NAME, EXPORTS, EngineName, holds_model, is_run
+from dawnchorus.errors import RunError
+from dawnchorus.files import replacing
+
+
+def bundle_runs(
+    runs: Sequence[Path], out: Path, engine: EngineName = "openvino", *, force: bool = False
+) -> list[str]:
+    """Make a folder with the export of each run under the run's name, and return the names.
+
+    Parameters
+    ----------
+    runs
+        Runs that were exported.
+    out
+        The folder; it takes its place when all is copied.
+    engine
+        Which export to take.
+    force
+        Whether to replace a folder of models that is there.
+
+    Raises
+    ------
+    RunError
+        A run has no such export, two have one name, or ``out`` is there and must not be replaced.
+    """
+    if engine not in EXPORTS:
+        raise RunError(f"{engine} is no export; legal: {', '.join(EXPORTS)}")
+    _check_replaceable(out, force=force)
+    folders: dict[str, Path] = {}
+    for run in runs:
+        folder, name = (run / EXPORTS[engine]).parent, run.resolve().name
+        if not is_run(run):
+            raise RunError(f"{run} is no run; give folders below logdirs that dawnchorus train has made")
+        if not (run / EXPORTS[engine]).is_file():
+            option = " --int8" if engine == "int8" else ""
+            raise RunError(f"{run} has no export for {engine}; make it with: dawnchorus export {run}{option}")
+        if name in folders:
+            raise RunError(f"{run} has the name of another run, {name}; rename one")
+        folders[name] = folder
+    with replacing(out) as temporary:
+        for name, folder in folders.items():
+            shutil.copytree(folder, temporary / name)
+    return list(folders)
+
+
+def _check_replaceable(out: Path, *, force: bool) -> None:
+    """Raise where something is there that must stay: with ``force``, all but a folder of exports."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
+    if not out.is_dir() or not all(_is_export(entry) for entry in out.iterdir()):
+        raise RunError(
+            f"{out} holds something else than exported models, and is not replaced; choose another name with "
+            "--out"
+        )
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell whether a folder is an export or what is left of one, and no run."""
+    return (holds_model(folder) or (folder / BUNDLE_NAME).is_file()) and not is_run(folder)

@@ -1,0 +1,20 @@
+"""A competition's submission: rows as its sample has them, within a time budget, and their score."""
+
+from __future__ import annotations
+
+from dawnchorus.competition.submission.form import SubmissionForm, read_sample_submission
+from dawnchorus.competition.submission.predicting import Submission, SubmissionSettings, predict_submission
+from dawnchorus.competition.submission.score import CompetitionScore, competition_score
+from dawnchorus.competition.submission.ways import Way, thinner_ways
+
+__all__ = [
+    "CompetitionScore",
+    "Submission",
+    "SubmissionForm",
+    "SubmissionSettings",
+    "Way",
+    "competition_score",
+    "predict_submission",
+    "read_sample_submission",
+    "thinner_ways",
+]

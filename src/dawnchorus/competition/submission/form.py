@@ -1,0 +1,140 @@
+"""What a submission must look like: ``sample_submission.csv``, its rows and its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dawnchorus.errors import DataError
+from dawnchorus.pseudo_labels.pseudo_label_table import ROW_ID, end_text
+
+ROW_S = 5.0
+"""Seconds of a row: BirdCLEF asks for the species in each 5 s of a soundscape."""
+
+_SHORTEST_LAST_ROW_S = 0.5
+"""What is left over at the end of a soundscape makes a row of its own from here on, 60.01 s do not."""
+
+
+class Row(NamedTuple):
+    """A row of a submission: its soundscape, by file name without suffix, and where it ends, in seconds."""
+
+    soundscape: str
+    end_s: float
+
+    @property
+    def row_id(self) -> str:
+        """Name of the row, such as ``H02_20230420_074000_5``."""
+        return f"{self.soundscape}_{end_text(self.end_s)}"
+
+
+@dataclass(frozen=True)
+class SubmissionForm:
+    """The classes of a submission in their order, and its rows as far as a sample names them.
+
+    Attributes
+    ----------
+    labels
+        The columns after ``row_id``.
+    row_ids
+        The sample's rows in their order; empty without a sample.
+    values
+        What the sample holds, shape (n_rows, n_classes), float32.
+    """
+
+    labels: tuple[str, ...]
+    row_ids: tuple[str, ...] = ()
+    values: npt.NDArray[np.float32] | None = None
+
+
+def read_sample_submission(path: Path) -> SubmissionForm:
+    """Return the form that a ``sample_submission.csv`` asks for.
+
+    Raises
+    ------
+    DataError
+        The file is missing, has no ``row_id`` or no class, names a row or a class twice, or has a row whose
+        name does not end with a second.
+    """
+    table = read_submission(path)
+    row_ids = tuple(table.index)
+    name_of: dict[Row, str] = {}
+    for row_id in row_ids:
+        same = name_of.setdefault(parse_row_id(row_id, where=str(path)), row_id)
+        if same != row_id:
+            raise DataError(f"{path}: {same} and {row_id} are the same row; once is needed")
+    return SubmissionForm(tuple(table.columns), row_ids, table.to_numpy(np.float32))
+
+
+def read_submission(path: Path) -> pd.DataFrame:
+    """Return a submission: rows by ``row_id``, a column a class, float64.
+
+    Raises
+    ------
+    DataError
+        The file is missing or no CSV table, has no ``row_id`` or no class, names a row or a class twice, or
+        holds something that is no finite number.
+    """
+    try:
+        # Read without a header, for pandas would rename a class that is there twice.
+        cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    except (ValueError, pd.errors.ParserError) as error:
+        raise DataError(f"{path}: is no CSV table; {str(error).strip()}") from None
+    header = cells.iloc[0].tolist()
+    if header[0] != ROW_ID or len(header) < 2:
+        raise DataError(
+            f"{path}: its first line begins with {header[0]!r}; a submission has {ROW_ID} and a column a "
+            "class"
+        )
+    _check_once(header[1:], f"{path}: the class")
+    row_ids = cells.iloc[1:, 0].tolist()
+    _check_once(row_ids, f"{path}: the row")
+    values = cells.iloc[1:, 1:].apply(pd.to_numeric, errors="coerce")
+    wrong = np.argwhere(~np.isfinite(values.to_numpy(np.float64)))
+    if len(wrong):
+        row, column = wrong[0]
+        cell = cells.iloc[row + 1, column + 1]
+        raise DataError(f"{path}: {row_ids[row]} has {cell!r} for {header[column + 1]}; a number is needed")
+    return pd.DataFrame(values.to_numpy(np.float64), index=row_ids, columns=header[1:])
+
+
+def _check_once(names: Sequence[str], what: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DataError(f"{what} {name} is there twice; once is needed")
+        seen.add(name)
+
+
+def parse_row_id(row_id: str, *, where: str) -> Row:
+    """Return the soundscape and the end of a row.
+
+    Raises
+    ------
+    DataError
+        The name does not end with ``_`` and a multiple of 5 seconds.
+    """
+    soundscape, _, end = row_id.rpartition("_")
+    try:
+        end_s = float(end)
+    except ValueError:
+        end_s = 0.0
+    if not soundscape or end_s <= 0 or end_s % ROW_S:
+        raise DataError(
+            f"{where}: the row {row_id!r} does not end with a multiple of {ROW_S:g} s; a row is named "
+            "SOUNDSCAPE_SECOND, such as H02_20230420_074000_5"
+        )
+    return Row(soundscape, end_s)
+
+
+def rows_of(soundscape: str, duration_s: float) -> list[Row]:
+    """Return the rows of a soundscape of a length in seconds: at least one, the last one may be cut short."""
+    n_rows = max(1, int(np.ceil((duration_s - _SHORTEST_LAST_ROW_S) / ROW_S)))
+    return [Row(soundscape, ROW_S * (number + 1)) for number in range(n_rows)]

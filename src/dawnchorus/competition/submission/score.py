@@ -1,0 +1,74 @@
+"""How good a submission is, by the competitions' own metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dawnchorus.competition.submission.form import read_submission
+from dawnchorus.errors import DataError
+from dawnchorus.formats.text_tables import some
+from dawnchorus.metrics import macro_roc_auc, padded_cmap
+
+
+class CompetitionScore(NamedTuple):
+    """What a submission scores.
+
+    Attributes
+    ----------
+    macro_roc_auc
+        The metric of BirdCLEF 2024 and 2025: the mean ROC-AUC over the classes that have a positive row.
+    padded_cmap
+        The metric of BirdCLEF 2023: class-wise mean average precision with five positive rows of score 1
+        added; None where the submission holds scores that are no probabilities.
+    n_scored
+        Classes that have a positive row, and one that is not: the others have no ROC-AUC.
+    n_rows, n_classes
+        Size of the table.
+    """
+
+    macro_roc_auc: float
+    padded_cmap: float | None
+    n_scored: int
+    n_rows: int
+    n_classes: int
+
+
+def competition_score(submission: Path, truth: Path) -> CompetitionScore:
+    """Return the score of ``submission.csv`` against a table of the same rows and classes that holds 0 and 1.
+
+    Rows and classes may be in another order.
+
+    Raises
+    ------
+    DataError
+        A file is no such table, they hold other rows or classes, the truth holds something else than 0 and 1,
+        or no class can be scored.
+    """
+    given, wanted = read_submission(submission), read_submission(truth)
+    _check_same(given.index, wanted.index, "rows", submission, truth)
+    _check_same(given.columns, wanted.columns, "classes", submission, truth)
+    y_score = given.loc[wanted.index, wanted.columns].to_numpy()
+    y_true = wanted.to_numpy()
+    if not y_true.size:
+        raise DataError(f"{truth}: has no rows; nothing can be scored")
+    soft = y_true[~np.isin(y_true, (0, 1))]
+    if soft.size:
+        raise DataError(f"{truth}: holds {soft[0]:g}; a truth is 0 and 1")
+    is_probability = y_score.min() >= 0 and y_score.max() <= 1
+    return CompetitionScore(
+        macro_roc_auc(y_true, y_score),
+        padded_cmap(y_true, y_score) if is_probability else None,
+        int((y_true.any(axis=0) & ~y_true.all(axis=0)).sum()),
+        *y_true.shape,
+    )
+
+
+def _check_same(given: object, wanted: object, what: str, submission: Path, truth: Path) -> None:
+    ours, theirs = set(given), set(wanted)  # type: ignore[call-overload]
+    if missing := sorted(theirs - ours):
+        raise DataError(f"{submission}: lacks {what} of {truth}: {some(missing)}")
+    if extra := sorted(ours - theirs):
+        raise DataError(f"{submission}: has {what} that {truth} lacks: {some(extra)}")

@@ -1,0 +1,117 @@
+"""Several experiments as one ensemble: a weighted mean, joined by label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime
+from dawnchorus.errors import ModelError
+from dawnchorus.models.card import ModelCard
+
+
+class CombinedRuntime(Runtime):
+    """The weighted mean of several runtimes.
+
+    The classes are those of all models, those of the first one first. A class's probability is the mean
+    over the models that know it, with their weights; who does not know a species has no say in it.
+    Embeddings are the first model's.
+
+    Parameters
+    ----------
+    runtimes
+        Ensembles that hear clips of one kind.
+    weights
+        One a runtime, above 0.
+
+    Raises
+    ------
+    ModelError
+        The models hear clips of different kinds, or a weight is not above 0.
+    """
+
+    def __init__(self, runtimes: Sequence[Runtime], weights: Sequence[float]) -> None:
+        self.runtimes = list(runtimes)
+        self.card = combined_card([runtime.card for runtime in self.runtimes])
+        labels = self.card.labels
+        for runtime, weight in zip(self.runtimes, weights, strict=True):
+            if not 0 < weight < float("inf"):
+                raise ModelError(f"the weight of {runtime.card.exp_name} is {weight:g}; legal: above 0")
+        column_of = {label: column for column, label in enumerate(labels)}
+        self.columns = [
+            np.array([column_of[label] for label in runtime.card.labels]) for runtime in self.runtimes
+        ]
+        self.weights = np.array(weights, dtype=np.float32)
+        self.total = np.zeros(len(labels), np.float32)
+        for columns, share in zip(self.columns, self.weights, strict=True):
+            self.total[columns] += share
+        parts = zip(weights, self.runtimes, strict=True)
+        self.fingerprint = " + ".join(f"{float(weight)!r} {runtime.fingerprint}" for weight, runtime in parts)
+        self.clips_per_request = max(runtime.clips_per_request for runtime in self.runtimes)
+        for runtime in self.runtimes:
+            runtime.resize(self.clips_per_request)
+
+    def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
+        """Return the inputs of each model; models with the same front-end share them."""
+        made: dict[str, Inputs] = {}
+        inputs = []
+        for runtime in self.runtimes:
+            kind = f"{runtime.input_kind} {sorted(runtime.card.frontend.items())}"
+            if kind not in made:
+                made[kind] = runtime.prepare(waves)
+            inputs.append(made[kind])
+        return inputs
+
+    def stream(self, requests: Iterable[tuple[KeyT, Inputs]]) -> Iterator[tuple[KeyT, Outputs]]:
+        """Yield the outputs of each request, in their order, with the key that came with it."""
+        flow: Iterator[tuple[Any, tuple[Outputs, ...]]] = (((key, inputs), ()) for key, inputs in requests)
+        for index, runtime in enumerate(self.runtimes):
+            flow = _through(runtime, index, flow)
+        for (key, _), outputs in flow:
+            yield key, Outputs(self._mean(outputs), outputs[0].embeddings)
+
+    def resize(self, clips_per_request: int) -> None:
+        """Compute this many clips at once from now on."""
+        self.clips_per_request = clips_per_request
+        for runtime in self.runtimes:
+            runtime.resize(clips_per_request)
+
+    def _mean(self, outputs: Sequence[Outputs]) -> npt.NDArray[np.float32]:
+        total = np.zeros((len(outputs[0].probabilities), len(self.card.labels)), np.float32)
+        for output, columns, weight in zip(outputs, self.columns, self.weights, strict=True):
+            total[:, columns] += weight * output.probabilities
+        return total / self.total
+
+
+def _through(
+    runtime: Runtime, index: int, flow: Iterator[tuple[Any, tuple[Outputs, ...]]]
+) -> Iterator[tuple[Any, tuple[Outputs, ...]]]:
+    """Yield what came with each request, and the outputs of one more model."""
+    requests = ((carried, carried[0][1][index]) for carried in flow)
+    for (origin, outputs), output in runtime.stream(requests):
+        yield origin, (*outputs, output)
+
+
+def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
+    """Return the card of several models together: the classes of all, those of the first one first.
+
+    Raises
+    ------
+    ModelError
+        The models hear clips of different kinds.
+    """
+    first = cards[0]
+    for other in cards[1:]:
+        for name in ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_normalize"):
+            ours, theirs = getattr(first, name), getattr(other, name)
+            if ours != theirs:
+                raise ModelError(
+                    f"{first.exp_name} has {name} {ours} and {other.exp_name} {theirs}; models of one "
+                    "ensemble must hear the same clips"
+                )
+    labels = tuple(dict.fromkeys(label for card in cards for label in card.labels))
+    return replace(first, exp_name="+".join(card.exp_name for card in cards), labels=labels)

@@ -1,0 +1,120 @@
+"""Several models as they are asked for: paths and weights, opened together or fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.engines import EngineName, Runtime, open_runtime
+from dawnchorus.engines.combined import CombinedRuntime, combined_card
+from dawnchorus.engines.opening import holds_model, is_run
+from dawnchorus.errors import RunError
+from dawnchorus.models.card import ModelCard
+from dawnchorus.runs import Run
+
+
+class WeightedModel(NamedTuple):
+    """A run, an exported bundle or a model file, and its weight in an ensemble."""
+
+    path: Path
+    weight: float = 1.0
+
+
+def models_in(path: Path) -> list[Path]:
+    """Return the models in the folders of a folder, by name, or the path itself where it is one model.
+
+    Raises
+    ------
+    RunError
+        A folder beside models holds none: an ensemble that lacks one must not go unnoticed.
+    """
+    if holds_model(path) or not path.is_dir():
+        return [path]
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    models = [folder for folder in folders if holds_model(folder)]
+    if models and (empty := [folder for folder in folders if folder not in models]):
+        raise RunError(
+            f"{empty[0]} holds no model, and {models[0]} beside it does; bundle the runs again, or remove it"
+        )
+    return models or [path]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models that predict together.
+
+    Attributes
+    ----------
+    models
+        One or more.
+    engine, n_threads, clips_per_request
+        As for :func:`dawnchorus.engines.open_runtime`.
+    """
+
+    models: Sequence[WeightedModel]
+    engine: EngineName | None = None
+    n_threads: int | None = None
+    clips_per_request: int | None = None
+
+    def open(self) -> Runtime:
+        """Return the runtime of all models, with all their folds."""
+        return self._combined(self.engine, None)
+
+    def open_each(self) -> list[Runtime]:
+        """Return the runtimes of the models one by one, with all their folds."""
+        return self._runtimes(self.engine, None)
+
+    def open_fold(self, fold: int) -> Runtime:
+        """Return the runtime of one fold's checkpoints alone, of each model."""
+        return self._combined("torch", [fold])
+
+    def common_folds(self) -> list[int]:
+        """Return the folds that every model has finished.
+
+        Raises
+        ------
+        RunError
+            A model is no run, or they have finished different folds, or the engine is another than ``torch``.
+        """
+        if self.engine not in (None, "torch"):
+            raise RunError(
+                f"the engine is {self.engine}, but out of fold each fold predicts alone, from its "
+                "checkpoint; leave the engine out"
+            )
+        for model in self.models:
+            if not is_run(model.path):
+                raise RunError(
+                    f"{model.path} is no run, but out of fold each fold predicts alone, from its checkpoint; "
+                    "give run directories, or leave --out-of-fold out"
+                )
+        folds = [Run.open(model.path).finished_folds() for model in self.models]
+        for model, its_folds in zip(self.models, folds, strict=True):
+            if its_folds != folds[0]:
+                raise RunError(
+                    f"{self.models[0].path} has finished the folds {folds[0]} and {model.path} {its_folds}; "
+                    "out of fold, all runs need the same ones: train what is missing"
+                )
+        return folds[0]
+
+    def card_of_runs(self) -> ModelCard:
+        """Return the card that models of runs have together, without opening any network."""
+        return combined_card([Run.open(model.path).card() for model in self.models])
+
+    def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Runtime:
+        runtimes = self._runtimes(engine, folds)
+        weights = [model.weight for model in self.models]
+        return runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights)
+
+    def _runtimes(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Runtime]:
+        return [
+            open_runtime(
+                model.path,
+                engine,
+                folds=folds,
+                n_threads=self.n_threads,
+                clips_per_request=self.clips_per_request,
+            )
+            for model in self.models
+        ]

@@ -1,0 +1,60 @@
+"""The exported ensemble in ONNX Runtime, on the CPU, its front-end in NumPy beside the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, fingerprint_of
+from dawnchorus.engines.settings import EngineSettings
+from dawnchorus.models.card import CARD_KEY, ModelCard
+from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
+
+NETWORKS_NAME = "networks.onnx"
+
+
+class OnnxRuntime(Runtime):
+    """The exported ensemble in ONNX Runtime.
+
+    Parameters
+    ----------
+    path
+        ``model.onnx``. Where ``networks.onnx`` lies beside it, which begins behind the front-end, that
+        is run: its pictures come from a real FFT, which ONNX Runtime is slow at.
+    settings
+        Threads and clips of a request; streams do not exist here.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
+        import onnxruntime
+
+        networks = path.with_name(NETWORKS_NAME)
+        has_networks = networks.is_file()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = settings.n_threads
+        self.session = onnxruntime.InferenceSession(
+            str(networks if has_networks else path), options, providers=["CPUExecutionProvider"]
+        )
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.card = ModelCard.from_json(metadata.get(CARD_KEY, ""), where=str(path))
+        self.fingerprint = fingerprint_of("onnx", [path, *sorted(path.parent.glob("*.bin"))])
+        self.clips_per_request = settings.clips_per_request
+        self.frontend = NumpyLogMel(FrontendSettings(**self.card.frontend)) if has_networks else None
+        self.input_kind = "logmel" if has_networks else "wave"
+        self.input_name = self.session.get_inputs()[0].name
+
+    def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return log-mel pictures, or the clips themselves for a graph that has the front-end in it."""
+        return waves if self.frontend is None else self.frontend(waves)
+
+    def stream(
+        self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[KeyT, Outputs]]:
+        """Yield the outputs of each request, in their order, with the key that came with it."""
+        for key, inputs in requests:
+            probabilities, embeddings = self.session.run(["output", "embedding"], {self.input_name: inputs})
+            yield key, Outputs(np.asarray(probabilities), np.asarray(embeddings))

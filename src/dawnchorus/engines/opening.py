@@ -1,0 +1,239 @@
+"""A run, an exported bundle or a model file → a runtime."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dawnchorus.engines.runtime import Runtime, fingerprint_of
+from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
+from dawnchorus.errors import ModelError, RunError
+
+if TYPE_CHECKING:
+    from dawnchorus.runs import Run
+
+logger = logging.getLogger(__name__)
+
+EngineName = Literal["torch", "onnx", "openvino", "int8"]
+
+EXPORTS: dict[EngineName, str] = {
+    "openvino": "onnx_ensem_5first_folds_openvino_fp16/model.xml",
+    "onnx": "onnx_ensem_5first_folds/model.onnx",
+    "int8": "onnx_ensem_5first_folds_openvino_int8/model.xml",
+}
+"""Where a run keeps its exports, those first that are usually faster; ``int8`` only where asked for."""
+
+_SUFFIXES: dict[EngineName, str] = {"onnx": ".onnx", "openvino": ".xml", "int8": ".xml"}
+_FILE_NAMES = ("model.xml", "model.onnx")
+BUNDLE_NAME = "bundle.json"
+"""The card of an exported model for people, and what checkpoints it was made of."""
+
+
+def open_runtime(
+    path: Path | str,
+    engine: EngineName | None = None,
+    *,
+    folds: Sequence[int] | None = None,
+    n_threads: int | None = None,
+    clips_per_request: int | None = None,
+) -> Runtime:
+    """Return an ensemble in an engine.
+
+    Parameters
+    ----------
+    path
+        A run directory, a bundle (the folder of an export), an ``.onnx`` file or an OpenVINO ``.xml`` file.
+    engine
+        ``torch`` takes a run's checkpoints, the others its exports. None takes what the file is for, and of a
+        run the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
+        Runtime's, else the checkpoints.
+    folds
+        Folds to average in PyTorch; None takes all that are finished.
+    n_threads, clips_per_request
+        Threads of the engine and clips of a request; None takes what was measured on this machine.
+
+    Raises
+    ------
+    RunError
+        There is no such model or export.
+    ModelError
+        The file is no model of dawnchorus.
+    """
+    path = Path(path)
+    if is_run(path):
+        file = _file_of_run(path, engine)
+        if file is None:
+            return _open_checkpoints(path, folds, n_threads, clips_per_request)
+    else:
+        file = _file_of_bundle(path, engine)
+    settings = engine_settings(
+        file.parent, engine_of(file), n_threads=n_threads, clips_per_request=clips_per_request
+    )
+    return open_file(file, settings)
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder is that of a run."""
+    return (path / "model_card.json").is_file()
+
+
+def holds_model(path: Path) -> bool:
+    """Tell whether a folder is a run or a bundle."""
+    return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES)
+
+
+def exported_files(path: Path) -> list[Path]:
+    """Return the model files of a run's exports, or the one of a bundle, or the file itself.
+
+    Raises
+    ------
+    RunError
+        There is none.
+    """
+    if not is_run(path):
+        return [_file_of_bundle(path, None)]
+    files = [path / name for name in EXPORTS.values() if (path / name).is_file()]
+    if not files:
+        raise RunError(f"{path} has no export yet; make it with: dawnchorus export {path}")
+    return files
+
+
+def engine_of(file: Path) -> Literal["onnx", "openvino"]:
+    """Return the engine that a model file is for."""
+    return "onnx" if file.suffix == ".onnx" else "openvino"
+
+
+def open_file(file: Path, settings: EngineSettings) -> Runtime:
+    """Return the runtime of a model file with given engine settings.
+
+    Raises
+    ------
+    RunError
+        The file does not exist.
+    ModelError
+        It is no model of dawnchorus, or the engine is not installed.
+    """
+    from dawnchorus.engines.onnx_runtime import OnnxRuntime
+    from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+
+    if not file.is_file():
+        raise RunError(
+            f"{file} does not exist; give a run directory, an exported folder, an .onnx or an .xml file"
+        )
+    runtime = OnnxRuntime if engine_of(file) == "onnx" else OpenVinoRuntime
+    try:
+        return runtime(file, settings)
+    except ModelError:
+        raise
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{file} needs {error.name}, which is not installed: pip install {error.name}"
+        ) from None
+    except Exception as error:  # engines raise classes of their own, which change between releases
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{file} cannot be opened as a model: {reason}") from error
+
+
+def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
+    if path.is_dir():
+        names = [name for name in _FILE_NAMES if (path / name).is_file()]
+        # Of a folder with both, the one for the engine that is asked for.
+        names.sort(key=lambda name: Path(name).suffix != _SUFFIXES.get(engine or "openvino"))
+        if not names:
+            raise RunError(
+                f"{path} holds no model: no model_card.json of a run, no model.xml and no model.onnx; "
+                "give a run directory or one that dawnchorus export has made"
+            )
+        path = path / names[0]
+    if path.suffix not in _SUFFIXES.values():
+        raise RunError(f"{path} is no model; give a run directory, an .onnx file or an OpenVINO .xml file")
+    if engine == "int8" and path.suffix == ".xml" and not _is_in_8_bits(path):
+        raise RunError(f"{path} is no model in 8 bits; make one with: dawnchorus export RUN --int8")
+    if engine is not None and _SUFFIXES.get(engine) != path.suffix:
+        raise RunError(
+            f"{path} is a model for the engine {engine_of(path)}, not {engine}; leave --engine out"
+        )
+    return path
+
+
+def _is_in_8_bits(file: Path) -> bool:
+    """Tell whether an OpenVINO model was quantised, by the nodes that only such a one has."""
+    return b'type="FakeQuantize"' in file.read_bytes()
+
+
+def _file_of_run(run: Path, engine: EngineName | None) -> Path | None:
+    """Return the export to open, or None for the checkpoints."""
+    if engine == "torch":
+        return None
+    if engine is not None:
+        file = run / EXPORTS[engine]
+        if not file.is_file():
+            option = " --int8" if engine == "int8" else ""
+            raise RunError(f"{file} does not exist; make it with: dawnchorus export {run}{option}")
+        _warn_if_outdated(run, file)
+        return file
+    files = [run / EXPORTS[name] for name in ("openvino", "onnx") if (run / EXPORTS[name]).is_file()]
+    if not files:
+        logger.info(
+            "%s has no export yet, so PyTorch is used; dawnchorus export %s makes it faster.", run, run
+        )
+        return None
+    file = min(files, key=_measured_ms)  # the first where nothing was measured
+    _warn_if_outdated(run, file)
+    return file
+
+
+def _measured_ms(file: Path) -> float:
+    """Return the milliseconds a clip takes with a model on this machine, infinity where not measured."""
+    try:
+        tuned = json.loads((file.parent / TUNED_NAME).read_text(encoding="utf-8"))
+        return float(tuned[machine_name()][engine_of(file)]["ms_per_clip"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return float("inf")
+
+
+def _open_checkpoints(
+    path: Path, folds: Sequence[int] | None, n_threads: int | None, clips_per_request: int | None
+) -> Runtime:
+    import torch
+
+    from dawnchorus.engines.torch_runtime import TorchRuntime
+    from dawnchorus.runs import Run
+
+    if n_threads is not None:
+        torch.set_num_threads(n_threads)
+    run = Run.open(path)
+    chosen = run.chosen_folds(folds)
+    return TorchRuntime(
+        [run.load_model(fold) for fold in chosen],
+        replace(run.card(), folds=chosen),
+        clips_per_request=clips_per_request,
+        fingerprint=checkpoints_fingerprint(run, chosen),
+    )
+
+
+def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
+    """Return what tells the best checkpoints of folds from others, by their content."""
+    return fingerprint_of("torch", [run.best_checkpoint(fold) for fold in folds])
+
+
+def _warn_if_outdated(run_dir: Path, file: Path) -> None:
+    """Say that the run has trained on since an export was made."""
+    from dawnchorus.runs import Run
+
+    try:
+        bundle = json.loads((file.parent / BUNDLE_NAME).read_text(encoding="utf-8"))
+        is_outdated = bundle["checkpoints"] != checkpoints_fingerprint(Run(run_dir), bundle["folds"])
+    except (OSError, ValueError, KeyError, RunError):
+        return  # a run without its checkpoints, of which nothing can be said
+    if is_outdated:
+        logger.warning(
+            "The export in %s is of earlier checkpoints than the run has now: dawnchorus export %s makes it "
+            "anew.",
+            file.parent,
+            run_dir,
+        )

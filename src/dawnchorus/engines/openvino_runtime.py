@@ -1,0 +1,166 @@
+"""The exported ensemble in OpenVINO, on the CPU, its front-end in NumPy beside the networks."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share, fingerprint_of
+from dawnchorus.engines.settings import EngineSettings
+from dawnchorus.errors import ModelError
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
+from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
+
+
+class OpenVinoRuntime(Runtime):
+    """The exported ensemble in OpenVINO.
+
+    The precision is asked for, and not OpenVINO's default: that is bfloat16 wherever a CPU has it, which
+    moves the probabilities, and is slower than float32 on some.
+
+    Parameters
+    ----------
+    path
+        ``model.xml``; ``model.bin`` lies beside it.
+    settings
+        Precision, threads, streams and clips of a request.
+    """
+
+    def __init__(self, path: Path, settings: EngineSettings) -> None:
+        model = openvino_core().read_model(path)
+        if not model.has_rt_info([CARD_KEY]):
+            raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
+        self.card = ModelCard.from_json(str(model.get_rt_info([CARD_KEY]).astype(str)), where=str(path))
+        kind = f"openvino {settings.precision}"
+        self.fingerprint = fingerprint_of(kind, [path, path.with_suffix(".bin")])
+        networks = networks_of(model)
+        self.frontend = None if networks is None else NumpyLogMel(FrontendSettings(**self.card.frontend))
+        self.input_kind = "wave" if networks is None else "logmel"
+        self.model, self.settings = networks or model, settings
+        stack = _stack_of(self.model)
+        self.n_networks = 1 if stack is None else len(stack.inputs())
+        self._compile(settings.clips_per_request)
+
+    def resize(self, clips_per_request: int) -> None:
+        """Compute this many clips at once from now on."""
+        if clips_per_request != self.clips_per_request:
+            self._compile(clips_per_request)
+
+    def keep_networks(self, n_networks: int) -> None:
+        """Take the mean of the first ``n_networks`` alone from now on; the others are no longer computed."""
+        if checked_share(n_networks, self.n_networks) < self.n_networks:
+            _average_first(self.model, n_networks)
+            self.n_networks = n_networks
+            self._compile(self.clips_per_request)
+
+    def _compile(self, clips_per_request: int) -> None:
+        self.clips_per_request = clips_per_request
+        # With a fixed shape OpenVINO plans its memory once; with an open one, at every request.
+        shape = self.model.input(0).get_partial_shape()
+        shape[0] = clips_per_request
+        self.model.reshape(shape)
+        config = {
+            "INFERENCE_PRECISION_HINT": self.settings.precision,
+            "INFERENCE_NUM_THREADS": self.settings.n_threads,
+            "NUM_STREAMS": self.settings.n_streams,
+        }
+        compiled = openvino_core().compile_model(self.model, "CPU", config)
+        self.requests = [compiled.create_infer_request() for _ in range(self.settings.n_streams)]
+
+    def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return log-mel pictures, or the clips themselves for a graph whose front-end cannot be cut off."""
+        return waves if self.frontend is None else self.frontend(waves)
+
+    def stream(
+        self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[KeyT, Outputs]]:
+        """Yield the outputs of each request, in their order, with the key that came with it."""
+        idle = list(self.requests)
+        running: deque[tuple[KeyT, Any]] = deque()
+        try:
+            for key, inputs in requests:
+                if not idle:
+                    yield self._finished(running, idle)
+                request = idle.pop()
+                request.start_async([inputs])
+                running.append((key, request))
+            while running:
+                yield self._finished(running, idle)
+        finally:
+            for _, request in running:  # of a caller that stopped early
+                request.wait()
+
+    @staticmethod
+    def _finished(running: deque[tuple[KeyT, Any]], idle: list[Any]) -> tuple[KeyT, Outputs]:
+        """Return what the oldest request gives, and make it idle."""
+        key, request = running.popleft()
+        request.wait()
+        outputs = Outputs(*(request.get_tensor(name).data.copy() for name in ("output", "embedding")))
+        idle.append(request)
+        return key, outputs
+
+
+def networks_of(model: Any) -> Any | None:
+    """Return the part of an ensemble's graph behind the front-end, or None where that is not marked.
+
+    It shares its constants with ``model``, which cannot be used any more.
+    """
+    import openvino
+    from openvino import opset13
+
+    for node in model.get_ops():
+        for output in node.outputs():
+            if LOGMEL_NAME in output.get_names():
+                picture = opset13.parameter(
+                    output.get_partial_shape(), output.get_element_type(), LOGMEL_NAME
+                )
+                for target in output.get_target_inputs():
+                    target.replace_source_output(picture.output(0))
+                _take_batch_size_from(picture, model)
+                return openvino.Model(model.get_results(), [picture], "networks")
+    return None
+
+
+def _average_first(model: Any, n_networks: int) -> None:
+    """Let the mean of an ensemble's graph be over its first networks; it has several."""
+    from openvino import opset13
+
+    stack: Any = _stack_of(model)
+    first = [value.get_source_output() for value in stack.inputs()][:n_networks]
+    smaller = opset13.concat(first, stack.get_attributes()["axis"])
+    for target in stack.output(0).get_target_inputs():
+        target.replace_source_output(smaller.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _stack_of(model: Any) -> Any | None:
+    """Return the node that stacks the networks' probabilities, None where there is one network."""
+    mean = model.output("output").get_node().input_value(0).get_node()
+    source = mean.input_value(0).get_node() if mean.get_type_name() == "ReduceMean" else None
+    return source if source is not None and source.get_type_name() == "Concat" else None
+
+
+def _take_batch_size_from(picture: Any, model: Any) -> None:
+    """Let whoever asks for the size of the batch where it came in ask the picture, which has as many."""
+    for parameter in model.get_parameters():
+        for target in parameter.output(0).get_target_inputs():
+            if target.get_node().get_type_name() == "ShapeOf":
+                target.replace_source_output(picture.output(0))
+
+
+@functools.cache
+def openvino_core() -> Any:
+    """Return the one core of this process, which lives as long as the process does.
+
+    Its CPU plugin gives the main thread a stack for signal handlers and unmaps it when the core
+    goes; the next handled signal, such as the end of a loader's worker, would then end the process.
+    """
+    import openvino
+
+    return openvino.Core()

@@ -1,0 +1,71 @@
+"""The checkpoints of a run in PyTorch, on a GPU where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share
+from dawnchorus.models.card import ModelCard
+from dawnchorus.models.ensemble import Ensemble
+
+CLIPS_PER_REQUEST_CPU, CLIPS_PER_REQUEST_GPU = 4, 32
+
+
+class TorchRuntime(Runtime):
+    """The ensemble in PyTorch.
+
+    Parameters
+    ----------
+    models
+        Networks in evaluation mode, all trained on the same front-end.
+    card
+        What they are.
+    device
+        Such as ``cpu``; None takes a GPU where there is one.
+    clips_per_request
+        Clips of a forward pass.
+    fingerprint
+        What tells these weights from others.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        card: ModelCard,
+        *,
+        device: str | None = None,
+        clips_per_request: int | None = None,
+        fingerprint: str = "torch",
+    ) -> None:
+        self.card = card
+        self.fingerprint = fingerprint
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        usual = CLIPS_PER_REQUEST_CPU if self.device == "cpu" else CLIPS_PER_REQUEST_GPU
+        self.clips_per_request = clips_per_request or usual
+        frontend: nn.Module = models[0].frontend  # type: ignore[assignment]
+        self.ensemble = Ensemble(models, frontend).eval().to(self.device)
+        self.n_networks = len(models)
+
+    def keep_networks(self, n_networks: int) -> None:
+        """Take the mean of the first ``n_networks`` alone from now on."""
+        self.ensemble.models = self.ensemble.models[: checked_share(n_networks, self.n_networks)]
+        self.n_networks = n_networks
+
+    def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the clips themselves: the front-end is part of the ensemble, on its device."""
+        return waves
+
+    def stream(
+        self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[KeyT, Outputs]]:
+        """Yield the outputs of each request, in their order, with the key that came with it."""
+        for key, waves in requests:
+            with torch.inference_mode():
+                outputs = self.ensemble(torch.from_numpy(waves).to(self.device))
+                probabilities, embeddings = (output.float().cpu().numpy() for output in outputs[:2])
+            yield key, Outputs(probabilities, embeddings)

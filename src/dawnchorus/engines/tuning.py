@@ -1,0 +1,137 @@
+"""Which engine settings are the fastest on this machine: measured, on this model, not looked up."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.engines.opening import engine_of, open_file
+from dawnchorus.engines.runtime import Inputs, Runtime, filled_up
+from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
+from dawnchorus.errors import ModelError
+from dawnchorus.files import write_text
+from dawnchorus.progress import track
+
+TOLERANCE = 1e-3
+"""By how much a probability may differ from float32's where a lower precision is taken."""
+
+_CLIPS_PER_REQUEST = (1, 2, 4, 8)
+_ROUNDS = 3
+_LEAST_CLIPS = 16  # of a round, and at least two requests for each stream
+
+
+class Trial(NamedTuple):
+    """One choice of settings, and what came of it.
+
+    Attributes
+    ----------
+    settings
+        How the engine ran.
+    ms_per_clip
+        The best of some rounds, without the front-end: what slows a round down is another program.
+    largest_difference
+        Of a probability, from float32.
+    """
+
+    settings: EngineSettings
+    ms_per_clip: float
+    largest_difference: float
+
+
+def tune(
+    file: Path,
+    waves: npt.NDArray[np.float32],
+    *,
+    n_threads: int | None = None,
+    tolerance: float = TOLERANCE,
+) -> list[Trial]:
+    """Measure the settings of an exported model, keep the best in ``tuned.json`` beside it, best first.
+
+    Parameters
+    ----------
+    file
+        ``model.onnx`` or ``model.xml``.
+    waves
+        Real clips, shape (n_clips, n_samples). Where there are none, noise is measured with, and no lower
+        precision is tried: what it does to birds would not be seen.
+    n_threads
+        Threads of the engine; all usable cores if not given.
+    tolerance
+        Differences up to which a lower precision is taken.
+
+    Raises
+    ------
+    ModelError
+        The model gives no numbers.
+    """
+    n_threads = n_threads or usable_cores()
+    candidates = list(_candidates(file, n_threads, lower_precision=len(waves) > 0))
+    if not len(waves):
+        shape = (_LEAST_CLIPS, waves.shape[1])
+        waves = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    reference: npt.NDArray[np.float32] | None = None
+    trials = []
+    for settings in track(candidates, f"Tuning {file.name}"):
+        runtime = open_file(file, settings)
+        probabilities = runtime.predict(waves)
+        if reference is None:
+            reference = probabilities
+        difference = float(np.abs(probabilities - reference).max())
+        trials.append(Trial(settings, _ms_per_clip(runtime, waves, settings), difference))
+    # A difference that is no number is not within any tolerance.
+    good = [trial for trial in trials if trial.largest_difference <= tolerance]
+    if not good:
+        raise ModelError(f"{file} gives probabilities that are no numbers; train and export it again")
+    good.sort(key=lambda trial: trial.ms_per_clip)
+    _keep(file, good[0])
+    return good + [trial for trial in trials if trial not in good]
+
+
+def _candidates(file: Path, n_threads: int, *, lower_precision: bool) -> Iterator[EngineSettings]:
+    """Yield settings worth a trial, float32 with one stream first."""
+    if engine_of(file) == "onnx":
+        for n_clips in _CLIPS_PER_REQUEST:
+            yield EngineSettings(n_threads, 1, n_clips)
+        return
+    from dawnchorus.engines.openvino_runtime import openvino_core
+
+    capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    precisions = ["f32", "bf16"] if lower_precision and "BF16" in capabilities else ["f32"]
+    for precision in precisions:
+        for n_streams in sorted({1, max(1, n_threads // 2), n_threads}):
+            for n_clips in _CLIPS_PER_REQUEST:
+                yield EngineSettings(n_threads, n_streams, n_clips, precision)
+
+
+def _ms_per_clip(runtime: Runtime, waves: npt.NDArray[np.float32], settings: EngineSettings) -> float:
+    """Return the milliseconds that the networks take for a clip."""
+    size = settings.clips_per_request
+    n_requests = -(-max(_LEAST_CLIPS, 2 * size * settings.n_streams) // size)
+    inputs: Sequence[Inputs] = [
+        runtime.prepare(filled_up(np.take(waves, range(start, start + size), axis=0, mode="wrap"), size))
+        for start in range(0, min(n_requests * size, len(waves)), size)
+    ]
+    requests = [(number, inputs[number % len(inputs)]) for number in range(n_requests)]
+    times = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        for _ in runtime.stream(requests):
+            pass
+        times.append(time.perf_counter() - started)
+    return 1000 * min(times) / (n_requests * size)
+
+
+def _keep(file: Path, best: Trial) -> None:
+    path = file.parent / TUNED_NAME
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = {}
+    tuned = with_tuned(earlier, engine_of(file), best.settings, best.ms_per_clip)
+    write_text(path, json.dumps(tuned, indent=2))

@@ -1,0 +1,1 @@
+"""Scores of a run: out-of-fold predictions, calibration, reliability, annotated soundscapes."""

@@ -1,0 +1,232 @@
+"""Thresholds at which detections are right as often as is wanted, from out-of-fold predictions.
+
+All of it is per recording, not per window: an item is a recording, its score the maximum over its windows,
+its target the labels of the whole of it. A single window at the threshold is not promised to be right.
+
+It is also an estimate, and a hopeful one. The items are the recordings that the run was trained on, each
+scored by the one model that never heard it: in soundscapes species are rarer and farther away, and an
+ensemble averages several models, whose scores are spread otherwise. And the thresholds are chosen on the very
+recordings that their precision is then counted on, which flatters classes with few of them.
+
+Targets below 0 are unknown (:data:`dawnchorus.data.labels.UNKNOWN`); such pairs of item and class are left
+out.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dawnchorus.errors import DataError
+from dawnchorus.evaluate.reliability import checked_pairs
+from dawnchorus.files import replacing
+
+OWN, POOLED, NEVER = "class", "pooled", "never"
+"""How a class came by its threshold, as the field ``how`` begins."""
+
+
+class ClassThreshold(NamedTuple):
+    """One line of the threshold table.
+
+    Attributes
+    ----------
+    label
+        The class.
+    threshold
+        A score at or above it is a detection; infinite where nothing reaches the precision.
+    precision
+        Share of the class's items at or above it that are positive; NaN where there are none, or where the
+        class is not scored without a leak.
+    recall
+        Share of its positive items at or above it; NaN where it has none, or is not scored.
+    n_positive
+        Items in which the class is present.
+    n_above
+        Items at or above the threshold.
+    how
+        ``class``; ``pooled`` and the reason, such as ``pooled: 2 positives``; or ``never``.
+    """
+
+    label: str
+    threshold: float
+    precision: float
+    recall: float
+    n_positive: int
+    n_above: int
+    how: str
+
+
+class PrecisionRecall(NamedTuple):
+    """Precision and recall of the items at or above each score that occurs.
+
+    Attributes
+    ----------
+    thresholds
+        Rising, shape (n_thresholds,), float64.
+    precision, recall
+        In [0, 1], same shape; recall falls, and is NaN where no item is positive.
+    """
+
+    thresholds: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+
+    def lowest_reaching(self, precision: float) -> int | None:
+        """Return the place of the lowest threshold with at least this precision, or None.
+
+        Of all that have it, it has the largest recall.
+        """
+        places = np.flatnonzero(self.precision >= precision)
+        return int(places[0]) if len(places) else None
+
+
+def check_precision(precision: float) -> None:
+    """Raise a DataError where ``precision`` is not in (0, 1]."""
+    if not 0 < precision <= 1:
+        raise DataError(f"precision is {precision:g}; legal: above 0, at most 1, such as 0.9")
+
+
+def precision_recall(targets: ArrayLike, scores: ArrayLike) -> PrecisionRecall:
+    """Return precision and recall at every score that occurs, over all pairs that are not unknown.
+
+    As scikit-learn's ``precision_recall_curve``, without its last point, which no threshold has.
+
+    Parameters
+    ----------
+    targets
+        0, 1, or below 0 where unknown; any shape.
+    scores
+        Finite, of the same shape.
+
+    Raises
+    ------
+    DataError
+        The arrays do not fit this description.
+    """
+    truth, known, score = checked_pairs(targets, scores)
+    score, truth = score[known], truth[known]
+    order = np.argsort(-score, kind="stable")
+    score, n_true = score[order], np.cumsum(truth[order], dtype=np.int64)
+    last_of_equals = np.flatnonzero(np.append(score[1:] != score[:-1], True)[: len(score)])[::-1]
+    n_true, n_above = n_true[last_of_equals], last_of_equals + 1
+    n_positive = int(truth.sum())
+    recall = n_true / n_positive if n_positive else np.full(len(n_true), np.nan)
+    return PrecisionRecall(score[last_of_equals], n_true / n_above, recall)
+
+
+def thresholds_at_precision(
+    targets: ArrayLike,
+    scores: ArrayLike,
+    labels: Sequence[str],
+    precision: float,
+    *,
+    min_positives: int = 5,
+    scored_labels: Collection[str] | None = None,
+) -> list[ClassThreshold]:
+    """Return the lowest threshold of each class at which its detections are right often enough.
+
+    The lowest is the one with the largest recall. A class with few positives, one that cannot be scored
+    without a leak, and one that never reaches the precision take the pooled threshold, at which all pairs
+    of item and scored class together reach it; each class alone may lie below or above it then. The
+    precision is that of recordings, not of windows, and an estimate from the training recordings: see the
+    head of this module.
+
+    Parameters
+    ----------
+    targets
+        0, 1, or below 0 where unknown; shape (n_items, n_classes).
+    scores
+        Finite, of the same shape.
+    labels
+        Names of the classes.
+    precision
+        Wanted, in (0, 1].
+    min_positives
+        Positives from which on a class has a threshold of its own.
+    scored_labels
+        Classes that are scored without a leak (:class:`dawnchorus.evaluate.out_of_fold.OutOfFold`);
+        None takes all.
+
+    Returns
+    -------
+    list of ClassThreshold
+        In the order of ``labels``.
+
+    Raises
+    ------
+    DataError
+        The arrays or the precision do not fit this description, or the number of labels is another.
+    """
+    check_precision(precision)
+    truth, known, score = checked_pairs(targets, scores)
+    if truth.ndim != 2 or truth.shape[1] != len(labels):
+        raise DataError(f"there are {len(labels)} labels for targets of shape {truth.shape}")
+    scored = [scored_labels is None or label in scored_labels for label in labels]
+    target = np.where(known, truth, -1)
+    pooled = _threshold_of(precision_recall(target[:, scored], score[:, scored]), precision)
+    found = []
+    for column, label in enumerate(labels):
+        own_target, own_score = target[:, column], score[:, column]
+        own = _threshold_of(precision_recall(own_target, own_score), precision)
+        reason = _why_pooled(own, int((own_target > 0).sum()), min_positives, precision, scored[column])
+        threshold = own if reason is None else pooled
+        how = NEVER if math.isinf(threshold) else OWN if reason is None else f"{POOLED}: {reason}"
+        found.append(_line(label, threshold, how, own_target, own_score, is_scored=scored[column]))
+    return found
+
+
+def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
+    """Write a CSV file with the fields of :class:`ClassThreshold` as columns.
+
+    A threshold keeps every digit, so that the score that it was taken from still reaches it; ``inf`` is an
+    infinite one. Precision and recall have four decimals, and are empty where they are NaN.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(ClassThreshold._fields)
+        for row in thresholds:
+            precision, recall = _decimals(row.precision), _decimals(row.recall)
+            writer.writerow((row.label, row.threshold, precision, recall, *row[4:]))
+
+
+def _decimals(share: float) -> str:
+    return "" if math.isnan(share) else f"{share:.4f}"
+
+
+def _threshold_of(curve: PrecisionRecall, precision: float) -> float:
+    place = curve.lowest_reaching(precision)
+    return math.inf if place is None else float(curve.thresholds[place])
+
+
+def _why_pooled(
+    own: float, n_positive: int, min_positives: int, precision: float, is_scored: bool
+) -> str | None:
+    """Return why a class takes the pooled threshold, or None where it has one of its own."""
+    if n_positive < min_positives:
+        return f"{n_positive} positive{'s' * (n_positive != 1)}"
+    if not is_scored:
+        return "not scored without a leak"
+    return f"never reaches {precision:g}" if math.isinf(own) else None
+
+
+def _line(
+    label: str,
+    threshold: float,
+    how: str,
+    target: NDArray[np.int64],
+    score: NDArray[np.float64],
+    *,
+    is_scored: bool,
+) -> ClassThreshold:
+    above = (score >= threshold) & (target >= 0)
+    n_positive, n_above = int((target > 0).sum()), int(above.sum())
+    n_true = int((target[above] > 0).sum())
+    precision = n_true / n_above if n_above and is_scored else math.nan
+    recall = n_true / n_positive if n_positive and is_scored else math.nan
+    return ClassThreshold(label, threshold, precision, recall, n_positive, n_above, how)

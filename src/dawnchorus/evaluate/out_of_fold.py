@@ -1,0 +1,206 @@
+"""Out-of-fold predictions: every recording through the model that never heard it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dawnchorus.config import TrainConfig
+from dawnchorus.data.folds import validation_rows
+from dawnchorus.data.groups import learnt_labels
+from dawnchorus.data.labels import LabelMap
+from dawnchorus.data.recordings import load_recordings
+from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.errors import DataError, RunError
+from dawnchorus.files import write_text
+from dawnchorus.formats.whole_tables import write_csv, write_parquet
+from dawnchorus.metrics import macro_roc_auc, per_class_table
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.runs import Run
+
+logger = logging.getLogger(__name__)
+
+_KEYS = ["filename", "primary_label", "fold"]
+
+
+class OutOfFold(NamedTuple):
+    """The score of a run on recordings that its models never heard.
+
+    Attributes
+    ----------
+    predictions
+        Table filename, primary_label, fold and a column a class, one row a validated recording.
+    targets
+        Shape (n_recordings, n_classes), in the order of the predictions.
+    macro_roc_auc
+        Over the classes in ``scored_labels``.
+    scored_labels
+        Classes with both outcomes that some fold has both learnt and been tested on.
+    """
+
+    predictions: pd.DataFrame
+    targets: np.ndarray
+    macro_roc_auc: float
+    scored_labels: tuple[str, ...]
+
+
+def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
+    """Return the run's recordings table with its columns ``fold`` and ``validated``.
+
+    Recordings that the run left out, or that came later, are not in it.
+
+    Raises
+    ------
+    RunError
+        Recordings that the folds were made of are gone.
+    """
+    labels = None if config.labels is None else LabelMap(run.card().labels)
+    recordings = load_recordings(config.data, labels=labels).table.drop(
+        columns=["fold", "validated"], errors="ignore"
+    )
+    folds = run.folds()[["filename", "fold", "validated"]]
+    joined = recordings.merge(folds, on="filename")
+    if len(joined) < len(folds):
+        folders = " or ".join(str(place.audio_dir) for place in config.data)
+        raise RunError(
+            f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in {folders}; restore "
+            "them or choose another exp_name"
+        )
+    return joined
+
+
+def predict_out_of_fold(
+    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, batch_size: int = 16
+) -> OutOfFold:
+    """Return the predictions of every finished fold on its own validation recordings.
+
+    They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class)
+    and ``oof_score.json``.
+    """
+    chosen = run.chosen_folds(folds)
+    recordings = recordings_with_folds(run, config)
+    _warn_of_missing(recordings, chosen)
+    labels = LabelMap(run.card().labels)
+    outputs, targets, tables = [], [], []
+    for fold in chosen:
+        rows, dataset = _tested_on(recordings, config, labels, fold)
+        runtime = TorchRuntime([run.load_model(fold)], run.card(), clips_per_request=batch_size)
+        outputs.append(
+            BirdsInference(runtime).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
+        )
+        targets.append(dataset.targets)
+        tables.append(rows[_KEYS])
+    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
+    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
+    result = _scored(predictions, np.concatenate(targets), recordings, labels)
+    _write(run, result)
+    return result
+
+
+def saved_out_of_fold(
+    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None
+) -> OutOfFold | None:
+    """Return what :func:`predict_out_of_fold` saved earlier, without predicting; the targets are made anew.
+
+    None where that would not be the same: nothing was saved or it cannot be read, a fold is missing or has
+    been trained since, or the recordings or classes are others.
+
+    Raises
+    ------
+    RunError
+        A fold is not finished, or recordings that the folds were made of are gone.
+    DataError
+        No class can be scored without a leak.
+    """
+    chosen, labels = run.chosen_folds(folds), LabelMap(run.card().labels)
+    trained = [run.best_checkpoint(fold).stat().st_mtime_ns for fold in chosen]
+    if not run.oof_file.is_file() or run.oof_file.stat().st_mtime_ns <= max(trained):
+        return None
+    try:
+        saved = pd.read_parquet(run.oof_file)
+    except (OSError, ValueError):
+        return None
+    if list(saved) != [*_KEYS, *labels.labels]:
+        return None
+    recordings = recordings_with_folds(run, config)
+    rows, datasets = zip(*(_tested_on(recordings, config, labels, fold) for fold in chosen), strict=True)
+    wanted = pd.concat(rows, ignore_index=True)[_KEYS]
+    predictions = wanted.merge(saved.drop(columns="primary_label"), on=["filename", "fold"])
+    if not len(wanted) == len(predictions) == saved["fold"].isin(chosen).sum():
+        return None
+    _warn_of_missing(recordings, chosen)
+    targets = np.concatenate([dataset.targets for dataset in datasets])
+    return _scored(predictions, targets, recordings, labels)
+
+
+def scored_columns(
+    targets: np.ndarray, fold_of_row: np.ndarray, recordings: pd.DataFrame, labels: LabelMap
+) -> list[int]:
+    """Return the classes that can be scored without a leak.
+
+    A class counts where it has a positive and a negative among the rows, and at least one fold
+    has it on both sides: a class whose recordings all lie in one fold is only ever tested by a
+    model that has not learnt it. What is always in training, fold -1, is learnt by every model.
+    """
+    learnt_in: dict[str, set[int]] = {label: set() for label in labels.labels}
+    for fold, heard in zip(recordings["fold"], learnt_labels(recordings), strict=True):
+        for label in heard.intersection(learnt_in):
+            learnt_in[label].add(fold)
+    columns = []
+    for column, label in enumerate(labels.labels):
+        positive = targets[:, column] > 0.5
+        tested_in = set(fold_of_row[positive])
+        on_both_sides = any(learnt_in[label] - {fold} for fold in tested_in)
+        if positive.any() and not positive.all() and on_both_sides:
+            columns.append(column)
+    return columns
+
+
+def _warn_of_missing(recordings: pd.DataFrame, chosen: Sequence[int]) -> None:
+    missing = sorted(set(recordings["fold"][recordings["validated"]]) - set(chosen))
+    if missing:
+        logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
+
+
+def _tested_on(
+    recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, fold: int
+) -> tuple[pd.DataFrame, Any]:
+    """Return the recordings that a fold is tested on, and the dataset of them."""
+    tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
+    rows = recordings[tested].reset_index(drop=True)
+    args = config.train_function_args
+    return rows, args.val_dataset_class(rows, labels, args.val_dataset_config)
+
+
+def _scored(
+    predictions: pd.DataFrame, targets: np.ndarray, recordings: pd.DataFrame, labels: LabelMap
+) -> OutOfFold:
+    scored = scored_columns(targets, predictions["fold"].to_numpy(), recordings, labels)
+    if not scored:
+        raise DataError(
+            "no species has recordings on both sides of a fold, so there is no leak-free score; "
+            "more recordists of the same species are needed"
+        )
+    names = tuple(labels.labels[column] for column in scored)
+    area = macro_roc_auc(targets[:, scored], predictions[list(names)].to_numpy())
+    return OutOfFold(predictions, targets, area, names)
+
+
+def _write(run: Run, result: OutOfFold) -> None:
+    write_parquet(run.oof_file, result.predictions)
+    scores = result.predictions[list(result.scored_labels)].to_numpy()
+    columns = [run.card().labels.index(label) for label in result.scored_labels]
+    rows: list[Any] = per_class_table(result.targets[:, columns], scores, result.scored_labels)
+    write_csv(run.path / "oof_scores.csv", pd.DataFrame(rows))
+    summary = {
+        "oof_macro_roc_auc": result.macro_roc_auc,
+        "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),
+        "n_recordings": len(result.predictions),
+        "scored_labels": list(result.scored_labels),
+    }
+    write_text(run.path / "oof_score.json", json.dumps(summary, indent=2))

@@ -1,0 +1,304 @@
+"""Labels in time: Raven selection tables, Audacity label tracks, and CSV tables of boxes.
+
+All become one table, a row a box: ``filename`` (relative to the audio folder), ``start_s``, ``end_s``,
+``label``, and where it was found (``table``, ``line``). A recording counts as annotated where a table
+is about it, also one without any row: nothing was heard then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dawnchorus.errors import DataError
+from dawnchorus.files import walk
+from dawnchorus.formats.faults import Fault
+from dawnchorus.formats.text_tables import read_text_table, some
+
+logger = logging.getLogger(__name__)
+
+TABLE_NAME = "recordings.csv"
+ANNOTATIONS_NAME = "annotations.csv"
+LABEL_COLUMNS = ("Species", "Label", "Annotation", "Species Code", "Common Name", "primary_label")
+"""Columns of a Raven table that are taken for the label, the first that is there, in any case."""
+
+BOX_COLUMNS = ["filename", "start_s", "end_s", "label"]
+_COLUMNS = [*BOX_COLUMNS, "table", "line"]
+_RAVEN_FILES = ("Begin Path", "Begin File")
+_RAVEN_START, _RAVEN_END, _RAVEN_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
+
+
+class Annotations(NamedTuple):
+    """What tables say of recordings.
+
+    Attributes
+    ----------
+    boxes
+        The sound rows, with the columns of this module.
+    filenames
+        Recordings that are annotated, sorted; some may have no box.
+    faults
+        The other rows.
+    incomplete
+        Recordings of which a box is lost among the faults.
+    """
+
+    boxes: pd.DataFrame
+    filenames: list[str]
+    faults: list[Fault]
+    incomplete: frozenset[str] = frozenset()
+
+
+def read_annotations(
+    path: Path, filenames: Sequence[str] = (), *, label_column: str | None = None
+) -> Annotations:
+    """Return the boxes of a table, or of all tables below a folder.
+
+    Parameters
+    ----------
+    path
+        ``.csv`` (columns filename, start_s, end_s, label), ``.txt`` (Raven or Audacity), or a folder.
+    filenames
+        The recordings, relative to the audio folder. A Raven or Audacity table belongs to the recording
+        after which it is named (``XC1.Table.1.selections.txt`` to ``XC1.ogg``), or, in a Raven table
+        with a column ``Begin Path`` or ``Begin File``, to those named there.
+    label_column
+        Column of a Raven table that holds the label; otherwise the first of ``LABEL_COLUMNS`` it has.
+
+    Raises
+    ------
+    DataError
+        There is no table, or one cannot be read as such.
+    """
+    names = _Names(filenames)
+    if not path.is_dir():
+        return _collect([_read_table(path, names, label_column)])
+    tables = [
+        table
+        for table in sorted(walk(path))
+        if table.suffix.lower() == ".txt" or (table.suffix.lower() == ".csv" and table.name != TABLE_NAME)
+    ]
+    ours = [table for table in tables if table.suffix.lower() == ".csv" or _is_about(table, names)]
+    strangers = [table.name for table in tables if table not in ours]
+    if strangers:
+        logger.warning(f"{path}: {some(strangers)} named after no recording, or after several; not read")
+    if not ours:
+        raise DataError(
+            f"{path} holds no table named after a recording; name them as XC1.selections.txt for XC1.ogg"
+        )
+    return _collect([_read_table(table, names, label_column) for table in ours])
+
+
+def read_boxes_csv(path: Path) -> pd.DataFrame:
+    """Return the boxes of a CSV table: filename, start_s, end_s, label.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or rows are wrong; all of them are named.
+    """
+    found = _read_csv(path, _Names(()))
+    if found.faults:
+        raise DataError("; ".join(str(fault) for fault in found.faults[:5]))
+    return found.boxes[BOX_COLUMNS]
+
+
+class _Names:
+    """Finds the recording that a table, or a cell of it, means."""
+
+    def __init__(self, filenames: Iterable[str]) -> None:
+        self.all = frozenset(filenames)
+        self._of: dict[str, list[str]] = {}
+        for filename in sorted(self.all):
+            path = PurePosixPath(filename)
+            for key in dict.fromkeys((filename, path.name, path.stem, str(path.with_suffix("")))):
+                self._of.setdefault(key, []).append(filename)
+
+    def named(self, cell: str) -> str | None:
+        """Return the one recording with this name, stem or path, or None."""
+        found = self._of.get(str(PurePosixPath(cell.replace("\\", "/"))), [])
+        return found[0] if len(found) == 1 else None
+
+    def ending(self, cell: str) -> str | None:
+        """Return the one recording that a whole path, from whatever machine, ends in."""
+        parts = PurePosixPath(cell.replace("\\", "/")).parts
+        endings = ("/".join(parts[first:]) for first in range(len(parts)))
+        return next((found for ending in endings if (found := self.named(ending))), None)
+
+    def of_table(self, table: Path) -> str | None:
+        """Return the recording after which a table is named: the longest name that it begins with."""
+        name = table.name
+        while "." in name:
+            name = name.rpartition(".")[0]
+            for key in (*_endings(table.parent, name), name):
+                if len(found := self._of.get(key, [])) == 1:
+                    return found[0]
+        return None
+
+
+def _endings(folder: Path, name: str) -> list[str]:
+    """Return a name behind ever fewer of its folders: two recordings of one name may lie in two of them."""
+    parts = folder.parts
+    return ["/".join((*parts[first:], name)) for first in range(len(parts))]
+
+
+def _is_about(table: Path, names: _Names) -> bool:
+    names_files = any(column in _first_line(table) for column in _RAVEN_FILES)
+    return names.of_table(table) is not None or (_is_raven(table) and names_files)
+
+
+def _collect(found: list[Annotations]) -> Annotations:
+    boxes = pd.concat([each.boxes for each in found], ignore_index=True)
+    faults = [fault for each in found for fault in each.faults]
+    incomplete = frozenset(fault.filename for fault in faults)  # a box that stands twice loses nothing
+    repeated = boxes.duplicated(BOX_COLUMNS)
+    faults += [
+        Fault(row.table, row.line, row.filename, f"the box {row.label} from {row.start_s:g} s stands twice")
+        for row in boxes[repeated].itertuples()
+    ]
+    filenames = sorted({filename for each in found for filename in each.filenames})
+    return Annotations(boxes[~repeated].reset_index(drop=True), filenames, faults, incomplete)
+
+
+def _read_table(path: Path, names: _Names, label_column: str | None) -> Annotations:
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path, names)
+    if _is_raven(path):
+        return _read_raven(path, names, label_column)
+    return _read_audacity(path, names)
+
+
+def _read_csv(path: Path, names: _Names) -> Annotations:
+    table = read_text_table(path, required=tuple(BOX_COLUMNS))
+    lines = table.index + 2
+    unknown = {name for name in set(table["filename"]) if names.all and names.named(name) is None}
+    known = table["filename"].map(lambda name: names.named(name) or name)
+    return _checked(
+        path,
+        table.assign(filename=known, line=lines),
+        lambda row: f"there is no recording {row.filename}" if row.filename in unknown else None,
+    )
+
+
+def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotations:
+    table = read_text_table(path, required=(_RAVEN_START, _RAVEN_END), sep="\t")
+    column = _label_column(path, table, label_column)
+    rows = pd.DataFrame(
+        {
+            "start_s": table[_RAVEN_START],
+            "end_s": table[_RAVEN_END],
+            "label": table[column],
+            "line": table.index + 2,
+        }
+    )
+    own = names.of_table(path)
+    files = next((column for column in _RAVEN_FILES if column in table), None)
+    if files is not None and len(table):
+        rows["filename"] = [names.ending(cell) or own or cell for cell in table[files]]
+    else:
+        rows["filename"] = own or ""
+    if _RAVEN_OFFSET in table:  # times count through all files that were open, offsets through one
+        start, end, offset = (
+            pd.to_numeric(table[name], errors="coerce") for name in (_RAVEN_START, _RAVEN_END, _RAVEN_OFFSET)
+        )
+        rows["start_s"], rows["end_s"] = offset, offset + (end - start)
+    if {"Selection", "View"} <= set(table):  # a selection stands once for each view, waveform and spectrogram
+        keys = [name for name in ("Selection", *_RAVEN_FILES) if name in table]
+        rows = rows[~table.duplicated(keys)]
+    several = _RAVEN_OFFSET not in table and rows["filename"].nunique() > 1
+
+    def reason(row: Any) -> str | None:
+        if row.filename not in names.all:
+            return f"{row.filename or path.name} is no recording here; name the table after its recording"
+        return f"times in several files need the column {_RAVEN_OFFSET}; add it in Raven" if several else None
+
+    annotated = [own] if own is not None else []
+    return _checked(path, rows, reason, annotated=annotated)
+
+
+def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
+    columns = {str(column).lower(): str(column) for column in table}
+    for name in LABEL_COLUMNS if wanted is None else (wanted,):
+        if name.lower() in columns:
+            return columns[name.lower()]
+    raise DataError(
+        f"{path} has no column {wanted or ' or '.join(LABEL_COLUMNS)} for the labels; its columns are "
+        f'{", ".join(map(str, table.columns))}; name one with "label_column" in the config\'s data'
+    )
+
+
+def _read_audacity(path: Path, names: _Names) -> Annotations:
+    """Read start, end and label, a line each; a line that begins with a backslash holds frequencies."""
+    own = names.of_table(path)
+    rows, faults = [], []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip() or line.startswith("\\"):
+            continue
+        parts = [part.strip() for part in line.split("\t", 2)]
+        if len(parts) < 3:
+            what = f"{line!r} is no label; a line of Audacity is start, end and label with tabs between"
+            faults.append(Fault(path, number, own or "", what))
+        else:
+            rows.append((own or "", *parts, number))
+    found = _checked(
+        path,
+        pd.DataFrame(rows, columns=["filename", "start_s", "end_s", "label", "line"]),
+        lambda row: None if own else f"{path.name} is named after no recording; rename it",
+        annotated=[own] if own is not None else [],
+        allow_points=True,
+    )
+    return found._replace(faults=[*faults, *found.faults])
+
+
+def _checked(
+    path: Path,
+    rows: pd.DataFrame,
+    reason: Callable[[Any], str | None],
+    *,
+    annotated: Sequence[str] = (),
+    allow_points: bool = False,
+) -> Annotations:
+    """Return the rows whose times are numbers and in order; the others as faults."""
+    rows = rows.assign(table=path)
+    text = rows[["start_s", "end_s"]].astype(str)
+    for column in ("start_s", "end_s"):
+        rows[column] = pd.to_numeric(rows[column], errors="coerce").astype(float)
+    faults, wrong = [], []
+    for place, row in enumerate(rows.itertuples()):
+        what = reason(row) or _fault_of_box(row, text.iloc[place], allow_points)
+        if what is not None:
+            faults.append(Fault(path, int(row.line), str(row.filename), what))
+            wrong.append(row.Index)
+    rows = rows.drop(index=wrong)
+    return Annotations(rows[_COLUMNS].reset_index(drop=True), sorted({*annotated, *rows["filename"]}), faults)
+
+
+def _fault_of_box(row: Any, text: pd.Series, allow_points: bool) -> str | None:
+    in_order = row.start_s <= row.end_s if allow_points else row.start_s < row.end_s
+    if not (in_order and row.start_s >= 0 and row.end_s < float("inf")):
+        return (
+            f"{text['start_s']} to {text['end_s']} is no stretch of time; times are seconds with a decimal "
+            "point from 0, and the end comes after the start"
+        )
+    return None if row.label else "the label is empty; name the species, or drop the line"
+
+
+def _is_raven(path: Path) -> bool:
+    return _RAVEN_START in _first_line(path)
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(_text(path).splitlines()), "")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"the table {path} cannot be read; {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8: {error}; save it as UTF-8") from None

@@ -1,0 +1,117 @@
+"""A Parquet dataset with a folder a day, for archives of months and years."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dawnchorus.files import replacing
+from dawnchorus.formats.names import legible
+from dawnchorus.formats.recording import RecordingDetections, absolute_time, detections_in
+from dawnchorus.formats.writer import DetectionWriter
+
+UNKNOWN_DAY = "unknown"
+SCHEMA = pa.schema(
+    [
+        ("filename", pa.string()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),
+        ("time", pa.timestamp("us")),
+        ("utc_offset_minutes", pa.int16()),
+    ]
+)
+_HELD_ROWS = 65_536  # a few MiB
+_HELD_RECORDINGS = 1_024  # a table without rows to speak of still takes some 10 KiB
+
+
+class ParquetWriter(DetectionWriter):
+    """``detections/day=YYYY-MM-DD/part-0.parquet``: one file a day, with every digit of the probabilities.
+
+    ``day`` is the local day of the detection, not of the recording, and ``unknown`` without a time.
+    ``time`` is the local time of the detection, and ``utc_offset_minutes`` what to subtract from it for UTC,
+    null where the recording's time zone is not known.
+
+    A day may come back, with the next site for one; pyarrow's own partitioning would either hold all days
+    open or begin another file. So each day is written in segments, which become one file at the end.
+    """
+
+    goal = "detections"
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with replacing(self.path) as self._folder:
+            self._folder.mkdir()
+            self._held: list[pa.Table] = []
+            self._n_segments = 0
+            yield
+            self._write_segments()
+            if self._n_segments == 0:  # a dataset without rows still has columns
+                self._write_segment(UNKNOWN_DAY, SCHEMA.empty_table())
+            for day in sorted(self._folder.iterdir()):
+                _merge_segments(day)
+
+    def add(self, recording: RecordingDetections) -> None:
+        if recording.detections.empty:
+            return
+        self._held.append(_table(recording))
+        n_rows = sum(table.num_rows for table in self._held)
+        if n_rows >= _HELD_ROWS or len(self._held) >= _HELD_RECORDINGS:
+            self._write_segments()
+
+    def _write_segments(self) -> None:
+        if not self._held:
+            return
+        rows = pa.concat_tables(self._held)
+        self._held = []
+        for day in pc.unique(rows["day"]).to_pylist():
+            self._write_segment(day, rows.filter(pc.equal(rows["day"], day)).select(SCHEMA.names))
+
+    def _write_segment(self, day: str, rows: pa.Table) -> None:
+        folder = self._folder / f"day={day}"
+        folder.mkdir(exist_ok=True)
+        pq.write_table(rows, folder / f"segment-{self._n_segments:09}.parquet")
+        self._n_segments += 1
+
+
+def _table(recording: RecordingDetections) -> pa.Table:
+    """Return the columns of the dataset, and the day of each row."""
+    rows = list(detections_in(recording))
+    times = [absolute_time(recording.start, row.start_s) for row in rows]
+    columns = {
+        "filename": [legible(recording.filename)] * len(rows),
+        "start_s": [row.start_s for row in rows],
+        "end_s": [row.end_s for row in rows],
+        "label": [row.label for row in rows],
+        "probability": [row.probability for row in rows],
+        "time": [time and time.replace(tzinfo=None) for time in times],
+        "utc_offset_minutes": [_utc_offset_minutes(time) for time in times],
+        "day": [time.date().isoformat() if time else UNKNOWN_DAY for time in times],
+    }
+    return pa.table(columns, schema=SCHEMA.append(pa.field("day", pa.string())))
+
+
+def _utc_offset_minutes(time: datetime | None) -> int | None:
+    offset = time.utcoffset() if time else None
+    return None if offset is None else round(offset.total_seconds() / 60)
+
+
+def _merge_segments(day: Path) -> None:
+    """Make one file of a day's segments, in their order, holding one of them at a time."""
+    segments = sorted(day.iterdir())
+    part = day / "part-0.parquet"
+    if len(segments) == 1:
+        segments[0].rename(part)
+        return
+    with pq.ParquetWriter(part, SCHEMA) as writer:
+        for segment in segments:
+            with pq.ParquetFile(segment) as file:
+                writer.write_table(file.read())
+            segment.unlink()

@@ -1,0 +1,191 @@
+"""``BirdsInference``: an ensemble over recordings of any length, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.engines.runtime import Inputs, Outputs, Runtime, filled_up
+from dawnchorus.engines.settings import frontend_threads
+from dawnchorus.errors import AudioError, ConfigError
+from dawnchorus.files import Failure
+from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests
+from dawnchorus.predict.prefetch import in_background, map_ahead
+from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.progress import track
+
+if TYPE_CHECKING:
+    from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+
+_AHEAD = 4  # requests that are decoded ahead of the spectrograms, which are ahead of the engine
+
+
+class Predicted(NamedTuple):
+    """One recording: its windows, or why there are none."""
+
+    path: Path
+    outcome: WindowPredictions | Failure
+
+
+class BirdsInference:
+    """Predicts recordings with an ensemble in any engine.
+
+    Recordings are decoded in a stream, so that of a long one only what the engine says is in memory, and
+    ahead of the engine, so that it does not wait for them. The result does not depend on threads, on the
+    size of requests (beyond rounding), or on which recordings are predicted together.
+
+    Parameters
+    ----------
+    runtime
+        The ensemble (:func:`dawnchorus.engines.open_runtime`).
+    overlap_s
+        Seconds that a window shares with the next one, from 0 to below the segment's length.
+    shift_s
+        Distance in seconds of the two neighbours that are also predicted beside each window, for
+        :func:`dawnchorus.predict.postprocess.shift_average`; above 0, below the segment's length.
+    with_embeddings
+        Whether to keep the embedding of each window.
+    n_workers
+        Threads that make spectrograms; one for two cores if not given.
+
+    Raises
+    ------
+    ConfigError
+        The overlap or the shift is out of its range.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        overlap_s: float = 0.0,
+        shift_s: float | None = None,
+        with_embeddings: bool = False,
+        n_workers: int | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.card = runtime.card
+        self.plan = _checked_plan(runtime, overlap_s, shift_s)
+        self.with_embeddings = with_embeddings
+        self.n_workers = n_workers or frontend_threads()
+
+    def predict_recording(self, path: Path) -> WindowPredictions:
+        """Return the windows of one recording, an audio file or an HDF5 file of the store.
+
+        Raises
+        ------
+        AudioError
+            It cannot be decoded.
+        """
+        (predicted,) = self.predict_recordings([path])
+        if isinstance(predicted.outcome, Failure):
+            raise AudioError(predicted.outcome.reason)
+        return predicted.outcome
+
+    def predict_recordings(
+        self, paths: Iterable[Path], *, on_progress: Callable[[float], object] = lambda seconds: None
+    ) -> Iterator[Predicted]:
+        """Yield each recording with its windows, or with the reason why it cannot be decoded.
+
+        Parameters
+        ----------
+        paths
+            Audio files, or HDF5 files of the store; taken one by one as they are decoded.
+        on_progress
+            Called with the seconds of audio that were predicted since the last call.
+        """
+        taken: list[Path] = []
+        collected = _Collected()
+        for request, outputs in self.runtime.stream(self._prepared(_noting(paths, taken))):
+            collected.add(request, outputs, with_embeddings=self.with_embeddings)
+            on_progress(self._seconds(request))
+            for number, failure in request.ended:
+                windows = collected.pop(number, self.card.sample_rate)
+                path = taken[number]
+                yield Predicted(path, windows if failure is None else Failure(path, failure))
+
+    def _prepared(self, paths: Iterable[Path]) -> Iterator[tuple[ClipRequest, Inputs]]:
+        """Yield requests without their waves, and what the engine takes for them, both made in threads."""
+        size = self.runtime.clips_per_request
+        requests = clip_requests(paths, self.card, self.plan, sample_rate=self.card.sample_rate, size=size)
+
+        def prepare(request: ClipRequest) -> tuple[ClipRequest, Inputs]:
+            inputs = self.runtime.prepare(filled_up(request.waves, size))
+            return request._replace(waves=request.waves[:0]), inputs
+
+        return map_ahead(prepare, in_background(requests, n_ahead=_AHEAD), n_threads=self.n_workers)
+
+    def _seconds(self, request: ClipRequest) -> float:
+        """Return the seconds of audio that a request goes on by; overlaps and shifts count once."""
+        step = self.plan.step
+        wanted = [place for place in request.places if place.start % step == 0]
+        return sum(min(place.stop - place.start, step) for place in wanted) / self.card.sample_rate
+
+    def predict_dataset(
+        self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
+    ) -> npt.NDArray[np.float32]:
+        """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
+        from dawnchorus.config import LoaderSettings
+        from dawnchorus.data.loading import ClipLoader
+
+        settings = LoaderSettings(batch_size=self.runtime.clips_per_request, num_workers=num_workers)
+        best = np.zeros((len(dataset.targets), len(self.card.labels)), dtype=np.float32)
+        with closing(ClipLoader(dataset, settings)) as loader:
+            for waves, recordings, _ in track(loader, description, total=len(loader)):
+                np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
+        return best
+
+
+class _Collected:
+    """Outputs of windows, until the last of their recording has come."""
+
+    def __init__(self) -> None:
+        self.parts: dict[int, list[tuple[npt.NDArray[np.int64], Outputs]]] = {}
+
+    def add(self, request: ClipRequest, outputs: Outputs, *, with_embeddings: bool) -> None:
+        """Keep the outputs of a request, each under its recording."""
+        places = np.array(request.places, dtype=np.int64).reshape(-1, 3)
+        for number in np.unique(places[:, 0]).tolist():
+            rows = np.flatnonzero(places[:, 0] == number)
+            embeddings = outputs.embeddings[rows if with_embeddings else rows[:0]]
+            part = places[rows, 1:], Outputs(outputs.probabilities[rows], embeddings)
+            self.parts.setdefault(number, []).append(part)
+
+    def pop(self, number: int, sample_rate: int) -> WindowPredictions:
+        """Return the windows of a recording, and forget them; none where it failed at its first."""
+        parts = self.parts.pop(number, [])
+        if not parts:
+            nothing = np.zeros(0, np.int64)
+            return WindowPredictions(nothing, nothing, np.zeros((0, 0), np.float32), sample_rate)
+        bounds = np.concatenate([bounds for bounds, _ in parts])
+        probabilities, embeddings = (
+            np.concatenate(column) for column in zip(*(outputs for _, outputs in parts), strict=True)
+        )
+        kept = embeddings if len(embeddings) else None
+        return WindowPredictions(bounds[:, 0], bounds[:, 1], probabilities, sample_rate, kept)
+
+
+def _noting(paths: Iterable[Path], taken: list[Path]) -> Iterator[Path]:
+    """Yield paths, each noted in ``taken`` before it is."""
+    for path in paths:
+        taken.append(Path(path))
+        yield taken[-1]
+
+
+def _checked_plan(runtime: Runtime, overlap_s: float, shift_s: float | None) -> WindowPlan:
+    card = runtime.card
+    windows = f"the model's windows of {card.segment_len:g} s"
+    step = card.n_segment - round(overlap_s * card.sample_rate) if 0 <= overlap_s < card.segment_len else 0
+    if step < 1:
+        raise ConfigError(f"an overlap of {overlap_s:g} s is not possible; legal: from 0 to below {windows}")
+    if shift_s is None:
+        return WindowPlan(step)
+    shift = round(shift_s * card.sample_rate) if 0 < shift_s < card.segment_len else 0
+    if not 1 <= shift < card.n_segment:
+        raise ConfigError(f"a shift of {shift_s:g} s is not possible; legal: above 0 and below {windows}")
+    return WindowPlan(step, shift)

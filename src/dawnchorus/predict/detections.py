@@ -1,0 +1,244 @@
+"""From the windows of a recording to detections: thresholds, a list of species, the surest, joined.
+
+Detection table of one recording: ``start_s``, ``end_s``, ``label``, ``probability``, one row a detection.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.predict.windows import WindowPredictions
+
+_HEADINGS = frozenset({"label", "primary_label", "species", "species_code", "ebird_code", "scientific_name"})
+_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionSettings:
+    """What counts as a detection.
+
+    Parameters
+    ----------
+    thresholds
+        Shape (n_classes,), float32 in [0, 1]: a class is detected from there on; infinity for never.
+    species
+        Labels of the only classes to detect; all of them if not given.
+    top_k
+        Detect at most so many classes a window, the surest ones; any number if not given.
+    merge
+        Join adjacent and overlapping windows of the same class into one detection.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of its range.
+    """
+
+    thresholds: npt.NDArray[np.float32]
+    species: tuple[str, ...] | None = None
+    top_k: int | None = None
+    merge: bool = False
+
+    def __post_init__(self) -> None:
+        faulty = [value for value in np.ravel(self.thresholds).tolist() if not is_threshold(value)]
+        if faulty:
+            raise ConfigError(
+                f"a threshold is {faulty[0]}; legal are 0 to 1, and infinity for never detecting a class"
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k is {self.top_k}; it must be 1 or more; leave it out for all classes")
+
+
+class _Found(NamedTuple):
+    """Detections: first and last sample, class, probability; each of shape (n_detections,)."""
+
+    starts: npt.NDArray[np.int64]
+    stops: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> _Found:
+        starts, stops, classes, probabilities = self
+        return _Found(starts[places], stops[places], classes[places], probabilities[places])
+
+
+def detect(
+    predictions: WindowPredictions, labels: Sequence[str], settings: DetectionSettings
+) -> pd.DataFrame:
+    """Return the detections of one recording.
+
+    Parameters
+    ----------
+    predictions
+        The recording's windows; probabilities of shape (n_windows, n_classes) are compared as float32.
+    labels
+        The model's classes.
+    settings
+        What counts as a detection. Thresholds and species go first: ``top_k`` counts what they leave.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``start_s`` and ``end_s``, float64, whole samples divided by the sample rate; ``label``, str;
+        ``probability``, float64, the largest one where windows are joined. Sorted by start, falling
+        probability, label.
+
+    Raises
+    ------
+    DataError
+        The model does not know one of the species.
+    ValueError
+        Predictions, labels and thresholds are not of the same number of classes.
+    """
+    thresholds = _thresholds_of_asked(predictions, labels, settings)
+    # Infinity is never reached by any number, but `inf >= inf` would be.
+    windows, classes = np.nonzero((predictions.probabilities >= thresholds) & np.isfinite(thresholds))
+    reached = predictions.probabilities[windows, classes]
+    found = _Found(predictions.starts[windows], predictions.stops[windows], classes, reached)
+    alphabetical = np.empty(len(labels), np.int64)
+    alphabetical[np.argsort(np.array(labels, dtype=str))] = np.arange(len(labels))
+    found = _sort(found, alphabetical)
+    if settings.top_k is not None:
+        found = found.take(_place_in_run(found.starts) < settings.top_k)
+    if settings.merge:
+        found = _sort(_merge(found), alphabetical)
+    return _table(found, labels, predictions.sample_rate)
+
+
+def read_species(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels that a list of species names, in the model's order.
+
+    Parameters
+    ----------
+    path
+        Text file with a label a line; what follows a ``#`` is a comment. Of a ``.csv`` or ``.tsv`` file,
+        the first column. ``Scientific name_Common name``, as BirdNET writes it, stands for the scientific
+        name where the model does not know the whole.
+    labels
+        The model's classes.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, names nothing, or names a species that the model does not know.
+    """
+    names = _names_in_file(path)
+    if not names:
+        raise DataError(f"{path} names no species; write one label a line")
+    known = frozenset(labels)
+    asked = {name: name if name in known else _before_underscore(name) for name in names}
+    unknown = [name for name in asked if asked[name] not in known]
+    if unknown:
+        shown = ", ".join(f"{name}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise DataError(
+            f"{path}: the model has no label {shown}{more}; write labels as the model has them, or drop "
+            "these lines"
+        )
+    wanted = set(asked.values())
+    return tuple(label for label in labels if label in wanted)
+
+
+def _thresholds_of_asked(
+    predictions: WindowPredictions, labels: Sequence[str], settings: DetectionSettings
+) -> npt.NDArray[np.float32]:
+    """Return the thresholds, infinity for the species that nobody asks for, shape (n_classes,), float32."""
+    n_classes = predictions.probabilities.shape[1]
+    if not n_classes == len(labels) == np.size(settings.thresholds):
+        raise ValueError(
+            f"probabilities of {n_classes} classes, {len(labels)} labels and {np.size(settings.thresholds)} "
+            "thresholds: they must be as many"
+        )
+    thresholds = np.asarray(settings.thresholds, dtype=np.float32)
+    if settings.species is None:
+        return thresholds
+    unknown = [name for name in settings.species if name not in labels]
+    if unknown:
+        raise DataError(
+            f"the model has no label {unknown[0]}{_nearest(unknown[0], labels)}; ask for labels that it has"
+        )
+    return np.where(np.isin(labels, settings.species), thresholds, np.float32(np.inf))
+
+
+def _sort(found: _Found, alphabetical: npt.NDArray[np.int64]) -> _Found:
+    """Return the detections by start, falling probability, and place of their label in the alphabet."""
+    return found.take(np.lexsort((alphabetical[found.classes], -found.probabilities, found.starts)))
+
+
+def _place_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how many equal values stand directly before each, shape (n,), int64."""
+    places = np.arange(len(values))
+    begins = np.diff(values, prepend=-1) != 0
+    return places - np.maximum.accumulate(np.where(begins, places, 0))
+
+
+def _merge(found: _Found) -> _Found:
+    """Return adjacent and overlapping detections of a class as one each, with the largest probability."""
+    if not len(found.starts):
+        return found
+    found = found.take(np.lexsort((found.starts, found.classes)))
+    apart = (found.starts[1:] > found.stops[:-1]) | (found.classes[1:] != found.classes[:-1])
+    first = np.flatnonzero(np.concatenate([[True], apart]))
+    return _Found(
+        found.starts[first],
+        np.maximum.reduceat(found.stops, first),
+        found.classes[first],
+        np.maximum.reduceat(found.probabilities, first),
+    )
+
+
+def _table(found: _Found, labels: Sequence[str], sample_rate: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "start_s": found.starts / sample_rate,
+            "end_s": found.stops / sample_rate,
+            # Without astype, pandas would give an empty column another dtype than one with text.
+            "label": pd.Series(np.array(labels, dtype=object)[found.classes]).astype(str),
+            "probability": found.probabilities.astype(np.float64),
+        }
+    )
+
+
+def is_threshold(value: float) -> bool:
+    """Tell whether a class can be detected from ``value`` on: 0 to 1, or infinity for never."""
+    return 0 <= value <= 1 or value == math.inf
+
+
+def _names_in_file(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"the list of species {path} cannot be read; {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"the list of species {path} is no text in UTF-8; save it as UTF-8") from None
+    names = [name for line in lines if (name := line.partition("#")[0].strip())]
+    if names and path.suffix.lower() in (".csv", ".tsv"):
+        rows = csv.reader(names, delimiter=max(",;\t", key=names[0].count))
+        names = [row[0].strip() for row in rows if row and row[0].strip()]
+        if names and names[0].lower().replace(" ", "_") in _HEADINGS:
+            del names[0]
+    return names
+
+
+def _before_underscore(name: str) -> str:
+    """Return the scientific name, two words or more, of ``Scientific name_Common name``; else ``name``."""
+    scientific, _, common = name.partition("_")
+    return scientific.strip() if common and " " in scientific.strip() else name
+
+
+def _nearest(name: str, labels: Sequence[str]) -> str:
+    """Return the labels nearest to ``name``, whatever their case, in brackets; nothing if none is near."""
+    by_folded = {label.casefold(): label for label in labels}
+    near = difflib.get_close_matches(name.casefold(), list(by_folded), n=_SHOWN)
+    return f" (nearest: {', '.join(by_folded[folded] for folded in near)})" if near else ""

@@ -1,0 +1,116 @@
+"""The probability from which a class counts as detected: one number, a table, or what calibration found."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.predict.detections import is_threshold
+
+logger = logging.getLogger(__name__)
+
+CALIBRATED = "calibrated"
+THRESHOLDS_NAME, CALIBRATION_NAME = "thresholds.csv", "calibration.json"
+"""What ``dawnchorus calibrate`` puts beside a model: the table, and a summary for programs."""
+
+ALL_OTHERS = "*"
+"""The label of a threshold file that stands for every class without a line of its own."""
+
+
+def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArray[np.float32]:
+    """Return the threshold of each class, shape (n_classes,), float32 in [0, 1] or infinity.
+
+    Parameters
+    ----------
+    text
+        A number for all classes, the path of a table, or ``calibrated`` for the table that
+        ``dawnchorus calibrate`` has put beside the model.
+    labels
+        The model's classes.
+    model
+        A run directory, a bundle or a model file.
+
+    Raises
+    ------
+    ConfigError
+        The number is out of its range, or the text is none of these.
+    DataError
+        The table cannot be read, or there is none.
+    """
+    if text == CALIBRATED:
+        folder = model if model.is_dir() else model.parent
+        if not (folder / THRESHOLDS_NAME).is_file():
+            raise DataError(
+                f"{folder} has no {THRESHOLDS_NAME}; make it with: dawnchorus calibrate RUN, or give "
+                "--threshold a number"
+            )
+        return read_thresholds(folder / THRESHOLDS_NAME, labels)
+    try:
+        value = float(text)
+    except ValueError:
+        if not Path(text).is_file():
+            raise ConfigError(
+                f"the threshold is {text!r}, which is no file; legal: a number from 0 to 1, a CSV file with "
+                f"label and threshold, or {CALIBRATED}"
+            ) from None
+        return read_thresholds(Path(text), labels)
+    if not 0 <= value <= 1:
+        raise ConfigError(f"the threshold is {text}; legal: a number from 0 to 1")
+    return np.full(len(labels), value, dtype=np.float32)
+
+
+def read_thresholds(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the threshold of each class, shape (n_classes,), float32 in [0, 1] or infinity.
+
+    Parameters
+    ----------
+    path
+        CSV file with the columns ``label`` and ``threshold``. An empty threshold or ``inf`` means that the
+        class is never detected. A line with the label ``*`` is for the classes that have none. Labels of
+        other models are left out, with a warning.
+    labels
+        The model's classes.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, a threshold is out of range, a label stands twice, or classes have none.
+    """
+    table = read_text_table(path, required=("label", "threshold"))
+    ours = table["label"].isin([*labels, ALL_OTHERS])
+    if not ours.all():
+        names = [label or "(empty)" for label in table["label"][~ours].unique()]
+        logger.warning("%s: no label of this model, and left out: %s", path, some(names))
+    by_label: dict[str, float] = {}
+    for label, text in table.loc[ours, ["label", "threshold"]].itertuples(index=False):
+        if label in by_label:
+            raise DataError(f"{path}: the label {label} stands twice; keep one line for each")
+        by_label[label] = _threshold(text, f"{path}: the threshold of {label}")
+    missing = [label for label in labels if label not in by_label]
+    if missing and ALL_OTHERS not in by_label:
+        raise DataError(
+            f"{path} has no threshold for {len(missing)} of the model's {len(labels)} labels, {some(missing)}"
+            f"; add a line for each, or one with the label {ALL_OTHERS} for all the others"
+        )
+    default = by_label.get(ALL_OTHERS, math.inf)
+    return np.array([by_label.get(label, default) for label in labels], dtype=np.float32)
+
+
+def _threshold(text: str, what: str) -> float:
+    try:
+        value = float(text) if text else math.inf
+    except ValueError:
+        value = math.nan
+    if not is_threshold(value):
+        raise DataError(
+            f"{what} is {text!r}; write a number from 0 to 1 with a decimal point, or inf or nothing for a "
+            "class that is never detected"
+        )
+    return value

@@ -1,0 +1,98 @@
+"""Every window as a row of Parquet: its probabilities, or its embedding; a few thousand rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dawnchorus.files import replacing
+from dawnchorus.formats.names import legible
+from dawnchorus.predict.windows import WindowPredictions
+
+WINDOWS_NAME = "windows.parquet"
+EMBEDDINGS_NAME = "embeddings.parquet"
+_ROWS_AT_ONCE = 4096
+
+
+class WindowTable:
+    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and a column a class."""
+
+    def __init__(self, writer: pq.ParquetWriter, columns: Sequence[str]) -> None:
+        self.writer = writer
+        self.columns = columns
+        self.waiting: list[pa.RecordBatch] = []
+
+    def add(self, filename: str, predictions: WindowPredictions) -> None:
+        """Write the windows of one more recording."""
+        batch = pa.record_batch(
+            [*_keys(filename, predictions), *self._values(predictions)], schema=self.writer.schema
+        )
+        self.waiting.append(batch)
+        if sum(batch.num_rows for batch in self.waiting) >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self.waiting:
+            self.writer.write_table(pa.Table.from_batches(self.waiting))
+            self.waiting = []
+
+    def _values(self, predictions: WindowPredictions) -> list[pa.Array]:
+        return [pa.array(np.ascontiguousarray(column)) for column in predictions.probabilities.T]
+
+
+class EmbeddingTable(WindowTable):
+    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and ``embedding``, a list of numbers."""
+
+    def _values(self, predictions: WindowPredictions) -> list[pa.Array]:
+        assert predictions.embeddings is not None
+        n_features = predictions.embeddings.shape[1]
+        return [pa.FixedSizeListArray.from_arrays(pa.array(predictions.embeddings.ravel()), n_features)]
+
+
+@contextmanager
+def window_table(path: Path, labels: Sequence[str]) -> Iterator[WindowTable]:
+    """Yield a table of probabilities that takes its place at ``path`` when the block ends well."""
+    fields = [pa.field(label, pa.float32()) for label in labels]
+    with _written(path, fields) as writer:
+        table = WindowTable(writer, labels)
+        yield table
+        table.flush()
+
+
+@contextmanager
+def embedding_table(path: Path, example: WindowPredictions) -> Iterator[EmbeddingTable]:
+    """Yield a table of embeddings like the example's; it takes its place when the block ends well."""
+    assert example.embeddings is not None
+    n_features = example.embeddings.shape[1]
+    with _written(path, [pa.field("embedding", pa.list_(pa.float32(), n_features))]) as writer:
+        table = EmbeddingTable(writer, ["embedding"])
+        yield table
+        table.flush()
+
+
+@contextmanager
+def _written(path: Path, fields: list[pa.Field]) -> Iterator[pq.ParquetWriter]:
+    keys = [
+        pa.field("filename", pa.string()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+    ]
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, pa.schema([*keys, *fields])) as writer:
+        yield writer
+
+
+def _keys(filename: str, predictions: WindowPredictions) -> list[pa.Array]:
+    """Return the columns that every row begins with; times are whole samples divided by the sample rate."""
+
+    def seconds(samples: npt.NDArray[np.int64]) -> pa.Array:
+        return pa.array(samples / predictions.sample_rate)
+
+    filenames = pa.array([legible(filename)] * len(predictions.starts), pa.string())
+    return [filenames, seconds(predictions.starts), seconds(predictions.stops)]

@@ -1,0 +1,1 @@
+"""Pseudo-labels: tables of what a model says of unlabelled soundscapes, to train the next one on."""

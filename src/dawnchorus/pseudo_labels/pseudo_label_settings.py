@@ -1,0 +1,88 @@
+"""What a table of pseudo-labels is made with, and whether a table that is there was made with the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.errors import ConfigError, RunError
+from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.pseudo_labels.pseudo_label_table import TABLE_SUFFIXES
+
+SETTINGS_NAME = "settings.json"
+
+
+@dataclass(frozen=True)
+class LabellingSettings:
+    """What is made of soundscapes.
+
+    Parameters
+    ----------
+    table
+        The table to write, ``.parquet`` or ``.csv``.
+    min_prob
+        Rows whose largest probability is below this are left out.
+    postprocess
+        What is done to probabilities before.
+    n_workers
+        Threads that make spectrograms; None chooses.
+
+    Raises
+    ------
+    ConfigError
+        The table is of another kind, or ``min_prob`` not in 0 to 1.
+    """
+
+    table: Path
+    min_prob: float = 0.0
+    postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
+    n_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.table.suffix.lower() not in TABLE_SUFFIXES:
+            raise ConfigError(
+                f"{self.table}: pseudo-labels cannot be written {_kind(self.table)}; "
+                f"legal: {' and '.join(TABLE_SUFFIXES)}"
+            )
+        if not 0 <= self.min_prob <= 1:
+            raise ConfigError(f"min_prob is {self.min_prob:g}; it must lie in 0 to 1")
+
+
+def _kind(table: Path) -> str:
+    return f"as {table.suffix}" if table.suffix else "without a suffix"
+
+
+def made_with(settings: LabellingSettings, folds: Sequence[int]) -> dict[str, Any]:
+    """Return what the table depends on beside the journals, in JSON's types."""
+    smoothing = settings.postprocess.smoothing
+    return {
+        "out-of-fold": list(folds),
+        "min-prob": settings.min_prob,
+        "smooth": None if smoothing is None else list(smoothing),
+        "scale-by-maximum": settings.postprocess.scale_exponent,
+    }
+
+
+def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force: bool) -> None:
+    """Refuse to overwrite a table that was made with other settings, or by somebody else.
+
+    Raises
+    ------
+    RunError
+        It was, and ``force`` is not set.
+    """
+    if force or not table.exists():
+        return
+    try:
+        earlier = dict(json.loads((out_dir / SETTINGS_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise RunError(f"{table} exists; choose another --out, or overwrite it with --force") from None
+    differing = [key for key in ours if earlier.get(key, ours[key]) != ours[key]]
+    if differing:
+        raise RunError(
+            f"{table} was made with another {' and '.join(differing)}; choose another --out, or make it anew "
+            "with --force (soundscapes are not predicted again for that)"
+        )

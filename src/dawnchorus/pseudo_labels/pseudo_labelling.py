@@ -1,0 +1,266 @@
+"""Unlabelled soundscapes → the table of pseudo-labels that training samples from.
+
+One row a segment, segments side by side: ``row_id`` (``{soundscape}_{end second}``), a column a class,
+``primary_label`` and ``primary_label_prob`` (the class with the largest probability, and that), and out of
+fold ``fold``. :mod:`dawnchorus.data.pseudo_labels` reads it.
+
+A row ends a whole number of segments after the beginning, also where the soundscape ends before that.
+Training then reads the last whole segment, of which the model heard the end alone; so the last row is kept
+where that was half a segment or more. The only row of a short soundscape is always kept: both pad it alike.
+
+::
+
+    {out_dir}/
+    ├── settings.json               what the table was made with
+    ├── all_folds/journal/          what the ensemble said; out of fold, fold_0/journal/ and so on
+    └── failures.csv                soundscapes that could not be decoded
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.batch.journal import alone_in
+from dawnchorus.batch.journaled import JournaledInference, open_journal
+from dawnchorus.engines.runtime import Runtime
+from dawnchorus.errors import DataError, RunError
+from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
+from dawnchorus.predict.sources import Recording, Recordings
+from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.progress import track
+from dawnchorus.pseudo_labels.pseudo_label_settings import (
+    SETTINGS_NAME,
+    LabellingSettings,
+    check_earlier,
+    made_with,
+)
+from dawnchorus.pseudo_labels.pseudo_label_table import PseudoLabelTable, pseudo_label_table
+from dawnchorus.pseudo_labels.soundscapes import deal_soundscapes, soundscapes_by_name
+
+logger = logging.getLogger(__name__)
+
+
+class PseudoLabels(NamedTuple):
+    """What came out.
+
+    Attributes
+    ----------
+    table
+        The table.
+    n_rows
+        Its rows.
+    n_soundscapes, n_new
+        Soundscapes that were predicted, and those of them by this call.
+    n_short
+        Ends of soundscapes that got no row, being shorter than half a segment.
+    failures
+        Soundscapes that could not be decoded, also in ``failures.csv``.
+    """
+
+    table: Path
+    n_rows: int
+    n_soundscapes: int
+    n_new: int
+    n_short: int
+    failures: list[Failure]
+
+
+@dataclass
+class _Counted:
+    """What parts have added up to."""
+
+    n_new: int = 0
+    n_short: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+class _Part(NamedTuple):
+    """Soundscapes that one ensemble predicts, the folder of its journal, and its fold where it is one."""
+
+    folder: str
+    fold: int | None
+    open_ensemble: Callable[[], Runtime]
+    recordings: list[Recording]
+
+
+def make_pseudo_labels(
+    runtime: Runtime, found: Recordings, out_dir: Path, settings: LabellingSettings, *, force: bool = False
+) -> PseudoLabels:
+    """Predict soundscapes with an ensemble, write the table, and return what came out.
+
+    A call that was killed is made again: what is in the journal is not predicted a second time, and the table
+    is that of an undisturbed call, bit for bit. The table stays as it was until the new one is whole.
+
+    Parameters
+    ----------
+    runtime
+        The ensemble.
+    found
+        The soundscapes.
+    out_dir
+        Folder for the journal and what failed; made if missing.
+    settings
+        What is made of them.
+    force
+        Whether a table made with other settings, or predictions of another model, are replaced.
+
+    Raises
+    ------
+    DataError
+        Two soundscapes have one name, a class has the name of another column, or nothing could be decoded.
+    RunError
+        The table is there and was made otherwise, and ``force`` is not set; or another process makes it.
+    """
+    part = _Part("all_folds", None, lambda: runtime, found.recordings)
+    return _make([part], found, out_dir, settings, force=force)
+
+
+def make_out_of_fold_pseudo_labels(
+    open_fold: Callable[[int], Runtime],
+    folds: Sequence[int],
+    found: Recordings,
+    out_dir: Path,
+    settings: LabellingSettings,
+    *,
+    force: bool = False,
+) -> PseudoLabels:
+    """Predict each soundscape with one fold's model alone, and tell in column ``fold`` with which.
+
+    With ``out_of_fold``, :class:`dawnchorus.data.pseudo_labels.PseudoLabelSettings` then gives no fold a row
+    that its own model made. :func:`~dawnchorus.pseudo_labels.soundscapes.deal_soundscapes` deals the
+    soundscapes.
+
+    Parameters
+    ----------
+    open_fold
+        Opens the model of a fold; it is dropped before the next one is opened.
+    folds
+        Numbers of the folds, two or more.
+    found, out_dir, settings, force
+        As for :func:`make_pseudo_labels`, with its errors.
+
+    Raises
+    ------
+    RunError
+        There is only one fold.
+    DataError
+        There is only one soundscape.
+    """
+    if len(set(folds)) < 2:
+        raise RunError(
+            f"out of fold needs the models of two folds or more, and {len(set(folds))} is finished; train "
+            "the others, or label with all of them"
+        )
+    dealt = deal_soundscapes(found.recordings, folds)
+    logger.info(f"Out of fold: every {dealt.unit} goes to one of the folds {sorted(folds)}")
+    parts = [
+        _Part(f"fold_{fold}", fold, partial(open_fold, fold), recordings)
+        for fold, recordings in dealt.by_fold.items()
+        if recordings
+    ]
+    return _make(parts, found, out_dir, settings, force=force)
+
+
+def _make(
+    parts: list[_Part], found: Recordings, out_dir: Path, settings: LabellingSettings, *, force: bool
+) -> PseudoLabels:
+    names = {recording.path: name for name, recording in soundscapes_by_name(found.recordings).items()}
+    folds = [part.fold for part in parts if part.fold is not None]
+    made = {"folder of soundscapes": str(found.root.absolute()), **made_with(settings, folds)}
+    counted = _Counted()
+    out_dir.mkdir(parents=True, exist_ok=True)
+    with alone_in(out_dir, lock=out_dir / "lock"):
+        check_earlier(out_dir, settings.table, made, force=force)
+        remove_replacements(out_dir)
+        write_text(out_dir / SETTINGS_NAME, json.dumps(made, indent=2))
+        with _finished_at(settings.table, out_dir) as unfinished, ExitStack() as stack:
+            table: PseudoLabelTable | None = None
+            for part in parts:
+                runtime = part.open_ensemble()
+                if table is None:
+                    has_folds, labels = part.fold is not None, runtime.card.labels
+                    table = stack.enter_context(pseudo_label_table(unfinished, labels, has_folds=has_folds))
+                journal = open_journal(
+                    runtime,
+                    out_dir / part.folder,
+                    settings.postprocess,
+                    n_workers=settings.n_workers,
+                    force=force,
+                )
+                with journal as work:
+                    n_new, failures = work.predict(Recordings(found.root, part.recordings))
+                    counted.n_new += n_new
+                    counted.failures += failures
+                    counted.n_short += _add_rows(table, work, part, names, failures, settings.min_prob)
+            write_failures(out_dir, counted.failures)
+            _check_some_decoded(found, counted.failures)
+    n_soundscapes = len(found.recordings) - len(counted.failures)
+    n_rows = 0 if table is None else table.n_rows
+    return PseudoLabels(
+        settings.table, n_rows, n_soundscapes, counted.n_new, counted.n_short, counted.failures
+    )
+
+
+def _check_some_decoded(found: Recordings, failures: Sequence[Failure]) -> None:
+    if len(failures) == len(found.recordings):
+        raise DataError(
+            f"none of the {len(failures)} soundscapes could be decoded; the first: {failures[0].reason}"
+        )
+
+
+@contextmanager
+def _finished_at(path: Path, out_dir: Path) -> Iterator[Path]:
+    """Yield where to write a file that takes its place at ``path`` when the block ends well.
+
+    It lies in ``out_dir`` under one name, so that a killed job leaves one at most, and not beside the table.
+    """
+    unfinished = out_dir / f"unfinished{path.suffix.lower()}"
+    try:
+        yield unfinished
+        with replacing(path) as temporary:
+            shutil.move(unfinished, temporary)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _add_rows(
+    table: PseudoLabelTable,
+    work: JournaledInference,
+    part: _Part,
+    names: Mapping[Path, str],
+    failures: Sequence[Failure],
+    min_prob: float,
+) -> int:
+    """Add the rows of all soundscapes of a part that were decoded; return how many ends got none."""
+    failed = {failure.path for failure in failures}
+    done = [recording for recording in part.recordings if recording.path not in failed]
+    n_segment, n_short = work.inference.card.n_segment, 0
+    for recording in track(done, "Writing pseudo-labels", total=len(done)):
+        windows = work.read(recording).predictions
+        heard = heard_enough(windows, n_segment)
+        n_short += int((~heard).sum())
+        kept = heard & (windows.probabilities.max(axis=1) >= np.float32(min_prob))
+        ends_s = (windows.starts[kept] + n_segment) / windows.sample_rate
+        table.add(names[recording.path], ends_s, windows.probabilities[kept], fold=part.fold)
+    return n_short
+
+
+def heard_enough(windows: WindowPredictions, n_segment: int) -> npt.NDArray[np.bool_]:
+    """Return which windows make a row: all but a last one that holds less than half of ``n_segment`` samples.
+
+    The only window of a soundscape always makes one. Shape (n_windows,).
+    """
+    if len(windows.starts) == 1:
+        return np.ones(1, bool)
+    return 2 * (windows.stops - windows.starts) >= n_segment

@@ -1,0 +1,678 @@
+"""Many recordings → tables: against a plain computation, killed at any moment, and begun again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from dawnchorus.audio.decode import load_audio
+from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
+from dawnchorus.cli import main
+from dawnchorus.errors import ConfigError, DataError, RunError
+from dawnchorus.files import read_failures
+from dawnchorus.formats import FORMATS
+from dawnchorus.predict.detections import DetectionSettings
+from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.predict.sources import find_recordings
+
+RATE = 16_000
+LABELS = ["wren", "robin", "owl"]
+LENGTHS_S = {
+    "a_20240501_033000.wav": 7.3,
+    "deep/er/b.flac": 4.0,
+    "deep/c.ogg": 0.5,
+    "d.wav": 12.2,
+    "e.flac": 2.0,
+    "f.wav": 5.1,
+}
+
+
+def settings_of(threshold: float = 0.5, **changes: Any) -> BulkSettings:
+    formats = changes.pop("formats", tuple(FORMATS))
+    overlap_s = changes.pop("overlap_s", 0.0)
+    postprocess = changes.pop("postprocess", PostprocessSettings())
+    with_embeddings = changes.pop("with_embeddings", False)
+    with_windows = changes.pop("with_windows", True)
+    detection = DetectionSettings(np.full(3, threshold, np.float32), **changes)
+    return BulkSettings(
+        detection,
+        overlap_s=overlap_s,
+        postprocess=postprocess,
+        formats=formats,
+        with_windows=with_windows,
+        with_embeddings=with_embeddings,
+    )
+
+
+@pytest.fixture
+def folder(data_factory: Any) -> Path:
+    """Six recordings."""
+    for number, (name, length_s) in enumerate(LENGTHS_S.items()):
+        data_factory.tone(name, length_s, 700 + 90 * number, sample_rate=RATE)
+    return Path(data_factory.root)
+
+
+class Bulk:
+    """Predicts a folder with a fresh stub each time."""
+
+    def __init__(self, folder: Path, make_runtime: Any) -> None:
+        self.folder, self.make_runtime = folder, make_runtime
+        self.n_clips = 0
+
+    def __call__(
+        self, out: Path, settings: BulkSettings | None = None, *, force: bool = False, name: str = "stub"
+    ) -> BulkPredictions:
+        runtime = self.make_runtime(name)
+        found = find_recordings([str(self.folder)])
+        try:
+            return predict_bulk(runtime, found, out, settings or settings_of(), force=force)
+        finally:
+            self.n_clips = runtime.n_clips
+
+
+@pytest.fixture
+def bulk(folder: Path, card: Any, stub: Any) -> Bulk:
+    return Bulk(folder, lambda name: stub(card(), 4, name))
+
+
+def tables_in(out: Path) -> dict[str, str]:
+    """Return a digest of every file below a folder but the journal's."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.relative_to(out).parts[0] != "journal"
+    }
+
+
+def entries_in(out: Path) -> dict[str, int]:
+    """Return when each entry of the journal was written."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("journal/??/[!.]*.npz")}
+
+
+def plain_windows(path: Path) -> list[tuple[float, float, list[float]]]:
+    """Return start, end and what the stub says of each window of 2 s, in float32."""
+    wave = load_audio(path, sample_rate=RATE)
+    found = []
+    for start in range(0, max(len(wave) - 1, 1), 2 * RATE):
+        clip = wave[start : start + 2 * RATE]
+        stop = start + len(clip)
+        clip = np.pad(clip, (2 * RATE - len(clip), 0))
+        clip = clip / np.abs(clip).max()
+        said = [np.abs(clip).mean(), abs(clip[0]), abs(clip[RATE])]
+        found.append((start / RATE, stop / RATE, [float(value) for value in said]))
+    return found
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def test_tables_are_those_of_a_plain_computation(bulk: Bulk, tmp_path: Path) -> None:
+    result = bulk(tmp_path / "out", settings_of(0.5))
+    windows, detections = [], []
+    for name in sorted(LENGTHS_S):
+        for start_s, end_s, said in plain_windows(bulk.folder / name):
+            windows.append((name, start_s, end_s, *said))
+            ranked = sorted(zip(said, LABELS, strict=True), key=lambda pair: -pair[0])
+            detections += [(name, start_s, end_s, label, p) for p, label in ranked if p >= 0.5]
+    table = pd.read_parquet(result.paths["windows"])
+    assert list(table.columns) == ["filename", "start_s", "end_s", *LABELS]
+    expected = pd.DataFrame(windows, columns=table.columns)
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False, atol=1e-6)
+    csv = pd.read_csv(result.paths["csv"])
+    expected = pd.DataFrame(detections, columns=["filename", "start_s", "end_s", "label", "probability"])
+    pd.testing.assert_frame_equal(csv[list(expected.columns)], expected, check_dtype=False, atol=1e-4)
+    assert (len(csv), result.n_recordings, result.n_new) == (result.n_detections, 6, 6)
+    assert len(csv) > 10
+    assert result.duration_s == pytest.approx(sum(LENGTHS_S.values()))
+    assert result.failures == []
+    times = csv.loc[csv["filename"] == "a_20240501_033000.wav", "time"]
+    assert times.iloc[0] == "2024-05-01T03:30:00.000"
+    assert csv.loc[csv["filename"] == "d.wav", "time"].isna().all()
+
+
+def test_every_format_is_written_and_no_other(bulk: Bulk, tmp_path: Path) -> None:
+    result = bulk(tmp_path / "all")
+    assert set(result.paths) == {*FORMATS, "windows"}
+    assert all(path.exists() for path in result.paths.values())
+    assert len(list(result.paths["raven"].rglob("*.txt"))) == 6
+    few = bulk(tmp_path / "few", settings_of(formats=("audacity",), with_windows=False))
+    assert set(few.paths) == {"audacity"}
+    names = {path.name for path in (tmp_path / "few").iterdir()}
+    assert names == {few.paths["audacity"].name, "journal", "predictions.json"}
+
+
+def test_embeddings_are_those_of_the_windows(bulk: Bulk, tmp_path: Path) -> None:
+    result = bulk(tmp_path / "out", settings_of(with_embeddings=True))
+    table = pq.read_table(result.paths["embeddings"]).to_pandas()
+    windows = pd.read_parquet(result.paths["windows"])
+    keys = ["filename", "start_s", "end_s"]
+    pd.testing.assert_frame_equal(table[keys], windows[keys])
+    first = load_audio(bulk.folder / "e.flac", sample_rate=RATE)
+    middle = RATE - 1
+    expected = (first / np.abs(first).max())[::middle]
+    found = table.loc[table["filename"] == "e.flac", "embedding"].iloc[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_post_processing_is_done_to_what_the_journal_keeps(bulk: Bulk, tmp_path: Path) -> None:
+    plain = bulk(tmp_path / "out")
+    before = pd.read_parquet(plain.paths["windows"])
+    scaled = bulk(
+        tmp_path / "out", settings_of(postprocess=PostprocessSettings(scale_exponent=1.0)), force=True
+    )
+    assert bulk.n_clips == 0
+    after = pd.read_parquet(scaled.paths["windows"])
+    peaks = before.groupby("filename")[LABELS].transform("max")
+    np.testing.assert_allclose(after[LABELS], before[LABELS] * peaks, atol=1e-6)
+
+
+def test_shifted_windows_leave_the_wanted_ones(bulk: Bulk, tmp_path: Path) -> None:
+    result = bulk(tmp_path / "out", settings_of(postprocess=PostprocessSettings(shift_s=0.5)))
+    windows = pd.read_parquet(result.paths["windows"])
+    assert windows.loc[windows["filename"] == "a_20240501_033000.wav", "start_s"].tolist() == [0, 2, 4, 6]
+
+
+def test_names_of_two_places_are_in_every_format(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bulk.folder / "deep")
+    found = find_recordings(["c.ogg", "../e.flac", str(bulk.folder / "d.wav")])
+    result = predict_bulk(stub(card()), found, tmp_path / "out", settings_of(0.0))
+    names = pd.read_csv(result.paths["csv"])["filename"].unique()
+    assert names.tolist() == ["d.wav", "deep/c.ogg", "e.flac"]
+
+
+# Killed and begun again ---------------------------------------------------------------------------
+
+KILLED = """
+import os, runpy, signal, sys
+from pathlib import Path
+import numpy as np
+shared = runpy.run_path(sys.argv[1])
+folder, outs = sys.argv[2], Path(sys.argv[3])
+from dawnchorus.predict import window_tables
+from dawnchorus.batch.bulk import BulkSettings, predict_bulk
+from dawnchorus.predict.detections import DetectionSettings
+from dawnchorus.formats import FORMATS
+from dawnchorus.batch.journal import Journal
+from dawnchorus.predict.sources import find_recordings
+
+def dying(function, n_calls, begin=lambda *args: None):
+    count = iter(range(n_calls))
+    def counted(*args, **kwargs):
+        if next(count, None) is None:
+            begin(*args)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return counted
+
+def half(path, *arrays):
+    Path(path).write_bytes(b"PK half of an entry")
+
+def patch(moment):
+    kind, number = moment.split("_")
+    if kind == "entry":
+        Journal.write = dying(Journal.write, int(number))
+    elif kind == "half":
+        np.savez = dying(np.savez, int(number), half)
+    elif kind == "clips":
+        shared["StubRuntime"].prepare = dying(shared["StubRuntime"].prepare, int(number))
+    elif kind == "table":
+        window_tables.WindowTable.add = dying(window_tables.WindowTable.add, int(number))
+    elif kind == "replace":
+        Path.replace = dying(Path.replace, int(number))
+
+for moment in sys.argv[4:]:
+    child = os.fork()
+    if child == 0:
+        patch(moment)
+        runtime = shared["StubRuntime"](shared["_card"](), 4)
+        settings = BulkSettings(DetectionSettings(np.full(3, 0.5, np.float32)), formats=tuple(FORMATS))
+        predict_bulk(runtime, find_recordings([folder]), outs / moment, settings)
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, moment
+"""
+# "replace 8" and later: the entries are there, and tables take their places one by one.
+MOMENTS = [
+    *("clips_0", "clips_2", "entry_0", "entry_3", "half_4", "table_0", "table_4"),
+    *(f"replace_{number}" for number in (0, 1, 5, 8, 9, 10, 11, 12, 13)),
+]
+
+
+class Killed(NamedTuple):
+    """Output folders of processes that were killed, and what an undisturbed one makes."""
+
+    folder: Path
+    outs: Path
+    undisturbed: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any, card: Any, stub: Any) -> Killed:
+    root = tmp_path_factory.mktemp("killed")
+    factory = data_factory_in(root / "recordings")
+    for number, (name, length_s) in enumerate(LENGTHS_S.items()):
+        factory.tone(name, length_s, 700 + 90 * number, sample_rate=RATE)
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    command = [sys.executable, "-c", KILLED, conftest, factory.root, root / "outs", *MOMENTS]
+    subprocess.run([str(part) for part in command], check=True)
+    Bulk(factory.root, lambda name: stub(card(), 4, name))(root / "undisturbed")
+    return Killed(factory.root, root / "outs", tables_in(root / "undisturbed"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(
+    killed: Killed, card: Any, stub: Any, moment: str
+) -> None:
+    out = killed.outs / moment
+    before = entries_in(out)
+    bulk = Bulk(killed.folder, lambda name: stub(card(), 4, name))
+    result = bulk(out)
+    assert tables_in(out) == killed.undisturbed
+    assert not list(out.rglob(".*")), "what the killed process left is gone"
+    assert {name: entries_in(out)[name] for name in before} == before, "nothing is predicted twice"
+    assert result.n_new == 6 - len(before)
+    if moment.startswith("table") or moment in [f"replace_{number}" for number in range(8, 14)]:
+        assert bulk.n_clips == 0
+    if moment.startswith("entry"):
+        assert len(before) == int(moment[-1])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is not there")
+def test_the_command_goes_on_after_kill_9(
+    exported: Any, folder: Path, tmp_path: Path, data_factory: Any
+) -> None:
+    for number in range(40):
+        data_factory.tone(f"more/{number:02d}.flac", 20, 400 + 40 * number, sample_rate=RATE)
+    options = ["--batch-size", "2", "--threads", "1", "--threshold", "0.4", "--embeddings"]
+    command = [
+        sys.executable,
+        "-m",
+        "dawnchorus",
+        "predict",
+        str(exported.onnx),
+        str(folder),
+        *options,
+        "--out",
+    ]
+    out = tmp_path / "out"
+    with subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as job:
+        deadline = time.monotonic() + 60
+        while job.poll() is None and len(entries_in(out)) < 8 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        job.send_signal(signal.SIGKILL)
+    assert job.returncode == -signal.SIGKILL
+    before = entries_in(out)
+    assert 8 <= len(before) < 46
+    arguments = command[3:]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, str(tmp_path / "undisturbed")])
+    assert not ended.value.code
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, str(out)])
+    assert not ended.value.code
+    assert {name: entries_in(out)[name] for name in before} == before
+    assert tables_in(out) == tables_in(tmp_path / "undisturbed")
+
+
+# Begun again with other recordings or settings -----------------------------------------------------
+
+
+def test_a_second_call_predicts_nothing_and_changes_nothing(bulk: Bulk, tmp_path: Path) -> None:
+    bulk(tmp_path / "out")
+    tables, entries = tables_in(tmp_path / "out"), entries_in(tmp_path / "out")
+    result = bulk(tmp_path / "out")
+    assert (bulk.n_clips, result.n_new, result.n_recordings) == (0, 0, 6)
+    assert tables_in(tmp_path / "out") == tables
+    assert entries_in(tmp_path / "out") == entries
+
+
+def test_what_changed_is_done_again_what_is_new_is_added_and_what_is_gone_leaves(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    bulk(tmp_path / "out")
+    before = entries_in(tmp_path / "out")
+    data_factory.tone("d.wav", 3.0, 2500, sample_rate=RATE)
+    data_factory.tone("new.wav", 2.5, 1000, sample_rate=RATE)
+    (bulk.folder / "e.flac").unlink()
+    result = bulk(tmp_path / "out")
+    assert (result.n_new, result.n_recordings) == (2, 6)
+    after = entries_in(tmp_path / "out")
+    assert sum(after[name] == before[name] for name in before) == 5
+    windows = pd.read_parquet(result.paths["windows"])
+    assert windows.groupby("filename").size().to_dict() == {
+        "a_20240501_033000.wav": 4,
+        "deep/er/b.flac": 2,
+        "deep/c.ogg": 1,
+        "d.wav": 2,
+        "f.wav": 3,
+        "new.wav": 2,
+    }
+    assert not (tmp_path / "out" / "raven" / "e.flac.selections.txt").exists()
+    fresh = bulk(tmp_path / "fresh")
+    assert fresh.n_new == 6
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_a_recording_that_cannot_be_read_is_listed_and_tried_again(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    good = (bulk.folder / "d.wav").read_bytes()
+    (bulk.folder / "d.wav").write_bytes(b"not audio")
+    out = tmp_path / "out"
+    for n_new in (5, 0):
+        result = bulk(out)
+        assert (result.n_recordings, result.n_new) == (5, n_new)
+        assert [failure.path.name for failure in result.failures] == ["d.wav"]
+        assert read_failures(out) == result.failures
+        assert "d.wav" not in set(pd.read_parquet(result.paths["windows"])["filename"])
+    (bulk.folder / "d.wav").write_bytes(good)
+    result = bulk(out)
+    assert (result.n_recordings, result.n_new, result.failures) == (6, 1, [])
+    assert not (out / "failures.csv").exists()
+    bulk(tmp_path / "fresh")
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+
+
+def test_a_job_without_any_readable_recording_says_so(bulk: Bulk, tmp_path: Path) -> None:
+    for name in LENGTHS_S:
+        (bulk.folder / name).write_bytes(b"not audio")
+    message = r"none of the 6 recordings could be decoded; the first: .*a_20240501_033000\.wav"
+    with pytest.raises(DataError, match=message):
+        bulk(tmp_path / "out")
+    assert len(read_failures(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"threshold": 0.25}, "threshold"),
+        ({"species": ("owl",)}, "species"),
+        ({"top_k": 1}, "top-k"),
+        ({"merge": True}, "merge"),
+        ({"postprocess": PostprocessSettings(smoothing=(0.25, 0.5, 0.25))}, "smooth"),
+        ({"postprocess": PostprocessSettings(scale_exponent=0.5)}, "scale-by-maximum"),
+    ],
+)
+def test_tables_of_other_settings_are_refused_or_made_anew_without_predicting(
+    bulk: Bulk, tmp_path: Path, changes: dict[str, Any], name: str
+) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    message = (
+        f"out holds tables made with another {name}; choose another --out, or make them anew with --force"
+    )
+    with pytest.raises(RunError, match=message):
+        bulk(out, settings_of(**changes))
+    assert tables_in(out) == tables
+    result = bulk(out, settings_of(**changes), force=True)
+    assert (bulk.n_clips, result.n_new) == (0, 0)
+    bulk(tmp_path / "fresh", settings_of(**changes))
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+    assert tables_in(out) != tables
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("other", {}, r"made otherwise \(model\)"),
+        ("stub", {"overlap_s": 1.0}, r"made otherwise \(overlap or shift\)"),
+        ("stub", {"postprocess": PostprocessSettings(shift_s=0.5)}, r"made otherwise \(overlap or shift\)"),
+        ("stub", {"with_embeddings": True}, r"made otherwise \(embeddings\)"),
+    ],
+)
+def test_predictions_of_another_kind_are_refused_or_made_anew(
+    bulk: Bulk, tmp_path: Path, name: str, changes: dict[str, Any], message: str
+) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables, entries = tables_in(out), entries_in(out)
+    with pytest.raises(RunError, match=message):
+        bulk(out, settings_of(**changes), name=name)
+    assert (tables_in(out), entries_in(out)) == (tables, entries)
+    result = bulk(out, settings_of(**changes), name=name, force=True)
+    assert result.n_new == 6
+    bulk(tmp_path / "fresh", settings_of(**changes), name=name)
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+
+
+def test_a_refused_call_leaves_the_note_of_the_tables_as_it_was(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    with pytest.raises(RunError, match="made otherwise"):
+        bulk(out, name="other")
+    assert bulk(out).n_new == 0
+
+
+def test_tables_of_somebody_else_are_not_overwritten(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "detections.csv").write_text("mine")
+    with pytest.raises(
+        RunError, match=r"detections\.csv exists; choose another --out, or overwrite it with --force"
+    ):
+        bulk(out)
+    assert (out / "detections.csv").read_text() == "mine"
+    assert bulk(out, force=True).n_recordings == 6
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3"])
+def test_a_damaged_note_of_the_tables_stops_nothing(bulk: Bulk, tmp_path: Path, text: str) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    (out / "predictions.json").write_text(text)
+    assert bulk(out).n_new == 0
+    assert tables_in(out) == tables
+
+
+def test_a_damaged_entry_is_predicted_again(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    cut_off, flipped, *_ = sorted((out / "journal").rglob("*.npz"))
+    cut_off.write_bytes(cut_off.read_bytes()[:-40])
+    with np.load(flipped) as arrays:
+        said = arrays["probabilities"].tobytes()
+    content = flipped.read_bytes()
+    flipped.write_bytes(content.replace(said, bytes([said[0] ^ 1]) + said[1:]))
+    assert bulk(out).n_new == 2
+    assert tables_in(out) == tables
+
+
+def test_a_recording_that_changes_while_the_job_runs_is_told(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    class Slow(stub):  # type: ignore[misc]
+        def stream(self, requests: Any) -> Any:
+            for answer in super().stream(requests):
+                os.utime(bulk.folder / "d.wav", ns=(0, time.time_ns()))
+                yield answer
+
+    found = find_recordings([str(bulk.folder)])
+    result = predict_bulk(Slow(card()), found, tmp_path / "out", settings_of())
+    (failure,) = result.failures
+    assert failure.path == bulk.folder / "d.wav"
+    assert "changed while it was predicted; run the command again" in failure.reason
+    assert result.n_recordings == len(found.recordings) - 1, "the others have their tables"
+    assert bulk(tmp_path / "out").n_new == 1
+
+
+def test_files_of_one_name_size_and_time_at_two_sites_are_told_apart(bulk: Bulk, tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 64_000))
+    for site, sound in zip(("a", "b"), wave, strict=True):
+        path = tmp_path / site / "20240501_033000.wav"
+        path.parent.mkdir()
+        soundfile.write(path, sound, 32_000)
+        os.utime(path, ns=(0, 10**18))
+    bulk.folder = tmp_path / "a"
+    bulk(tmp_path / "out")
+    bulk.folder = tmp_path / "b"
+    with pytest.raises(RunError, match="made with another folder of recordings; choose another --out"):
+        bulk(tmp_path / "out")
+    assert bulk(tmp_path / "out", force=True).n_new == 1
+    bulk(tmp_path / "fresh")
+    assert (tmp_path / "out" / "windows.parquet").read_bytes() == (
+        tmp_path / "fresh" / "windows.parquet"
+    ).read_bytes()
+
+
+def test_what_somebody_else_put_there_is_not_replaced(bulk: Bulk, tmp_path: Path) -> None:
+    (tmp_path / "out" / "raven").mkdir(parents=True)
+    (tmp_path / "out" / "raven" / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"raven exists; choose another --out, or overwrite it with --force"):
+        bulk(tmp_path / "out", settings_of(formats=("raven",)))
+    assert (tmp_path / "out" / "raven" / "mine.txt").read_text() == "mine"
+
+
+def test_earlier_formats_are_written_again_and_with_force_only_those_asked_for(
+    bulk: Bulk, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    bulk(out, settings_of(formats=("raven",), with_embeddings=True))
+    result = bulk(out, settings_of(formats=("audacity",), with_windows=False))
+    assert set(result.paths) == {"raven", "audacity", "windows", "embeddings"}
+    result = bulk(
+        out, settings_of(formats=("audacity",), with_windows=False, with_embeddings=True), force=True
+    )
+    assert set(result.paths) == {"audacity", "embeddings"}
+    assert not (out / "raven").exists()
+    assert not (out / "windows.parquet").exists()
+
+
+def test_an_average_of_windows_that_do_not_overlap_is_refused(bulk: Bulk, tmp_path: Path) -> None:
+    settings = settings_of(postprocess=PostprocessSettings(overlap_average=True), overlap_s=0.5)
+    with pytest.raises(ConfigError, match="so that nothing can be averaged; overlap by 1 s or more"):
+        bulk(tmp_path / "out", settings)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    (out / ".0123abcd.tmp").mkdir()
+    (out / ".0123abcd.tmp" / "part.txt").touch()
+    (out / "journal" / ".89abcdef.tmp.npz").touch()
+    (out / ".hidden.tmp").touch()
+    (out / "mine.txt").touch()
+    bulk(out)
+    assert sorted(path.name for path in out.rglob(".*")) == [".hidden.tmp"]
+    assert (out / "mine.txt").exists()
+
+
+def test_a_folder_that_was_copied_elsewhere_still_counts(bulk: Bulk, tmp_path: Path) -> None:
+    bulk(tmp_path / "out")
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert bulk(tmp_path / "copy").n_new == 0
+
+
+# The command --------------------------------------------------------------------------------------
+
+
+def predict(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", *(str(argument) for argument in arguments)])
+    return int(ended.value.code or 0)
+
+
+def test_the_command_says_what_it_did(
+    exported: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert (
+        predict(exported.run, folder, "--out", out, "--threshold", 0.2, "--format", "csv", "--threads", 1)
+        == 0
+    )
+    printed = capsys.readouterr()
+    n_detections = len(pd.read_csv(out / "detections.csv"))
+    assert printed.out.splitlines() == [
+        f"{n_detections} detections in 6 recordings, 0.01 h of audio",
+        f"csv: {out / 'detections.csv'}",
+        f"windows: {out / 'windows.parquet'}",
+    ]
+    (folder / "bad.wav").write_bytes(b"not audio")
+    assert (
+        predict(exported.run, folder, "--out", out, "--threshold", 0.2, "--format", "csv", "--threads", 1)
+        == 2
+    )
+    printed = capsys.readouterr()
+    assert "6 of them were predicted before" in printed.err
+    assert f"1 recordings failed; the reasons are in {out / 'failures.csv'}" in printed.err
+    assert pd.read_csv(out / "failures.csv")["path"].str.endswith("bad.wav").all()
+    (folder / "bad.wav").unlink()
+    assert (
+        predict(exported.run, folder, "--out", out, "--threshold", 0.3, "--format", "csv", "--threads", 1)
+        == 1
+    )
+    assert "holds tables made with another threshold" in capsys.readouterr().err
+    assert predict(exported.onnx, folder, "--out", out, "--threshold", 0.2, "--format", "csv") == 1
+    assert "holds predictions made otherwise (model)" in capsys.readouterr().err
+
+
+def test_the_command_takes_thresholds_and_species_from_files(
+    exported: Any, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "thresholds.csv").write_text("label,threshold\n*,0\nwren,inf\n")
+    (tmp_path / "species.txt").write_text("wren\nowl\n")
+    options = [
+        "--threshold",
+        tmp_path / "thresholds.csv",
+        "--species",
+        tmp_path / "species.txt",
+        "--threads",
+        1,
+    ]
+    assert predict(exported.onnx, folder, "--out", tmp_path / "out", *options, "--no-windows") == 0
+    assert set(pd.read_csv(tmp_path / "out" / "detections.csv")["label"]) == {"owl"}
+    assert not (tmp_path / "out" / "windows.parquet").exists()
+
+
+def test_the_command_joins_models_with_weights(
+    exported: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--threads", 1, "--batch-size", 4, "--out"]
+    for name, arguments in (
+        ("one", [exported.onnx]),
+        ("two", [exported.fp16]),
+        ("both", [exported.onnx, "--add", f"{exported.fp16}=3", "--weight", 1]),
+    ):
+        assert predict(*arguments[:1], folder, *arguments[1:], *options, tmp_path / name) == 0
+    one, two, both = (
+        pd.read_parquet(tmp_path / name / "windows.parquet")[LABELS].to_numpy()
+        for name in ("one", "two", "both")
+    )
+    np.testing.assert_allclose(both, (one + 3 * two) / 4, atol=1e-6)
+    capsys.readouterr()
+    assert predict(exported.onnx, folder, "--add", f"{exported.fp16}=much", "--out", tmp_path / "x") == 1
+    assert "'much' is no weight; write MODEL=WEIGHT" in capsys.readouterr().err
+
+
+def test_the_command_reads_names_from_standard_input(exported: Any, folder: Path, tmp_path: Path) -> None:
+    odd = Path(shutil.copy(folder / "e.flac", folder / os.fsdecode(b"bird\xe9.flac")))
+    lines = b"\n".join(
+        [os.fsencode(odd), os.fsencode(folder / "d.wav"), os.fsencode(folder / "gone.wav"), b""]
+    )
+    command = [sys.executable, "-m", "dawnchorus", "predict", str(exported.onnx), "-", "--threshold", "0"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}  # as in a locale such as en_GB.UTF-8
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")], input=lines, capture_output=True, env=environment
+    )
+    assert done.returncode == 2, done.stderr.decode()
+    text = (tmp_path / "out" / "detections.csv").read_bytes()
+    assert b"bird\xe9.flac" in text
+    assert b"d.wav" in text
+    assert b"gone.wav" in (tmp_path / "out" / "failures.csv").read_bytes()
