@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from common import DenseFrontend, median_seconds, parse_arguments, report
 
-from dawnchorus.models.frontend import LogMelFrontend, MatrixLogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.frontend import LogMelFrontend, MatrixLogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.report.measurements import Measurement
 
 BATCH = 12

@@ -34,8 +34,8 @@ from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.recordings import load_recordings
 from dawnchorus.data.sampling import ClipSampler, class_weights
 from dawnchorus.data.wave_dataset import WaveDataset
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.report.measurements import Measurement
 
 N_SAMPLES, SAMPLE_RATE, N_CLASSES = 160_000, 32_000, 206

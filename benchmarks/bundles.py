@@ -24,9 +24,9 @@ from dawnchorus.errors import MissingExtraError
 from dawnchorus.export.int8 import quantize
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.files import replacing
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 N_CLASSES = 206

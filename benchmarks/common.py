@@ -15,8 +15,8 @@ import torch
 
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
-from dawnchorus.models.frontend import log_scale
-from dawnchorus.models.logmel import FrontendSettings, mel_filters
+from dawnchorus.features.frontend import log_scale
+from dawnchorus.features.logmel import FrontendSettings, mel_filters
 from dawnchorus.report.measurements import (
     Measurement,
     machine_description,

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ways import OURS, Waves
 
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.report.measurements import Measurement
 
 _SIZE = 4096  # of the matrices

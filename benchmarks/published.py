@@ -20,8 +20,8 @@ from common import DenseFrontend
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.engines.openvino_runtime import openvino_core
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.logmel import FrontendSettings
 
 BATCH = 12  # clips of 5 s in a minute
 

@@ -18,8 +18,8 @@ from dawnchorus.audio.decode import read_crop
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.engines.opening import EXPORTS
 from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.logmel import FrontendSettings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")

@@ -17,12 +17,12 @@ from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recording
 from dawnchorus.audio.windows import normalize_peak, planned_starts, window_starts
 from dawnchorus.aviary import Aviary
 from dawnchorus.config import TrainConfig, merge, validate
+from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import replacing
 from dawnchorus.formats.annotations import read_boxes_csv
 from dawnchorus.models.head import ModelOutput
 from dawnchorus.pipelines.demo import TRAINING
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
-from dawnchorus.report.mel_axis import show_spectrogram
 from dawnchorus.runs import Run
 
 CLIP_S = 5.0

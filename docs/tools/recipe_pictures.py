@@ -20,12 +20,12 @@ from dawnchorus.config import FoldSettings, load_train_config
 from dawnchorus.data.folds import assign_folds
 from dawnchorus.data.mixing import mix_at_equal_peaks, mix_targets
 from dawnchorus.data.sampling import class_weights
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.files import replacing
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.pipelines.showing import show_augmentations
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
-from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.training.losses import bce_loss, focal_loss
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from pydantic_core import PydanticUndefined
 from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset
 from dawnchorus.augment.batch import AUGMENTATIONS
 from dawnchorus.config import Settings, TrainConfig
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.training.losses import LOSSES
 
 REQUIRED = "required"

@@ -22,9 +22,9 @@ from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run, build_model
 

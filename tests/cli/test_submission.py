@@ -38,8 +38,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from dawnchorus.export.onnx import write_onnx
     from dawnchorus.export.openvino import read_onnx, write_ir
+    from dawnchorus.features.logmel import FrontendSettings
     from dawnchorus.models.card import ModelCard
-    from dawnchorus.models.logmel import FrontendSettings
     from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
     folder = tmp_path_factory.mktemp("bundle")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dawnchorus.errors import ConfigError, ModelError
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
 from dawnchorus.models.weights import load_weights
 

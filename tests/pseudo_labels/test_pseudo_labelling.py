@@ -26,10 +26,10 @@ from dawnchorus.data.sampling import Draw
 from dawnchorus.data.wave_dataset import WaveDataset
 from dawnchorus.engines import Outputs, Runtime, open_runtime
 from dawnchorus.errors import ConfigError, DataError, RunError
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.files import locked
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 from dawnchorus.predict.sources import Recording, Recordings, find_recordings

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 
 FRONTEND = FrontendSettings()

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from dawnchorus.audio.decode import load_audio
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.predict.sources import Recording
 from dawnchorus.report.pseudo_label_page import MAX_CLASSES, clock, write_pseudo_label_page
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, fingerprint_of
 from dawnchorus.engines.settings import EngineSettings
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, ModelCard
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
 
 NETWORKS_NAME = "networks.onnx"
 

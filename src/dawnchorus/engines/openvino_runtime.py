@@ -14,8 +14,8 @@ import numpy.typing as npt
 from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share, fingerprint_of
 from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.errors import ModelError
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
 
 
 class OpenVinoRuntime(Runtime):

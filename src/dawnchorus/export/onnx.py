@@ -11,10 +11,10 @@ import onnx
 import torch
 
 from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
+from dawnchorus.features.frontend import MatrixLogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 from dawnchorus.models.ensemble import Ensemble
-from dawnchorus.models.frontend import MatrixLogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
 
 OPSET = 18
 WEIGHTS_NAME = "weights.bin"

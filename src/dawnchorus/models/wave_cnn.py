@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from dawnchorus.errors import ModelError
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.backbone import create_backbone
-from dawnchorus.models.frontend import LogMelFrontend
 from dawnchorus.models.head import AttentionHead, ModelOutput
-from dawnchorus.models.logmel import FrontendSettings
 
 
 class WaveCNNAttenClassifier(nn.Module):

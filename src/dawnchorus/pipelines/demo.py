@@ -26,8 +26,8 @@ from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.sources import find_recordings

@@ -23,8 +23,8 @@ from dawnchorus.data.sampling import Draw, generator
 from dawnchorus.data.transforms import TransformSettings, WaveTransforms
 from dawnchorus.data.wave_dataset import ClipDraw, CropDraw, WaveDataset, WaveDatasetSettings
 from dawnchorus.errors import ConfigError, DataError
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.preparing import check_train_config, few_of_each_class
 

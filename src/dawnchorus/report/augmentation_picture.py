@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.files import replacing
-from dawnchorus.models.logmel import FrontendSettings
-from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 
 _PANEL_INCHES = (4.2, 2.5)
 _EDGE_INCHES = (1.6, 0.9)  # colour bar and frequencies beside the panels, title and seconds above and below

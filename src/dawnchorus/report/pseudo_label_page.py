@@ -18,11 +18,11 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from dawnchorus.audio.source import STORE_SUFFIXES, open_source, open_stored
 from dawnchorus.audio.windows import pad_left
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
+from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.predict.sources import Recording
-from dawnchorus.report.mel_axis import show_spectrogram
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,
     N_BINS,

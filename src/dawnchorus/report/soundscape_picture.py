@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_crop
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.files import replacing
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
-from dawnchorus.report.mel_axis import LEVEL_LABEL, show_spectrogram
 
 MAX_DURATION_S = 120
 _BAR_HEIGHT = 0.7

@@ -18,9 +18,9 @@ from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.loading import ClipLoader
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.evaluate.out_of_fold import OutOfFold, recordings_with_folds
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.metrics import macro_roc_auc
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
 from dawnchorus.progress import track
 from dawnchorus.runs import Run
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings
-from dawnchorus.report.mel_axis import mel_row, show_spectrogram
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.mel_axis import mel_row, show_spectrogram
 
 FRONTENDS = [
     FrontendSettings(),

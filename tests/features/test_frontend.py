@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dawnchorus.errors import ConfigError, ModelError
-from dawnchorus.models.frontend import LogMelFrontend, MatrixLogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings, mel_filters
+from dawnchorus.features.frontend import LogMelFrontend, MatrixLogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings, mel_filters
 
 # On the sweep below, whose picture is nearly empty, the FFT is 1.4e-5 and the products are 2.6e-5 away from
 # float64; on the published birds the two differ by 6e-6.

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from dawnchorus.models.logmel import FrontendSettings
+from dawnchorus.features.logmel import FrontendSettings
 
 COLOUR_MAP = "magma"
 LEVEL_LABEL = "level (quietest 0, loudest 1)"

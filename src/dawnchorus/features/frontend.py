@@ -1,6 +1,6 @@
 """Waveform → log-mel picture, twice in PyTorch: by FFT, and by matrix products for engines without an FFT.
 
-What the picture is, and the same in NumPy, stands in :mod:`dawnchorus.models.logmel`.
+What the picture is, and the same in NumPy, stands in :mod:`dawnchorus.features.logmel`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dawnchorus.models.logmel import (
+from dawnchorus.features.logmel import (
     MIN_POWER,
     MIN_RANGE_DB,
     FrontendSettings,

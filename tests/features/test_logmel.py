@@ -13,8 +13,8 @@ import scipy.signal
 import torch
 
 from dawnchorus.errors import ModelError
-from dawnchorus.models.frontend import LogMelFrontend
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel, unit_energy_window
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel, unit_energy_window
 
 SETTINGS = {
     "default": FrontendSettings(),
@@ -141,7 +141,7 @@ WITHOUT_SCIPY = """
 import sys
 sys.modules["scipy"] = sys.modules["scipy.fft"] = None
 import numpy as np
-from dawnchorus.models.logmel import FrontendSettings, NumpyLogMel, rfft
+from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel, rfft
 assert rfft.__module__.startswith("numpy"), rfft.__module__
 assert "torch" not in sys.modules
 np.save(sys.argv[2], NumpyLogMel(FrontendSettings())(np.load(sys.argv[1])))

@@ -1,0 +1,286 @@
+"""The parts that a config names: networks, losses, formats … and the doors for parts of one's own.
+
+Each kind of part has a :class:`Registry`, name → part. In a config a part may be named, given as the object
+itself, or as an import path of a guest's module::
+
+    "loss": "bce_focal"                      # a name
+    "loss": my_loss                          # the object
+    "loss": "my_package.losses:MyLoss"       # where it lies
+
+dawnchorus's own parts stand here by their import paths, so that listing their names imports nothing. What a
+data file names, such as a model card, is looked up among the registered parts and never imported otherwise:
+no file can run code by naming it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from dawnchorus.config.settings import nearest
+from dawnchorus.errors import ConfigError
+
+PartT = TypeVar("PartT")
+
+
+class Registry:
+    """Parts of one kind by their names.
+
+    Parameters
+    ----------
+    kind
+        What a part is, in the singular.
+    own
+        dawnchorus's own parts: name → ``module:attribute``.
+
+    Examples
+    --------
+    >>> shapes = Registry("shape", {"path": "pathlib:Path"})
+    >>> shapes.register("line", lambda length: "-" * length)
+    >>> list(shapes), shapes.find("line")(3)
+    (['path', 'line'], '---')
+    """
+
+    def __init__(self, kind: str, own: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._parts: dict[str, Any] = dict(own)
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind}: {', '.join(self._parts)})"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def register(self, name: str, part: Any) -> None:
+        """Give a part a name, for this process.
+
+        Raises
+        ------
+        ConfigError
+            Another part has the name.
+        """
+        if self._parts.get(name, part) is not part:
+            raise ConfigError(f"the {self.kind} {name!r} is registered already; choose another name")
+        self._parts[name] = part
+
+    def find(self, given: Any, *, where: str | None = None) -> Any:
+        """Return the part that a user's own code means: by name, by import path, or the part itself.
+
+        Parameters
+        ----------
+        given
+            A registered name, ``package.module:attribute``, or any object that is not text.
+        where
+            What a message begins with: the key of a config.
+
+        Raises
+        ------
+        ConfigError
+            Nothing has the name, or it cannot be imported.
+        """
+        if not isinstance(given, str):
+            return given
+        if given in self._parts:
+            return self._loaded(given)
+        where = where or f"the {self.kind}"
+        if ":" not in given:
+            raise ConfigError(
+                f"{where} is {given!r}, which is not known{nearest(given, list(self._parts), kind='names')}; "
+                "one of your own is named as package.module:name"
+            )
+        return imported(given, where=where)
+
+    def known(self, reference: str, *, where: str, remedy: str) -> Any:
+        """Return the registered part that a data file means; nothing else is ever imported.
+
+        Parameters
+        ----------
+        reference
+            A registered name, or the ``module:attribute`` of a registered part.
+        where
+            What a message begins with: the file and its key.
+        remedy
+            How a message ends: what to do where the part is a guest's.
+
+        Raises
+        ------
+        ConfigError
+            No registered part is meant.
+        """
+        for name, part in self._parts.items():
+            if reference in (name, part if isinstance(part, str) else import_path(part)):
+                return self._loaded(name)
+        raise ConfigError(f"{where} is {reference!r}, which is no {self.kind} of dawnchorus; {remedy}")
+
+    def _loaded(self, name: str) -> Any:
+        part = self._parts[name]
+        if isinstance(part, str):
+            return imported(part, where=f"the {self.kind} {name!r}")
+        return part
+
+
+def imported(path: str, *, where: str) -> Any:
+    """Return what lies at ``package.module:attribute``. Importing runs the module: for trusted text only.
+
+    Raises
+    ------
+    ConfigError
+        There is no such module or attribute.
+
+    Examples
+    --------
+    >>> imported("pathlib:Path", where="an example").__name__
+    'Path'
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where} is {path!r}, which cannot be imported: {error}") from error
+
+
+def import_path(part: Any) -> str:
+    """Return ``module:name`` of a class or function; of any other object, that of its class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import_path(Path).endswith(":Path")
+    True
+    """
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+NETWORKS = Registry(
+    "network",
+    {
+        "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn:WaveCNNAttenClassifier",
+        "WaveCNNAttenClasifier": "dawnchorus.models.wave_cnn:WaveCNNAttenClassifier",
+    },
+)
+BACKBONES = Registry("backbone", {})
+"""Backbones beside timm's."""
+
+HEADS = Registry("head", {"attention": "dawnchorus.models.head:AttentionHead"})
+LOSSES = Registry(
+    "loss",
+    {
+        name: f"dawnchorus.training.losses:{name}_loss"
+        for name in (
+            *("bce", "focal", "bce_focal", "masked_bce", "masked_bce_focal"),
+            *("cross_entropy", "soft_auc"),
+        )
+    },
+)
+AUGMENTATIONS = Registry(
+    "augmentation",
+    {
+        "random_filtering": "dawnchorus.augment.wave:RandomFiltering",
+        "spectral_tilt": "dawnchorus.augment.spectrogram:SpectralTilt",
+        "power_scaling": "dawnchorus.augment.spectrogram:PowerScaling",
+        "spectrogram_masks": "dawnchorus.augment.spectrogram:SpectrogramMasks",
+    },
+)
+"""What is done to a training batch on its device."""
+
+WAVE_TRANSFORMS = Registry("waveform transform", {})
+"""What is done to a clip before it is batched, beside audiomentations' transforms."""
+
+OPTIMIZERS = Registry(
+    "optimizer", {name: f"torch.optim:{name}" for name in ("AdamW", "RAdam", "Adam", "SGD")}
+)
+METRICS = Registry("metric", {})
+FORMATS = Registry("output format", {})
+RECORDER_NAMES = Registry("recorder file name", {})
+DOWNLOAD_SOURCES = Registry("download source", {})
+DATASETS = Registry(
+    "dataset",
+    {
+        "WaveDataset": "dawnchorus.data.wave_dataset:WaveDataset",
+        "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset:WaveAllFileDataset",
+    },
+)
+TRAIN_FUNCTIONS = Registry(
+    "training function",
+    {"lightning_training": "dawnchorus.training.lightning_training:lightning_training"},
+)
+
+REGISTRIES: dict[str, Registry] = {
+    "network": NETWORKS,
+    "backbone": BACKBONES,
+    "head": HEADS,
+    "loss": LOSSES,
+    "augmentation": AUGMENTATIONS,
+    "transform": WAVE_TRANSFORMS,
+    "optimizer": OPTIMIZERS,
+    "metric": METRICS,
+    "format": FORMATS,
+    "recorder_name": RECORDER_NAMES,
+    "download_source": DOWNLOAD_SOURCES,
+    "dataset": DATASETS,
+    "train_function": TRAIN_FUNCTIONS,
+}
+"""The registries by the word that :func:`register` takes."""
+
+
+def register(kind: str, name: str) -> Callable[[PartT], PartT]:
+    """Return a decorator that gives a part of one's own a name that configs and model cards may use.
+
+    Parameters
+    ----------
+    kind
+        ``network``, ``backbone``, ``head``, ``loss``, ``augmentation``, ``transform``, ``optimizer``,
+        ``metric``, ``format``, ``recorder_name``, ``download_source``, ``dataset`` or ``train_function``.
+    name
+        What it is to be called.
+
+    Raises
+    ------
+    ConfigError
+        There is no such kind, or another part has the name.
+
+    Examples
+    --------
+    >>> @register("loss", "squared_error")
+    ... def squared_error(logits, targets):
+    ...     return (logits.sigmoid() - targets).square().mean()
+    >>> "squared_error" in registered("loss")
+    True
+    """
+    registry = _registry(kind)
+
+    def decorate(part: PartT) -> PartT:
+        registry.register(name, part)
+        return part
+
+    return decorate
+
+
+def registered(kind: str) -> list[str]:
+    """Return the names of one kind of part, dawnchorus's own first; nothing is imported.
+
+    Raises
+    ------
+    ConfigError
+        There is no such kind.
+
+    Examples
+    --------
+    >>> registered("head")
+    ['attention']
+    """
+    return list(_registry(kind))
+
+
+def _registry(kind: str) -> Registry:
+    if kind not in REGISTRIES:
+        raise ConfigError(f"{kind!r} is no kind of part{nearest(kind, list(REGISTRIES), kind='kinds')}")
+    return REGISTRIES[kind]

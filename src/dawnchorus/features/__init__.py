@@ -1,0 +1,1 @@
+"""Waveform → log-mel spectrogram, in NumPy and in PyTorch, and how it is drawn."""
