@@ -6,15 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawnchorus.audio.windows import (
+    WindowStream,
     normalize_peak,
     pad_left,
-    peak_of,
     planned_starts,
-    stream_planned,
     stream_windows,
     window_starts,
 )
@@ -109,101 +108,42 @@ def test_every_sample_is_covered_times_are_exact_and_no_window_is_empty(n_sample
         assert starts[-2] + window < n_samples  # the one before did not reach the end
 
 
+@settings(deadline=None)
 @given(
-    n_samples=st.integers(1, 4000),
-    window=st.integers(1, 500),
-    share=st.floats(0.05, 1),
-    seed=st.integers(0, 99),
+    n_samples=st.integers(1, 1500),
+    window=st.integers(1, 200),
+    data=st.data(),
+    n_before=st.integers(0, 60),
+    n_after=st.integers(0, 60),
 )
-def test_a_stream_in_blocks_of_any_size_gives_the_same_windows(n_samples, window, share, seed):
-    step = max(1, round(share * window))
-    rng = np.random.default_rng(seed)
-    wave = rng.standard_normal(n_samples).astype(np.float32)
-    cuts = np.sort(rng.integers(0, n_samples + 1, rng.integers(0, 8)))
-    found = list(stream_windows(np.split(wave, cuts), window, step))
-    assert [start for start, _, _ in found] == window_starts(n_samples, window, step).tolist()
+def test_a_stream_gives_the_planned_windows_whatever_its_blocks(n_samples, window, data, n_before, n_after):
+    step = data.draw(st.integers(max(1, window // 4), window))
+    shift = data.draw(st.none() | st.integers(1, window - 1)) if window > 1 else None
+    cuts = sorted(data.draw(st.lists(st.integers(0, n_samples), max_size=9)))  # some blocks are empty
+    wave = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
+    stream = WindowStream(window, step, shift, n_before=n_before, n_after=n_after)
+    found = [each for block in np.split(wave, cuts) for each in stream.add(block)]
+    found += stream.end()
+    assert [start for start, _, _ in found] == planned_starts(n_samples, window, step, shift).tolist()
+    around = np.pad(wave, (n_before, n_after))
     for start, stop, samples in found:
         assert stop == min(start + window, n_samples)
-        np.testing.assert_array_equal(samples, wave[start:stop])
+        np.testing.assert_array_equal(samples, around[start : start + n_before + window + n_after])
 
 
-def test_a_peak_is_the_largest_distance_from_zero():
-    assert peak_of(np.float32([0.1, -0.5, 0.3])) == 0.5
-    assert peak_of(np.float32([0.1, -0.2, 0.3])) == pytest.approx(0.3)
-    assert peak_of(np.zeros(0, np.float32)) == 0
+def test_a_stream_gives_a_window_as_soon_as_it_is_whole():
+    stream = WindowStream(10, 10, n_after=2)
+    assert [start for start, _, _ in stream.add(np.zeros(11, np.float32))] == []
+    assert [start for start, _, _ in stream.add(np.zeros(1, np.float32))] == [0]
+    assert [start for start, _, _ in stream.add(np.zeros(20, np.float32))] == [10, 20]
+    assert [(start, stop) for start, stop, _ in stream.end()] == [(30, 32)]
 
 
-def test_planned_windows_are_the_wanted_ones_and_their_neighbours_within_the_recording():
-    assert planned_starts(23, 10, 10).tolist() == [0, 10, 20]
-    # Those at -3 and 17 … 23 would leave the recording; 13 just ends with it.
-    assert planned_starts(23, 10, 10, 3).tolist() == [0, 3, 7, 10, 13, 20]
-    assert planned_starts(22, 10, 10, 3).tolist() == [0, 3, 7, 10, 20]
-    assert planned_starts(30, 10, 5, 5).tolist() == [0, 5, 10, 15, 20], "each once"
-    assert planned_starts(4, 10, 10, 3).tolist() == [0]
-    assert planned_starts(23, 10, 10, 3).dtype == np.int64
-    with pytest.raises(ValueError, match="a recording without samples has no windows"):
-        planned_starts(0, 10, 10, 3)
-
-
-@given(
-    n_samples=st.integers(1, 4000),
-    window=st.integers(1, 500),
-    share=st.floats(0.05, 1),
-    shift_share=st.none() | st.floats(0.05, 1),
-)
-def test_planned_windows_are_those_of_a_plain_loop(n_samples, window, share, shift_share):
-    step = max(1, round(share * window))
-    shift = None if shift_share is None else max(1, round(shift_share * window))
-    expected = set(range(0, max(1, n_samples - window + step), step))
-    for start in sorted(expected) if shift else []:
-        expected |= {beside for beside in (start - shift, start + shift) if 0 <= beside <= n_samples - window}
-    assert planned_starts(n_samples, window, step, shift).tolist() == sorted(expected)
-
-
-@given(
-    n_samples=st.integers(1, 4000),
-    window=st.integers(1, 700),
-    n_starts=st.integers(0, 30),
-    n_cuts=st.integers(0, 12),
-    seed=st.integers(0, 99),
-)
-def test_a_planned_stream_gives_plain_slices_whatever_its_blocks(n_samples, window, n_starts, n_cuts, seed):
-    rng = np.random.default_rng(seed)
-    wave = rng.standard_normal(n_samples).astype(np.float32)
-    starts = np.sort(rng.integers(0, n_samples, n_starts))
-    blocks = np.split(wave, np.sort(rng.integers(0, n_samples + 1, n_cuts)))  # some of them empty
-    found = list(stream_planned(iter(blocks), starts, window))
-    assert len(found) == n_starts
-    for start, samples in zip(starts.tolist(), found, strict=True):
-        np.testing.assert_array_equal(samples, wave[start : start + window])
-
-
-@pytest.mark.parametrize("n_block", [1, 7, 64, 5000])
-def test_a_planned_stream_skips_what_lies_between_windows(n_block):
-    wave = np.arange(3000, dtype=np.float32)
-    blocks = (wave[k : k + n_block] for k in range(0, 3000, n_block))
-    found = list(stream_planned(blocks, np.array([5, 1200, 1201, 2995]), 10))
-    assert [samples.tolist() for samples in found] == [
-        [*range(5, 15)],
-        [*range(1200, 1210)],
-        [*range(1201, 1211)],
-        [*range(2995, 3000)],
-    ]
-
-
-def test_a_planned_stream_takes_no_more_of_a_recording_than_it_needs():
-    taken = []
-
-    def blocks():
-        for k in range(100):
-            taken.append(k)
-            yield np.full(10, k, np.float32)
-
-    stream = stream_planned(blocks(), np.array([0, 40, 500]), 20)
-    next(stream)
-    assert len(taken) == 2
-    next(stream)
-    assert len(taken) == 6
+def test_a_stream_without_samples_has_no_windows():
+    stream = WindowStream(10, 10)
+    assert list(stream.add(np.zeros(0, np.float32))) == []
+    with pytest.raises(ValueError, match="without samples has no windows"):
+        list(stream.end())
 
 
 def test_a_day_has_exact_starts_beyond_what_32_bits_hold():

@@ -240,7 +240,7 @@ def test_a_disk_that_fails_is_a_failure_of_its_recording(
             raise OSError(5, "Input/output error")
         return count_samples(path, sample_rate=sample_rate), stream_audio(path, sample_rate=sample_rate)
 
-    monkeypatch.setattr("dawnchorus.predict.clip_requests.stream_recording", failing)
+    monkeypatch.setattr("dawnchorus.audio.sound.stream_recording", failing)
     found = dict(BirdsInference(stub(card())).predict_recordings(recordings[:3]))
     assert found[recordings[1]] == Failure(
         recordings[1], f"{recordings[1]}: cannot be read; Input/output error"

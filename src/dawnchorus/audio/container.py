@@ -191,7 +191,7 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
     """Yield the next ``n_frames`` frames as the mean of their channels, shape (any number,), float32."""
     n_missing = n_frames
     while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
-        mono = _mean_of_channels(block)
+        mono = mean_of_channels(block)
         if not np.isfinite(mono).all():
             raise AudioError(f"{path}: holds NaN or infinite samples")
         n_missing -= len(mono)
@@ -202,7 +202,7 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
         yield np.zeros(n_missing, np.float32)
 
 
-def _mean_of_channels(block: np.ndarray) -> np.ndarray:
+def mean_of_channels(block: np.ndarray) -> np.ndarray:
     """Return the mean of (n_frames, n_channels) over the channels, which NumPy takes 30 times as long for."""
     n_channels = block.shape[1]
     if n_channels == 1:

@@ -8,7 +8,7 @@ a length read from a header is the length of the decoded sound.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +34,7 @@ __all__ = [
     "load_audio",
     "read_crop",
     "read_info",
+    "resampled",
     "stream_audio",
 ]
 
@@ -49,7 +50,8 @@ def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
     AudioError
         As for :func:`read_info`.
     """
-    return _resampled_length(read_info(path), sample_rate)
+    info = read_info(path)
+    return _resampled_length(info.n_frames, info.sample_rate, sample_rate)
 
 
 def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
@@ -74,12 +76,44 @@ def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.n
     """
     path = Path(path)
     info = read_info(path)
-    n_missing = _resampled_length(info, sample_rate)
     with open_recording(path) as file:
-        for block in _resample(mono_blocks(path, file, info.n_frames), info.sample_rate, sample_rate):
-            n_missing -= len(block)
+        yield from resampled(mono_blocks(path, file, info.n_frames), info.sample_rate, sample_rate)
+
+
+def resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    """Yield a sound at another sample rate, of the length that this module's rule gives.
+
+    Parameters
+    ----------
+    blocks
+        Consecutive pieces, each of shape (any number,), float32; together of any length.
+    from_rate, to_rate
+        In Hz.
+
+    Yields
+    ------
+    numpy.ndarray
+        The next samples, shape (any number,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sum(len(block) for block in resampled([np.zeros(44_100, np.float32)], 44_100, 32_000))
+    32000
+    """
+    n_frames = n_made = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal n_frames
+        for block in blocks:
+            n_frames += len(block)
             yield block
-    if n_missing:
+
+    for block in _resample(counted(), from_rate, to_rate):
+        n_made += len(block)
+        yield block
+    n_missing = _resampled_length(n_frames, from_rate, to_rate) - n_made if n_frames else 0
+    if n_missing > 0:
         yield np.zeros(n_missing, np.float32)
 
 
@@ -123,7 +157,7 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
     check_crop(start, n_samples)
     path = Path(path)
     info = read_info(path)
-    n_samples = min(n_samples, _resampled_length(info, sample_rate) - start)
+    n_samples = min(n_samples, _resampled_length(info.n_frames, info.sample_rate, sample_rate) - start)
     if n_samples <= 0:
         return np.zeros(0, np.float32)
     first_sample, frames = _frames_of_crop(start, n_samples, info, sample_rate)
@@ -152,8 +186,8 @@ def _frames_of_crop(start: int, n_samples: int, info: AudioInfo, sample_rate: in
     return step * q, range(step * p, min(stop, info.n_frames))
 
 
-def _resampled_length(info: AudioInfo, sample_rate: int) -> int:
-    return max(1, (2 * info.n_frames * sample_rate + info.sample_rate) // (2 * info.sample_rate))
+def _resampled_length(n_frames: int, from_rate: int, to_rate: int) -> int:
+    return max(1, (2 * n_frames * to_rate + from_rate) // (2 * from_rate))
 
 
 def _resample(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:

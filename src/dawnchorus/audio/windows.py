@@ -7,6 +7,8 @@ the k-th window covers ``[k · step, min(k · step + window, n_samples))``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from heapq import merge
+from itertools import count
 
 import numpy as np
 
@@ -93,36 +95,98 @@ def planned_starts(n_samples: int, window: int, step: int, shift: int | None = N
     return np.union1d(wanted, beside[(beside >= 0) & (beside + window <= n_samples)])
 
 
-def stream_planned(blocks: Iterable[np.ndarray], starts: np.ndarray, window: int) -> Iterator[np.ndarray]:
-    """Yield the samples of the windows at ``starts`` from a recording that arrives in blocks.
+class WindowStream:
+    """The windows of :func:`planned_starts` from a recording that arrives block by block, of any length.
 
-    Holds little more than one window and one block, however long the recording is.
+    Each window comes as soon as all of it is there, so that a microphone and a file give the same windows.
+    Holds little more than one window and one block.
 
     Parameters
     ----------
-    blocks
-        Consecutive pieces of a recording, each of shape (any number,), float32.
-    starts
-        First samples, rising, all within the recording.
-    window
-        In samples.
+    window, step, shift
+        In samples, as for :func:`planned_starts`.
+    n_before, n_after
+        Samples before and after a window that come with it; silence where the recording has none.
 
-    Yields
-    ------
-    numpy.ndarray
-        Shape (at most window,): fewer where the recording ends.
+    Attributes
+    ----------
+    n_samples
+        How many samples have come.
+
+    Examples
+    --------
+    >>> stream = WindowStream(4, 4)
+    >>> [(start, stop) for start, stop, _ in stream.add(np.zeros(9, np.float32))]
+    [(0, 4), (4, 8)]
+    >>> [(start, stop) for start, stop, _ in stream.end()]
+    [(8, 9)]
     """
-    rest = iter(blocks)
-    held, first, more = np.zeros(0, np.float32), 0, True  # `held` begins at sample `first`
-    for start in starts.tolist():
-        while more and first + len(held) < start + window:
-            block = next(rest, None)
-            if block is None:
-                more = False
-                break
-            n_passed = min(max(start - first, 0), len(held))
-            held, first = np.concatenate([held[n_passed:], block]), first + n_passed
-        yield held[start - first : start - first + window]
+
+    def __init__(
+        self, window: int, step: int, shift: int | None = None, *, n_before: int = 0, n_after: int = 0
+    ) -> None:
+        self.window, self.step, self.shift = window, _checked_step(window, step), shift
+        self.n_after, self.n_whole = n_after, n_before + window + n_after
+        self.n_samples = 0
+        # Counted from ``n_before`` samples before the recording, a window's whole begins at its start.
+        self._held, self._first = np.zeros(n_before, np.float32), 0
+        self._candidates = _candidates(window, step, shift)
+        self._start, self._needed = next(self._candidates)
+        self._last = -1
+
+    def add(self, block: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the windows that a block makes whole; go through them before the next block is added.
+
+        Yields
+        ------
+        tuple
+            ``(start, stop, samples)``: the window's first and last sample, and the samples of shape
+            (n_before + window + n_after,), float32.
+        """
+        self.n_samples += len(block)
+        self._hold(block)
+        while max(self._needed, self._start + self.window + self.n_after) <= self.n_samples:
+            yield self._start, self._start + self.window, self._samples(self._start)
+            self._last = self._start
+            while self._start == self._last:
+                self._start, self._needed = next(self._candidates)
+
+    def end(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield the windows that are left when the recording has ended; the last one may be shorter.
+
+        Raises
+        ------
+        ValueError
+            The recording had no samples.
+        """
+        self._hold(np.zeros(self.n_after, np.float32))
+        for start in planned_starts(self.n_samples, self.window, self.step, self.shift).tolist():
+            if start > self._last:
+                yield start, min(start + self.window, self.n_samples), self._samples(start)
+
+    def _hold(self, block: np.ndarray) -> None:
+        n_passed = min(max(self._last + 1 - self._first, 0), len(self._held))
+        self._held, self._first = np.concatenate([self._held[n_passed:], block]), self._first + n_passed
+
+    def _samples(self, start: int) -> np.ndarray:
+        return self._held[start - self._first : start - self._first + self.n_whole]
+
+
+def _candidates(window: int, step: int, shift: int | None) -> Iterator[tuple[int, int]]:
+    """Yield the starts of :func:`planned_starts` for a recording without end, rising, some more than once.
+
+    With each comes the length from which on a recording has this window.
+    """
+    wanted = ((k * step, k * step + window) for k in count())
+    if shift is None:
+        return wanted
+    later = ((k * step + shift, k * step + shift + window) for k in count())
+    # A window before another is taken only where there is that other, which needs one sample of its own.
+    earlier = (
+        (k * step - shift, max(k * step - shift + window, (k - 1) * step + window + 1 if k else 0))
+        for k in count(-(-shift // step))
+    )
+    return merge(wanted, later, earlier)
 
 
 def check_crop(start: int, n_samples: int) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.errors import ModelError
 from dawnchorus.models.card import ModelCard
 
 KeyT = TypeVar("KeyT")
@@ -86,7 +87,14 @@ class Runtime(ABC):
         return self.outputs(waves).probabilities
 
     def outputs(self, waves: npt.NDArray[np.float32]) -> Outputs:
-        """Return probabilities and embeddings of any number of clips, shape (batch, n_samples), float32."""
+        """Return probabilities and embeddings of any number of clips, shape (batch, n_samples), float32.
+
+        Raises
+        ------
+        ModelError
+            The clips have another shape or type, or hold NaN or infinite samples.
+        """
+        waves = self._checked(waves)
         size = self.clips_per_request
         requests = (
             (len(part), self.prepare(filled_up(part, size)))
@@ -97,6 +105,21 @@ class Runtime(ABC):
             for n_clips, output in self.stream(requests)
         ]
         return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _checked(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return clips as they must be: shape (batch, n_samples), at least one, float32, finite."""
+        waves, card = np.asarray(waves), self.card
+        rate = f"{card.n_samples / card.sample_rate:g} s at {card.sample_rate} Hz"
+        if waves.ndim != 2 or waves.shape[1] != card.n_samples or not len(waves):
+            raise ModelError(
+                f"the clips have the shape {waves.shape}; this model takes (batch, {card.n_samples}), one or "
+                f"more clips of {rate}: cut or pad them, or let Model.predict do so"
+            )
+        if waves.dtype.kind != "f":
+            raise ModelError(f"the clips hold {waves.dtype}; samples are float32, full scale ±1")
+        if not np.isfinite(waves).all():
+            raise ModelError("the clips hold NaN or infinite samples; leave such clips out")
+        return waves.astype(np.float32, copy=False)
 
 
 def fingerprint_of(what: str, files: Iterable[Path]) -> str:

@@ -1,20 +1,23 @@
-"""``BirdsInference``: an ensemble over recordings of any length, window by window."""
+"""``BirdsInference``: an ensemble over sounds of any length, window by window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.clips import make_clip
+from dawnchorus.audio.sound import Sound
 from dawnchorus.engines.runtime import Inputs, Outputs, Runtime, filled_up
 from dawnchorus.engines.settings import frontend_threads
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
-from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests
+from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests, window_stream
 from dawnchorus.predict.prefetch import in_background, map_ahead
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
@@ -29,6 +32,13 @@ class Predicted(NamedTuple):
     """One recording: its windows, or why there are none."""
 
     path: Path
+    outcome: WindowPredictions | Failure
+
+
+class PredictedSound(NamedTuple):
+    """One sound: its windows, or why there are none."""
+
+    sound: Sound
     outcome: WindowPredictions | Failure
 
 
@@ -99,20 +109,68 @@ class BirdsInference:
         on_progress
             Called with the seconds of audio that were predicted since the last call.
         """
-        taken: list[Path] = []
+        sounds = (Sound.of(Path(path)) for path in paths)
+        for sound, outcome in self.predict_sounds(sounds, on_progress=on_progress):
+            assert sound.path is not None
+            yield Predicted(sound.path, outcome)
+
+    def predict_sounds(
+        self, sounds: Iterable[Sound], *, on_progress: Callable[[float], object] = lambda seconds: None
+    ) -> Iterator[PredictedSound]:
+        """Yield each sound with its windows, or with the reason why it cannot be read.
+
+        Parameters
+        ----------
+        sounds
+            Taken one by one as they are read.
+        on_progress
+            Called with the seconds of audio that were predicted since the last call.
+        """
+        taken: list[Sound] = []
         collected = _Collected()
-        for request, outputs in self.runtime.stream(self._prepared(_noting(paths, taken))):
+        for request, outputs in self.runtime.stream(self._prepared(_noting(sounds, taken))):
             collected.add(request, outputs, with_embeddings=self.with_embeddings)
             on_progress(self._seconds(request))
             for number, failure in request.ended:
                 windows = collected.pop(number, self.card.sample_rate)
-                path = taken[number]
-                yield Predicted(path, windows if failure is None else Failure(path, failure))
+                sound = taken[number]
+                failed = None if failure is None else Failure(sound.path or Path(sound.name), failure)
+                yield PredictedSound(sound, failed or windows)
 
-    def _prepared(self, paths: Iterable[Path]) -> Iterator[tuple[ClipRequest, Inputs]]:
+    def stream_windows(self, sound: Sound) -> Iterator[WindowPredictions]:
+        """Yield each window of a sound as soon as all of it is there: for microphones and pipes.
+
+        The numbers are those of :meth:`predict_sounds`, for a request is filled up in the same way. Windows
+        that one block of the sound makes whole are computed together.
+
+        Raises
+        ------
+        AudioError, StoreError
+            The sound cannot be read to its end, or has none.
+        """
+        windows = window_stream(self.card, self.plan)
+        for block in sound.blocks(self.card.sample_rate):
+            yield from self._each_of(windows.add(block))
+        if not windows.n_samples:
+            raise AudioError(f"{sound.name}: holds no samples")
+        yield from self._each_of(windows.end())
+
+    def _each_of(self, windows: Iterator[tuple[int, int, np.ndarray]]) -> Iterator[WindowPredictions]:
+        while some := list(islice(windows, self.runtime.clips_per_request)):
+            outputs = self.runtime.outputs(np.stack([make_clip(wave, self.card) for _, _, wave in some]))
+            bounds = np.array([(start, stop) for start, stop, _ in some], dtype=np.int64)
+            for row in range(len(some)):
+                here = slice(row, row + 1)
+                embeddings = outputs.embeddings[here] if self.with_embeddings else None
+                yield WindowPredictions(
+                    bounds[here, 0], bounds[here, 1], outputs.probabilities[here],
+                    self.card.sample_rate, embeddings,
+                )  # fmt: skip
+
+    def _prepared(self, sounds: Iterable[Sound]) -> Iterator[tuple[ClipRequest, Inputs]]:
         """Yield requests without their waves, and what the engine takes for them, both made in threads."""
         size = self.runtime.clips_per_request
-        requests = clip_requests(paths, self.card, self.plan, sample_rate=self.card.sample_rate, size=size)
+        requests = clip_requests(sounds, self.card, self.plan, sample_rate=self.card.sample_rate, size=size)
 
         def prepare(request: ClipRequest) -> tuple[ClipRequest, Inputs]:
             inputs = self.runtime.prepare(filled_up(request.waves, size))
@@ -170,11 +228,11 @@ class _Collected:
         return WindowPredictions(bounds[:, 0], bounds[:, 1], probabilities, sample_rate, kept)
 
 
-def _noting(paths: Iterable[Path], taken: list[Path]) -> Iterator[Path]:
-    """Yield paths, each noted in ``taken`` before it is."""
-    for path in paths:
-        taken.append(Path(path))
-        yield taken[-1]
+def _noting(sounds: Iterable[Sound], taken: list[Sound]) -> Iterator[Sound]:
+    """Yield sounds, each noted in ``taken`` before it is."""
+    for sound in sounds:
+        taken.append(sound)
+        yield sound
 
 
 def _checked_plan(runtime: Runtime, overlap_s: float, shift_s: float | None) -> WindowPlan:

@@ -1,10 +1,9 @@
-"""Recordings → requests of clips, across the borders of recordings, decoded in a stream."""
+"""Sounds → requests of clips, across the borders of sounds, read in a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.audio.clips import Clip, make_clip
-from dawnchorus.audio.source import stream_recording
-from dawnchorus.audio.windows import planned_starts, stream_planned
+from dawnchorus.audio.sound import Sound
+from dawnchorus.audio.windows import WindowStream
 from dawnchorus.errors import AudioError, StoreError
 from dawnchorus.models.card import ModelCard
 
@@ -35,7 +34,7 @@ class WindowPlan:
 
 
 class Place(NamedTuple):
-    """Where a clip comes from: the number of its recording, and its segment's first and last sample."""
+    """Where a clip comes from: the number of its sound, and its segment's first and last sample."""
 
     recording: int
     start: int
@@ -43,7 +42,7 @@ class Place(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A recording of which no clip is to come, and why it failed, where it did."""
+    """A sound of which no clip is to come, and why it failed, where it did."""
 
     recording: int
     failure: str | None
@@ -58,19 +57,19 @@ class ClipRequest(NamedTuple):
 
 
 def clip_requests(
-    paths: Iterable[Path], clip: Clip, plan: WindowPlan, *, sample_rate: int, size: int
+    sounds: Iterable[Sound], clip: Clip, plan: WindowPlan, *, sample_rate: int, size: int
 ) -> Iterator[ClipRequest]:
-    """Yield the clips of recordings, ``size`` at a time; only the last request may hold fewer.
+    """Yield the clips of sounds, ``size`` at a time; only the last request may hold fewer.
 
-    A recording that cannot be decoded to its end is reported as ended with the reason, the others go on.
+    A sound that cannot be read to its end is reported as ended with the reason, the others go on.
     """
     waves: list[npt.NDArray[np.float32]] = []
     places: list[Place] = []
     ended: list[Ended] = []
-    for number, path in enumerate(paths):
+    for number, sound in enumerate(sounds):
         failure = None
         try:
-            for start, stop, wave in _clips(path, clip, plan, sample_rate):
+            for start, stop, wave in _clips(sound, clip, plan, sample_rate):
                 # A full request waits for the next clip, so that it learns of all that ended before that.
                 if len(waves) == size:
                     yield ClipRequest(np.stack(waves), places, ended)
@@ -80,7 +79,7 @@ def clip_requests(
         except (AudioError, StoreError) as error:
             failure = str(error)
         except OSError as error:  # the disk itself, while it was read
-            failure = f"{path}: cannot be read; {error.strerror or error}"
+            failure = f"{sound.name}: cannot be read; {error.strerror or error}"
         ended.append(Ended(number, failure))
     if ended:
         yield ClipRequest(
@@ -88,19 +87,24 @@ def clip_requests(
         )
 
 
+def window_stream(clip: Clip, plan: WindowPlan) -> WindowStream:
+    """Return what cuts a sound into the windows of a plan, each with what a clip has around it."""
+    n_after = clip.n_samples - clip.n_look_back - clip.n_segment
+    return WindowStream(clip.n_segment, plan.step, plan.shift, n_before=clip.n_look_back, n_after=n_after)
+
+
 def _clips(
-    path: Path, clip: Clip, plan: WindowPlan, sample_rate: int
+    sound: Sound, clip: Clip, plan: WindowPlan, sample_rate: int
 ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
-    """Yield the first and last sample of each segment of a recording, and its clip, shape (n_samples,)."""
-    n_samples, blocks = stream_recording(path, sample_rate=sample_rate)
-    starts = planned_starts(n_samples, clip.n_segment, plan.step, plan.shift)
-    n_around = clip.n_samples - clip.n_segment
-    silence = np.zeros(n_around, np.float32)
-    before, after = silence[: clip.n_look_back], silence[clip.n_look_back :]
-    # With the silence before it, a recording begins where the first clip does.
-    padded = chain([before], blocks, [after]) if n_around else blocks
-    for start, wave in zip(starts.tolist(), stream_planned(padded, starts, clip.n_samples), strict=True):
-        yield start, min(start + clip.n_segment, n_samples), make_clip(wave, clip)
+    """Yield the first and last sample of each segment of a sound, and its clip, shape (n_samples,)."""
+    windows = window_stream(clip, plan)
+    for block in sound.blocks(sample_rate):
+        for start, stop, wave in windows.add(block):
+            yield start, stop, make_clip(wave, clip)
+    if not windows.n_samples:
+        raise AudioError(f"{sound.name}: holds no samples")
+    for start, stop, wave in windows.end():
+        yield start, stop, make_clip(wave, clip)
 
 
 def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) -> npt.NDArray[np.float32]:
@@ -112,6 +116,6 @@ def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) ->
     clips: list[npt.NDArray[np.float32]] = []
     n_each = -(-n_clips // max(len(paths), 1))
     for path in paths[:n_clips]:
-        requests = clip_requests([path], card, plan, sample_rate=card.sample_rate, size=n_each)
+        requests = clip_requests([Sound.of(path)], card, plan, sample_rate=card.sample_rate, size=n_each)
         clips.extend(next(requests).waves)
     return np.array(clips[:n_clips], dtype=np.float32).reshape(-1, card.n_samples)
