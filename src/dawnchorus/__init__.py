@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dawnchorus.audio.sound import Sound
     from dawnchorus.config import DataSettings
     from dawnchorus.data.labels import LabelMap
     from dawnchorus.data.recordings import label_map_of, load_recordings
@@ -17,26 +18,41 @@ if TYPE_CHECKING:
     from dawnchorus.data.wave_dataset import WaveDataset
     from dawnchorus.engines import open_runtime
     from dawnchorus.errors import DawnchorusError
+    from dawnchorus.features.spectrogram import Spectrogram
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
     from dawnchorus.predict.birds_inference import BirdsInference
+    from dawnchorus.predict.model import Model, load_model
+    from dawnchorus.predict.predictions import Detections, Predictions
     from dawnchorus.training.lightning_training import lightning_training
 
 __all__ = [
     "BirdsInference",
     "DataSettings",
     "DawnchorusError",
+    "Detections",
     "LabelMap",
+    "Model",
+    "Predictions",
+    "Sound",
+    "Spectrogram",
     "WaveAllFileDataset",
     "WaveCNNAttenClasifier",
     "WaveCNNAttenClassifier",
     "WaveDataset",
     "label_map_of",
     "lightning_training",
+    "load_model",
     "load_recordings",
     "open_runtime",
 ]
 
 _HOME = {
+    "Detections": "dawnchorus.predict.predictions",
+    "Model": "dawnchorus.predict.model",
+    "Predictions": "dawnchorus.predict.predictions",
+    "Sound": "dawnchorus.audio.sound",
+    "Spectrogram": "dawnchorus.features.spectrogram",
+    "load_model": "dawnchorus.predict.model",
     "DataSettings": "dawnchorus.config",
     "LabelMap": "dawnchorus.data.labels",
     "label_map_of": "dawnchorus.data.recordings",

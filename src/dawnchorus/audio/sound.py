@@ -125,10 +125,10 @@ class Sound:
         AudioError, StoreError
             As for :meth:`blocks`, or a stream gave nothing.
         """
-        blocks = list(self.blocks(sample_rate))
-        if not blocks:
+        wave = np.concatenate([np.zeros(0, np.float32), *self.blocks(sample_rate)])
+        if not len(wave):
             raise AudioError(f"{self.name}: holds no samples")
-        return np.concatenate(blocks)
+        return wave
 
     def __repr__(self) -> str:
         if self.sample_rate is None:
@@ -138,9 +138,10 @@ class Sound:
 
 
 def _of_array(source: Any, sample_rate: int, name: str) -> Sound:
-    wave = _mono(_checked_numbers(source, name), name)
-    if not len(wave):
+    numbers = _checked_numbers(source, name)
+    if not numbers.size:
         raise AudioError(f"{name}: holds no samples")
+    wave = _mono(numbers, name)
 
     def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
         pieces = (wave[start : start + _BLOCK] for start in range(0, len(wave), _BLOCK))

@@ -114,6 +114,10 @@ class FrontendSettings:
         """Return the number of frames of a clip: 313 for 160,000 samples with the defaults."""
         return 1 + n_samples // self.hop_length
 
+    def mel_centres_hz(self) -> npt.NDArray[np.float64]:
+        """Return the frequency at which each mel band has its peak, shape (n_mels,), Hz."""
+        return _mel_corners_hz(self)[1:-1]
+
 
 def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
     """Return triangular filters from FFT bins to mel bands, shape (n_fft // 2 + 1, n_mels), in [0, 1].
@@ -121,14 +125,19 @@ def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
     Written out, although librosa has them, because importing librosa's filters compiles and loads
     numba: 1.5 s at best, before a field laptop can predict anything.
     """
-    low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min_hz, settings.f_max_hz))
-    mels = np.linspace(low, high, settings.n_mels + 2)
-    corners_hz = 700 * (10 ** (mels / 2595) - 1)
+    corners_hz = _mel_corners_hz(settings)
     bins_hz = np.linspace(0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
     widths_hz = np.diff(corners_hz)
     rising = (bins_hz[:, None] - corners_hz[:-2]) / widths_hz[:-1]
     falling = (corners_hz[2:] - bins_hz[:, None]) / widths_hz[1:]
     return np.minimum(rising, falling).clip(min=0).astype(np.float32)
+
+
+def _mel_corners_hz(settings: FrontendSettings) -> npt.NDArray[np.float64]:
+    """Return where the triangles of neighbouring bands meet zero, shape (n_mels + 2,), Hz."""
+    low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min_hz, settings.f_max_hz))
+    mels = np.linspace(low, high, settings.n_mels + 2)
+    return np.asarray(700 * (10 ** (mels / 2595) - 1), np.float64)
 
 
 def unit_energy_window(n_fft: int) -> npt.NDArray[np.float64]:

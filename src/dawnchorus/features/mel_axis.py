@@ -14,9 +14,15 @@ _TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000)
 
 
 def show_spectrogram(
-    axes: Axes, logmel: np.ndarray, *, frontend: FrontendSettings, duration_s: float, darkest: float = 0.0
+    axes: Axes,
+    logmel: np.ndarray,
+    *,
+    frontend: FrontendSettings,
+    duration_s: float,
+    darkest: float = 0.0,
+    start_s: float = 0.0,
 ) -> AxesImage:
-    """Draw a log-mel picture over its seconds and kHz, and return it for a colour bar.
+    """Draw a log-mel spectrogram over its seconds and kHz, and return the image for a colour bar.
 
     Parameters
     ----------
@@ -30,8 +36,10 @@ def show_spectrogram(
         Seconds that it shows.
     darkest
         Level from which on down all is black; 1 is the brightest.
+    start_s
+        Where the seconds begin.
     """
-    extent = (0, duration_s, 0, frontend.n_mels)
+    extent = (start_s, start_s + duration_s, 0, frontend.n_mels)
     image = axes.imshow(
         logmel, origin="lower", aspect="auto", extent=extent, cmap=COLOUR_MAP, vmin=darkest, vmax=1
     )

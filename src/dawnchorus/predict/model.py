@@ -1,0 +1,379 @@
+"""``Model``: a trained ensemble that takes any sound; ``load_model`` opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.clips import make_clip
+from dawnchorus.audio.container import read_info
+from dawnchorus.audio.recorder_times import recorder_time
+from dawnchorus.audio.sound import Sound
+from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+from dawnchorus.engines.opening import EngineName
+from dawnchorus.engines.runtime import Runtime
+from dawnchorus.errors import AudioError, ConfigError, DataError
+from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.spectrogram import Spectrogram
+from dawnchorus.files import Failure
+from dawnchorus.models.card import ModelCard
+from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.predict.clip_requests import WindowPlan, window_stream
+from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
+from dawnchorus.predict.predictions import PredictedRecording, Predictions
+from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.progress import audio_progress
+
+_SHOW_PROGRESS_FROM_S = 600.0  # of sound
+
+
+class Model:
+    """A model that is ready to predict, in whatever engine. Made by :func:`load_model`.
+
+    Parameters
+    ----------
+    runtime
+        The ensemble in its engine.
+    path
+        Where it lies; thresholds that were calibrated lie beside it.
+    n_workers
+        Threads that make spectrograms; one for two cores if not given.
+
+    Attributes
+    ----------
+    labels
+        The classes, in the order of the outputs.
+    sample_rate
+        Of what it hears, in Hz; sounds of other rates are resampled.
+    window_s
+        Seconds of a window.
+    name
+        The experiment that it comes from.
+    card
+        All that is known of it.
+    """
+
+    def __init__(self, runtime: Runtime, *, path: Path | None = None, n_workers: int | None = None) -> None:
+        self.runtime = runtime
+        self.path = path
+        self.n_workers = n_workers
+
+    @property
+    def card(self) -> ModelCard:
+        """All that is known of the model."""
+        return self.runtime.card
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the outputs."""
+        return self.card.labels
+
+    @property
+    def sample_rate(self) -> int:
+        """Of what it hears, in Hz."""
+        return self.card.sample_rate
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of a window."""
+        return self.card.segment_len
+
+    @property
+    def name(self) -> str:
+        """The experiment that it comes from."""
+        return self.card.exp_name
+
+    def predict(
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        overlap_s: float = 0.0,
+        postprocessing: PostprocessSettings | None = None,
+        embeddings: bool = False,
+    ) -> Predictions:
+        """Return the probability of each class in each window.
+
+        The numbers do not depend on what is predicted together, or on how a sound comes in: a file, the
+        samples of that file, or a stream of them in blocks.
+
+        Parameters
+        ----------
+        sound
+            A file, folder or pattern such as ``"nights/*.wav"``; an array or a generator of blocks, with
+            ``sample_rate``; a :class:`dawnchorus.audio.sound.Sound`; or a list of any of them. A list of
+            numbers is no array: ``numpy.array(numbers)`` is.
+        sample_rate
+            Of arrays and streams, in Hz.
+        overlap_s
+            Seconds that a window shares with the next one, from 0 to below a window.
+        postprocessing
+            What is done to probabilities: means of shifted or overlapping windows, smoothing, scaling.
+        embeddings
+            Whether to keep the embedding of each window.
+
+        Raises
+        ------
+        AudioError, StoreError
+            The only sound cannot be read. Of several, ``failures`` of the result lists those that cannot.
+        DataError
+            There is no such file or folder, or not one of several can be read.
+        ConfigError
+            The overlap or the shift is out of its range.
+        """
+        sounds = list(_sounds(sound, sample_rate))
+        settings = postprocessing or PostprocessSettings()
+        inference = self._inference(overlap_s, settings.shift_s, embeddings=embeddings)
+        recordings: list[PredictedRecording] = []
+        failures: list[Failure] = []
+        with _progress(sounds) as advance:
+            for done, outcome in inference.predict_sounds(sounds, on_progress=advance):
+                if isinstance(outcome, Failure):
+                    failures.append(outcome)
+                else:
+                    windows = postprocess(
+                        outcome, settings, window=self.card.n_segment, step=inference.plan.step
+                    )
+                    recordings.append(_recording(done, windows))
+        if not recordings:
+            raise _none_readable(failures, n_sounds=len(sounds))
+        return Predictions(self.labels, recordings, failures, self.path, overlap_s)
+
+    def stream(
+        self,
+        blocks: Any,
+        *,
+        sample_rate: int | None = None,
+        overlap_s: float = 0.0,
+        embeddings: bool = False,
+        name: str | None = None,
+    ) -> Iterator[Predictions]:
+        """Yield the prediction of each window as soon as its last sample has come.
+
+        The numbers are those of :meth:`predict`. A window waits for nothing but its own samples (and those
+        that the model hears after it).
+
+        Parameters
+        ----------
+        blocks
+            A generator of blocks of shape (any number,) or (any number, n_channels), such as a microphone's
+            or a pipe's; or any other sound.
+        sample_rate
+            Of the blocks, in Hz.
+        overlap_s, embeddings
+            As for :meth:`predict`.
+        name
+            What tables call the sound.
+
+        Raises
+        ------
+        AudioError
+            The sample rate is missing, or a block is no sound; what came before it has been predicted.
+        """
+        sound = Sound.of(blocks, sample_rate=sample_rate, name=name)
+        inference = self._inference(overlap_s, None, embeddings=embeddings)
+
+        def parts() -> Iterator[Predictions]:
+            for windows in inference.stream_windows(sound):
+                yield Predictions(self.labels, [_recording(sound, windows)], (), self.path, overlap_s)
+
+        return parts()
+
+    def embed(
+        self, sound: Any, *, sample_rate: int | None = None, overlap_s: float = 0.0
+    ) -> npt.NDArray[np.float32]:
+        """Return the embedding of each window, shape (n_windows, n_features).
+
+        Parameters
+        ----------
+        sound
+            One sound, as for :meth:`predict`. An array without a sample rate has the model's, as in other
+            model zoos.
+        sample_rate, overlap_s
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        AudioError, StoreError
+            The sound cannot be read.
+        """
+        is_file = isinstance(sound, str | Path | Sound)
+        one = Sound.of(sound, sample_rate=sample_rate or (None if is_file else self.sample_rate))
+        return self.predict(one, overlap_s=overlap_s, embeddings=True).embeddings
+
+    def batch_embed(
+        self, arrays: Iterable[Any], *, sample_rate: int | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the embeddings of sounds of one length, shape (n_sounds, n_windows, n_features).
+
+        Parameters
+        ----------
+        arrays
+            Sounds with as many windows each, such as an array of shape (n_sounds, n_samples).
+        sample_rate
+            As for :meth:`embed`.
+
+        Raises
+        ------
+        AudioError
+            A sound cannot be read, there is none, or their lengths differ.
+        """
+        found = [self.embed(array, sample_rate=sample_rate) for array in arrays]
+        counts = sorted({len(embeddings) for embeddings in found})
+        if len(counts) != 1:
+            raise AudioError(
+                f"batch_embed takes one or more sounds with as many windows each; these have "
+                f"{counts or 'none'}; embed them one by one"
+            )
+        return np.stack(found)
+
+    def spectrogram(self, sound: Any, *, sample_rate: int | None = None, start_s: float = 0.0) -> Spectrogram:
+        """Return what the networks take of the window that begins at ``start_s``.
+
+        Parameters
+        ----------
+        sound, sample_rate
+            One sound, as for :meth:`predict`.
+        start_s
+            Where the window begins, seconds.
+
+        Raises
+        ------
+        AudioError, StoreError
+            The sound cannot be read, or ends before.
+        """
+        one, first = Sound.of(sound, sample_rate=sample_rate), round(start_s * self.sample_rate)
+        windows = window_stream(self.card, WindowPlan(self.card.n_segment))
+        n_skipped = first
+        found: Iterable[tuple[int, int, np.ndarray]] = ()
+        for block in one.blocks(self.sample_rate):
+            passed, n_skipped = block[n_skipped:], max(n_skipped - len(block), 0)
+            found = list(windows.add(passed))
+            if found:
+                break
+        else:
+            found = list(windows.end()) if windows.n_samples else ()
+        if first < 0 or not found:
+            raise AudioError(f"{one.name}: has no sound at {start_s:g} s")
+        _, _, wave = next(iter(found))
+        clip = make_clip(wave, self.card)
+        settings = FrontendSettings(**self.card.frontend)
+        return Spectrogram.of_wave(clip, settings, name=one.name, start_s=start_s - self.card.look_back_s)
+
+    def _inference(self, overlap_s: float, shift_s: float | None, *, embeddings: bool) -> BirdsInference:
+        return BirdsInference(
+            self.runtime,
+            overlap_s=overlap_s,
+            shift_s=shift_s,
+            with_embeddings=embeddings,
+            n_workers=self.n_workers,
+        )
+
+    def __repr__(self) -> str:
+        n, card = len(self.labels), self.card
+        classes = "1 class" if n == 1 else f"{n} classes"
+        engine = type(self.runtime).__name__.removesuffix("Runtime")
+        return f"Model({card.exp_name}: {classes}, {card.segment_len:g} s at {card.sample_rate} Hz, {engine})"
+
+
+def load_model(
+    path: Path | str | Sequence[Path | str],
+    engine: EngineName | None = None,
+    *,
+    weights: Sequence[float] | None = None,
+    n_threads: int | None = None,
+    clips_per_request: int | None = None,
+) -> Model:
+    """Return a model.
+
+    Parameters
+    ----------
+    path
+        A run directory, the folder of an export, ``model.onnx``, or OpenVINO's ``model.xml``; or several of
+        them, which predict together and whose classes are joined by label.
+    engine
+        ``torch``, ``onnx``, ``openvino`` or ``int8``; otherwise what the file is for, and of a run the
+        fastest of its exports.
+    weights
+        Of several models, above 0; the same for all if not given.
+    n_threads, clips_per_request
+        Threads of the engine and clips that it computes at once; otherwise what ``dawnchorus tune`` has
+        measured on this machine, else all cores.
+
+    Raises
+    ------
+    RunError
+        There is no such model.
+    ModelError
+        It is no model of dawnchorus, or the models hear clips of different kinds.
+    """
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+    weights = [1.0] * len(paths) if weights is None else list(weights)
+    if not paths or len(weights) != len(paths):
+        raise ConfigError(f"there are {len(weights)} weights for {len(paths)} models; give one each")
+    models = [WeightedModel(each, weight) for each, weight in zip(paths, weights, strict=True)]
+    runtime = Ensemble(models, engine, n_threads, clips_per_request).open()
+    return Model(runtime, path=paths[0] if len(paths) == 1 else None)
+
+
+def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
+    """Yield the sounds that are meant; arrays and streams of a list are numbered."""
+    if isinstance(given, list | tuple):
+        if not given:
+            raise DataError("no sounds: the list is empty")
+        for number, each in enumerate(given):
+            if isinstance(each, str | Path):
+                yield from _files(each)
+            elif isinstance(each, int | float | np.number):
+                raise AudioError("a list of numbers is no sound; make an array of it, numpy.array(numbers)")
+            else:
+                yield Sound.of(each, sample_rate=sample_rate, name=f"array {number}")
+    elif isinstance(given, str | Path) and sample_rate is None:
+        yield from _files(given)
+    else:
+        yield Sound.of(given, sample_rate=sample_rate)
+
+
+def _files(given: str | Path) -> Iterator[Sound]:
+    """Yield a file, which may turn out not to exist, or the recordings of a folder or a pattern."""
+    path = Path(given)
+    if path.is_file():
+        yield Sound.of(path, name=str(given))
+        return
+    for recording in find_recordings([str(given)]).recordings:
+        yield Sound.of(recording.path)
+
+
+def _progress(sounds: Sequence[Sound]) -> AbstractContextManager[Callable[[float], object]]:
+    """Return a bar where there is much to predict."""
+    total_s = sum(map(_duration_s, sounds))
+    if total_s < _SHOW_PROGRESS_FROM_S:
+        return nullcontext(lambda seconds: None)
+    return audio_progress("Predicting", total_s=total_s)
+
+
+def _duration_s(sound: Sound) -> float:
+    if sound.path is None or sound.duration_s is not None:
+        return sound.duration_s or 0.0
+    try:
+        info = read_info(sound.path)
+    except (AudioError, OSError):
+        return 0.0  # a store, or what will be listed among the failures
+    return info.n_frames / info.sample_rate
+
+
+def _recording(sound: Sound, windows: WindowPredictions) -> PredictedRecording:
+    found = None if sound.path is None else recorder_time(sound.path)
+    return PredictedRecording(sound.name, sound.path, None if found is None else found.start, windows)
+
+
+def _none_readable(failures: Sequence[Failure], *, n_sounds: int) -> Exception:
+    if n_sounds == 1:
+        return AudioError(failures[0].reason)
+    return DataError(f"none of the {n_sounds} sounds could be read; the first: {failures[0].reason}")

@@ -1,0 +1,347 @@
+"""``Predictions``: what a model says of sounds, window by window; ``Detections``: what counts of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dawnchorus.errors import ConfigError, DataError, RunError
+from dawnchorus.files import Failure
+from dawnchorus.formats import RecordingDetections, absolute_time, check_formats, open_writers
+from dawnchorus.predict.detections import DetectionSettings, detect
+from dawnchorus.predict.thresholds import ALL_OTHERS, thresholds_from
+from dawnchorus.predict.window_tables import window_table
+from dawnchorus.predict.windows import WindowPredictions
+
+INDEX = ("file", "start_time", "end_time")
+"""Index of a frame of windows: the sound's name, and seconds in it; what the field's other tools have."""
+
+_SHOWN_ROWS = 10
+
+
+class PredictedRecording(NamedTuple):
+    """The windows of one sound.
+
+    Attributes
+    ----------
+    name
+        What tables call it.
+    path
+        Its file, None for an array or a stream.
+    start
+        When it began, aware or naive; None where that is not known.
+    windows
+        What the model says.
+    """
+
+    name: str
+    path: Path | None
+    start: datetime | None
+    windows: WindowPredictions
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a model says of the windows of sounds.
+
+    Attributes
+    ----------
+    labels
+        The model's classes.
+    recordings
+        The sounds, in the order in which they were given.
+    failures
+        Sounds that could not be read, with the reasons.
+    model
+        Where the model lies, for thresholds that were calibrated beside it; None where it has no place.
+    overlap_s
+        Seconds that a window shares with the next one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> windows = WindowPredictions(
+    ...     np.array([0, 10]), np.array([10, 20]), np.array([[0.9, 0.1], [0.8, 0.6]], np.float32), 2
+    ... )
+    >>> scores = Predictions(("owl", "wren"), [PredictedRecording("night.wav", None, None, windows)])
+    >>> scores
+    Predictions(2 windows of 1 recording, 2 classes)
+    >>> scores.to_frame().loc["night.wav"].round(1)
+                         owl  wren
+    start_time end_time
+    0.0        5.0       0.9   0.1
+    5.0        10.0      0.8   0.6
+    >>> scores.detections(threshold=0.5, merge=True).to_frame()[["start_s", "end_s", "label"]]
+       start_s  end_s label
+    0      0.0   10.0   owl
+    1      5.0   10.0  wren
+    """
+
+    labels: tuple[str, ...]
+    recordings: Sequence[PredictedRecording]
+    failures: Sequence[Failure] = ()
+    model: Path | None = None
+    overlap_s: float = 0.0
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return sum(len(recording.windows.starts) for recording in self.recordings)
+
+    def __iter__(self) -> Iterator[PredictedRecording]:
+        return iter(self.recordings)
+
+    def __getitem__(self, name: str) -> WindowPredictions:
+        """Return the windows of the sound with this name."""
+        for recording in self.recordings:
+            if recording.name == name:
+                return recording.windows
+        raise KeyError(name)
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float32]:
+        """Of all windows, shape (n_windows, n_classes), in [0, 1]."""
+        parts = [recording.windows.probabilities for recording in self.recordings]
+        return np.concatenate([np.zeros((0, len(self.labels)), np.float32), *parts])
+
+    @property
+    def embeddings(self) -> npt.NDArray[np.float32]:
+        """Of all windows, shape (n_windows, n_features).
+
+        Raises
+        ------
+        DataError
+            They were not asked for.
+        """
+        parts = [recording.windows.embeddings for recording in self.recordings]
+        if not parts or any(part is None for part in parts):
+            raise DataError("these predictions have no embeddings; predict with embeddings=True")
+        return np.concatenate([part for part in parts if part is not None])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a window and a column a class: index file, start_time, end_time (seconds)."""
+        return pd.DataFrame(self.probabilities, index=self._index(), columns=list(self.labels))
+
+    def embeddings_frame(self) -> pd.DataFrame:
+        """Return a row a window and a column a feature, with the index of :meth:`to_frame`."""
+        return pd.DataFrame(self.embeddings, index=self._index())
+
+    def detections(
+        self,
+        threshold: float | str | Path | Mapping[str, float] = 0.5,
+        *,
+        species: Iterable[str] | None = None,
+        top_k: int | None = None,
+        merge: bool = False,
+    ) -> Detections:
+        """Return the windows in which a class reaches its threshold.
+
+        Parameters
+        ----------
+        threshold
+            Probability of a detection in [0, 1]; or one a label, with ``"*"`` for all others; or a CSV file
+            of label and threshold; or ``"calibrated"``, for what ``dawnchorus calibrate`` has put beside
+            the model.
+        species
+            Labels of the only classes to detect.
+        top_k
+            At most so many classes a window, the surest.
+        merge
+            Join adjacent and overlapping windows of a class.
+
+        Raises
+        ------
+        ConfigError, DataError
+            A threshold is out of its range, a label is not the model's, or a file cannot be read.
+        """
+        settings = DetectionSettings(
+            self._thresholds(threshold), None if species is None else tuple(species), top_k, merge
+        )
+        found = [
+            RecordingDetections(
+                recording.name,
+                recording.path or Path(recording.name),
+                float(recording.windows.stops.max()) / recording.windows.sample_rate,
+                recording.start,
+                detect(recording.windows, self.labels, settings),
+            )
+            for recording in self.recordings
+        ]
+        rates = [recording.windows.sample_rate for recording in self.recordings]
+        high_hz = max(rates, default=0) / 2
+        return Detections(self.labels, found, high_hz=high_hz, overlap_s=self.overlap_s)
+
+    def to_parquet(self, path: Path | str) -> Path:
+        """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
+        with window_table(Path(path), self.labels) as table:
+            for recording in self.recordings:
+                table.add(recording.name, recording.windows)
+        return Path(path)
+
+    def _thresholds(self, threshold: float | str | Path | Mapping[str, float]) -> npt.NDArray[np.float32]:
+        if isinstance(threshold, str | Path):
+            if self.model is None:
+                raise ConfigError(
+                    f"the threshold is {str(threshold)!r}, and these predictions do not know their model; "
+                    "give a number, or one a label"
+                )
+            return thresholds_from(str(threshold), self.labels, self.model)
+        if isinstance(threshold, Mapping | pd.Series):
+            given = dict(threshold)
+            missing = [label for label in self.labels if label not in given]
+            if missing and ALL_OTHERS not in given:
+                raise ConfigError(
+                    f"threshold names {len(given)} labels and not {missing[0]!r}; name each of the "
+                    f"{len(self.labels)}, or {ALL_OTHERS!r} for all the others"
+                )
+            values = [given.get(label, given.get(ALL_OTHERS)) for label in self.labels]
+            return np.array(values, dtype=np.float32)
+        return np.full(len(self.labels), threshold, dtype=np.float32)
+
+    def _index(self) -> pd.MultiIndex:
+        names = [recording.name for recording in self.recordings]
+        counts = [len(recording.windows.starts) for recording in self.recordings]
+        seconds = [
+            np.concatenate(
+                [np.zeros(0), *(getattr(r.windows, edge) / r.windows.sample_rate for r in self.recordings)]
+            )
+            for edge in ("starts", "stops")
+        ]
+        return pd.MultiIndex.from_arrays(
+            [np.repeat(np.array(names, dtype=object), counts), *seconds], names=INDEX
+        )
+
+    def __repr__(self) -> str:
+        n, n_failed = len(self.recordings), len(self.failures)
+        failed = f", {n_failed} failed" if n_failed else ""
+        classes = "1 class" if len(self.labels) == 1 else f"{len(self.labels)} classes"
+        return f"Predictions({len(self)} windows of {_recordings(n)}, {classes}{failed})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = self.to_frame().to_html(max_rows=_SHOWN_ROWS, max_cols=_SHOWN_ROWS)
+        return f"<p>{escape(repr(self))}</p>{table}"
+
+
+@dataclass(frozen=True, repr=False)
+class Detections:
+    """Who sings when: detections in sounds, ready for the tables that other tools open.
+
+    Attributes
+    ----------
+    labels
+        The model's classes.
+    recordings
+        The sounds, those without any detection too.
+    high_hz
+        Upper edge of boxes in tables that have frequencies, Hz.
+    overlap_s
+        Seconds that a window shares with the next one.
+    """
+
+    labels: tuple[str, ...]
+    recordings: Sequence[RecordingDetections]
+    high_hz: float
+    overlap_s: float = 0.0
+    _frame: list[pd.DataFrame] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return filename, start_s, end_s, label, probability and time, a row a detection.
+
+        ``time`` is the local time of the detection, None where the recording's is not known.
+        """
+        if not self._frame:
+            self._frame.append(_frame_of(self.recordings))
+        return self._frame[0].copy()
+
+    def __len__(self) -> int:
+        return sum(len(recording.detections) for recording in self.recordings)
+
+    def write(
+        self, formats: str | Iterable[str], folder: Path | str, *, overwrite: bool = False
+    ) -> dict[str, Path]:
+        """Write tables into a folder, made if missing, and return the file or folder of each format.
+
+        Parameters
+        ----------
+        formats
+            One or several of ``csv``, ``raven``, ``audacity``, ``birdnet``, ``kaleidoscope``, ``parquet``,
+            and those that were registered.
+        folder
+            Where they go.
+        overwrite
+            Whether tables that are there are replaced.
+
+        Raises
+        ------
+        ConfigError
+            A format is not known.
+        RunError
+            A table is there already, and ``overwrite`` is not set.
+        """
+        names = (formats,) if isinstance(formats, str) else tuple(formats)
+        check_formats(names)
+        folder = Path(folder)
+        writers = open_writers(
+            names, folder, labels=self.labels, high_hz=self.high_hz, overlap_s=self.overlap_s
+        )
+        there = [path for path in writers.paths.values() if path.exists()]
+        if there and not overwrite:
+            raise RunError(f"{there[0]} exists; choose another folder, or set overwrite=True")
+        folder.mkdir(parents=True, exist_ok=True)
+        with writers:
+            for recording in _with_table_names(self.recordings):
+                writers.add(recording)
+        return dict(writers.paths)
+
+    def __repr__(self) -> str:
+        n_labels = self.to_frame()["label"].nunique()
+        return f"Detections({len(self)} of {n_labels} species in {_recordings(len(self.recordings))})"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p>{self.to_frame().to_html(max_rows=_SHOWN_ROWS)}"
+
+
+def _recordings(n: int) -> str:
+    return "1 recording" if n == 1 else f"{n} recordings"
+
+
+def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:
+    columns = ["start_s", "end_s", "label", "probability"]
+    parts = []
+    for recording in recordings:
+        part = recording.detections[columns].copy()
+        part.insert(0, "filename", recording.filename)
+        part["time"] = [absolute_time(recording.start, second) for second in part["start_s"]]
+        parts.append(part.astype({"time": object}))
+    if not parts:
+        return pd.DataFrame(columns=["filename", *columns, "time"])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _with_table_names(recordings: Sequence[RecordingDetections]) -> Iterator[RecordingDetections]:
+    """Yield the recordings under names that tables in a folder can have: relative, below what all share."""
+    # Without "..", so that no table lies outside its folder.
+    paths = [Path(os.path.abspath(recording.path)) for recording in recordings]  # noqa: PTH100
+    root = _common_folder(paths)
+    for recording, path in zip(recordings, paths, strict=True):
+        filename = path.relative_to(root).as_posix()
+        yield recording._replace(filename=filename, path=path)
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    parents = [path.parent for path in paths]
+    root = parents[0] if parents else Path.cwd()
+    while not all(parent.is_relative_to(root) for parent in parents):
+        root = root.parent
+    return root
