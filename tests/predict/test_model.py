@@ -283,3 +283,19 @@ def test_windows_are_written_as_the_command_writes_them(model: Model, night: Pat
     table = pd.read_parquet(scores.to_parquet(tmp_path / "windows.parquet"))
     assert table.columns.tolist() == ["filename", "start_s", "end_s", "wren", "robin", "owl"]
     np.testing.assert_array_equal(table[["wren", "robin", "owl"]].to_numpy(), scores.probabilities)
+
+
+def test_an_exported_model_predicts_arrays_without_pytorch(exported: Any) -> None:
+    import subprocess
+    import sys
+
+    program = """
+import sys
+import numpy
+import dawnchorus as dc
+model = dc.load_model(sys.argv[1])
+scores = model.predict(numpy.ones(50_000), sample_rate=16_000)
+print(scores.to_frame().shape, "torch" in sys.modules, "lightning" in sys.modules)
+"""
+    command = [sys.executable, "-c", program, str(exported.onnx)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "(2, 3) False False\n"
