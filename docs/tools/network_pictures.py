@@ -59,6 +59,7 @@ class _Heard(NamedTuple):
     @property
     def frames(self) -> np.ndarray:
         """Probability of the species in each frame, shape (n_frames,)."""
+        assert self.output.frame_logits is not None
         return self.output.frame_logits[0, :, self.place].sigmoid().numpy()
 
 
@@ -82,6 +83,7 @@ def draw_attention(picture: Path, run: Run, aviary: Aviary) -> None:
 
 
 def _draw_frames(axes: Axes, heard: _Heard) -> None:
+    assert heard.output.attention is not None
     frames, weights = heard.frames, heard.output.attention[0, :, heard.place].numpy()
     edges = np.linspace(0, CLIP_S, len(frames) + 1)
     clip = float(heard.output.clip_probabilities[0, heard.place])

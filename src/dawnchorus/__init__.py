@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dawnchorus.engines import open_runtime
     from dawnchorus.errors import DawnchorusError
     from dawnchorus.features.spectrogram import Spectrogram
+    from dawnchorus.models.head import ModelOutput
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
@@ -32,6 +33,7 @@ __all__ = [
     "Detections",
     "LabelMap",
     "Model",
+    "ModelOutput",
     "Predictions",
     "Sound",
     "Spectrogram",
@@ -59,6 +61,7 @@ _HOME = {
     "load_recordings": "dawnchorus.data.recordings",
     "BirdsInference": "dawnchorus.predict.birds_inference",
     "DawnchorusError": "dawnchorus.errors",
+    "ModelOutput": "dawnchorus.models.head",
     "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset",
     "WaveCNNAttenClasifier": "dawnchorus.models.wave_cnn",
     "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",

@@ -13,12 +13,14 @@ import torch
 from dawnchorus.errors import MissingExtraError, WeightsError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, write_checkpoint
-from dawnchorus.models.starting_weights import CLASS_LAYERS, ClassStart, start_from
+from dawnchorus.models.head import AttentionHead, ModelOutput
+from dawnchorus.models.starting_weights import ClassStart, start_from
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.models.weights import load_state_dict_file, load_weights
 
 GOLDEN = "mobilenetv4_conv_small"
 SMALL = "mobilenetv4_conv_small_035"
+CLASS_LAYERS = tuple(f"head.{name}" for name in AttentionHead.class_layers)
 SOURCE = tuple("abcdefghij")
 """Names for the ten classes of the golden checkpoint."""
 
@@ -178,6 +180,38 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+class _MeanHead(torch.nn.Module):
+    """A head that does not say which of its layers have a row a class."""
+
+    def __init__(self, in_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(in_features, n_classes)
+
+    def forward(self, features: torch.Tensor) -> ModelOutput:
+        logits = self.linear(features.mean((2, 3)))
+        return ModelOutput(logits, logits.sigmoid())
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_kept"), [(("a", "b"), True), (("b", "a"), False), (("a", "b", "c"), False)]
+)
+def test_a_head_that_names_no_rows_is_kept_for_the_same_classes_alone(
+    tmp_path: Path, labels: tuple[str, ...], is_kept: bool
+) -> None:
+    source = build(2, backbone="test_resnet", head=_MeanHead)
+    file = tmp_path / "source.safetensors"
+    write_checkpoint(file, source.state_dict(), metadata={CARD_KEY: card_of(("a", "b")).to_json()})
+    model = build(len(labels), backbone="test_resnet", head=_MeanHead, seed=2)
+    before = copy_of(model)
+    started = start_from(model, str(file), labels=labels)
+    expected = source.state_dict() if is_kept else before
+    assert torch.equal(model.state_dict()["head.linear.weight"], expected["head.linear.weight"])
+    assert {start.start for start in started.classes} == {"kept" if is_kept else "fresh"}
+    assert torch.equal(
+        model.state_dict()["backbone.conv1.0.weight"], source.state_dict()["backbone.conv1.0.weight"]
+    )
 
 
 @pytest.mark.usefixtures("no_network")

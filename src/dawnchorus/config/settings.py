@@ -47,7 +47,10 @@ def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, w
     """Raise a ConfigError where ``values`` has a key that ``function`` does not take."""
     import inspect
 
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:  # of something written in C, which does not say what it takes
+        return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     check_keys(values, list(parameters), where=where)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
 from dawnchorus.features.frontend import MatrixLogMelFrontend
@@ -47,7 +48,8 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
 def _export(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
     ensemble = Ensemble(models, MatrixLogMelFrontend(FrontendSettings(**card.frontend))).eval()
     example = torch.zeros(_EXAMPLE_BATCH, card.n_samples)
-    with warnings.catch_warnings():
+    # Attention as matrix products: a fused one leaves its result in an order that the exporter gets wrong.
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
         # The exporter warns of its own and its libraries' deprecations, which nobody here can mend.
         warnings.simplefilter("ignore")
         for name in _LOUD_LIBRARIES:

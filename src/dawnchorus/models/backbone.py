@@ -1,25 +1,164 @@
-"""timm backbones by name, new or old, and their published weights."""
+"""Backbones: timm's by name, new or old, with their published weights; registered ones; and one's own."""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import ssl
 import urllib.error
 import urllib.request
 import warnings
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import huggingface_hub
 import timm
+import torch
+from timm.models import get_pretrained_cfg
 from torch import nn
 
+from dawnchorus.config.registry import BACKBONES, import_path
+from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError, WeightsError
+from dawnchorus.models.feature_map import MULTIPLES, WORKING, FeatureMaps, try_backbone
 
 PROBE_TIMEOUT_S = 5.0
+OWN_OPTIONS = ("features_only", "in_chans", "out_indices", "drop_path_rate", "pretrained")
+"""Options of :func:`timm.create_model` that are given here."""
+
+WEIGHT_OPTIONS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+"""Options that read weights from elsewhere, past the reader that runs no code."""
+
+_BUILD_ERRORS = (AttributeError, TypeError, ValueError, RuntimeError, AssertionError)
 
 
-def create_backbone(name: str, *, pretrained: bool = False, drop_path_rate: float | None = None) -> nn.Module:
-    """Return a timm feature extractor for one-channel pictures that yields its last feature map.
+class Backbone(NamedTuple):
+    """A backbone, and how it takes spectrograms."""
+
+    module: nn.Module
+    maps: FeatureMaps
+
+
+def make_backbone(
+    given: Any,
+    *,
+    size: tuple[int, int],
+    pretrained: bool = False,
+    drop_path_rate: float | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Backbone:
+    """Return a backbone that is known to give a feature map.
+
+    A backbone maps spectrograms (batch, 1, n_mels, n_frames), float32 in [0, 1], to a feature map (batch,
+    channels, frequency, time), or to a list whose last is that.
+
+    Parameters
+    ----------
+    given
+        A name of timm, a registered name, ``package.module:factory``, a factory, or an ``nn.Module``, of
+        which a copy is taken so that folds do not share it. A factory is called with ``config`` as its
+        keywords, and with ``pretrained`` and ``drop_path_rate`` where they are set.
+    size
+        Bands and frames of a spectrogram, to try it with.
+    pretrained
+        Whether to fetch published weights.
+    drop_path_rate
+        Stochastic depth while training, in [0, 1); ``None`` leaves the backbone's default.
+    config
+        More keywords, such as ``{"img_size": (128, 640)}`` for timm.
+
+    Raises
+    ------
+    ModelError
+        It cannot be built, or gives no feature map.
+    ConfigError
+        It cannot be imported, or a keyword is not known.
+    WeightsError
+        Published weights cannot be had.
+    """
+    config = dict(config or {})
+    if isinstance(given, str) and given not in BACKBONES and (":" not in given or _is_source(given)):
+        return _timm_backbone(given, size, pretrained, drop_path_rate, config)
+    settings = dict(config)
+    settings |= {"pretrained": True} if pretrained else {}
+    settings |= {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    found = BACKBONES.find(given, where="backbone")
+    name = given if isinstance(given, str) else import_path(given)
+    if isinstance(found, nn.Module):
+        if settings:
+            raise ModelError(f"backbone {name} is made already, and {', '.join(settings)} come too late")
+        module = copy.deepcopy(found)
+    elif callable(found):
+        check_keywords(found, settings, where=f"backbone {name}")
+        module = found(**settings)
+    else:
+        raise ModelError(f"backbone is {given!r}; give a name, a factory or a module")
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"backbone {name} makes {type(module).__name__}, and no torch.nn.Module")
+    return Backbone(module, try_backbone(module, size, name=name))
+
+
+def _timm_backbone(
+    name: str,
+    size: tuple[int, int],
+    pretrained: bool,
+    drop_path_rate: float | None,
+    config: Mapping[str, Any],
+) -> Backbone:
+    """Return a network of timm with the first of the options for other sizes that gives a feature map.
+
+    Every attempt starts from the same random numbers, so that failed ones change no weights.
+    """
+    _check_name(name)
+    # JSON has lists alone, and timm takes sizes as tuples.
+    config = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    if "img_size" in config:
+        size = tuple(map(min, size, _both(config["img_size"])))  # type: ignore[assignment]
+    random_state = torch.get_rng_state()
+    failures: list[ModelError] = []
+    for options in _size_options(name, size):
+        settings = {**options, **config}
+        torch.set_rng_state(random_state)
+        try:
+            module = create_backbone(name, drop_path_rate=drop_path_rate, config=settings)
+            whole = [_both(settings["img_size"])] if "img_size" in options else MULTIPLES
+            maps = try_backbone(module, size, name=repr(name), multiples=whole)
+        except ModelError as error:
+            failures.append(error)
+            continue
+        if pretrained:
+            module = create_backbone(name, pretrained=True, drop_path_rate=drop_path_rate, config=settings)
+        return Backbone(module, maps)
+    raise failures[-1]
+
+
+def _size_options(name: str, size: tuple[int, int]) -> Sequence[dict[str, Any]]:
+    """Return timm's options by which networks for images of one size take others, the best first."""
+    known = get_pretrained_cfg(name)
+    whole = tuple(-(-length // 32) * 32 for length in size)
+    others = (
+        {"dynamic_img_size": True, "dynamic_img_pad": True},  # ViT: resamples its positions, pads patches
+        {"strict_img_size": False},  # Swin: has none, and needs whole patches
+        {"img_size": whole},  # MaxViT and others: windows, or positions, for spectrograms of this size
+    )
+    fixed = known is not None and known.fixed_input_size
+    return (*others, {}) if fixed else ({}, *others, {}) if known is None else ({},)
+
+
+def _both(img_size: Any) -> tuple[int, int]:
+    """Return bands and frames of timm's ``img_size``, which may be one number for both."""
+    bands, frames = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return int(bands), int(frames)
+
+
+def create_backbone(
+    name: str,
+    *,
+    pretrained: bool = False,
+    drop_path_rate: float | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Return a timm feature extractor for one-channel spectrograms that yields its last feature map.
 
     Parameters
     ----------
@@ -29,11 +168,14 @@ def create_backbone(name: str, *, pretrained: bool = False, drop_path_rate: floa
         Whether to fetch timm's published weights; colour stems are summed to one channel.
     drop_path_rate
         Stochastic depth while training, in [0, 1); ``None`` leaves timm's default.
+    config
+        More keywords for :func:`timm.create_model`.
 
     Returns
     -------
     nn.Module
-        Maps (batch, 1, height, width) to a list of one (batch, channels, height / 32, width / 32).
+        Maps (batch, 1, height, width) to a list of one feature map; convolutional networks to (batch,
+        channels, height / 32, width / 32).
 
     Raises
     ------
@@ -41,16 +183,24 @@ def create_backbone(name: str, *, pretrained: bool = False, drop_path_rate: floa
         If timm does not know the name, or cannot build it so.
     WeightsError
         If ``pretrained`` weights cannot be had.
+
+    Examples
+    --------
+    >>> backbone = create_backbone("test_resnet")
+    >>> backbone(torch.zeros(1, 1, 64, 96))[0].shape
+    torch.Size([1, 96, 2, 3])
     """
     _check_name(name)
     extra = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
+    _check_options(config or {})
+    extra |= config or {}
     try:
         backbone: Any = _create(name, **extra)
-    except (AttributeError, TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except _BUILD_ERRORS as error:
         settings = "".join(f" and {key} {value}" for key, value in extra.items())
         raise ModelError(
             f"backbone {name!r} cannot be built with one input channel as a feature extractor{settings}: "
-            f"{_first_line(error)}"
+            f"{_first_line(error)}; backbones that can: {', '.join(WORKING)}"
         ) from error
     return _create_pretrained(name, backbone.pretrained_cfg, extra) if pretrained else backbone
 
@@ -62,8 +212,36 @@ def _create(name: str, **settings: Any) -> nn.Module:
         return timm.create_model(name, features_only=True, in_chans=1, out_indices=(-1,), **settings)
 
 
+def is_timm_name(name: str) -> bool:
+    """Tell whether timm knows a network by a name, with or without the tag of its weights; asks no hub.
+
+    Examples
+    --------
+    >>> is_timm_name("test_resnet.r160_in1k"), is_timm_name("hf-hub:timm/test_resnet.r160_in1k")
+    (True, False)
+    """
+    return not _is_source(name) and timm.is_model(name.partition(".")[0])
+
+
+def _is_source(name: str) -> bool:
+    """Tell whether a name means a hub or a folder to timm, whose own config could then name anything."""
+    return name.replace("_", "-").startswith(("hf-hub:", "local-dir:"))
+
+
+def _check_options(config: Mapping[str, Any]) -> None:
+    for key in config:
+        if key in WEIGHT_OPTIONS or key in OWN_OPTIONS:
+            instead = "nn_model_config.weights" if key in WEIGHT_OPTIONS else "the network's own keywords"
+            raise ModelError(f"backbone_config.{key} cannot be given; that is what {instead} is for")
+
+
 def _check_name(name: str) -> None:
     """Raise ModelError with the nearest legal names unless timm knows the name and its tag."""
+    if _is_source(name):
+        raise ModelError(
+            f"backbone is {name!r}; give a name of timm itself, and a local file in nn_model_config as "
+            "weights: path"
+        )
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(name, timm.list_models() + timm.list_models(pretrained=True), n=4)

@@ -15,29 +15,39 @@ from dawnchorus.errors import ModelError
 
 
 class ModelOutput(NamedTuple):
-    """What the model says of a batch of clips.
+    """What the model says of a batch of clips: what every network and every head returns.
 
     Attributes
     ----------
     clip_logits
-        Attention-weighted mean of the frame logits, shape (batch, n_classes): train on these.
+        Shape (batch, n_classes): train on these. The attention head's are the attention-weighted mean of the
+        frame logits.
     clip_probabilities
-        Attention-weighted mean of the frame probabilities, shape (batch, n_classes), in [0, 1]: predict
-        with these. They are not the sigmoid of ``clip_logits``.
+        Shape (batch, n_classes), in [0, 1]: predict with these. The attention head's are the
+        attention-weighted mean of the frame probabilities, and not the sigmoid of ``clip_logits``.
     frame_logits
-        Shape (batch, n_frames, n_classes); a 5-s clip has 10 frames of half a second.
+        Shape (batch, n_frames, n_classes); with most backbones a 5-s clip has 10 frames of half a second.
+        None from a head that does not look at frames.
     attention
-        Weight of each frame for each class, shape (batch, n_frames, n_classes); sums to 1 over frames.
+        Weight of each frame for each class, shape (batch, n_frames, n_classes); sums to 1 over frames. None
+        from a head without attention.
     embedding
-        Mean over time of the pooled features, shape (batch, in_features): what the backbone hears, before
-        any species is named.
+        What the backbone hears before any species is named, shape (batch, n_features); the attention head's
+        is the mean over time of the pooled features. A head may leave it None: the classifier then takes the
+        mean of the feature map over frequency and time. A whole network must give it.
+
+    Examples
+    --------
+    >>> logits = torch.zeros(2, 3)
+    >>> ModelOutput(logits, logits.sigmoid()).frame_logits is None
+    True
     """
 
     clip_logits: Tensor
     clip_probabilities: Tensor
-    frame_logits: Tensor
-    attention: Tensor
-    embedding: Tensor
+    frame_logits: Tensor | None = None
+    attention: Tensor | None = None
+    embedding: Tensor | None = None
 
 
 class FrequencyGeM(nn.Module):
@@ -78,7 +88,21 @@ class AttentionHead(nn.Module):
     ------
     ModelError
         If a value is out of its range.
+
+    Attributes
+    ----------
+    class_layers
+        Names of the parameters with a row for each class, which a training from other classes starts from
+        class by class. A head without this attribute starts afresh where the classes differ.
+
+    Examples
+    --------
+    >>> head = AttentionHead(in_features=16, n_classes=3).eval()
+    >>> head(torch.rand(2, 16, 4, 10)).frame_logits.shape
+    torch.Size([2, 10, 3])
     """
+
+    class_layers = ("attention.weight", "attention.bias", "fix_scale.weight", "fix_scale.bias")
 
     def __init__(
         self, in_features: int, n_classes: int, *, hidden_features: int = 512, dropout: float = 0.5

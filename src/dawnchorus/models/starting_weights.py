@@ -14,14 +14,6 @@ from dawnchorus.models.checkpoint_file import CARD_KEY, read_metadata
 from dawnchorus.models.packaged_weights import PREFIX, read_packaged_weights
 from dawnchorus.models.weights import LoadReport, fit_weights, is_whole_model, load_state_dict_file
 
-CLASS_LAYERS = (
-    "head.attention.weight",
-    "head.attention.bias",
-    "head.fix_scale.weight",
-    "head.fix_scale.bias",
-)
-"""Tensors with a row for each class."""
-
 
 class ClassStart(NamedTuple):
     """How a class begins.
@@ -68,8 +60,9 @@ def start_from(
     """Copy weights into a model of perhaps other classes, and return what found its place.
 
     Classes that both have keep their rows, whatever their order; the others stay as they are. Where the
-    classes of a file are not known, all classes stay as they are, for rows in another order would teach
-    each species another's song.
+    classes of a file are not known, all classes stay as they are: a different class order would mix up the
+    rows. A head that does not name its ``class_layers`` is taken over where the classes are the same, in the
+    same order, and stays as it is otherwise.
 
     Parameters
     ----------
@@ -97,15 +90,50 @@ def start_from(
     classes: tuple[ClassStart, ...] = ()
     unused: tuple[str, ...] = ()
     labels_known = True
-    if is_whole_model(tensors):
-        known = tuple(source_labels or _labels_of(Path(source)) or ())
-        _check_count(tensors, known, source)
+    own = model.state_dict()
+    if is_whole_model(tensors) or tensors.keys() == own.keys():
+        known, layers = tuple(source_labels or _labels_of(Path(source)) or ()), class_layers(model)
         labels_known = bool(known)
-        classes = _class_starts(labels, known if _rows_fit(model.state_dict(), tensors) else ())
+        if layers is None:
+            is_same = known == tuple(labels)
+            classes = _class_starts(labels, known if is_same else ())
+            tensors = tensors if is_same else _without_classes(tensors, own, len(labels))
+        else:
+            _check_count(tensors, known, source, layers)
+            classes = _class_starts(labels, known if _rows_fit(own, tensors, layers) else ())
+            tensors = _with_rows_of(own, tensors, classes, layers)
         unused = tuple(label for label in known if label not in set(labels))
-        tensors = _with_rows_of(model.state_dict(), tensors, classes)
     report = fit_weights(model, tensors, where=source, strict=False)
     return StartingWeights(report, classes, unused, labels_known)
+
+
+def class_layers(model: nn.Module) -> tuple[str, ...] | None:
+    """Return the tensors of a model that have a row for each class, or None where its head does not say.
+
+    Examples
+    --------
+    >>> from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+    >>> class_layers(WaveCNNAttenClassifier(n_classes=2, backbone="test_resnet"))[0]
+    'head.attention.weight'
+    """
+    named = getattr(getattr(model, "head", None), "class_layers", None)
+    return None if named is None else tuple(f"head.{name}" for name in named)
+
+
+def _without_classes(
+    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], n_classes: int
+) -> dict[str, Tensor]:
+    """Return a file's tensors without the head, or in a network without one, without rows of classes."""
+    has_head = any(name.startswith("head.") for name in own)
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (
+            name.startswith("head.")
+            if has_head
+            else name in own and own[name].ndim > 0 and len(own[name]) == n_classes
+        )
+    }
 
 
 def _labels_of(path: Path) -> tuple[str, ...] | None:
@@ -121,8 +149,10 @@ def _labels_of(path: Path) -> tuple[str, ...] | None:
     return None
 
 
-def _check_count(tensors: Mapping[str, Tensor], known: Sequence[str], source: str) -> None:
-    rows = {len(tensors[name]) for name in CLASS_LAYERS if name in tensors}
+def _check_count(
+    tensors: Mapping[str, Tensor], known: Sequence[str], source: str, layers: Sequence[str]
+) -> None:
+    rows = {len(tensors[name]) for name in layers if name in tensors}
     if known and rows and rows != {len(known)}:
         raise WeightsError(
             f"{source} has {max(rows)} classes, and its labels are {len(known)}; give the labels that it was "
@@ -130,11 +160,10 @@ def _check_count(tensors: Mapping[str, Tensor], known: Sequence[str], source: st
         )
 
 
-def _rows_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> bool:
+def _rows_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], layers: Sequence[str]) -> bool:
     """Tell whether a class of the file has in every layer what a class of the model has there."""
     return all(
-        name in own and name in tensors and own[name].shape[1:] == tensors[name].shape[1:]
-        for name in CLASS_LAYERS
+        name in own and name in tensors and own[name].shape[1:] == tensors[name].shape[1:] for name in layers
     )
 
 
@@ -144,15 +173,18 @@ def _class_starts(labels: Sequence[str], source_labels: Sequence[str]) -> tuple[
 
 
 def _with_rows_of(
-    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], classes: Sequence[ClassStart]
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    classes: Sequence[ClassStart],
+    layers: Sequence[str],
 ) -> dict[str, Tensor]:
     """Return the file's tensors with their class layers laid out as the model's classes are."""
     rows = [(row, start.source_row) for row, start in enumerate(classes) if start.source_row is not None]
-    laid_out = {name: tensor for name, tensor in tensors.items() if name not in CLASS_LAYERS}
+    laid_out = {name: tensor for name, tensor in tensors.items() if name not in layers}
     if not rows:
         return laid_out
     here, there = (list(column) for column in zip(*rows, strict=True))
-    for name in CLASS_LAYERS:
+    for name in layers:
         laid_out[name] = own[name].clone()
         laid_out[name][here] = tensors[name][there].to(own[name].dtype)
     return laid_out

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from dawnchorus.config.registry import HEADS, import_path
+from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
-from dawnchorus.models.backbone import create_backbone
+from dawnchorus.models.backbone import make_backbone
+from dawnchorus.models.feature_map import device_of, evaluating, trial_size
 from dawnchorus.models.head import AttentionHead, ModelOutput
 
 
 class WaveCNNAttenClassifier(nn.Module):
-    """Log-mel front-end, timm backbone, attention head.
+    """Log-mel front-end, backbone, head.
 
     Its state dict holds ``backbone.*`` and ``head.*`` under the names of the published checkpoints; the
     front-end has no weights.
@@ -25,30 +29,41 @@ class WaveCNNAttenClassifier(nn.Module):
     n_classes
         Species.
     backbone
-        A name of timm, new (``tf_efficientnetv2_s.in21k``) or old (``tf_efficientnetv2_s_in21k``).
+        A name of timm, new (``tf_efficientnetv2_s.in21k``) or old (``tf_efficientnetv2_s_in21k``),
+        convolutional or a transformer; a registered name; ``package.module:factory``; a factory; or a module.
+        :func:`dawnchorus.models.backbone.make_backbone` says what a backbone of one's own must do.
     pretrained
         Whether to start from timm's published weights.
-    dropout
-        Dropout of the head, in [0, 1).
-    hidden_features
-        Width of the head's dense layer.
+    dropout, hidden_features
+        Dropout of the attention head, in [0, 1), and width of its dense layer. Other heads do not get them.
     drop_path_rate
         Stochastic depth of the backbone, in [0, 1); ``None`` leaves timm's default.
     frontend
-        How a waveform becomes a picture: settings, or a config's dict of some of them.
+        How a waveform becomes a log-mel spectrogram: settings, or a config's dict of some of them.
+    backbone_config
+        More keywords of the backbone. Networks of windows or fixed positions, such as MaxViT, are built for
+        spectrograms of ``img_size`` (bands, frames), by default 5 s, and shorter ones are padded to it: with
+        other clips give their size, in multiples of 32, such as ``{"img_size": (128, 640)}`` for 10 s.
+    head
+        ``attention``, another registered name, ``package.module:Head`` or a class. It is called with
+        (in_features, n_classes, **head_config), and the module that it makes maps a feature map (batch,
+        in_features, frequency, time) to a :class:`ModelOutput`.
+    head_config
+        More keywords of the head.
 
     Raises
     ------
     ConfigError
-        If a setting of the front-end is not known or out of its range.
+        If a setting of the front-end is not known or out of its range, or a part cannot be imported.
     ModelError
-        If the backbone is not known, or a value out of its range.
+        If the backbone is not known or gives no feature map, the head gives no output, or a value is out of
+        its range.
     WeightsError
         If ``pretrained`` weights cannot be had.
 
     Examples
     --------
-    >>> model = WaveCNNAttenClassifier(n_classes=206).eval()
+    >>> model = WaveCNNAttenClassifier(n_classes=206, backbone="test_resnet").eval()
     >>> model(torch.zeros(1, 160_000)).clip_probabilities.shape
     torch.Size([1, 206])
     """
@@ -57,12 +72,15 @@ class WaveCNNAttenClassifier(nn.Module):
         self,
         *,
         n_classes: int,
-        backbone: str = "tf_efficientnetv2_s.in21k",
+        backbone: Any = "tf_efficientnetv2_s.in21k",
         pretrained: bool = False,
         dropout: float = 0.5,
         hidden_features: int = 512,
         drop_path_rate: float | None = None,
         frontend: FrontendSettings | Mapping[str, Any] | None = None,
+        backbone_config: Mapping[str, Any] | None = None,
+        head: Any = "attention",
+        head_config: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if drop_path_rate is not None and not 0 <= drop_path_rate < 1:
@@ -70,21 +88,65 @@ class WaveCNNAttenClassifier(nn.Module):
         if not isinstance(frontend, FrontendSettings):
             frontend = FrontendSettings.from_mapping(frontend or {})
         self.frontend = LogMelFrontend(frontend)
-        features: Any = create_backbone(backbone, pretrained=pretrained, drop_path_rate=drop_path_rate)
-        n_features = features.feature_info.channels()[-1]
-        self.backbone = features
-        self.head = AttentionHead(n_features, n_classes, hidden_features=hidden_features, dropout=dropout)
+        self.backbone, self.feature_maps = make_backbone(
+            backbone,
+            size=trial_size(frontend),
+            pretrained=pretrained,
+            drop_path_rate=drop_path_rate,
+            config=backbone_config,
+        )
+        settings = {"hidden_features": hidden_features, "dropout": dropout}
+        self.head = _make_head(head, self.feature_maps.n_features, n_classes, settings, head_config or {})
+        self._try_head(n_classes, head if isinstance(head, str) else import_path(head))
 
     def forward(self, wave: Tensor) -> ModelOutput:
         """Return the prediction for waveforms of shape (batch, n_samples), float32 in [-1, 1]."""
         return self.forward_spectrogram(self.frontend(wave))
 
     def forward_spectrogram(self, logmel: Tensor) -> ModelOutput:
-        """Return the prediction for log-mel pictures of shape (batch, 1, n_mels, n_frames), in [0, 1].
+        """Return the prediction for log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1].
 
         Training puts its masks between the front-end and this; an ensemble computes the front-end once.
         """
-        return self.head(self.backbone(logmel)[-1])
+        features = self.feature_maps.of(self.backbone, logmel)
+        output: ModelOutput = self.head(features)
+        return output if output.embedding is not None else output._replace(embedding=features.mean((2, 3)))
+
+    def _try_head(self, n_classes: int, name: str) -> None:
+        """Raise a ModelError where the head makes no output of a feature map."""
+        with evaluating(self.head):
+            output: Any = self.head(torch.zeros(self.feature_maps.shape, device=device_of(self.head)))
+        if not isinstance(output, ModelOutput):
+            raise ModelError(
+                f"head {name} gives {type(output).__name__}; it must give a dawnchorus.ModelOutput of "
+                "clip_logits and clip_probabilities"
+            )
+        for field, values in output._asdict().items():
+            if field.startswith("clip_") and tuple(values.shape) != (1, n_classes):
+                raise ModelError(
+                    f"head {name}: {field} has the shape {tuple(values.shape)} for 1 clip of {n_classes} "
+                    "classes; it must be (batch, n_classes)"
+                )
+
+
+def _make_head(
+    given: Any, n_features: int, n_classes: int, of_attention: Mapping[str, Any], config: Mapping[str, Any]
+) -> nn.Module:
+    """Return a new head; the attention head gets ``of_attention`` too."""
+    found = HEADS.find(given, where="head")
+    name = given if isinstance(given, str) else import_path(given)
+    if isinstance(found, nn.Module) or not callable(found):
+        raise ModelError(
+            f"head is {name}, which is made already; give its class, which is called with in_features and "
+            "n_classes"
+        )
+    if found is AttentionHead:
+        config = {**of_attention, **config}
+    check_keywords(found, config, where="head_config")
+    head = found(n_features, n_classes, **config)
+    if not isinstance(head, nn.Module):
+        raise ModelError(f"head {name} makes {type(head).__name__}, and no torch.nn.Module")
+    return head
 
 
 WaveCNNAttenClasifier = WaveCNNAttenClassifier

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dawnchorus.errors import WeightsError
-from dawnchorus.models.checkpoint_file import read_checkpoint
+from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint
 
 PICKLED_SUFFIXES = (".ckpt", ".pth", ".pt", ".bin")
 WRAPPER_PREFIXES = ("model.", "_orig_mod.")  # Lightning's attribute, torch.compile's
@@ -78,7 +78,9 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such weights file")
     if path.suffix == ".safetensors":
-        tensors = read_checkpoint(path).weights
+        tensors, _, metadata = read_checkpoint(path)
+        if CARD_KEY in metadata:
+            return tensors  # of our own training, whose names are the network's, whatever they begin with
     elif path.suffix in PICKLED_SUFFIXES:
         tensors = _read_pickled(path)
     else:
@@ -139,7 +141,7 @@ def fit_weights(
         If they do not fit (``strict``), or none is for this model.
     """
     own = model.state_dict()
-    if not is_whole_model(tensors):
+    if not is_whole_model(tensors) and tensors.keys() != own.keys():
         own = {name: tensor for name, tensor in own.items() if name.startswith("backbone.")}
         tensors = _as_backbone(tensors, own)
     fitted, reshaped = _fit(tensors, own)

@@ -93,8 +93,9 @@ class WaveClassifierModule(lightning.LightningModule):
         if args.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if args.compile:  # in place, so that names stay as they are
-            for name in ("backbone", "head"):
-                model.get_submodule(name).compile()
+            for name, part in model.named_children():
+                if name != "frontend":
+                    part.compile()
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's own streams, so that a resumed run draws what an undisturbed one draws."""
