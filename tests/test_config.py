@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from dawnchorus.config import (
@@ -244,8 +247,51 @@ def test_a_saved_config_cannot_name_a_class_from_elsewhere(tmp_path: Path) -> No
     config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
     values = {**to_jsonable(config), "nn_model_class": "os:system"}
     file = write(tmp_path / "config.json", json.dumps(values))
-    with pytest.raises(ConfigError, match="'os:system', from outside dawnchorus"):
+    with pytest.raises(
+        ConfigError,
+        match="'os:system', which is no network of dawnchorus; a saved config imports no code: open",
+    ):
         from_json_file(file)
+
+
+class _Sharpened:
+    """A part that is an object; what it says of itself tells two of them apart."""
+
+    def __init__(self, gamma: float) -> None:
+        self.gamma = gamma
+
+    def __repr__(self) -> str:
+        return f"Sharpened(gamma={self.gamma})"
+
+
+@pytest.mark.parametrize("make", [_Sharpened, lambda gamma: partial(_Sharpened, gamma=gamma)])
+def test_objects_in_a_config_are_compared_by_what_they_are(make: Any) -> None:
+    saved = json.loads(json.dumps(to_jsonable({"loss": make(1)})))
+    assert differing_keys(saved, to_jsonable({"loss": make(1)})) == []
+    (difference,) = differing_keys(saved, to_jsonable({"loss": make(2)}))
+    assert difference.startswith("loss.")
+
+
+def test_objects_without_a_repr_of_their_own_are_named_by_their_class() -> None:
+    values = to_jsonable({"part": object(), "kind": object, "numbers": np.arange(2), "names": {"b", "a"}})
+    assert values == {
+        "part": {"instance_of": "builtins:object"},
+        "kind": "builtins:object",
+        "numbers": [0, 1],
+        "names": ["a", "b"],
+    }
+
+
+def test_a_network_may_be_named_by_its_import_path() -> None:
+    path = "dawnchorus.models.wave_cnn:WaveCNNAttenClassifier"
+    config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py", {"nn_model_class": path})
+    assert config == load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
+    with pytest.raises(
+        ConfigError, match=r"nn_model_class is 'no_such.module:Net', which cannot be imported"
+    ):
+        load_train_config(
+            REPOSITORY / "train_configs" / "selected_eca.py", {"nn_model_class": "no_such.module:Net"}
+        )
 
 
 def test_a_damaged_saved_config_is_told_in_a_sentence(tmp_path: Path) -> None:

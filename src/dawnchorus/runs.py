@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,33 +36,49 @@ from dawnchorus.config import (
     TrainConfig,
     differing_keys,
     from_json_file,
-    own_name,
+    load_train_config,
     to_jsonable,
     validate,
 )
-from dawnchorus.errors import RunError
+from dawnchorus.config.registry import NETWORKS
+from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.models.card import ModelCard
 
 if TYPE_CHECKING:
     import torch
 
 
+START_KEYS = ("weights", "weights_labels")
+"""Keys of ``nn_model_config`` that say what a network starts from, not what it is."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """The files of one experiment."""
+    """The files of one experiment.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    experiment
+        The config that it was made with, as its user named it. Networks are then made from it, so that they
+        may have parts of the user's own; without it they are made from the model card, which knows only what
+        is registered.
+    """
 
     path: Path
+    experiment: TrainConfig | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def open(cls, path: Path | str) -> Run:
-        """Return the run in a folder.
+    def open(cls, path: Path | str, experiment: TrainConfig | None = None) -> Run:
+        """Return the run in a folder; :func:`open_run` checks that an experiment is the run's own.
 
         Raises
         ------
         RunError
             The folder does not exist or holds no run.
         """
-        run = cls(Path(path))
+        run = cls(Path(path), experiment)
         if not run.card_file.is_file():
             raise RunError(
                 f"{path} holds no run (it has no model_card.json); train it first with dawnchorus train"
@@ -202,8 +218,15 @@ class Run:
         return ModelCard.from_json(self.card_file.read_text(encoding="utf-8"), where=str(self.card_file))
 
     def config(self) -> TrainConfig:
-        """Return the config that the run was made with."""
-        return from_json_file(self.config_file)
+        """Return the config that the run was made with.
+
+        Raises
+        ------
+        ConfigError
+            The saved one is damaged, or names parts that are not registered: open the run by its Python
+            config.
+        """
+        return self.experiment or from_json_file(self.config_file)
 
     def data(self) -> tuple[DataSettings, ...]:
         """Return where the run's recordings were when it was made."""
@@ -246,20 +269,113 @@ class Run:
         return table.assign(validated=validated == "true")
 
     def load_model(self, fold: int) -> torch.nn.Module:
-        """Return the best model of a fold, in evaluation mode, on the CPU."""
+        """Return the best model of a fold, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        ConfigError
+            The card names parts that are not registered, and the run was opened without its Python config.
+        ModelError
+            The card's values make no network.
+        RunError
+            The fold is not finished.
+        """
         from dawnchorus.models.weights import load_weights
 
         card = self.card()
-        model = build_model(card)
+        if self.experiment is None:
+            model = build_model(card, where=str(self.card_file))
+        else:
+            model = network_of(self.experiment, n_classes=len(card.labels), pretrained=False)
         load_weights(model, self.best_checkpoint(fold))
         return model.eval()
 
 
-def build_model(card: ModelCard) -> torch.nn.Module:
+def open_run(
+    path: Path | str | TrainConfig, *, config: Path | str | TrainConfig | None = None, debug: bool = False
+) -> Run:
+    """Return a run, by its directory or by its training config.
+
+    Parameters
+    ----------
+    path
+        A run directory, or the training config of the run: a ``.py`` file, which is run, or the object.
+    config
+        The training config of a run directory, which a run with parts of one's own needs.
+    debug
+        Whether a config means the run that was trained with ``--debug``.
+
+    Raises
+    ------
+    RunError
+        There is no run, or the config is no longer the one that the run was made with.
+    ConfigError
+        The config cannot be read.
+    """
+    if config is None and (isinstance(path, TrainConfig) or Path(path).suffix == ".py"):
+        path, config = "", path
+    if config is None:
+        return Run.open(path)  # type: ignore[arg-type]
+    if not isinstance(config, TrainConfig):
+        config = load_train_config(config, {"train_function_args": {"debug": True}} if debug else None)
+    run = Run.open(path or config.run_dir, config)  # type: ignore[arg-type]
+    run.check_made_from(config)
+    # The run may have been made with other folders than the config's, by the options of the command.
+    data = run.data()
+    if all(place.audio_dir.is_dir() for place in data):
+        return replace(run, experiment=config.model_copy(update={"data": data}))
+    return run
+
+
+def model_keywords(config: TrainConfig) -> dict[str, Any]:
+    """Return the keywords of an experiment's network, without those that say what it starts from."""
+    return {key: value for key, value in config.nn_model_config.items() if key not in START_KEYS}
+
+
+def network_of(config: TrainConfig, *, n_classes: int, pretrained: bool | None = None) -> torch.nn.Module:
+    """Return an experiment's network, with the user's own parts.
+
+    Parameters
+    ----------
+    config
+        The experiment.
+    n_classes
+        Classes.
+    pretrained
+        Whether published weights are fetched, where the network has that keyword; None as the config says.
+
+    Raises
+    ------
+    ConfigError
+        Its keywords make no network.
+    """
+    keywords = model_keywords(config)
+    if pretrained is not None and "pretrained" in keywords:
+        keywords["pretrained"] = pretrained
+    try:
+        return config.nn_model_class(n_classes=n_classes, **keywords)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
+
+
+def build_model(card: ModelCard, *, where: str = "the model card") -> torch.nn.Module:
     """Return a network as the card describes it, with untrained weights.
 
-    Only classes of dawnchorus itself are looked up by name.
+    Only registered networks, backbones and heads are looked up, and timm's by name: a card runs no code,
+    reads no file and asks no hub.
+
+    Raises
+    ------
+    ConfigError
+        The card names something else.
+    ModelError
+        Its values make no network.
     """
-    model_class = own_name(card.model_class, where="the model class of the card")
-    config = {key: value for key, value in card.model_config.items() if key not in ("pretrained", "weights")}
-    return model_class(n_classes=len(card.labels), **config)
+    from dawnchorus.models.card_keywords import REMEDY, checked_keywords
+
+    network = NETWORKS.known(card.model_class, where=f"{where}: model_class", remedy=REMEDY)
+    keywords = checked_keywords(network, card.model_config, where=f"{where}: model_config")
+    try:
+        return network(n_classes=len(card.labels), **keywords)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{where}: model_config does not make a network: {error}") from error

@@ -70,11 +70,10 @@ def compile_(
 
 def open_run(path: Path, *, debug: bool) -> tuple[Run, TrainConfig]:
     """Return a run and its config, by its directory or its training config."""
-    from dawnchorus.pipelines.compiling import open_experiment
+    from dawnchorus.runs import open_run as open_it
 
-    if path.suffix == ".py":
-        return open_experiment(train_config=path, debug=debug)
-    return open_experiment(run_dir=path)
+    run = open_it(path, debug=debug)
+    return run, run.config()
 
 
 def _print_out_of_fold(run: Run, result: OutOfFold) -> None:

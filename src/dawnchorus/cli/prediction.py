@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
     from dawnchorus.engines.ensembles import Ensemble
 
-MODEL_HELP = "Run directory, a folder that export made, model.onnx, or OpenVINO's model.xml."
+MODEL_HELP = "Run directory or its training config, an exported folder, model.onnx, or OpenVINO's model.xml."
 
 
 class Engine(StrEnum):
@@ -132,7 +132,7 @@ def predict(
     labels = runtime.card.labels
     settings = BulkSettings(
         DetectionSettings(
-            thresholds_from(threshold, labels, model),
+            thresholds_from(threshold, labels, _folder_of(model) if threshold == CALIBRATED else model),
             species=None if species is None else read_species(species, labels),
             top_k=top_k,
             merge=merge,
@@ -147,6 +147,13 @@ def predict(
         n_workers=frontend_threads(threads),
     )
     print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
+
+
+def _folder_of(model: Path) -> Path:
+    """Return the run directory of a training config, and any other model as it is."""
+    from dawnchorus.runs import open_run
+
+    return open_run(model).path if model.suffix == ".py" else model
 
 
 def ensemble_of(

@@ -21,7 +21,7 @@ from dawnchorus.config.reading import (
     merge,
     read_config_file,
 )
-from dawnchorus.config.saving import differing_keys, from_json_file, own_name, to_jsonable
+from dawnchorus.config.saving import differing_keys, from_json_file, to_jsonable
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
 from dawnchorus.config.training import (
     BatchAugmentationSettings,
@@ -50,7 +50,6 @@ __all__ = [
     "load_inference_config",
     "load_train_config",
     "merge",
-    "own_name",
     "read_config_file",
     "to_jsonable",
     "validate",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from dawnchorus.config.registry import NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import Settings
 from dawnchorus.config.training import TrainFunctionArgs
 
@@ -118,8 +119,9 @@ class TrainConfig(Settings):
     folds
         How recordings are dealt to folds.
     nn_model_class, nn_model_config
-        The network, and its keyword arguments; ``weights`` and ``weights_labels`` name a file to start from
-        and its classes.
+        The network as a class, a registered name or ``package.module:Class``, and its keyword arguments
+        (:mod:`dawnchorus.models.network` says what one of your own must do); ``weights`` and
+        ``weights_labels`` name a file to start from and its classes.
     train_function, train_function_args
         What trains it, and the keys of that.
     """
@@ -147,6 +149,16 @@ class TrainConfig(Settings):
             if key in args:
                 top[key] = args.pop(key)
         return {**top, "train_function_args": args}
+
+    @field_validator("nn_model_class", "train_function")
+    @classmethod
+    def _found(cls, value: Any, info: ValidationInfo) -> Any:
+        """Names and import paths stand in files that are run, and never in a saved config."""
+        registry = NETWORKS if info.field_name == "nn_model_class" else TRAIN_FUNCTIONS
+        found = registry.find(value, where=info.field_name)
+        if not callable(found):
+            raise ValueError(f"{info.field_name} is {value!r}; give a class or function, or its import path")
+        return found
 
     @field_validator("data", mode="before")
     @classmethod

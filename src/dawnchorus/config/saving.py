@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
+import hashlib
 import json
 from collections.abc import Mapping
+from enum import Enum
+from functools import partial
 from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from pydantic import BaseModel
 
 from dawnchorus.config.experiment import TrainConfig
+from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS, import_path
 from dawnchorus.config.settings import validate
 from dawnchorus.errors import ConfigError
 
@@ -19,19 +23,60 @@ _MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_wor
 """Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
 
 
+_LONGEST_REPR = 300
+REMEDY = (
+    "a saved config imports no code: open the run by the training config that it was made with, as in "
+    "dawnchorus evaluate CONFIG.py"
+)
+"""What to do with a run whose parts are not dawnchorus's."""
+
+
 def to_jsonable(value: Any) -> Any:
-    """Return a settings object as plain JSON types; classes and functions become ``module:name``."""
+    """Return a settings object as plain JSON types.
+
+    Classes and functions become ``module:name``. Any other object becomes the path of its class and, where
+    that does not change from process to process, what ``repr`` says of it, so that two of other settings
+    differ.
+
+    Examples
+    --------
+    >>> to_jsonable({"folder": Path("logs"), "kind": Path, "sizes": (1, 2)})["sizes"]
+    [1, 2]
+    >>> to_jsonable(slice(3))
+    {'instance_of': 'builtins:slice', 'repr': 'slice(None, 3, None)'}
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
     if isinstance(value, BaseModel):
         return {name: to_jsonable(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_jsonable(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [to_jsonable(item) for item in sorted(value, key=repr)]
     if isinstance(value, Path):
         return value.as_posix()
-    if callable(value):
-        return f"{value.__module__}:{value.__qualname__}"
-    return value
+    if isinstance(value, Enum):
+        return to_jsonable(value.value)
+    if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
+        return import_path(value)
+    return _instance(value)
+
+
+def _instance(value: Any) -> Any:
+    """Return what an object is, of a class that JSON does not know."""
+    if isinstance(value, partial):
+        parts = {"function": value.func, "arguments": value.args, "keywords": value.keywords}
+        return {"instance_of": "functools:partial", **to_jsonable(parts)}
+    if hasattr(value, "tolist"):  # numbers and arrays of NumPy
+        return to_jsonable(value.tolist())
+    text = repr(value)
+    if " at 0x" in text:  # an address, which is another one in every process
+        return {"instance_of": import_path(type(value))}
+    if len(text) > _LONGEST_REPR:
+        text = f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return {"instance_of": import_path(type(value)), "repr": text}
 
 
 def from_json_file(path: Path) -> TrainConfig:
@@ -40,17 +85,17 @@ def from_json_file(path: Path) -> TrainConfig:
     Raises
     ------
     ConfigError
-        The file is missing or damaged, or names a class from outside dawnchorus: such a run is
-        loaded through its Python config.
+        The file is missing or damaged, or names a class that is not registered: such a run is opened by
+        its Python config.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
     args = values.get("train_function_args", {})
-    for owner, keys in ((values, ("nn_model_class", "train_function")), (args, _DATASET_CLASS_KEYS)):
-        for key in keys:
-            owner[key] = own_name(str(owner.get(key)), where=f"{path}: {key}")
+    named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
+    for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
+        owner[key] = registry.known(str(owner.get(key)), where=f"{path}: {key}", remedy=REMEDY)
     return validate(TrainConfig, values, where=str(path))
 
 
@@ -64,22 +109,3 @@ def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
             for difference in differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if old == new else [f"{path}: {old!r} → {new!r}"]
-
-
-def own_name(reference: str, *, where: str) -> Any:
-    """Return the class or function that ``module:name`` names, if it is dawnchorus's own.
-
-    Raises
-    ------
-    ConfigError
-        The name lies outside dawnchorus, whose import could run anyone's code, or is not there.
-    """
-    module, _, name = reference.partition(":")
-    if module.split(".")[0] != "dawnchorus":
-        raise ConfigError(
-            f"{where} is {reference!r}, from outside dawnchorus; name the Python config instead"
-        )
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where} is {reference!r}, which this version of dawnchorus lacks") from error

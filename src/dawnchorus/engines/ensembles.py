@@ -7,19 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from dawnchorus.config import TrainConfig
 from dawnchorus.engines import EngineName, Runtime, open_runtime
 from dawnchorus.engines.combined import CombinedRuntime, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
 from dawnchorus.errors import RunError
 from dawnchorus.models.card import ModelCard
-from dawnchorus.runs import Run
+from dawnchorus.runs import Run, open_run
 
 
 class WeightedModel(NamedTuple):
-    """A run, an exported bundle or a model file, and its weight in an ensemble."""
+    """A run, an exported bundle or a model file, and its weight in an ensemble.
+
+    Attributes
+    ----------
+    path
+        As for :func:`dawnchorus.engines.open_runtime`; a training config (``.py``) means its run.
+    weight
+        Above 0.
+    config
+        The training config of a run directory with parts of one's own.
+    """
 
     path: Path
     weight: float = 1.0
+    config: Path | TrainConfig | None = None
+
+    def is_run(self) -> bool:
+        """Tell whether it is a run, by its directory or its training config."""
+        return self.path.suffix == ".py" or is_run(self.path)
+
+    def open_run(self) -> Run:
+        """Return the run; :func:`dawnchorus.runs.open_run` tells what it raises."""
+        return open_run(self.path, config=self.config)
 
 
 def models_in(path: Path) -> list[Path]:
@@ -84,12 +104,12 @@ class Ensemble:
                 "checkpoint; leave the engine out"
             )
         for model in self.models:
-            if not is_run(model.path):
+            if not model.is_run():
                 raise RunError(
                     f"{model.path} is no run, but out of fold each fold predicts alone, from its checkpoint; "
                     "give run directories, or leave --out-of-fold out"
                 )
-        folds = [Run.open(model.path).finished_folds() for model in self.models]
+        folds = [model.open_run().finished_folds() for model in self.models]
         for model, its_folds in zip(self.models, folds, strict=True):
             if its_folds != folds[0]:
                 raise RunError(
@@ -100,7 +120,7 @@ class Ensemble:
 
     def card_of_runs(self) -> ModelCard:
         """Return the card that models of runs have together, without opening any network."""
-        return combined_card([Run.open(model.path).card() for model in self.models])
+        return combined_card([model.open_run().card() for model in self.models])
 
     def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Runtime:
         runtimes = self._runtimes(engine, folds)
@@ -112,6 +132,7 @@ class Ensemble:
             open_runtime(
                 model.path,
                 engine,
+                config=model.config,
                 folds=folds,
                 n_threads=self.n_threads,
                 clips_per_request=self.clips_per_request,

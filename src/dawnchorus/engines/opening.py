@@ -14,6 +14,7 @@ from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, engine_setti
 from dawnchorus.errors import ModelError, RunError
 
 if TYPE_CHECKING:
+    from dawnchorus.config import TrainConfig
     from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def open_runtime(
     path: Path | str,
     engine: EngineName | None = None,
     *,
+    config: Path | str | TrainConfig | None = None,
     folds: Sequence[int] | None = None,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
@@ -46,11 +48,15 @@ def open_runtime(
     Parameters
     ----------
     path
-        A run directory, a bundle (the folder of an export), an ``.onnx`` file or an OpenVINO ``.xml`` file.
+        A run directory, the training config of a run (a ``.py`` file, which is run), a bundle (the folder of
+        an export), an ``.onnx`` file or an OpenVINO ``.xml`` file.
     engine
         ``torch`` takes a run's checkpoints, the others its exports. None takes what the file is for, and of a
         run the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
         Runtime's, else the checkpoints.
+    config
+        The training config of a run directory, as a file or an object. The checkpoints of a run with a
+        network, backbone or head of one's own need it; an export does not.
     folds
         Folds to average in PyTorch; None takes all that are finished.
     n_threads, clips_per_request
@@ -59,15 +65,24 @@ def open_runtime(
     Raises
     ------
     RunError
-        There is no such model or export.
+        There is no such model or export, or the config is not the run's.
     ModelError
         The file is no model of dawnchorus.
+    ConfigError
+        The run has parts of someone's own, and is opened without its config; or that cannot be read.
+
+    Examples
+    --------
+    >>> open_runtime("logdirs/mine", "torch", config="train_configs/mine.py")  # doctest: +SKIP
     """
     path = Path(path)
-    if is_run(path):
-        file = _file_of_run(path, engine)
+    if config is not None or path.suffix == ".py" or is_run(path):
+        from dawnchorus.runs import open_run
+
+        run = open_run(path, config=config)
+        file = _file_of_run(run.path, engine)
         if file is None:
-            return _open_checkpoints(path, folds, n_threads, clips_per_request)
+            return _open_checkpoints(run, folds, n_threads, clips_per_request)
     else:
         file = _file_of_bundle(path, engine)
     settings = engine_settings(
@@ -197,16 +212,14 @@ def _measured_ms(file: Path) -> float:
 
 
 def _open_checkpoints(
-    path: Path, folds: Sequence[int] | None, n_threads: int | None, clips_per_request: int | None
+    run: Run, folds: Sequence[int] | None, n_threads: int | None, clips_per_request: int | None
 ) -> Runtime:
     import torch
 
     from dawnchorus.engines.torch_runtime import TorchRuntime
-    from dawnchorus.runs import Run
 
     if n_threads is not None:
         torch.set_num_threads(n_threads)
-    run = Run.open(path)
     chosen = run.chosen_folds(folds)
     return TorchRuntime(
         [run.load_model(fold) for fold in chosen],

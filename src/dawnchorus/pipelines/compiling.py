@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
-from dawnchorus.config import InferenceConfig, TrainConfig, load_train_config
+from dawnchorus.config import InferenceConfig
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import ConfigError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold
@@ -19,7 +18,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.sources import find_recordings
-from dawnchorus.runs import Run
+from dawnchorus.runs import Run, open_run
 
 
 class Compiled(NamedTuple):
@@ -31,30 +30,6 @@ class Compiled(NamedTuple):
     predictions: BulkPredictions | None
 
 
-def open_experiment(
-    *, run_dir: Path | None = None, train_config: Path | None = None, debug: bool = False
-) -> tuple[Run, TrainConfig]:
-    """Return a run and its config, from the run directory or from the training config.
-
-    Raises
-    ------
-    RunError
-        There is no run, or the config is no longer the one that the run was made with.
-    """
-    if train_config is None:
-        assert run_dir is not None
-        run = Run.open(run_dir)
-        return run, run.config()
-    changes = {"train_function_args": {"debug": True}} if debug else None
-    config = load_train_config(train_config, changes)
-    run = Run.open(config.run_dir)
-    run.check_made_from(config)
-    # The run may have been made with other folders than the config's, by the options of the command.
-    data = run.data()
-    still_there = all(place.audio_dir.is_dir() for place in data)
-    return run, config.model_copy(update={"data": data}) if still_there else config
-
-
 def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
     """Return the out-of-fold score, the exports and the predictions that an inference config asks for.
 
@@ -62,8 +37,11 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
     ------
     ConfigError
         The config expects a run of another name.
+    RunError
+        There is no run, or its training config has changed.
     """
-    run, train_config = open_experiment(run_dir=config.run, train_config=config.train_config, debug=debug)
+    run = open_run(config.train_config or config.run or "", debug=debug)
+    train_config = run.config()
     if config.exp_name is not None and config.exp_name != train_config.exp_name:
         raise ConfigError(
             f"exp_name is {config.exp_name!r} in the inference config and {train_config.exp_name!r} in the "

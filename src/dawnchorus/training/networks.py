@@ -12,16 +12,12 @@ import torch
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import read_labels
-from dawnchorus.errors import ConfigError
 from dawnchorus.files import replacing
 from dawnchorus.formats.text_tables import some
 from dawnchorus.models.starting_weights import StartingWeights, start_from
-from dawnchorus.runs import Run
+from dawnchorus.runs import Run, network_of
 
 logger = logging.getLogger(__name__)
-
-_START_KEYS = ("weights", "weights_labels")
-"""Keys of ``nn_model_config`` that say what the network starts from, not what it is."""
 
 
 class StartedModel(NamedTuple):
@@ -39,18 +35,14 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
     ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
     whose file is not there starts from random weights, so that it needs no download.
     """
-    keywords, values = model_keywords(config), config.nn_model_config
+    pretrained, values = None, config.nn_model_config
     if config.train_function_args.debug and _is_not_here(values.get("weights")):
-        if keywords.get("pretrained") or values.get("weights") is not None:
+        if values.get("pretrained") or values.get("weights") is not None:
             logger.info("debug: random weights instead of pretrained ones")
-        keywords |= {"pretrained": False} if "pretrained" in keywords else {}
         with_weights = False
-    if "pretrained" in keywords and (not with_weights or values.get("weights") is not None):
-        keywords["pretrained"] = False
-    try:
-        model = config.nn_model_class(n_classes=len(labels), **keywords)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
+    if not with_weights or values.get("weights") is not None:
+        pretrained = False
+    model = network_of(config, n_classes=len(labels), pretrained=pretrained)
     if not with_weights or values.get("weights") is None:
         return StartedModel(model, None)
     given = values.get("weights_labels")
@@ -86,7 +78,3 @@ def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeigh
 def _is_not_here(weights: Any) -> bool:
     """Tell whether starting weights would have to be fetched: timm's, or those of an absent file."""
     return weights is None or (not str(weights).startswith("package:") and not Path(weights).is_file())
-
-
-def model_keywords(config: TrainConfig) -> dict[str, Any]:
-    return {key: value for key, value in config.nn_model_config.items() if key not in _START_KEYS}

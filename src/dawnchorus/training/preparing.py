@@ -30,10 +30,11 @@ from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
 from dawnchorus.formats.faults import failures_of
 from dawnchorus.models.card import ModelCard
-from dawnchorus.runs import Run
+from dawnchorus.models.network import check_network
+from dawnchorus.runs import Run, model_keywords
 from dawnchorus.training.checking import check_training_args
 from dawnchorus.training.freezing import frozen_layers
-from dawnchorus.training.networks import model_keywords, new_model, write_starting_weights
+from dawnchorus.training.networks import new_model, write_starting_weights
 from dawnchorus.training.processes import this_process, wait_for
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     else:
         # Everything is made once before anything is written: a wrong key or a missing file shows here.
         started = new_model(config, labels.labels)
+        check_network(started.model, n_samples=clip.n_samples, n_classes=len(labels.labels))
         frozen_layers(started.model, config.train_function_args.frozen_layers)
         card = _card(config, labels, clip, started.model)
         args = config.train_function_args
