@@ -298,4 +298,6 @@ scores = model.predict(numpy.ones(50_000), sample_rate=16_000)
 print(scores.to_frame().shape, "torch" in sys.modules, "lightning" in sys.modules)
 """
     command = [sys.executable, "-c", program, str(exported.onnx)]
-    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "(2, 3) False False\n"
+    assert (
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout == "(2, 3) False False\n"
+    )

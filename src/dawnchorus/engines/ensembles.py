@@ -69,7 +69,7 @@ class Ensemble:
     ----------
     models
         One or more.
-    engine, n_threads, clips_per_request
+    engine, n_threads, clips_per_request, folds
         As for :func:`dawnchorus.engines.open_runtime`.
     """
 
@@ -77,14 +77,15 @@ class Ensemble:
     engine: EngineName | None = None
     n_threads: int | None = None
     clips_per_request: int | None = None
+    folds: Sequence[int] | None = None
 
     def open(self) -> Runtime:
         """Return the runtime of all models, with all their folds."""
-        return self._combined(self.engine, None)
+        return self._combined(self.engine, self.folds)
 
     def open_each(self) -> list[Runtime]:
         """Return the runtimes of the models one by one, with all their folds."""
-        return self._runtimes(self.engine, None)
+        return self._runtimes(self.engine, self.folds)
 
     def open_fold(self, fold: int) -> Runtime:
         """Return the runtime of one fold's checkpoints alone, of each model."""

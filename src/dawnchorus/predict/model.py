@@ -14,6 +14,7 @@ from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.recorder_times import recorder_time
 from dawnchorus.audio.sound import Sound
+from dawnchorus.config import TrainConfig
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.engines.opening import EngineName
 from dawnchorus.engines.runtime import Runtime
@@ -286,6 +287,8 @@ def load_model(
     path: Path | str | Sequence[Path | str],
     engine: EngineName | None = None,
     *,
+    config: Path | str | TrainConfig | None = None,
+    folds: Sequence[int] | None = None,
     weights: Sequence[float] | None = None,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
@@ -295,11 +298,17 @@ def load_model(
     Parameters
     ----------
     path
-        A run directory, the folder of an export, ``model.onnx``, or OpenVINO's ``model.xml``; or several of
-        them, which predict together and whose classes are joined by label.
+        A run directory, the training config of a run (``.py``), the folder of an export, ``model.onnx``, or
+        OpenVINO's ``model.xml``; or several of them, which predict together and whose classes are joined by
+        label.
     engine
         ``torch``, ``onnx``, ``openvino`` or ``int8``; otherwise what the file is for, and of a run the
         fastest of its exports.
+    config
+        The training config of a run directory, which the checkpoints of a run with a network of one's own
+        need; an export does not.
+    folds
+        Folds of a run whose checkpoints are taken, in PyTorch; None takes all that are finished.
     weights
         Of several models, above 0; the same for all if not given.
     n_threads, clips_per_request
@@ -312,14 +321,22 @@ def load_model(
         There is no such model.
     ModelError
         It is no model of dawnchorus, or the models hear clips of different kinds.
+    ConfigError
+        The weights are not as many as the models, or the run has a network of someone's own and is opened
+        without its config.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
     weights = [1.0] * len(paths) if weights is None else list(weights)
     if not paths or len(weights) != len(paths):
         raise ConfigError(f"there are {len(weights)} weights for {len(paths)} models; give one each")
-    models = [WeightedModel(each, weight) for each, weight in zip(paths, weights, strict=True)]
-    runtime = Ensemble(models, engine, n_threads, clips_per_request).open()
-    return Model(runtime, path=paths[0] if len(paths) == 1 else None)
+    if isinstance(config, str):
+        config = Path(config)
+    models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
+    if folds is not None:
+        engine = engine or "torch"
+    runtime = Ensemble(models, engine, n_threads, clips_per_request, folds).open()
+    place = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
+    return Model(runtime, path=place if len(paths) == 1 else None)
 
 
 def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
