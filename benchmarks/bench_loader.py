@@ -204,7 +204,7 @@ def measure_batch(device: str, *, batch: int, n_runs: int) -> list[Measurement]:
     """Return what filtering, front-end and masks cost on a batch, against loops over its examples."""
     waves = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (batch, N_SAMPLES)).astype(np.float32))
     on_device = waves.to(device)
-    settings = BatchAugmentationSettings(random_filtering={}, spectrogram_masks={})
+    settings = BatchAugmentationSettings.model_validate({"random_filtering": {}, "spectrogram_masks": {}})
     on_wave, on_spectrogram = (BatchAugmentations(settings, names) for names in (ON_WAVE, ON_SPECTROGRAM))
     frontend = LogMelFrontend(FrontendSettings()).to(device)
     generator = torch.Generator(device)

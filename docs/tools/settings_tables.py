@@ -14,10 +14,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset
-from dawnchorus.augment.batch import AUGMENTATIONS
 from dawnchorus.config import Settings, TrainConfig
+from dawnchorus.config.registry import AUGMENTATIONS, LOSSES
 from dawnchorus.features.logmel import FrontendSettings
-from dawnchorus.training.losses import LOSSES
 
 REQUIRED = "required"
 _STARTING_WEIGHTS = {

@@ -1,19 +1,185 @@
-"""How well scores rank the recordings in which a species sings.
+"""Scores of how well predictions rank the recordings in which a species sings, and the list of them.
 
 All functions are pure and take ``y_true`` and ``y_score`` of shape (n_items, n_classes); an item is a
 recording or a window. Only ranks within a class matter, so scores may be probabilities or logits.
+
+A :class:`Metric` is all that validation, logs, checkpoints and the report know of one. One of one's own is
+named in a config as ``"metrics": ("macro_roc_auc", "my_package.metrics:F1")``, by a function or by an object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dawnchorus.errors import DataError
+from dawnchorus.config.registry import METRICS, made_part
+from dawnchorus.errors import ConfigError, DataError
+
+LOG_PREFIX = "val_"
+"""What the name of a metric has before it in logs, checkpoints and ``main_metric``."""
+
+_NAME = re.compile(r"(?!val_)[A-Za-z][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A validation metric: larger is better.
+
+    Parameters
+    ----------
+    name
+        Letters, digits and underscores; it is logged as ``val_`` and this.
+    function
+        From ``y_true``, 0 or 1, and ``y_score``, probabilities, both float of shape (n_recordings,
+        n_classes), to a number. A DataError, a ValueError or NaN says that it is not defined for them.
+    heading
+        What a table of the report calls it.
+    format
+        How a number is written, as in an f-string.
+
+    Raises
+    ------
+    ConfigError
+        The name or the format is not one.
+
+    Examples
+    --------
+    >>> def hit_rate(y_true, y_score):
+    ...     return y_true[range(len(y_true)), y_score.argmax(1)].mean()
+    >>> metric = Metric("hit_rate", hit_rate, "hit rate", ".1%")
+    >>> metric(np.array([[1, 0], [0, 1]]), np.array([[0.9, 0.2], [0.8, 0.1]])), metric.log_name
+    (0.5, 'val_hit_rate')
+    """
+
+    name: str
+    function: Callable[[NDArray[Any], NDArray[Any]], float]
+    heading: str
+    format: str = ".4f"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name == "loss":
+            raise ConfigError(
+                f"a metric is called {self.name!r}; legal are letters, digits and underscores, without val_ "
+                "at the beginning and not loss: give it as dawnchorus.metrics.Metric(name, function, heading)"
+            )
+        try:
+            format(0.5, self.format)
+        except ValueError as error:
+            raise ConfigError(f"the metric {self.name} has the format {self.format!r}: {error}") from error
+
+    @property
+    def log_name(self) -> str:
+        """What it is logged as."""
+        return LOG_PREFIX + self.name
+
+    def __call__(self, y_true: NDArray[Any], y_score: NDArray[Any]) -> float:
+        """Return the metric as a float.
+
+        Raises
+        ------
+        DataError
+            It is not defined for these arrays: the function says so, or gives NaN.
+        ConfigError
+            The function gives no number.
+        """
+        try:
+            value = self.function(y_true, y_score)
+        except ValueError as error:  # as scikit-learn's metrics do
+            raise DataError(f"{self.heading} is not defined: {error}") from error
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise ConfigError(f"the metric {self.name} gives {kind}, and it must give a number") from None
+        if np.isnan(number):
+            raise DataError(f"{self.heading} is not defined: it is NaN")
+        return number
+
+
+def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None) -> tuple[Metric, ...]:
+    """Return the metrics that a config means, the main one among them.
+
+    Parameters
+    ----------
+    given
+        Registered names, import paths, functions, classes, or objects such as a :class:`Metric`.
+    main
+        Name of the main one, with or without ``val_``; a registered one need not be among ``given``.
+    where
+        What a message begins with: the config.
+
+    Raises
+    ------
+    ConfigError
+        A metric is not known, is not one, or two have the same name; or the main one is not among them.
+
+    Examples
+    --------
+    >>> [metric.heading for metric in chosen_metrics(["cmap"], "val_macro_roc_auc")]
+    ['cmAP', 'macro ROC-AUC']
+    """
+    prefix = f"{where}: " if where else ""
+    metrics = [as_metric(each, where=f"{prefix}metrics.{index}") for index, each in enumerate(given)]
+    names = [metric.name for metric in metrics]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"{prefix}metrics has two of the name {twice[0]}; leave one out, or rename it")
+    wanted = main.removeprefix(LOG_PREFIX)
+    if wanted not in names and wanted in METRICS:
+        metrics.append(as_metric(wanted, where=f"{prefix}main_metric"))
+    elif wanted not in names:
+        legal = ", ".join(dict.fromkeys([*names, *METRICS]))
+        raise ConfigError(
+            f"{prefix}main_metric is {main!r}; legal are {legal}, and the names of others that metrics lists"
+        )
+    return tuple(metrics)
+
+
+def known_metrics(given: Sequence[Any]) -> tuple[Metric, ...]:
+    """Return those metrics of a saved config that are registered, or objects; nothing is imported by path.
+
+    Examples
+    --------
+    >>> [metric.name for metric in known_metrics(["cmap", "my_package.metrics:F1"])]
+    ['cmap']
+    """
+    return tuple(
+        as_metric(each, where="metrics") for each in given if not isinstance(each, str) or each in METRICS
+    )
+
+
+def as_metric(given: Any, *, where: str = "metrics") -> Metric:
+    """Return a metric by its name or import path, or what a function or object is as one.
+
+    A function has its own name, and is shown as ``.4f``; its attributes ``name``, ``heading`` and ``format``
+    say it otherwise.
+
+    Raises
+    ------
+    ConfigError
+        It is not known, or cannot be called.
+
+    Examples
+    --------
+    >>> as_metric("macro_roc_auc").heading
+    'macro ROC-AUC'
+    >>> def hit_rate(y_true, y_score): ...
+    >>> as_metric(hit_rate).heading
+    'hit rate'
+    """
+    part = made_part(METRICS.find(given, where=where), {}, where=where)
+    registered = given if isinstance(given, str) and given in METRICS else None
+    if isinstance(part, Metric):
+        return part if registered is None else replace(part, name=registered)
+    name = registered or str(getattr(part, "name", getattr(part, "__name__", type(part).__name__)))
+    heading = getattr(part, "heading", name.replace("_", " "))
+    return Metric(name, part, heading, getattr(part, "format", ".4f"))
 
 
 class ClassScore(NamedTuple):
@@ -114,6 +280,10 @@ def padded_cmap(y_true: ArrayLike, y_score: ArrayLike, padding: int = 5) -> floa
     padded_truth, padded_scores = np.vstack([truth, pad.astype(bool)]), np.vstack([scores, pad])
     columns = zip(padded_truth.T, padded_scores.T, strict=True)
     return float(np.mean([average_precision_score(*column) for column in columns]))
+
+
+MACRO_ROC_AUC = Metric("macro_roc_auc", macro_roc_auc, "macro ROC-AUC")
+CMAP = Metric("cmap", padded_cmap, "cmAP")
 
 
 def per_class_table(y_true: ArrayLike, y_score: ArrayLike, labels: Sequence[str]) -> list[ClassScore]:

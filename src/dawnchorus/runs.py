@@ -7,6 +7,7 @@
     ├── config_files/             the Python files it came from
     ├── model_card.json           classes, front-end, clip, versions
     ├── environment.json          package versions, git state
+    ├── metrics.json              the validation metrics: heading and format of each
     ├── folds.csv                 the fold of every recording, and whether it is validated there
     ├── labels.sha256             digest of all labels of the recordings, boxes among them
     ├── fold_0/
@@ -39,6 +40,7 @@ from dawnchorus.config import (
     load_train_config,
     to_jsonable,
     validate,
+    with_defaults,
 )
 from dawnchorus.config.registry import NETWORKS
 from dawnchorus.errors import ConfigError, ModelError, RunError
@@ -89,6 +91,11 @@ class Run:
     def config_file(self) -> Path:
         """The resolved config."""
         return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """How the validation metrics are shown."""
+        return self.path / "metrics.json"
 
     @property
     def card_file(self) -> Path:
@@ -239,7 +246,7 @@ class Run:
     def check_made_from(self, config: TrainConfig) -> None:
         """Raise a RunError that names the keys in which ``config`` differs from the run's own."""
         saved = json.loads(self.config_file.read_text(encoding="utf-8"))
-        differences = differing_keys(saved, to_jsonable(config))
+        differences = differing_keys(with_defaults(saved), to_jsonable(config))
         if differences:
             raise RunError(
                 f"{self.path} holds a run of another config ({'; '.join(differences[:3])}); "

@@ -14,7 +14,17 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, fold_colours, png_of
-from dawnchorus.report.run_tables import METRICS
+from dawnchorus.report.run_tables import ShownMetric, history_columns
+
+SHOWN = [
+    ShownMetric("val_macro_roc_auc", "macro ROC-AUC", ".4f"),
+    ShownMetric("val_cmap", "cmAP", ".4f"),
+]
+METRICS = history_columns(SHOWN)
+
+
+def curves_figure(histories: dict[int, pd.DataFrame], best_epochs: dict[int, float]) -> Figure:
+    return draw_curves(histories, best_epochs, SHOWN)
 
 
 def history(**columns: list[float]) -> pd.DataFrame:
@@ -42,7 +52,7 @@ def marks_of(axes: Any) -> dict[str, tuple[float, float]]:
 
 
 def test_a_fold_has_one_colour_in_all_panels_and_in_the_legend() -> None:
-    figure = draw_curves({0: full_history(), 2: history(), 4: full_history()}, {0: 1, 4: 2})
+    figure = curves_figure({0: full_history(), 2: history(), 4: full_history()}, {0: 1, 4: 2})
     assert len(figure.axes) == 6
     first, _, third = fold_colours(3)
     for axes in figure.axes:
@@ -54,19 +64,19 @@ def test_a_fold_has_one_colour_in_all_panels_and_in_the_legend() -> None:
 
 def test_the_loss_panel_tells_training_from_validation() -> None:
     losses = history(train_loss=[0.75, 0.5], val_loss=[1.0, 0.25])
-    axes = panel(draw_curves({0: losses}, {0: math.nan}), "Loss")
+    axes = panel(curves_figure({0: losses}, {0: math.nan}), "Loss")
     points = {line.get_linestyle(): line.get_ydata().tolist() for line in axes.lines}
     assert points == {"-": [1.0, 0.25], "--": [0.75, 0.5]}
 
 
 def test_panels_without_numbers_are_left_out() -> None:
-    figure = draw_curves({0: history(val_macro_roc_auc=[0.5, 0.75]), 1: history(learning_rate=[0.1])}, {})
+    figure = curves_figure({0: history(val_macro_roc_auc=[0.5, 0.75]), 1: history(learning_rate=[0.1])}, {})
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Validation macro ROC-AUC", "Learning rate"]
 
 
 def test_the_best_epoch_is_marked_in_the_validation_panels_alone() -> None:
-    figure = draw_curves({0: full_history(), 1: full_history(5)}, {0: 1.0, 1: 4.0})
+    figure = curves_figure({0: full_history(), 1: full_history(5)}, {0: 1.0, 1: 4.0})
     first, second = fold_colours(2)
     for title in ("Loss", "Validation macro", "Validation cmAP"):
         marks = marks_of(panel(figure, title))
@@ -77,25 +87,25 @@ def test_the_best_epoch_is_marked_in_the_validation_panels_alone() -> None:
 
 
 def test_a_best_epoch_that_was_not_logged_is_not_marked() -> None:
-    figure = draw_curves({0: full_history(), 1: full_history()}, {0: 7.0, 1: math.nan})
+    figure = curves_figure({0: full_history(), 1: full_history()}, {0: 7.0, 1: math.nan})
     assert all(marks_of(axes) == {} for axes in figure.axes)
 
 
 def test_a_curve_goes_on_over_an_epoch_that_is_missing_in_it() -> None:
-    figure = draw_curves({0: history(val_cmap=[0.25, math.nan, 0.75])}, {})
+    figure = curves_figure({0: history(val_cmap=[0.25, math.nan, 0.75])}, {})
     assert curves_of(panel(figure, "Validation cmAP")) == [[(0, 0.25), (2, 0.75)]]
 
 
 def test_a_single_epoch_can_be_seen() -> None:
-    (axes,) = draw_curves({0: history(val_cmap=[0.25])}, {}).axes
+    (axes,) = curves_figure({0: history(val_cmap=[0.25])}, {}).axes
     assert axes.lines[0].get_marker() == "."
 
 
 def test_without_epochs_the_picture_says_so() -> None:
-    figure = draw_curves({0: history()}, {0: math.nan})
+    figure = curves_figure({0: history()}, {0: math.nan})
     assert figure.axes == []
     assert figure.texts[0].get_text() == "No epoch is recorded."
-    assert draw_curves({}, {}).axes == []
+    assert curves_figure({}, {}).axes == []
 
 
 @pytest.mark.parametrize("n_folds", [0, 1, 5, 6, 7, 20])
@@ -116,7 +126,7 @@ def test_classes_are_drawn_from_worst_to_best_with_their_lowest_fold() -> None:
 
 
 def test_a_theme_colours_the_paper_and_the_text_and_leaves_the_curves() -> None:
-    figure = draw_curves({0: full_history()}, {0: 1.0})
+    figure = curves_figure({0: full_history()}, {0: 1.0})
     colours = [line.get_color() for line in figure.axes[0].lines]
     sizes = []
     for theme in (DARK, LIGHT):

@@ -11,7 +11,6 @@ import pytest
 
 from dawnchorus.files import Failure, write_failures
 from dawnchorus.report.run_tables import (
-    METRICS,
     class_labels,
     class_table,
     config_table,
@@ -20,8 +19,10 @@ from dawnchorus.report.run_tables import (
     fold_history,
     fold_numbers,
     fold_table,
+    history_columns,
     read_object,
     recordings_table,
+    shown_metrics,
     starting_weights_table,
 )
 from dawnchorus.runs import Run
@@ -50,7 +51,7 @@ def test_training_and_validation_of_an_epoch_are_one_row(written: Any) -> None:
         ],
     )
     history = fold_history(written.run, 0)
-    assert list(history.columns) == list(METRICS)
+    assert list(history.columns) == list(history_columns(shown_metrics(written.run)))
     assert history.index.tolist() == [0, 1]
     assert (history.dtypes == "float64").all()
     assert history["train_loss"].tolist() == [0.9, 0.4]
@@ -96,7 +97,7 @@ def test_a_log_without_epochs_makes_a_history_without_rows(written: Any, text: s
     for fold in (0, 1):
         history = fold_history(written.run, fold)
         assert history.empty
-        assert list(history.columns) == list(METRICS)
+        assert list(history.columns) == list(history_columns(shown_metrics(written.run)))
 
 
 def test_words_and_surplus_cells_in_a_log_are_passed_over(written: Any) -> None:

@@ -120,7 +120,7 @@ def test_what_the_machine_has_is_allowed(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "bce_focall"}, r"the loss 'bce_focall' is not known; did you mean bce_focal\?"),
+        ({"loss": "bce_focall"}, r"mine: loss is 'bce_focall', which is not known; did you mean bce_focal\?"),
         (
             {"loss": "focal", "loss_args": {"gama": 1}},
             r"mine: loss_args\.gama is not known; did you mean gamma\?",

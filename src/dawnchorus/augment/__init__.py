@@ -4,7 +4,7 @@ Each is a frozen dataclass of settings with ``draw`` (random parameters from a g
 ``apply`` (no chance in it), and a call that does both. The input is never changed in place.
 """
 
-from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
+from dawnchorus.augment.batch import BatchAugmentations
 from dawnchorus.augment.spectrogram import (
     MaskParams,
     PowerParams,
@@ -14,6 +14,7 @@ from dawnchorus.augment.spectrogram import (
     TiltParams,
 )
 from dawnchorus.augment.wave import FilteringParams, RandomFiltering
+from dawnchorus.config.registry import AUGMENTATIONS
 
 __all__ = [
     "AUGMENTATIONS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -49,6 +49,8 @@ class SpectrogramMasks:
     ConfigError
         If a value is out of its range.
     """
+
+    place: ClassVar = "spectrogram"
 
     frequency_probability: float = 0.3
     time_probability: float = 0.3
@@ -151,6 +153,8 @@ class PowerScaling:
         If a value is out of its range.
     """
 
+    place: ClassVar = "spectrogram"
+
     min_exponent: float = 0.5
     max_exponent: float = 2.0
     probability: float = 1.0
@@ -229,6 +233,8 @@ class SpectralTilt:
     ConfigError
         If a value is out of its range.
     """
+
+    place: ClassVar = "spectrogram"
 
     min_tilt: float = -0.25
     max_tilt: float = 0.25

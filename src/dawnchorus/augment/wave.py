@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -50,6 +50,8 @@ class RandomFiltering:
     ConfigError
         If a value is out of its range.
     """
+
+    place: ClassVar = "wave"
 
     min_db: float = -20.0
     max_db: float = 0.0

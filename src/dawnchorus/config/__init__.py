@@ -21,7 +21,7 @@ from dawnchorus.config.reading import (
     merge,
     read_config_file,
 )
-from dawnchorus.config.saving import differing_keys, from_json_file, to_jsonable
+from dawnchorus.config.saving import differing_keys, from_json_file, to_jsonable, with_defaults
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
 from dawnchorus.config.training import (
     BatchAugmentationSettings,
@@ -53,4 +53,5 @@ __all__ = [
     "read_config_file",
     "to_jsonable",
     "validate",
+    "with_defaults",
 ]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from enum import Enum
-from functools import partial
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from pydantic import BaseModel
 
 from dawnchorus.config.experiment import TrainConfig
-from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS, import_path
+from dawnchorus.config.reading import merge
+from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS, saved_text
 from dawnchorus.config.settings import validate
+from dawnchorus.config.training import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
 
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
@@ -23,7 +22,6 @@ _MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_wor
 """Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
 
 
-_LONGEST_REPR = 300
 REMEDY = (
     "a saved config imports no code: open the run by the training config that it was made with, as in "
     "dawnchorus evaluate CONFIG.py"
@@ -32,23 +30,19 @@ REMEDY = (
 
 
 def to_jsonable(value: Any) -> Any:
-    """Return a settings object as plain JSON types.
+    """Return a settings object as plain JSON types; classes and functions become ``module:name``.
 
-    Classes and functions become ``module:name``. Any other object becomes the path of its class and, where
-    that does not change from process to process, what ``repr`` says of it, so that two of other settings
-    differ.
+    An object becomes ``module:Class(attribute=value)``, see :func:`~dawnchorus.config.registry.saved_text`.
 
     Examples
     --------
-    >>> to_jsonable({"folder": Path("logs"), "kind": Path, "sizes": (1, 2)})["sizes"]
-    [1, 2]
-    >>> to_jsonable(slice(3))
-    {'instance_of': 'builtins:slice', 'repr': 'slice(None, 3, None)'}
+    >>> to_jsonable({"folder": Path("logs"), "sizes": (1, 2)})
+    {'folder': 'logs', 'sizes': [1, 2]}
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, BaseModel):
-        return {name: to_jsonable(getattr(value, name)) for name in type(value).model_fields}
+        return {name: to_jsonable(item) for name, item in value}
     if isinstance(value, Mapping):
         return {str(key): to_jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -59,24 +53,9 @@ def to_jsonable(value: Any) -> Any:
         return value.as_posix()
     if isinstance(value, Enum):
         return to_jsonable(value.value)
-    if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
-        return import_path(value)
-    return _instance(value)
-
-
-def _instance(value: Any) -> Any:
-    """Return what an object is, of a class that JSON does not know."""
-    if isinstance(value, partial):
-        parts = {"function": value.func, "arguments": value.args, "keywords": value.keywords}
-        return {"instance_of": "functools:partial", **to_jsonable(parts)}
     if hasattr(value, "tolist"):  # numbers and arrays of NumPy
         return to_jsonable(value.tolist())
-    text = repr(value)
-    if " at 0x" in text:  # an address, which is another one in every process
-        return {"instance_of": import_path(type(value))}
-    if len(text) > _LONGEST_REPR:
-        text = f"sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    return {"instance_of": import_path(type(value)), "repr": text}
+    return saved_text(value)
 
 
 def from_json_file(path: Path) -> TrainConfig:
@@ -97,6 +76,26 @@ def from_json_file(path: Path) -> TrainConfig:
     for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
         owner[key] = registry.known(str(owner.get(key)), where=f"{path}: {key}", remedy=REMEDY)
     return validate(TrainConfig, values, where=str(path))
+
+
+def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved config with the keys that it lacks, at their defaults: those of a later version.
+
+    Examples
+    --------
+    >>> with_defaults({"exp_name": "mine"})["train_function_args"]["optimizer"]["name"]
+    'AdamW'
+    """
+    defaults = {**_defaults(TrainConfig), "train_function_args": _defaults(TrainFunctionArgs)}
+    return merge(defaults, saved)
+
+
+def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: to_jsonable(field.get_default(call_default_factory=True))
+        for name, field in settings_class.model_fields.items()
+        if not field.is_required()
+    }
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:

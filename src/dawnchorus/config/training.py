@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from dawnchorus.config.registry import METRICS
 from dawnchorus.config.settings import Settings
 
 
@@ -31,16 +33,26 @@ class OptimizerSettings(Settings):
     Attributes
     ----------
     name
-        Its name in :mod:`torch.optim`.
+        ``AdamW``, ``RAdam``, ``Adam`` or ``SGD``, the import path of another (``torch.optim:NAdam``,
+        ``my_package.optimizers:MyOptimizer``), or its class.
     lr
         Learning rate at its highest.
     weight_decay
-        Share of each weight that is taken off at each step, times the learning rate.
+        Share of each weight that is taken off at each step, times the learning rate. An optimiser that takes
+        none goes without, unless a share is given.
+    args
+        Its further keyword arguments, such as ``momentum`` of ``SGD``.
     """
 
-    name: Literal["AdamW", "RAdam", "Adam", "SGD"] = "AdamW"
+    name: str | Any = "AdamW"
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_part(cls, value: Any) -> Any:
+        return _part(value, "optimizer.name")
 
 
 class SchedulerSettings(Settings):
@@ -65,22 +77,26 @@ class SchedulerSettings(Settings):
 class BatchAugmentationSettings(Settings):
     """Augmentations that run on the whole batch, on its device. None of them by default.
 
-    Attributes
-    ----------
-    random_filtering
-        Keys of :class:`dawnchorus.augment.wave.RandomFiltering`: an equaliser of random gains on the wave.
-    spectrogram_masks
-        Keys of :class:`dawnchorus.augment.spectrogram.SpectrogramMasks`: masks over frequency and time.
-    power_scaling
-        Keys of :class:`dawnchorus.augment.spectrogram.PowerScaling`: the picture to a random power.
-    spectral_tilt
-        Keys of :class:`dawnchorus.augment.spectrogram.SpectralTilt`: a random slope over frequency.
+    A key is a name (``random_filtering``, ``spectral_tilt``, ``power_scaling``, ``spectrogram_masks``) or the
+    import path of one's own, and its value a dict of keyword arguments; None switches it off. An object of
+    one's own stands under a key of any name. How to write one: :mod:`dawnchorus.augment.batch`.
     """
 
-    random_filtering: dict[str, Any] | None = None
-    spectrogram_masks: dict[str, Any] | None = None
-    power_scaling: dict[str, Any] | None = None
-    spectral_tilt: dict[str, Any] | None = None
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _are_arguments_or_objects(self) -> BatchAugmentationSettings:
+        for name, value in self:
+            if value is not None and not isinstance(value, Mapping) and not callable(value):
+                raise ValueError(
+                    f"batch_augmentations.{name} is {value!r}; give a dict of its keyword arguments, None to "
+                    "switch it off, or an object of your own"
+                )
+        return self
+
+    def switched_on(self) -> dict[str, Any]:
+        """Return the augmentations that are not None, in the order of the config."""
+        return {name: value for name, value in self if value is not None}
 
 
 class TrainFunctionArgs(Settings):
@@ -103,7 +119,8 @@ class TrainFunctionArgs(Settings):
     repeat_rare_to
         Weigh a class with fewer recordings as if they were repeated to this number.
     loss, loss_args
-        A loss of :mod:`dawnchorus.training.losses` by name, and its keyword arguments.
+        A loss by name, an import path ``package.module:name``, a function of logits and targets, a class or
+        an object; and the keyword arguments of the function or class. See :mod:`dawnchorus.training.losses`.
     optimizer, scheduler
         The optimiser, and its learning rate over the run.
     accumulate_batches
@@ -125,8 +142,12 @@ class TrainFunctionArgs(Settings):
         Stop a fold when so many epochs in a row did not improve ``main_metric``; None never does.
     n_epochs
         Epochs of a fold.
+    metrics
+        Validation metrics that are computed after every epoch: names, import paths, functions of ``y_true``
+        and ``y_score``, or objects of :class:`dawnchorus.metrics.Metric`.
     main_metric
-        The validation metric, larger is better, that ranks checkpoints.
+        Name of the metric that ranks checkpoints, larger is better; with or without ``val_``. One that
+        ``metrics`` lacks is computed with them.
     n_checkpoints
         How many of the best checkpoints of a fold are kept.
     precision_mode
@@ -161,7 +182,7 @@ class TrainFunctionArgs(Settings):
     class_balance: Literal["none", "inverse", "inverse_sqrt"] = "none"
     repeat_rare_to: int = Field(default=0, ge=0)
     clips_per_epoch: int | None = Field(default=None, ge=1)
-    loss: str = "bce_focal"
+    loss: str | Any = "bce_focal"
     loss_args: dict[str, Any] = Field(default_factory=dict)
     optimizer: OptimizerSettings = OptimizerSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
@@ -173,7 +194,8 @@ class TrainFunctionArgs(Settings):
     frozen_epochs: int | None = Field(default=None, ge=1)
     early_stopping_epochs: int | None = Field(default=None, ge=1)
     n_epochs: int = Field(default=50, ge=1)
-    main_metric: Literal["val_macro_roc_auc", "val_cmap"] = "val_macro_roc_auc"
+    metrics: tuple[str | Any, ...] = tuple(METRICS)
+    main_metric: str = "val_macro_roc_auc"
     n_checkpoints: int = Field(default=3, ge=1)
     precision_mode: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     channels_last: bool = False
@@ -186,6 +208,21 @@ class TrainFunctionArgs(Settings):
     auto_batch: bool = False
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     debug: bool = False
+
+    @field_validator("loss")
+    @classmethod
+    def _is_a_loss(cls, value: Any) -> Any:
+        return _part(value, "loss")
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_metrics(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(_part(value, f"metrics.{index}") for index, value in enumerate(values))
+
+    @field_validator("main_metric")
+    @classmethod
+    def _as_it_is_logged(cls, value: str) -> str:
+        return value if value.startswith("val_") else f"val_{value}"
 
     @property
     def n_devices(self) -> int:
@@ -224,3 +261,13 @@ class TrainFunctionArgs(Settings):
             if not holds:
                 raise ValueError(message)
         return self
+
+
+def _part(value: Any, key: str) -> Any:
+    """Return what may stand for a part; a name is looked up, and a path imported, when it is trained with."""
+    if isinstance(value, str) or callable(value):
+        return value
+    raise ValueError(
+        f"{key} is {value!r}; give a name, an import path package.module:name, a class, a function or an "
+        "object"
+    )

@@ -1,8 +1,22 @@
-"""Any waveform transform of audiomentations, named in a config, for the early or the late place.
+"""Waveform transforms of a clip: any of audiomentations, or one's own, for the early or the late place.
 
-audiomentations draws from the generators that Python and NumPy share between everybody. Here each clip
-gives them a state of its own and then puts back what was there: what comes out depends on the clip and on
-one drawn number, and nobody else's stream is touched.
+audiomentations draws from the generators that Python and NumPy share in a process. Here each clip gives
+them a state of its own and then puts back what was there: what comes out depends on the clip and on one
+drawn number, and no other stream is touched.
+
+A transform of one's own is a function, or a class whose objects are called, with the clip, float32 of shape
+(n_samples,), and the sample rate in Hz; where it has a third parameter ``rng``, with a
+:class:`numpy.random.Generator` of the clip as well. It returns a clip of the same length::
+
+    class Hiss:
+        def __init__(self, level=0.01):
+            self.level = level
+
+        def __call__(self, wave, sample_rate, rng):
+            return wave + self.level * rng.standard_normal(len(wave))
+
+    "early_transforms": [{"name": "Gain"}, {"name": "my_package.transforms:Hiss", "params": {"level": 0.02}}]
+    "early_transforms": [Hiss(0.02)]
 """
 
 from __future__ import annotations
@@ -12,7 +26,7 @@ import math
 import os
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,9 +35,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawnchorus.config import Settings
+from dawnchorus.config.registry import WAVE_TRANSFORMS, import_path, made_part
 from dawnchorus.config.settings import check_keys, nearest
 from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError
 
@@ -42,12 +57,13 @@ if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must not
 
 
 class TransformSettings(Settings):
-    """One transform of audiomentations, as plain data.
+    """One waveform transform. An entry that is no dict is its name.
 
     Attributes
     ----------
     name
-        Its class, such as ``AddGaussianSNR``.
+        Its class in audiomentations, such as ``AddGaussianSNR``; or one's own: a registered name, an import
+        path ``package.module:name``, a class, a function, or an object, which takes no ``params``.
     params
         Its keyword arguments, ``p`` among them (the chance that a clip is changed; audiomentations' own
         default is 0.5, of its compositions 1).
@@ -55,15 +71,41 @@ class TransformSettings(Settings):
         What ``Compose``, ``OneOf`` or ``SomeOf`` puts together; the others take none.
     """
 
-    name: str
+    name: str | Any
     params: dict[str, Any] = Field(default_factory=dict)
     transforms: tuple[TransformSettings, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _may_be_the_name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) or callable(value) else value
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name_or_a_part(cls, name: Any) -> Any:
+        if isinstance(name, str) or callable(name):
+            return name
+        raise ValueError(f"name is {name!r}; give a name, an import path, a class, a function or an object")
 
     @field_validator("params")
     @classmethod
     def _as_json_has_it(cls, params: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        name = info.data.get("name", "transform")
+        name = _label(info.data.get("name", "transform"))
         return {key: _plain(value, f"{name}: params.{key}") for key, value in params.items()}
+
+    @property
+    def label(self) -> str:
+        """What a message or a title calls it."""
+        return _label(self.name)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the user's, not audiomentations'."""
+        return not isinstance(self.name, str) or ":" in self.name or self.name in WAVE_TRANSFORMS
+
+
+def _label(name: Any) -> str:
+    return name if isinstance(name, str) else import_path(name).partition(":")[2]
 
 
 class WaveTransforms:
@@ -98,7 +140,12 @@ class WaveTransforms:
         self._steps = [_Step(step, f"{where}.{index}") for index, step in enumerate(settings)]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), sample_rate=self.sample_rate, where=self.where), (self.settings,)
+        # A worker that is started anew has nothing registered.
+        found = tuple(
+            step.model_copy(update={"name": WAVE_TRANSFORMS.find(step.name)}) if step.is_own else step
+            for step in self.settings
+        )
+        return partial(type(self), sample_rate=self.sample_rate, where=self.where), (found,)
 
     def draw(self, rng: np.random.Generator) -> int:
         """Return a seed for one clip; without transforms it is 0, and ``rng`` stays where it was."""
@@ -139,8 +186,8 @@ class _Step:
     """A transform whose result is checked; it also stands for it within a composition of audiomentations."""
 
     def __init__(self, settings: TransformSettings, where: str) -> None:
-        self.where = f"{where} ({settings.name})"
-        self.transform = _made(settings, where)
+        self.where = f"{where} ({settings.label})"
+        self.transform = _own(settings, where) if settings.is_own else _made(settings, where)
 
     def __call__(self, wave: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
         """Return the transformed clip, shape (n_samples,), float32."""
@@ -166,6 +213,28 @@ class _Step:
                 f"{self.where}: gives NaN or infinite samples; choose milder parameters, or leave it out"
             )
         return changed
+
+
+def _own(settings: TransformSettings, where: str) -> Callable[[npt.NDArray[np.float32], int], Any]:
+    """Return a transform of the user's, which takes a clip and its rate."""
+    if settings.transforms:
+        takers = ", ".join(COMPOSITIONS)
+        raise ConfigError(f"{where}.transforms: {settings.label} takes none; only {takers} do")
+    part = WAVE_TRANSFORMS.find(settings.name, where=f"{where}.name")
+    made: Callable[..., Any] = made_part(part, settings.params, where=f"{where}.params", given_later=2)
+    try:
+        parameters = inspect.signature(made).parameters
+    except (TypeError, ValueError):  # compiled code need not tell
+        return made
+    if "rng" not in parameters:
+        return made
+
+    def with_generator(wave: npt.NDArray[np.float32], sample_rate: int) -> Any:
+        # NumPy's shared generator is that of the clip now, wherever within a composition this stands.
+        rng = np.random.default_rng(np.random.randint(2**32, dtype=np.int64))  # noqa: NPY002
+        return made(wave, sample_rate, rng=rng)
+
+    return with_generator
 
 
 def _made(settings: TransformSettings, where: str) -> Any:
@@ -196,8 +265,11 @@ def _transform_class(name: str, where: str) -> Any:
         if key not in _TAKES_CODE and isinstance(value, type) and issubclass(value, BaseWaveformTransform)
     ]
     if name not in (*legal, *COMPOSITIONS):
-        near = nearest(name, (*legal, *COMPOSITIONS), kind="transforms")
-        raise ConfigError(f"{where}.name is {name!r}, which is no transform of audiomentations{near}")
+        near = nearest(name, (*legal, *COMPOSITIONS, *WAVE_TRANSFORMS), kind="transforms")
+        raise ConfigError(
+            f"{where}.name is {name!r}, which is no transform of audiomentations{near}; one of your own is "
+            "named as package.module:name"
+        )
     return getattr(audiomentations, name)
 
 

@@ -56,7 +56,8 @@ class WaveDatasetSettings(LabelledAudioSettings):
     mixup
         Mixing of clips; None switches it off.
     early_transforms
-        Waveform transforms of audiomentations on the crop as it was read.
+        Waveform transforms on the crop as it was read: of audiomentations, or one's own
+        (:mod:`dawnchorus.data.transforms`).
     background
         Late noises, each with its own probability, tried in a random order; one at most a clip.
     late_transforms

@@ -19,7 +19,7 @@ from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import write_text
 from dawnchorus.formats.whole_tables import write_csv, write_parquet
-from dawnchorus.metrics import macro_roc_auc, per_class_table
+from dawnchorus.metrics import LOG_PREFIX, MACRO_ROC_AUC, known_metrics, macro_roc_auc, per_class_table
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
 
@@ -41,12 +41,16 @@ class OutOfFold(NamedTuple):
         Over the classes in ``scored_labels``.
     scored_labels
         Classes with both outcomes that some fold has both learnt and been tested on.
+    scores
+        The metrics of the config over these classes, by their names, macro ROC-AUC first. Left out are those
+        that are not defined here, and those of the run's author, where the config does not hold them itself.
     """
 
     predictions: pd.DataFrame
     targets: np.ndarray
     macro_roc_auc: float
     scored_labels: tuple[str, ...]
+    scores: dict[str, float]
 
 
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
@@ -97,7 +101,7 @@ def predict_out_of_fold(
         tables.append(rows[_KEYS])
     output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
     predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    result = _scored(predictions, np.concatenate(targets), recordings, labels)
+    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
     _write(run, result)
     return result
 
@@ -135,7 +139,7 @@ def saved_out_of_fold(
         return None
     _warn_of_missing(recordings, chosen)
     targets = np.concatenate([dataset.targets for dataset in datasets])
-    return _scored(predictions, targets, recordings, labels)
+    return _scored(predictions, targets, recordings, labels, config)
 
 
 def scored_columns(
@@ -178,7 +182,11 @@ def _tested_on(
 
 
 def _scored(
-    predictions: pd.DataFrame, targets: np.ndarray, recordings: pd.DataFrame, labels: LabelMap
+    predictions: pd.DataFrame,
+    targets: np.ndarray,
+    recordings: pd.DataFrame,
+    labels: LabelMap,
+    config: TrainConfig,
 ) -> OutOfFold:
     scored = scored_columns(targets, predictions["fold"].to_numpy(), recordings, labels)
     if not scored:
@@ -187,8 +195,17 @@ def _scored(
             "more recordists of the same species are needed"
         )
     names = tuple(labels.labels[column] for column in scored)
-    area = macro_roc_auc(targets[:, scored], predictions[list(names)].to_numpy())
-    return OutOfFold(predictions, targets, area, names)
+    truth, output = targets[:, scored], predictions[list(names)].to_numpy()
+    scores = {MACRO_ROC_AUC.name: macro_roc_auc(truth, output)}
+    args = config.train_function_args
+    for metric in known_metrics([*args.metrics, args.main_metric.removeprefix(LOG_PREFIX)]):
+        if metric.name in scores:
+            continue
+        try:
+            scores[metric.name] = metric(truth, output)
+        except DataError as error:
+            logger.warning("The metric %s is left out: %s", metric.name, error)
+    return OutOfFold(predictions, targets, scores[MACRO_ROC_AUC.name], names, scores)
 
 
 def _write(run: Run, result: OutOfFold) -> None:
@@ -198,7 +215,7 @@ def _write(run: Run, result: OutOfFold) -> None:
     rows: list[Any] = per_class_table(result.targets[:, columns], scores, result.scored_labels)
     write_csv(run.path / "oof_scores.csv", pd.DataFrame(rows))
     summary = {
-        "oof_macro_roc_auc": result.macro_roc_auc,
+        **{f"oof_{name}": score for name, score in result.scores.items()},
         "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),
         "n_recordings": len(result.predictions),
         "scored_labels": list(result.scored_labels),

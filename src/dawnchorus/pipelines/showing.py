@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from dawnchorus.audio.windows import normalize_peak
-from dawnchorus.augment.batch import AUGMENTATIONS, ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.labels import LabelMap, read_labels
 from dawnchorus.data.mixing import MixupSettings, draw_mixup_weight
@@ -125,13 +125,11 @@ def _examples(
         yield title, wave, _nothing
     settings = config.train_function_args.batch_augmentations
     torch_rng = torch.Generator().manual_seed(config.seed)
-    for name in (*ON_WAVE, *ON_SPECTROGRAM):
-        values = getattr(settings, name)
-        if values is not None and name in ON_WAVE:
-            yield name, _always(name, values)(clip[None], torch_rng)[0], _nothing
-        elif values is not None:
-            yield name, clip, partial(_always(name, values), generator=torch_rng)
-    on_wave, on_spectrogram = (BatchAugmentations(settings, names) for names in (ON_WAVE, ON_SPECTROGRAM))
+    on_wave, on_spectrogram = (BatchAugmentations(settings, place) for place in (ON_WAVE, ON_SPECTROGRAM))
+    for name, step in on_wave.named:
+        yield name, _always(step)(clip[None], torch_rng)[0], _nothing
+    for name, step in on_spectrogram.named:
+        yield name, clip, partial(_call, _always(step), torch_rng)
     item = next(item for item, (row, _) in enumerate(dataset.items) if row == shown.row)
     for epoch in range(_N_EPOCHS):
         wave = on_wave(dataset[Draw(epoch, 0, item)].wave[None], torch_rng)[0]
@@ -151,7 +149,7 @@ def _on_the_clip(
         for step in getattr(settings, f"{place}_transforms"):
             transform = WaveTransforms((_surely(step),), sample_rate=settings.sample_rate)
             changed = normalize_peak(transform.apply(clip, transform.draw(rng)))
-            yield f"{step.name}, {place}", torch.from_numpy(changed)
+            yield f"{step.label}, {place}", torch.from_numpy(changed)
     if settings.mixup is not None:
         yield _mixed(dataset, untouched, settings.mixup, rng)
     for kind, noise in enumerate(settings.background):
@@ -183,13 +181,21 @@ def _mixed(
 
 
 def _surely(step: TransformSettings) -> TransformSettings:
-    """Return a transform that leaves no clip as it is, and within it none that does."""
+    """Return a transform that leaves no clip as it is, and within it none that does; one's own as it is."""
+    if step.is_own:
+        return step
     inner = tuple(_surely(each) for each in step.transforms)
     return step.model_copy(update={"params": {**step.params, "p": 1.0}, "transforms": inner})
 
 
-def _always(name: str, values: dict[str, Any]) -> Any:
-    """Return a batch augmentation that leaves no example as it is."""
-    augmentation = AUGMENTATIONS[name]
+def _always(augmentation: Any) -> Any:
+    """Return a batch augmentation that leaves no example as it is; one without a probability as it is."""
+    if not dataclasses.is_dataclass(augmentation):
+        return augmentation
     chances = {field.name: 1.0 for field in dataclasses.fields(augmentation) if "probability" in field.name}
-    return augmentation(**{**values, **chances})
+    return dataclasses.replace(augmentation, **chances)  # type: ignore[type-var]
+
+
+def _call(augmentation: Any, generator: torch.Generator, logmel: torch.Tensor) -> torch.Tensor:
+    """Return what an augmentation makes of spectrograms, whatever it calls its arguments."""
+    return augmentation(logmel, generator)

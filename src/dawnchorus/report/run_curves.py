@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import matplotlib
@@ -15,6 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from dawnchorus.report.run_tables import ShownMetric
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Told apart by colour-blind eyes, on white and on black: Okabe and Ito's, without black and yellow."""
@@ -36,10 +38,8 @@ class _Panel(NamedTuple):
     in_percent: bool = False
 
 
+_LOSSES = _Panel("Loss: validation, and training dashed", {"val_loss": "-", "train_loss": "--"})
 _PANELS = (
-    _Panel("Loss: validation, and training dashed", {"val_loss": "-", "train_loss": "--"}),
-    _Panel("Validation macro ROC-AUC", {"val_macro_roc_auc": "-"}),
-    _Panel("Validation cmAP", {"val_cmap": "-"}),
     _Panel("Learning rate", {"learning_rate": "-"}),
     _Panel("Training clips per second", {"clips_per_s": "-"}, from_zero=True),
     _Panel(
@@ -63,7 +63,11 @@ LIGHT = Theme(paper="#ffffff", ink="#30363d", rule="#dfe3e8")
 DARK = Theme(paper="#15181c", ink="#c9ced4", rule="#353b43")
 
 
-def draw_curves(histories: Mapping[int, pd.DataFrame], best_epochs: Mapping[int, float]) -> Figure:
+def draw_curves(
+    histories: Mapping[int, pd.DataFrame],
+    best_epochs: Mapping[int, float],
+    metrics: Sequence[ShownMetric],
+) -> Figure:
     """Return the curves of the folds: a panel a quantity that any of them has logged.
 
     Parameters
@@ -72,8 +76,12 @@ def draw_curves(histories: Mapping[int, pd.DataFrame], best_epochs: Mapping[int,
         What :func:`dawnchorus.report.run_tables.fold_history` returns, by fold.
     best_epochs
         Epoch to mark in the validation panels, by fold; none where it is NaN.
+    metrics
+        The validation metrics, each with a panel.
     """
-    panels = [panel for panel in _PANELS if any(_is_logged(history, panel) for history in histories.values())]
+    scores = (_Panel(f"Validation {metric.heading}", {metric.column: "-"}) for metric in metrics)
+    panels = [_LOSSES, *scores, *_PANELS]
+    panels = [panel for panel in panels if any(_is_logged(history, panel) for history in histories.values())]
     if not panels:
         return _empty_figure()
     n_rows = math.ceil(len(panels) / _N_COLUMNS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import importlib.resources
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from dawnchorus.files import replacing, write_text
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
 from dawnchorus.report.run_tables import (
     FINISHED,
+    ShownMetric,
     class_labels,
     class_table,
     config_table,
@@ -25,6 +27,7 @@ from dawnchorus.report.run_tables import (
     fold_table,
     read_object,
     recordings_table,
+    shown_metrics,
     starting_weights_table,
 )
 from dawnchorus.runs import Run
@@ -76,7 +79,8 @@ def write_run_page(run: Run) -> Path:
     """
     histories = fold_histories(run)
     folds = fold_table(run, histories)
-    curves = draw_curves(histories, dict(zip(folds["fold"], folds["best_epoch"], strict=True)))
+    best_epochs = dict(zip(folds["fold"], folds["best_epoch"], strict=True))
+    curves = draw_curves(histories, best_epochs, shown_metrics(run))
     picture = _picture(curves, "The curves of every fold, epoch by epoch")
     page = _render(
         **_training_part(run, folds, class_table(run, histories)),
@@ -100,8 +104,8 @@ _FOLD_COLUMNS = {
     "fold": Column("fold", "{}".format),
     "state": Column("state"),
     "best_epoch": Column("best epoch", "{:.0f}".format),
-    "val_macro_roc_auc": Column("macro ROC-AUC", "{:.4f}".format),
-    "val_cmap": Column("cmAP", "{:.4f}".format),
+}
+_COLUMNS_AFTER_METRICS = {
     "n_epochs": Column("epochs", "{:.0f}".format),
     "seconds": Column("time", duration_text),
     "clips_per_s": Column("clips/s", "{:,.1f}".format),
@@ -123,11 +127,12 @@ _NOTE_ON_FOLDS = (
 
 
 def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict[str, Any]:
-    spread = draw_classes(classes)
+    spread, metrics = draw_classes(classes), shown_metrics(run)
+    scores = {metric.column: Column(metric.heading, partial(_formatted, metric.format)) for metric in metrics}
     return {
         "title": str(read_object(run.card_file).get("exp_name") or run.path.name),
-        "summary": _summary(folds, read_object(run.path / "oof_score.json")),
-        "folds": _shown(folds, _FOLD_COLUMNS),
+        "summary": _summary(folds, read_object(run.path / "oof_score.json"), metrics),
+        "folds": _shown(folds, {**_FOLD_COLUMNS, **scores, **_COLUMNS_AFTER_METRICS}),
         "note_on_folds": _NOTE_ON_FOLDS,
         "classes": _shown(classes, _CLASS_COLUMNS),
         "note_on_classes": _note_on_classes(classes),
@@ -146,21 +151,36 @@ def _making_part(run: Run) -> dict[str, Any]:
     }
 
 
-def _summary(folds: pd.DataFrame, out_of_fold: Mapping[str, Any]) -> list[str]:
+def _formatted(how: str, value: Any) -> str:
+    return format(value, how)
+
+
+def _summary(
+    folds: pd.DataFrame, out_of_fold: Mapping[str, Any], metrics: Sequence[ShownMetric]
+) -> list[str]:
     """Return how many folds are finished and how well they do, in sentences that say what a score is of."""
     finished = folds[folds["state"] == FINISHED]
     sentences = [f"{len(finished)} of {_counted(len(folds), 'fold')} finished."]
-    scores = finished["val_macro_roc_auc"].dropna()
+    main = metrics[0]
+    scores = finished[main.column].dropna()
     if len(scores):
-        spread = f" ± {scores.std():.4f} (mean ± standard deviation over folds)" if len(scores) > 1 else ""
+        deviation = f" ± {scores.std():{main.format}} (mean ± standard deviation over folds)"
+        spread = deviation if len(scores) > 1 else ""
         sentences.append(
-            f"Validation macro ROC-AUC {scores.mean():.4f}{spread}: the score of each finished fold at its "
-            "best epoch, which was chosen on the same recordings, so that the score favours itself slightly."
+            f"Validation {main.heading} {scores.mean():{main.format}}{spread}: the score of each finished "
+            "fold at its best epoch, which was chosen on the same recordings, so that the score favours "
+            "itself slightly."
         )
-    score, n_recordings = out_of_fold.get("oof_macro_roc_auc"), out_of_fold.get("n_recordings")
-    if isinstance(score, int | float):
+    found = ((metric, out_of_fold.get(f"oof_{metric.column.removeprefix('val_')}")) for metric in metrics)
+    texts = [
+        f"{metric.heading} {score:{metric.format}}"
+        for metric, score in found
+        if isinstance(score, int | float)
+    ]
+    n_recordings = out_of_fold.get("n_recordings")
+    if texts:
         over = f" over {_counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
-        sentences.append(f"Out-of-fold macro ROC-AUC {score:.4f}{over}.")
+        sentences.append(f"Out-of-fold {', '.join(texts)}{over}.")
     return sentences
 
 

@@ -18,34 +18,49 @@ import pandas as pd
 
 from dawnchorus.errors import RunError
 from dawnchorus.files import Failure, read_failures
+from dawnchorus.metrics import CMAP, LOG_PREFIX, MACRO_ROC_AUC
 from dawnchorus.runs import Run
 
-METRICS = (
-    "train_loss",
-    "val_loss",
-    "val_macro_roc_auc",
-    "val_cmap",
-    "learning_rate",
-    "clips_per_s",
-    "loader_wait_share",
-)
-"""Columns of a fold's history: losses and scores without unit, clips a second, a share in [0, 1]."""
-
 FINISHED, UNFINISHED, NOT_BEGUN = "finished", "unfinished", "not begun"
-_FALLBACK_METRIC = "val_macro_roc_auc"
 _CLASS_SCORES = ("n_positive", "roc_auc", "average_precision")
+_MEANS = ("clips_per_s", "loader_wait_share")
+_OWN_METRICS = (MACRO_ROC_AUC, CMAP)
 
 
-class _FoldRow(NamedTuple):
-    fold: int
-    state: str
-    best_epoch: float
-    val_macro_roc_auc: float
-    val_cmap: float
-    n_epochs: float
-    seconds: float
-    clips_per_s: float
-    loader_wait_share: float
+class ShownMetric(NamedTuple):
+    """How a validation metric is shown; the function that computes it need not be there.
+
+    Attributes
+    ----------
+    column
+        Its name in logs and reports: ``val_macro_roc_auc``.
+    heading
+        What a table calls it.
+    format
+        How a number is written, as in an f-string.
+    """
+
+    column: str
+    heading: str
+    format: str
+
+
+def shown_metrics(run: Run) -> list[ShownMetric]:
+    """Return the metrics of a run, the main one first; a run of an earlier version has noted none."""
+    noted = read_object(run.metrics_file)
+    shown = [
+        ShownMetric(LOG_PREFIX + name, str(how["heading"]), _legal_format(how.get("format")))
+        for name, how in noted.items()
+        if isinstance(how, dict) and "heading" in how
+    ] or [ShownMetric(metric.log_name, metric.heading, metric.format) for metric in _OWN_METRICS]
+    main = config_values(run, "train_function_args").get("main_metric")
+    return sorted(shown, key=lambda metric: metric.column != main)
+
+
+def history_columns(metrics: Sequence[ShownMetric]) -> tuple[str, ...]:
+    """Return the columns of a fold's history: losses and scores without unit, clips a second, a share."""
+    scores = (metric.column for metric in metrics)
+    return ("train_loss", "val_loss", *scores, "learning_rate", "clips_per_s", "loader_wait_share")
 
 
 def fold_history(run: Run, fold: int) -> pd.DataFrame:
@@ -56,11 +71,11 @@ def fold_history(run: Run, fold: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by epoch (int64, from 0, rising), a float64 column for each of ``METRICS``; NaN where nothing
-        was logged. Without rows where no epoch was.
+        Indexed by epoch (int64, from 0, rising), a float64 column for each of :func:`history_columns`; NaN
+        where nothing was logged. Without rows where no epoch was.
     """
     rows = [row for file in _metrics_files(run.fold_dir(fold)) for row in _csv_rows(file, whole_lines=True)]
-    logged = _numbers(rows, ("epoch", *METRICS))
+    logged = _numbers(rows, ("epoch", *history_columns(shown_metrics(run))))
     logged = logged[np.isfinite(logged["epoch"])].astype({"epoch": "int64"})
     return logged.groupby("epoch").last()
 
@@ -91,13 +106,14 @@ def fold_table(run: Run, histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        fold, state, best_epoch (from 0), val_macro_roc_auc, val_cmap (both at the best epoch), n_epochs,
-        seconds, clips_per_s, loader_wait_share (both a mean over the epochs); NaN where not recorded.
+        fold, state, best_epoch (from 0), a column for each of :func:`shown_metrics` (at the best epoch),
+        n_epochs, seconds, clips_per_s, loader_wait_share (both a mean over the epochs); NaN where not
+        recorded.
     """
-    metric = config_values(run, "train_function_args").get("main_metric")
-    metric = metric if metric in METRICS else _FALLBACK_METRIC
-    rows = [_fold_row(run, fold, history, metric) for fold, history in histories.items()]
-    return pd.DataFrame(rows, columns=list(_FoldRow._fields))
+    metrics = [metric.column for metric in shown_metrics(run)]
+    rows = [_fold_row(run, fold, history, metrics) for fold, history in histories.items()]
+    columns = ("fold", "state", "best_epoch", *metrics, "n_epochs", "seconds", *_MEANS)
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def class_table(run: Run, folds: Iterable[int]) -> pd.DataFrame:
@@ -173,9 +189,18 @@ def read_object(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _fold_row(run: Run, fold: int, history: pd.DataFrame, metric: str) -> _FoldRow:
+def _legal_format(given: Any) -> str:
+    try:
+        format(0.5, given)
+    except (TypeError, ValueError):
+        return MACRO_ROC_AUC.format
+    return str(given)
+
+
+def _fold_row(run: Run, fold: int, history: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return a row of the fold table; the first metric is the one that epochs are ranked by."""
     report = read_object(run.finished_file(fold))
-    ranked = history[metric].dropna()
+    ranked = history[metrics[0]].dropna()
     best = _number(report.get("best_epoch", ranked.idxmax() if len(ranked) else None))
     at_best = history.loc[best] if best in history.index else {}
 
@@ -185,17 +210,15 @@ def _fold_row(run: Run, fold: int, history: pd.DataFrame, metric: str) -> _FoldR
     def of_all(name: str) -> float:
         return _number(report.get(name, history[name].mean()))
 
-    return _FoldRow(
-        fold,
-        _state(run, fold, finished=bool(report)),
-        best,
-        of_best("val_macro_roc_auc"),
-        of_best("val_cmap"),
-        _number(report.get("n_epochs", len(history) or None)),
-        _number(report.get("seconds")),
-        of_all("clips_per_s"),
-        of_all("loader_wait_share"),
-    )
+    return {
+        "fold": fold,
+        "state": _state(run, fold, finished=bool(report)),
+        "best_epoch": best,
+        **{name: of_best(name) for name in metrics},
+        "n_epochs": _number(report.get("n_epochs", len(history) or None)),
+        "seconds": _number(report.get("seconds")),
+        **{name: of_all(name) for name in _MEANS},
+    }
 
 
 def _state(run: Run, fold: int, *, finished: bool) -> str:

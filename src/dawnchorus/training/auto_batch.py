@@ -138,8 +138,9 @@ class _Step:
         if args.channels_last:
             self.model.to(memory_format=torch.channels_last)
         frozen_layers(self.model, args.frozen_layers).begin(self.model)
-        self.optimizer = make_optimizer(self.model, args.optimizer)
-        self.loss = make_loss(args.loss, args.loss_args)
+        self.loss = make_loss(args.loss, args.loss_args, where=config.exp_name).to(self.device)
+        trained = torch.nn.ModuleList([self.model, self.loss])
+        self.optimizer = make_optimizer(trained, args.optimizer, where=config.exp_name)
 
     def clips_per_s(self, batch_size: int) -> float:
         """Return the pace of a batch size, the median of a few steps."""

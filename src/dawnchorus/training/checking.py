@@ -6,7 +6,9 @@ import torch
 
 from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
-from dawnchorus.training.losses import MASKED_LOSSES, make_loss
+from dawnchorus.metrics import chosen_metrics
+from dawnchorus.training.losses import losses_that_take_unknown, make_loss
+from dawnchorus.training.optimizing import make_optimizer
 from dawnchorus.training.run_loggers import chosen_loggers
 
 
@@ -23,17 +25,21 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     Raises
     ------
     ConfigError
-        A loss or its argument is unknown, or the machine lacks what is asked for.
+        A loss, an optimiser, a metric or an argument of them is unknown or refused, or the machine lacks
+        what is asked for.
     MissingExtraError
         The package of a logger is not installed.
     """
-    make_loss(args.loss, args.loss_args, where=f"{where}: loss_args")
+    loss = make_loss(args.loss, args.loss_args, where=where)
+    make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
+    chosen_metrics(args.metrics, args.main_metric, where=where)
     chosen_loggers(args)
     unknown = args.train_dataset_config.get("unknown_secondary_labels", False)
-    if unknown and args.loss not in MASKED_LOSSES:
+    if unknown and not loss.takes_unknown:
         raise ConfigError(
             f"{where}: unknown_secondary_labels needs a loss that passes over unknown targets, and loss is "
-            f"{args.loss}; take one of {', '.join(sorted(MASKED_LOSSES))}"
+            f"{loss.name}; take one of {', '.join(losses_that_take_unknown())}, or give your own the "
+            "attribute takes_unknown = True"
         )
     on_gpu = args.accelerator != "cpu" and torch.cuda.is_available()
     n_gpus = torch.cuda.device_count() if on_gpu else 0

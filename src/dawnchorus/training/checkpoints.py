@@ -25,6 +25,9 @@ from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, read_me
 MODEL_PREFIX = "model."
 """What the module's attribute puts before the names of the network's tensors."""
 
+_BESIDE_MODEL = "beside_model"
+"""Key of what a checkpoint to go on from holds of the module beside its network: tensors of the loss."""
+
 LAST = "last"
 LAST_NAME = "last.safetensors"
 AVERAGED_NAME = "averaged.safetensors"
@@ -50,9 +53,15 @@ class SafetensorsIO(CheckpointIO):
         """Write the weights of a checkpoint, and if it is the last one, everything else too."""
         path = Path(path)
         state = {name: value for name, value in checkpoint.items() if name != "state_dict"}
+        tensors = checkpoint["state_dict"]
         weights = {
-            name.removeprefix(MODEL_PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()
+            name.removeprefix(MODEL_PREFIX): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(MODEL_PREFIX)
         }
+        beside = {name: tensor for name, tensor in tensors.items() if not name.startswith(MODEL_PREFIX)}
+        if beside:
+            state[_BESIDE_MODEL] = beside
         metadata = {
             CARD_KEY: self.card.to_json(),
             "epoch": str(checkpoint["epoch"]),
@@ -78,7 +87,7 @@ class SafetensorsIO(CheckpointIO):
         if state is None:
             raise RunError(f"{path} holds weights alone; delete it, and the fold is trained from its start")
         named = {MODEL_PREFIX + name: tensor for name, tensor in weights.items()}
-        return {**state, "state_dict": named}
+        return {**state, "state_dict": {**named, **state.pop(_BESIDE_MODEL, {})}}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint that is no longer among the best."""

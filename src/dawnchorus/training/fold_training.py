@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,7 @@ from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, tor
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text
+from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.weights import load_weights
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.training.checkpoints import (
@@ -42,7 +44,6 @@ from dawnchorus.training.validation import Validation
 logger = logging.getLogger(__name__)
 
 _SHOWN_RECORDINGS = 5
-_KEPT_METRICS = ("val_macro_roc_auc", "val_cmap", "val_loss")
 
 
 class FoldTraining:
@@ -76,8 +77,10 @@ class FoldTraining:
         self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
         n_windows = len(range(self.process.rank, len(self.val_set), self.process.n_processes))
         self.validation = Validation(
-            self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug
-        )
+            self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug,
+            metrics=chosen_metrics(args.metrics, args.main_metric, where=config.exp_name),
+            main=args.main_metric,
+        )  # fmt: skip
         self.train_set = args.train_dataset_class(
             train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
         )
@@ -167,7 +170,7 @@ class FoldTraining:
             probabilities = BirdsInference(runtime).predict_dataset(self.val_set, description=description)
         scores = self.validation.score(probabilities)
         write_per_class(self.per_class_file, self.validation)
-        return out.name, {"val_macro_roc_auc": scores.macro_roc_auc, "val_cmap": scores.cmap}
+        return out.name, {name: value for name, value in scores.items() if not math.isnan(value)}
 
 
 def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[str, Any] | None:
@@ -198,9 +201,10 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
         return None
     best_path = Path(best.best_model_path)
     metrics = epoch_metrics(best_path)
+    kept = [*(metric.log_name for metric in training.validation.metrics), "val_loss"]
     report = {
         "best_checkpoint": best_path.name,
-        **{name: metrics[name] for name in _KEPT_METRICS if name in metrics},
+        **{name: metrics[name] for name in kept if name in metrics},
         "best_epoch": metrics["epoch"],
         "n_epochs": epochs_done(training.last),
         "seconds": round(time.perf_counter() - started, 1),

@@ -1,29 +1,45 @@
-"""Losses by the names that a config gives them.
+"""Losses, and making the one that a config means.
 
 All take clip logits and targets, both of shape (batch, n_classes), the targets in [0, 1] (soft ones too),
-and return a scalar, or with ``reduction="none"`` the values whose mean it is. :data:`MASKED_LOSSES` take
-targets below 0 as well (:data:`dawnchorus.data.labels.UNKNOWN`): nobody knows whether the species is there,
-and such an entry counts for nothing. Half-precise logits are made float32 first.
+and return a scalar, or with ``reduction="none"`` the values whose mean it is. Those with the attribute
+``takes_unknown`` take targets below 0 as well (:data:`dawnchorus.data.labels.UNKNOWN`): it is unknown whether
+the species is there, and such an entry counts for nothing. Half-precise logits are made float32 first.
+
+A loss of one's own is a function of logits and targets, a class, or an object::
+
+    class Weighted(torch.nn.Module):
+        takes_unknown = False
+
+        def __init__(self, positive: float = 2.0):
+            super().__init__()
+            self.positive = positive
+
+        def forward(self, logits, targets):
+            weight = 1 + (self.positive - 1) * targets
+            return (weight * (logits.sigmoid() - targets) ** 2).mean()
+
+    "loss": "my_package.losses:Weighted", "loss_args": {"positive": 3.0}
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dawnchorus.config.settings import check_keys, nearest
+from dawnchorus.config.registry import LOSSES, import_path, made_part
+from dawnchorus.config.settings import check_keys
 from dawnchorus.errors import ConfigError
 
+LossT = TypeVar("LossT", bound=Callable[..., Any])
 Reduction = Literal["mean", "none"]
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""From logits and targets, both of shape (batch, n_classes), to a scalar."""
 
 FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2.0
@@ -106,6 +122,19 @@ def bce_focal_loss(
     return bce_loss(logits, targets, reduction=reduction) + focal
 
 
+def passing_over_unknown(loss: LossT) -> LossT:
+    """Mark a loss as one that passes over targets below 0.
+
+    Examples
+    --------
+    >>> passing_over_unknown(lambda logits, targets: logits.mean()).takes_unknown
+    True
+    """
+    loss.takes_unknown = True  # type: ignore[attr-defined]
+    return loss
+
+
+@passing_over_unknown
 def masked_bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Return the binary cross-entropy of the entries that are known.
 
@@ -122,6 +151,7 @@ def masked_bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "
     return _of_known(bce_loss, logits, targets, reduction)
 
 
+@passing_over_unknown
 def masked_bce_focal_loss(
     logits: Tensor,
     targets: Tensor,
@@ -171,6 +201,7 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction 
     return loss if reduction == "none" else _mean_where(loss, counts)
 
 
+@passing_over_unknown
 def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Return a smooth surrogate of 1 − macro ROC-AUC: what misranked pairs of clips cost, a scalar.
 
@@ -203,49 +234,115 @@ def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (weights * functional.softplus(-margins)).sum() / has_pairs.sum().clamp(min=1)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "bce": bce_loss,
-    "focal": focal_loss,
-    "bce_focal": bce_focal_loss,
-    "masked_bce": masked_bce_loss,
-    "masked_bce_focal": masked_bce_focal_loss,
-    "cross_entropy": cross_entropy_loss,
-    "soft_auc": soft_auc_loss,
-}
-"""The losses by the names that a config may give."""
-
-MASKED_LOSSES = frozenset({"masked_bce", "masked_bce_focal", "soft_auc"})
-"""Those that pass over unknown targets."""
-
 _RANGES = {
     "alpha": (0.0, 1.0, "a number from 0 to 1"),
     "gamma": (0.0, sys.float_info.max, "a number, 0 or more"),
 }
-"""Lowest and highest value of each argument that a config may give, and how a message says it."""
+"""Lowest and highest value of each argument that a config may give our own, and how a message says it."""
 
 
-def make_loss(name: str, args: Mapping[str, Any], *, where: str = "loss_args") -> Loss:
-    """Return the named loss with its arguments bound: logits and targets → a scalar.
+class ClipLoss(torch.nn.Module):
+    """A loss as training calls it: logits and targets of shape (batch, n_classes) → a scalar.
+
+    Parameters and buffers of a loss move to a device with it, and its parameters are trained.
 
     Parameters
     ----------
+    loss
+        Function of logits and targets in float32 or float64.
     name
-        One of :data:`LOSSES`.
+        What a message calls it.
+
+    Attributes
+    ----------
+    takes_unknown
+        Whether it passes over targets below 0: the loss says so by an attribute of this name.
+
+    Examples
+    --------
+    >>> loss = ClipLoss(bce_loss, name="bce")
+    >>> float(loss(torch.zeros(2, 3), torch.ones(2, 3)).exp()), loss.takes_unknown
+    (2.0, False)
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], *, name: str) -> None:
+        super().__init__()
+        self.loss = loss
+        self.name = name
+        marked = loss.func if isinstance(loss, partial) else loss
+        self.takes_unknown = bool(getattr(marked, "takes_unknown", False))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, a scalar.
+
+        Raises
+        ------
+        ConfigError
+            The loss gives something else.
+        """
+        value = self.loss(*_in_full_precision(logits, targets))
+        if not isinstance(value, Tensor) or value.ndim:
+            found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ConfigError(
+                f"the loss {self.name} gives {found} for a batch; it must return a scalar tensor, such as "
+                "the mean over clips and classes"
+            )
+        return value
+
+
+def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) -> ClipLoss:
+    """Return the loss that a config means: logits and targets → a scalar.
+
+    Parameters
+    ----------
+    given
+        A name of :data:`dawnchorus.config.registry.LOSSES`, an import path ``package.module:name``, a
+        function of logits and targets, a class, or an object; each fold has a copy of an object.
     args
-        ``alpha`` and ``gamma`` of those with a focal part; the others have no arguments.
+        Keyword arguments of the function or class: ``alpha`` and ``gamma`` of ours with a focal part, the
+        others of ours have none.
     where
-        What a message about an argument should begin with: the key of a config.
+        What a message should begin with: the config.
 
     Raises
     ------
     ConfigError
         There is no such loss, it has no such argument, or a value is out of its range.
+
+    Examples
+    --------
+    >>> loss = make_loss("bce_focal", {"gamma": 1.5})
+    >>> loss(torch.zeros(4, 3), torch.zeros(4, 3)).shape
+    torch.Size([])
+    >>> make_loss(lambda logits, targets: (logits - targets).square().mean(), {})(*torch.eye(2)[:, None])
+    tensor(1.)
     """
-    if name not in LOSSES:
-        raise ConfigError(f"the loss {name!r} is not known{nearest(name, list(LOSSES), kind='losses')}")
-    legal = _arguments(name)
+    prefix = f"{where}: " if where else ""
+    loss = LOSSES.find(given, where=f"{prefix}loss")
+    name = given if isinstance(given, str) else import_path(given)
+    key = f"{prefix}loss_args"
+    if getattr(loss, "__module__", None) == __name__:
+        _check_own_arguments(loss, args, name=name, where=key)
+    made = made_part(copy.deepcopy(loss), args, where=key, given_later=2)
+    return ClipLoss(made, name=name)
+
+
+def losses_that_take_unknown() -> list[str]:
+    """Return the names of the losses that pass over unknown targets.
+
+    Examples
+    --------
+    >>> losses_that_take_unknown()[:3]
+    ['masked_bce', 'masked_bce_focal', 'soft_auc']
+    """
+    return [name for name, loss in LOSSES.items() if getattr(loss, "takes_unknown", False)]
+
+
+def _check_own_arguments(loss: Callable[..., Any], args: Mapping[str, Any], *, name: str, where: str) -> None:
+    """Raise a ConfigError where one of our losses lacks an argument, or a value is out of its range."""
+    legal = _arguments(loss)
     if args and not legal:
-        others = ", ".join(other for other in LOSSES if _arguments(other))
+        others = ", ".join(other for other, each in LOSSES.items() if _arguments(each))
         raise ConfigError(
             f"{where} is {dict(args)!r}, but the loss {name} takes none; leave it out, or choose one of "
             f"{others}"
@@ -256,12 +353,11 @@ def make_loss(name: str, args: Mapping[str, Any], *, where: str = "loss_args") -
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (is_number and lowest <= value <= highest):
             raise ConfigError(f"{where}.{key} is {value!r}; legal: {text}")
-    return partial(LOSSES[name], **args)
 
 
-def _arguments(name: str) -> list[str]:
-    """Return what a config may set of a loss."""
-    return [key for key in inspect.signature(LOSSES[name]).parameters if key in _RANGES]
+def _arguments(loss: Callable[..., Any]) -> list[str]:
+    """Return what a config may set of one of our losses."""
+    return [key for key in inspect.signature(loss).parameters if key in _RANGES]
 
 
 def _in_full_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import lightning
@@ -82,9 +83,11 @@ class WaveClassifierModule(lightning.LightningModule):
         self.model: Any = model
         self.config = config
         self.fold = fold
-        self.loss = make_loss(args.loss, args.loss_args)
-        self.augment_wave = BatchAugmentations(args.batch_augmentations, ON_WAVE)
-        self.augment_spectrogram = BatchAugmentations(args.batch_augmentations, ON_SPECTROGRAM)
+        self.loss = make_loss(args.loss, args.loss_args, where=config.exp_name)
+        self.augment_wave, self.augment_spectrogram = (
+            BatchAugmentations(args.batch_augmentations, place, where=config.exp_name)
+            for place in (ON_WAVE, ON_SPECTROGRAM)
+        )
         self.validation = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
         self.frozen.begin(model)
@@ -189,18 +192,19 @@ class WaveClassifierModule(lightning.LightningModule):
             raise NotFiniteError(self.current_epoch, None, float("nan"))
         scores = self.validation.score(best)
         self.log("val_loss", self._val_loss[0] / self._val_loss[1], sync_dist=several)
-        self.log("val_macro_roc_auc", scores.macro_roc_auc, sync_dist=several)
-        self.log("val_cmap", scores.cmap, sync_dist=several)
+        for name, value in scores.items():
+            self.log(name, value, sync_dist=several)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's metrics with its checkpoint."""
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        checkpoint[METRICS] = metrics
+        checkpoint[METRICS] = {name: value for name, value in metrics.items() if not math.isnan(value)}
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and the schedule stepped with it."""
         args = self.config.train_function_args
-        optimizer = make_optimizer(self.model, args.optimizer)
+        trained = torch.nn.ModuleList([self.model, self.loss])
+        optimizer = make_optimizer(trained, args.optimizer, where=self.config.exp_name)
         n_steps = int(self.trainer.estimated_stepping_batches)
         schedule = lr_multiplier(args.scheduler, lr=args.optimizer.lr, n_steps=n_steps)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dawnchorus.augment.batch import AUGMENTATIONS, BatchAugmentations
+from dawnchorus.augment.batch import make_augmentations
 from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
 from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
@@ -29,6 +29,7 @@ from dawnchorus.data.recordings import (
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
 from dawnchorus.formats.faults import failures_of
+from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.network import check_network
 from dawnchorus.runs import Run, model_keywords
@@ -111,10 +112,7 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
         raise ConfigError(f"{where}: nn_model_config.n_classes is given by the recordings; leave it out")
     check_keywords(config.nn_model_class, model_keywords(config), where=f"{where}: nn_model_config")
     args = config.train_function_args
-    for name, augmentation in AUGMENTATIONS.items():
-        values = getattr(args.batch_augmentations, name)
-        check_keywords(augmentation, values or {}, where=f"{where}: batch_augmentations.{name}")
-    BatchAugmentations(args.batch_augmentations, tuple(AUGMENTATIONS))
+    make_augmentations(args.batch_augmentations, where=where)
     check_training_args(args, where=where)
     clips: list[Any] = []
     for role in ("train", "val"):
@@ -181,6 +179,10 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
     write_text(run.labels_digest_file, digest_of_labels(prepared.recordings))
     write_text(run.path / "environment.json", json.dumps(_environment(), indent=2))
     write_text(run.card_file, card.to_json())
+    args = config.train_function_args
+    metrics = chosen_metrics(args.metrics, args.main_metric)
+    shown = {metric.name: {"heading": metric.heading, "format": metric.format} for metric in metrics}
+    write_text(run.metrics_file, json.dumps(shown, indent=2))
     saved = config.model_copy(update={"data": tuple(place.absolute() for place in config.data)})
     write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
 

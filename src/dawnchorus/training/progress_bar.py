@@ -8,14 +8,25 @@ import lightning
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dawnchorus.metrics import Metric
+
 _REFRESH_STEPS = 4
 
 
 class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
-    """Draws a fold's training on stderr, over all its epochs."""
+    """Draws a fold's training on stderr, over all its epochs.
 
-    def __init__(self, description: str) -> None:
+    Parameters
+    ----------
+    description
+        What it says first.
+    metric
+        The validation metric that it shows.
+    """
+
+    def __init__(self, description: str, metric: Metric) -> None:
         super().__init__()
+        self._metric = metric
         self._description = description
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -49,8 +60,9 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Show the epoch's loss and score."""
-        metrics = trainer.callback_metrics
-        scores = (f"{short} {float(metrics[name]):.3f}" for name, short in _SHOWN.items() if name in metrics)
+        metrics, metric = trainer.callback_metrics, self._metric
+        shown = (("train_loss", "loss", ".3f"), (metric.log_name, metric.heading, metric.format))
+        scores = (f"{head} {float(metrics[name]):{how}}" for name, head, how in shown if name in metrics)
         self._progress.update(self._task, scores="  ".join(scores))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -60,9 +72,6 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
     def on_exception(self, *args: Any) -> None:
         """Close the bar before an error is printed."""
         self._progress.stop()
-
-
-_SHOWN = {"train_loss": "loss", "val_macro_roc_auc": "ROC-AUC"}
 
 
 def _epoch(trainer: lightning.Trainer) -> str:

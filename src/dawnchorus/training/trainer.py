@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.data.loading import ClipLoader
+from dawnchorus.metrics import chosen_metrics
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
 from dawnchorus.training.pace import Pace
@@ -39,7 +40,9 @@ def make_trainer(
         The training loader, whose pace is logged.
     """
     args = config.train_function_args
-    chosen: list[Callback] = [*callbacks, Pace(loader), FoldProgressBar(f"Fold {fold}")]
+    metrics = {metric.log_name: metric for metric in chosen_metrics(args.metrics, args.main_metric)}
+    bar = FoldProgressBar(f"Fold {fold}", metrics[args.main_metric])
+    chosen: list[Callback] = [*callbacks, Pace(loader), bar]
     if args.ema_decay is not None:
         chosen.insert(0, AverageOfSteps(args.ema_decay))
     if args.early_stopping_epochs is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,11 @@ import numpy.typing as npt
 from dawnchorus.data.labels import LabelMap
 from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import DataError
-from dawnchorus.metrics import ClassScore, macro_roc_auc, padded_cmap, per_class_table
+from dawnchorus.metrics import CMAP, MACRO_ROC_AUC, ClassScore, Metric, per_class_table
+
+logger = logging.getLogger(__name__)
 
 WindowTargets = Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
-
-
-class Scores(NamedTuple):
-    """Scores of one epoch on the validation recordings.
-
-    Attributes
-    ----------
-    macro_roc_auc
-        Over the classes with both outcomes.
-    cmap
-        Padded class-wise mean average precision of BirdCLEF 2023.
-    """
-
-    macro_roc_auc: float
-    cmap: float
 
 
 class Validation:
@@ -45,8 +33,10 @@ class Validation:
         The fold, for messages.
     n_windows
         Windows of this process; what it goes through after them is there to give every process as many.
+    metrics, main
+        What is computed of them, and the log name of the metric that an epoch is chosen by.
     lenient
-        Score 0 where no class has both outcomes, for debug runs.
+        Score 0 where the main metric is not defined, for debug runs.
 
     Raises
     ------
@@ -61,12 +51,16 @@ class Validation:
         *,
         fold: int,
         n_windows: int,
+        metrics: Sequence[Metric] = (MACRO_ROC_AUC, CMAP),
+        main: str = MACRO_ROC_AUC.log_name,
         lenient: bool = False,
     ) -> None:
         self.targets = dataset.targets
         self.labels = labels
         self.n_windows = n_windows
+        self.metrics, self.main = tuple(metrics), main
         self.lenient = lenient
+        self._undefined: set[str] = set()
         self.window_targets: WindowTargets = dataset.targets_at
         self.best = np.zeros_like(self.targets)
         self._n_seen = 0
@@ -98,13 +92,28 @@ class Validation:
         best, self.best, self._n_seen = self.best, np.zeros_like(self.targets), 0
         return best
 
-    def score(self, probabilities: npt.NDArray[np.float32]) -> Scores:
-        """Return the scores of probabilities, shape (n_recordings, n_classes), and keep each class's."""
+    def score(self, probabilities: npt.NDArray[np.float32]) -> dict[str, float]:
+        """Return the metrics of probabilities, shape (n_recordings, n_classes), by their log names.
+
+        One that is not defined is NaN, and what it says is logged once. The scores of each class are kept.
+
+        Raises
+        ------
+        DataError
+            The main metric is not defined.
+        """
         self.per_class = per_class_table(self.targets, probabilities, self.labels.labels)
+        return {metric.log_name: self._value(metric, probabilities) for metric in self.metrics}
+
+    def _value(self, metric: Metric, probabilities: npt.NDArray[np.float32]) -> float:
         try:
-            area = macro_roc_auc(self.targets, probabilities)
-        except DataError:
-            if not self.lenient:
+            return metric(self.targets, probabilities)
+        except DataError as error:
+            if metric.log_name == self.main:
+                if self.lenient:
+                    return 0.0
                 raise
-            area = math.nan
-        return Scores(0.0 if math.isnan(area) else area, padded_cmap(self.targets, probabilities))
+            if metric.name not in self._undefined:
+                self._undefined.add(metric.name)
+                logger.warning("The metric %s is left out where it is not defined: %s", metric.name, error)
+            return math.nan
