@@ -198,7 +198,7 @@ def test_a_config_file_that_cannot_be_used_is_told_in_a_sentence(
         ),
         (
             {"train_function_args": {"optimizer": {"xyz": 1}}},
-            "optimizer.xyz is not known; legal keys are lr, name, weight_decay",
+            "optimizer.xyz is not known; legal keys are args, lr, name, weight_decay",
         ),
         (
             {"train_function_args": {"n_epochs": 0}},
