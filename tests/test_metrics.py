@@ -7,8 +7,17 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dawnchorus.errors import DataError
-from dawnchorus.metrics import macro_roc_auc, padded_cmap, per_class_roc_auc, per_class_table
+from dawnchorus.config.registry import METRICS
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.metrics import (
+    Metric,
+    chosen_metrics,
+    known_metrics,
+    macro_roc_auc,
+    padded_cmap,
+    per_class_roc_auc,
+    per_class_table,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = (RNG.random((60, 6)) < 0.25).astype(np.float32)
@@ -106,3 +115,96 @@ def test_padded_cmap_refuses_what_is_no_probability():
 def test_a_table_needs_a_label_for_every_class():
     with pytest.raises(DataError, match="there are 2 labels for 6 classes"):
         per_class_table(TRUTH, SCORES, ["a", "b"])
+
+
+def hit_rate(y_true, y_score):
+    return y_true[range(len(y_true)), y_score.argmax(1)].mean()
+
+
+class Constant:
+    name, heading, format = "always", "always the same", ".1%"
+
+    def __call__(self, y_true, y_score):
+        return 0.25
+
+
+def test_our_metrics_are_rows_of_the_list_and_the_functions_to_the_bit():
+    rng = np.random.default_rng(5)
+    truth, scores = rng.random((40, 6)) < 0.3, rng.random((40, 6))
+    assert list(METRICS) == ["macro_roc_auc", "cmap"]
+    area, cmap = METRICS.values()
+    assert area(truth, scores) == macro_roc_auc(truth, scores)
+    assert cmap(truth, scores) == padded_cmap(truth, scores)
+    assert (area.log_name, area.heading, cmap.heading) == ("val_macro_roc_auc", "macro ROC-AUC", "cmAP")
+
+
+def test_a_metric_is_a_name_a_function_a_class_or_an_object():
+    shouted = Metric("shouted", hit_rate, "HIT RATE", ".2f")
+    metrics = chosen_metrics(["cmap", hit_rate, Constant, shouted], "val_always")
+    assert [(m.name, m.heading, m.format) for m in metrics] == [
+        ("cmap", "cmAP", ".4f"),
+        ("hit_rate", "hit rate", ".4f"),
+        ("always", "always the same", ".1%"),
+        ("shouted", "HIT RATE", ".2f"),
+    ]
+    assert metrics[2](np.eye(2), np.eye(2)) == 0.25
+    assert known_metrics(["cmap", "elsewhere:hit_rate", hit_rate]) == (metrics[0], metrics[1])
+
+
+@pytest.mark.parametrize("main", ["val_macro_roc_auc", "macro_roc_auc"])
+def test_the_main_metric_is_computed_even_where_the_list_lacks_it(main):
+    assert [metric.name for metric in chosen_metrics([hit_rate], main)] == ["hit_rate", "macro_roc_auc"]
+    assert len(chosen_metrics(["cmap", "macro_roc_auc"], main)) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "main", "message"),
+    [
+        (["cmpa"], "cmap", r"^mine: metrics.0 is 'cmpa', which is not known; did you mean cmap\?"),
+        (["nowhere:f"], "cmap", "^mine: metrics.0 is 'nowhere:f', which cannot be imported"),
+        (["cmap", "cmap"], "cmap", "^mine: metrics has two of the name cmap"),
+        (
+            ["cmap"],
+            "hit_rate",
+            "^mine: main_metric is 'hit_rate'; legal are cmap, macro_roc_auc, and the names",
+        ),
+        ([lambda y_true, y_score: 0], "cmap", "a metric is called '<lambda>'; legal are letters"),
+        ([(1, 2)], "cmap", r"^mine: metrics.0: \(1, 2\) cannot be called"),
+    ],
+)
+def test_a_list_of_metrics_that_cannot_be_is_told_in_a_sentence(given, main, message):
+    with pytest.raises(ConfigError, match=message):
+        chosen_metrics(given, main, where="mine")
+
+
+@pytest.mark.parametrize("name", ["loss", "val_f1", "", "f 1", "1f"])
+def test_a_metric_needs_a_name_that_logs_and_file_names_can_have(name):
+    with pytest.raises(ConfigError, match="a metric is called"):
+        Metric(name, hit_rate, "hits")
+
+
+def test_a_metric_needs_a_format_for_numbers():
+    with pytest.raises(ConfigError, match="the metric f1 has the format 'wide'"):
+        Metric("f1", hit_rate, "F1", "wide")
+
+
+def _refuse(y_true, y_score):
+    raise ValueError("one class only")
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (lambda y_true, y_score: float("nan"), DataError, "^hits is not defined: it is NaN"),
+        (_refuse, DataError, "^hits is not defined: one class only"),
+        (
+            lambda y_true, y_score: y_score,
+            ConfigError,
+            "the metric hits gives ndarray, and it must give a number",
+        ),
+        (lambda y_true, y_score: None, ConfigError, "the metric hits gives NoneType"),
+    ],
+)
+def test_a_metric_without_a_number_says_so(function, error, message):
+    with pytest.raises(error, match=message):
+        Metric("hits", function, "hits")(np.eye(2), np.eye(2))

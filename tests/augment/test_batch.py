@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from dawnchorus.augment import PowerScaling, RandomFiltering, SpectralTilt, SpectrogramMasks
 from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
-from dawnchorus.config import BatchAugmentationSettings
+from dawnchorus.config import BatchAugmentationSettings, validate
 from dawnchorus.config.registry import AUGMENTATIONS
 from dawnchorus.errors import ConfigError
 
@@ -79,3 +80,87 @@ def test_what_lies_under_a_mask_is_silent_whatever_else_is_done() -> None:
 def test_an_illegal_value_in_a_config_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         BatchAugmentations(settings(**values), ON_WAVE)
+
+
+@dataclass
+class Louder:
+    place = "wave"
+    factor: float = 2.0
+
+    def __call__(self, wave: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return self.factor * wave
+
+
+class Flip:
+    place = "spectrogram"
+
+    def __call__(self, logmel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return logmel.flip(3)
+
+
+def test_ones_own_run_after_ours_in_the_order_of_the_config_and_before_the_masks() -> None:
+    switched_on = settings(
+        first=Flip(), spectrogram_masks={}, second=Flip, spectral_tilt={}, third=Louder(3.0), off=None
+    )
+    named = [step.name for step in BatchAugmentations(switched_on, ON_SPECTROGRAM).named]
+    assert named == ["spectral_tilt", "first", "second", "spectrogram_masks"]
+    on_wave = BatchAugmentations(switched_on, ON_WAVE)
+    assert torch.equal(on_wave(torch.ones(2, 3), generator()), torch.full((2, 3), 3.0))
+
+
+def test_a_name_that_is_registered_or_an_import_path_takes_arguments() -> None:
+    here = f"{__name__}:Louder"
+    assert BatchAugmentations(settings(**{here: {"factor": 4.0}}), ON_WAVE).steps == [Louder(4.0)]
+    with pytest.raises(ConfigError, match=rf"^mine: batch_augmentations.{here}.fctor is not known; did you"):
+        BatchAugmentations(settings(**{here: {"fctor": 4.0}}), ON_WAVE, where="mine")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"flip": lambda x, generator: x},
+            "batch_augmentations.flip does not say where it goes; give it an attr",
+        ),
+        (
+            {"random_filtring": {}},
+            r"random_filtring is 'random_filtring', which is not .* mean random_filtering\?",
+        ),
+        (
+            {"nowhere:Flip": {}},
+            "batch_augmentations.nowhere:Flip is 'nowhere:Flip', which cannot be imported",
+        ),
+    ],
+)
+def test_an_augmentation_that_cannot_be_made_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BatchAugmentations(settings(**values), ON_WAVE)
+
+
+def test_a_value_is_a_dict_or_an_object() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^mine\.py: batch_augmentations.flip is 3; give a dict of its keyword"
+    ):
+        validate(BatchAugmentationSettings, {"flip": 3}, where="mine.py")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda x: x[:, 1:], r"\(2, 2\), torch.float32"),
+        (torch.Tensor.double, r".* torch.float64"),
+        (id, r"\d+"),
+    ],
+)
+def test_an_augmentation_keeps_shape_and_type(change: Any, found: str) -> None:
+    class Changed:
+        place = "wave"
+
+        def __call__(self, wave: torch.Tensor, generator: torch.Generator) -> Any:
+            return change(wave)
+
+    steps = BatchAugmentations(settings(changed=Changed), ON_WAVE)
+    with pytest.raises(
+        ConfigError, match=rf"batch_augmentations.changed makes {found} of a batch of \(2, 3\)"
+    ):
+        steps(torch.rand(2, 3), generator())

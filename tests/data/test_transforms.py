@@ -18,7 +18,8 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dawnchorus.config import to_jsonable, validate
+from dawnchorus.config import Settings, to_jsonable, validate
+from dawnchorus.config.registry import WAVE_TRANSFORMS
 from dawnchorus.data.transforms import TransformSettings, WaveTransforms
 from dawnchorus.errors import ConfigError, MissingExtraError
 
@@ -434,3 +435,109 @@ def test_messages_begin_with_the_key_of_the_config() -> None:
             sample_rate=SAMPLE_RATE,
             where="train_dataset_config.early",
         )
+
+
+class Hiss:
+    def __init__(self, level: float = 0.01) -> None:
+        self.level = level
+
+    def __call__(self, wave: np.ndarray, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+        assert sample_rate == SAMPLE_RATE
+        return wave + self.level * rng.standard_normal(len(wave))
+
+
+def turned(wave: np.ndarray, sample_rate: int, *, factor: float = -1.0) -> np.ndarray:
+    return factor * wave
+
+
+HERE = __name__
+OWN = [
+    Hiss(0.02),
+    Hiss,
+    turned,
+    f"{HERE}:turned",
+    {"name": f"{HERE}:Hiss", "params": {"level": 0.5}},
+    {"name": turned, "params": {"factor": 0.5}},
+    {"name": "OneOf", "transforms": [Hiss(0.02), {"name": f"{HERE}:turned"}]},
+    audiomentations.Gain(p=1.0),
+]
+
+
+@pytest.mark.parametrize("given", OWN, ids=lambda given: str(given)[:20])
+def test_ones_own_transform_repeats_with_the_clips_number_and_in_another_process(
+    given: Any, wave: np.ndarray
+) -> None:
+    transforms = WaveTransforms((validate_one(given),), sample_rate=SAMPLE_RATE)
+    state = global_state()
+    first = transforms.apply(wave, 7)
+    assert first.dtype == np.float32
+    assert not np.array_equal(first, wave)
+    np.testing.assert_array_equal(transforms.apply(wave, 7), first)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(transforms)).apply(wave, 7), first)
+    assert global_state() == state
+
+
+def validate_one(given: Any) -> TransformSettings:
+    return validate(_One, {"transform": given}, where="mine.py").transform
+
+
+class _One(Settings):
+    transform: TransformSettings
+
+
+def test_the_generator_is_another_in_each_clip_and_each_step(wave: np.ndarray) -> None:
+    silence = np.zeros_like(wave)
+    one, two = (
+        WaveTransforms(tuple(validate_one(Hiss(1.0)) for _ in range(n)), sample_rate=SAMPLE_RATE)
+        for n in (1, 2)
+    )
+    assert not np.array_equal(one.apply(silence, 1), one.apply(silence, 2))
+    assert two.apply(silence, 1).std() == pytest.approx(2**0.5, rel=0.02), (
+        "noises that know nothing of each other"
+    )
+
+
+def test_a_registered_name_reaches_a_process_in_which_nothing_is_registered(
+    wave: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WAVE_TRANSFORMS, "_parts", {"hiss": Hiss})
+    transforms = of({"name": "hiss", "params": {"level": 0.5}})
+    expected, pickled = transforms.apply(wave, 3), pickle.dumps(transforms)
+    monkeypatch.setattr(WAVE_TRANSFORMS, "_parts", {})
+    np.testing.assert_array_equal(pickle.loads(pickled).apply(wave, 3), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"name": f"{HERE}:Hiss", "params": {"levl": 1}},
+            r"transforms.0.params.levl is not known; did you mean",
+        ),
+        ({"name": "nowhere:Hiss"}, "transforms.0.name is 'nowhere:Hiss', which cannot be imported"),
+        ({"name": Hiss(), "params": {"level": 1.0}}, r"Hiss\(level=0.01\) is an object that is made already"),
+        ({"name": Hiss, "transforms": [{"name": "Gain"}]}, "Hiss takes none; only Compose, OneOf, SomeOf do"),
+        (
+            {"name": "Hiss"},
+            "no transform of audiomentations; .*; one of your own is named as package.module:name",
+        ),
+    ],
+)
+def test_ones_own_transform_that_cannot_be_made_is_told_in_a_sentence(given: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        of(given)
+
+
+def test_ones_own_transform_that_spoils_a_clip_is_told_in_a_sentence(wave: np.ndarray) -> None:
+    def shorter(wave: np.ndarray, sample_rate: int) -> np.ndarray:
+        return wave[1:]
+
+    with pytest.raises(ConfigError, match=r"transforms.0 \(.*shorter\): makes 31999 samples of 32000"):
+        WaveTransforms((validate_one(shorter),), sample_rate=SAMPLE_RATE).apply(wave, 1)
+
+
+def test_a_name_is_text_or_can_be_called() -> None:
+    with pytest.raises(
+        ConfigError, match="name is 3; give a name, an import path, a class, a function or an"
+    ):
+        of({"name": 3})

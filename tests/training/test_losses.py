@@ -312,3 +312,68 @@ def test_what_a_loss_cannot_take_is_told_in_a_sentence(name, args, message):
 def test_a_message_about_an_argument_begins_where_it_stands():
     with pytest.raises(ConfigError, match=r"^mine\.py: loss_args\.alpha is 2; legal"):
         make_loss("focal", {"alpha": 2}, where="mine.py")
+
+
+class Squared(torch.nn.Module):
+    takes_unknown = True
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, logits, targets):
+        assert logits.dtype == targets.dtype == torch.float32
+        return (self.factor * (logits - targets).square()).mean()
+
+
+def squared(logits, targets, *, factor=1.0):
+    return (factor * (logits - targets).square()).mean()
+
+
+def test_a_loss_is_a_function_a_class_or_an_object():
+    expected = 3 * (LOGITS - TARGETS).square().mean()
+    for given, args in ((squared, {"factor": 3}), (Squared, {"factor": 3.0}), (Squared(3.0), {})):
+        torch.testing.assert_close(make_loss(given, args)(LOGITS, TARGETS), expected)
+    assert make_loss(Squared, {}).takes_unknown
+    assert not make_loss(squared, {}).takes_unknown
+    assert make_loss("masked_bce_focal", {"gamma": 1.0}).takes_unknown
+    assert make_loss(soft_auc_loss, {}).takes_unknown
+
+
+def test_what_a_loss_holds_moves_and_is_trained_with_it_and_each_fold_begins_anew():
+    given = Squared(3.0)
+    loss = make_loss(given, {})
+    assert [name for name, _ in loss.named_parameters()] == ["loss.factor"]
+    with torch.no_grad():
+        loss.loss.factor.zero_()
+    assert given.factor.item() == 3
+    assert make_loss(given, {}).to("meta").loss.factor.device.type == "meta"
+    assert not list(make_loss("bce", {}).parameters())
+
+
+def test_a_loss_of_ones_own_gets_full_precision_too():
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = make_loss(Squared, {})(LOGITS.bfloat16(), TARGETS)
+    assert loss.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (
+            lambda logits, targets: logits,
+            r"the loss .*<lambda> gives shape \(8, 5\) for a batch; it must return",
+        ),
+        (lambda logits, targets: 1.0, "the loss .*<lambda> gives float for a batch"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_told_in_a_sentence(loss, message):
+    with pytest.raises(ConfigError, match=message):
+        make_loss(loss, {})(LOGITS, TARGETS)
+
+
+def test_an_object_takes_no_arguments():
+    with pytest.raises(
+        ConfigError, match=r"^mine: loss_args is {'factor': 2}, but .*:Squared\(\) is an object"
+    ):
+        make_loss(Squared(), {"factor": 2}, where="mine")
