@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from docstrings import cell, code, inherited_descriptions, introduction
+from docstrings import cell, code, inherited_descriptions, introduction, summary
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -109,7 +109,8 @@ def _of_losses(path: str) -> Iterator[Section]:
 
 
 def _of_batch(settings: type[Settings], path: str) -> Iterator[Section]:
-    yield section_of(settings, path)
+    keys = (Key(name, "dict or None", "None", summary(part.__doc__)) for name, part in AUGMENTATIONS.items())
+    yield section_of(settings, path)._replace(keys=tuple(keys))
     for name, augmentation in AUGMENTATIONS.items():
         yield _of_callable(augmentation, f"{path}.{name}")
 

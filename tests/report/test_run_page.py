@@ -240,3 +240,20 @@ def test_a_page_written_again_takes_the_place_of_the_old_one(whole: Any) -> None
 )
 def test_durations_are_hours_minutes_and_seconds(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_every_metric_of_a_run_is_shown_as_it_says_the_main_one_in_the_summary(written: Any) -> None:
+    written.json(
+        "metrics.json",
+        {"cmap": {"heading": "cmAP", "format": ".4f"}, "hits": {"heading": "hit rate", "format": ".1%"}},
+    )
+    written.json("config.json", {"train_function_args": {"main_metric": "val_hits"}})
+    written.metrics(0, [{"epoch": 0, "val_hits": 0.5, "val_cmap": 0.25}])
+    written.json("fold_0/finished.json", {"best_epoch": 0, "val_hits": 0.5})
+    written.json("oof_score.json", {"oof_macro_roc_auc": 0.5, "oof_cmap": 0.125, "oof_hits": 0.375})
+    page = page_of(written.run)
+    head, row = page.rows["Folds"]
+    assert head[3:5] == ["hit rate", "cmAP"]
+    assert row[3:5] == ["50.0%", "0.2500"]
+    assert "Validation hit rate 50.0%: the score" in page.text[""]
+    assert "Out-of-fold hit rate 37.5%, cmAP 0.1250." in page.text[""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,30 @@ def test_a_table_of_folds_that_cannot_be_read_is_none(written: Any, text: str) -
     assert recordings_table(written.run) is None
     written.folds([0, 1])
     assert len(recordings_table(written.run)) == 2
+
+
+def test_a_metric_of_the_users_is_a_column_after_the_main_one_and_the_run_says_how_it_is_shown(
+    written: Any,
+) -> None:
+    written.json(
+        "metrics.json",
+        {"cmap": {"heading": "cmAP", "format": ".4f"}, "hits": {"heading": "hit rate", "format": ".1%"}},
+    )
+    written.json("config.json", {"train_function_args": {"main_metric": "val_hits"}})
+    written.metrics(0, [{"epoch": 0, "val_hits": 0.5, "val_cmap": 0.9}, {"epoch": 1, "val_hits": 0.75}])
+    assert shown_metrics(written.run) == [("val_hits", "hit rate", ".1%"), ("val_cmap", "cmAP", ".4f")]
+    row = folds_of(written.run).loc[0]
+    assert row["best_epoch"] == 1
+    assert row["val_hits"] == 0.75
+    assert math.isnan(row["val_cmap"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"hits": 3}', '{"hits": {}}'])
+def test_a_run_that_does_not_say_its_metrics_has_ours(written: Any, text: str) -> None:
+    written.text("metrics.json", text)
+    assert [metric.column for metric in shown_metrics(written.run)] == ["val_macro_roc_auc", "val_cmap"]
+
+
+def test_a_format_that_is_none_is_not_used(written: Any) -> None:
+    written.json("metrics.json", {"hits": {"heading": "hits", "format": "wide"}, "f1": {"heading": "F1"}})
+    assert [metric.format for metric in shown_metrics(written.run)] == [".4f", ".4f"]

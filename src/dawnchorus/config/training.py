@@ -77,9 +77,9 @@ class SchedulerSettings(Settings):
 class BatchAugmentationSettings(Settings):
     """Augmentations that run on the whole batch, on its device. None of them by default.
 
-    A key is a name (``random_filtering``, ``spectral_tilt``, ``power_scaling``, ``spectrogram_masks``) or the
-    import path of one's own, and its value a dict of keyword arguments; None switches it off. An object of
-    one's own stands under a key of any name. How to write one: :mod:`dawnchorus.augment.batch`.
+    A key is a name or the import path of one's own, and its value a dict of keyword arguments; None switches
+    it off. An object of one's own stands under a key of any name. How to write one:
+    :mod:`dawnchorus.augment.batch`.
     """
 
     model_config = ConfigDict(extra="allow")
