@@ -5,6 +5,7 @@
     logdirs/{exp_name}/
     ├── config.json               the resolved config; read back without running code
     ├── config_files/             the Python files it came from
+    ├── recordings.csv            the recordings, where they were given as a DataFrame
     ├── model_card.json           classes, front-end, clip, versions
     ├── environment.json          package versions, git state
     ├── metrics.json              the validation metrics: heading and format of each
@@ -38,6 +39,7 @@ from dawnchorus.config import (
     differing_keys,
     from_json_file,
     load_train_config,
+    saved_places,
     to_jsonable,
     validate,
     with_defaults,
@@ -237,7 +239,8 @@ class Run:
 
     def data(self) -> tuple[DataSettings, ...]:
         """Return where the run's recordings were when it was made."""
-        places = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
+        saved = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
+        places = saved_places(saved, self.path)
         return tuple(
             validate(DataSettings, place, where=str(self.config_file))
             for place in ([places] if isinstance(places, dict) else places)

@@ -445,12 +445,76 @@ def test_the_way_from_a_folder_to_clips_is_short(data_factory: Any) -> None:
         clips[4]
 
 
-@pytest.mark.parametrize(
-    "recordings", ["birds", pd.DataFrame({"filename": ["a"], "primary_label": ["x"]}), pd.DataFrame()]
-)
+@pytest.mark.parametrize("recordings", ["birds", pd.DataFrame({"primary_label": ["x"]}), pd.DataFrame()])
 def test_what_is_no_recordings_table_is_told_how_to_become_one(recordings: Any) -> None:
     with pytest.raises(DataError, match=r"load_recordings\(\"folder\"\)\.table is one"):
         WaveDataset(recordings, LabelMap(("x",)))
+
+
+def test_a_plain_dataframe_is_enough(birds: Any) -> None:
+    recordings, labels = birds
+    plain = recordings[["filename", "primary_label"]]
+    root = Path(recordings["audio_path"][0]).parents[1]
+    for dataset_class in (WaveDataset, WaveAllFileDataset):
+        dataset = dataset_class(plain, audio_dir=root)
+        assert dataset.labels == labels
+        assert torch.equal(dataset[3].wave, dataset_class(recordings, labels)[3].wave)
+    whole_paths = plain.assign(filename=recordings["audio_path"])
+    dataset = WaveDataset(whole_paths, ["species_1", "species_0"], {"segment_len": 2.0})
+    assert dataset[0].target.tolist() == [0, 1]
+    assert repr(dataset) == "WaveDataset(8 recordings, 2 labels, clips of 2 s at 32000 Hz)"
+
+
+@pytest.mark.parametrize("dataset_class", [WaveDataset, WaveAllFileDataset])
+def test_a_primary_label_that_is_no_class_is_refused(birds: Any, dataset_class: Any) -> None:
+    recordings, _ = birds
+    with pytest.raises(DataError, match=r"^species_1, the primary label of 4 of the 8 .* add it to them"):
+        dataset_class(recordings, LabelMap(("species_0",)))
+    foreign = recordings.assign(secondary_labels=[("wren",)] * len(recordings))
+    assert dataset_class(foreign, LabelMap(("species_0", "species_1"))).labels.labels[1] == "species_1"
+
+
+def test_settings_in_the_place_of_the_labels_are_noticed(birds: Any) -> None:
+    with pytest.raises(ConfigError, match=r"not dict; name the settings: settings="):
+        WaveDataset(birds[0], {"segment_len": 2.0})
+
+
+@pytest.mark.parametrize(("num_workers", "stay"), [(0, False), (2, False), (2, True)])
+def test_an_epoch_that_moves_by_itself_is_the_same_for_any_workers(
+    birds: Any, num_workers: int, stay: bool
+) -> None:
+    recordings, labels = birds
+
+    def epochs(n_workers: int, persistent: bool) -> list[torch.Tensor]:
+        dataset = WaveDataset(recordings, labels, {"segment_len": 1.0})
+        loader = DataLoader(
+            dataset,
+            batch_size=3,
+            sampler=dataset.sampler(),
+            num_workers=n_workers,
+            persistent_workers=persistent,
+        )
+        return [torch.cat([wave for wave, _ in loader]) for _ in range(3)]
+
+    first, second, third = epochs(num_workers, stay)
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert all(map(torch.equal, (first, second, third), epochs(0, False)))
+
+
+@pytest.mark.parametrize(("num_workers", "stay"), [(0, False), (2, False), (2, True)])
+def test_integers_stand_for_the_epoch_that_is_set(birds: Any, num_workers: int, stay: bool) -> None:
+    recordings, labels = birds
+    dataset = WaveDataset(recordings, labels, {"segment_len": 1.0})
+    loader = DataLoader(dataset, batch_size=3, num_workers=num_workers, persistent_workers=stay)
+    for epoch in (0, 1, 0):
+        dataset.set_epoch(epoch)
+        clips = torch.cat([wave for wave, _ in loader])
+        expected = torch.stack([dataset[Draw(epoch, item, item)].wave for item in range(len(dataset))])
+        assert torch.equal(clips, expected)
+    # From worker processes the warning comes back as an error, for tests turn warnings into errors.
+    with pytest.raises(UserWarning, match=r"had in epoch 0, and gets the same crops; draw with sampler="):
+        list(loader)
 
 
 @pytest.mark.parametrize("segment_len", [0, 1e-6, float("inf"), float("nan")])

@@ -95,6 +95,11 @@ def _parse_row(row: list[str], folder: Path) -> tuple[FileIdentity, AudioInfo]:
     return (folder / name, size, mtime_ns), AudioInfo(sample_rate, n_frames, n_channels)
 
 
+def _name_in(folder: Path, path: Path) -> str:
+    """Return a path relative to the folder, or whole where it lies elsewhere."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
 def _write_kept(
     file: Path, folder: Path, earlier: dict[FileIdentity, AudioInfo], new_paths: Iterable[Path]
 ) -> None:
@@ -103,10 +108,7 @@ def _write_kept(
     for path in new_paths:
         if isinstance(info := _known_header(path), AudioInfo):
             kept[path] = (known_info(path)[0], info)
-    rows = [
-        (path.relative_to(folder).as_posix(), *identity[1:], *info)
-        for path, (identity, info) in sorted(kept.items())
-    ]
+    rows = [(_name_in(folder, path), *identity[1:], *info) for path, (identity, info) in sorted(kept.items())]
     try:
         with (
             replacing(file) as temporary,

@@ -21,8 +21,9 @@ from dawnchorus.config.reading import (
     merge,
     read_config_file,
 )
-from dawnchorus.config.saving import differing_keys, from_json_file, to_jsonable, with_defaults
+from dawnchorus.config.saving import differing_keys, from_json_file, saved_places, to_jsonable, with_defaults
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
+from dawnchorus.config.tables import TableInMemory, is_dataframe
 from dawnchorus.config.training import (
     BatchAugmentationSettings,
     LoaderSettings,
@@ -41,16 +42,19 @@ __all__ = [
     "SchedulerSettings",
     "Settings",
     "SettingsT",
+    "TableInMemory",
     "TrainConfig",
     "TrainFunctionArgs",
     "check_keywords",
     "config_chain",
     "differing_keys",
     "from_json_file",
+    "is_dataframe",
     "load_inference_config",
     "load_train_config",
     "merge",
     "read_config_file",
+    "saved_places",
     "to_jsonable",
     "validate",
     "with_defaults",

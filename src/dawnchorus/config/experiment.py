@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawnchorus.config.registry import NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import Settings
+from dawnchorus.config.tables import TableInMemory, is_dataframe
 from dawnchorus.config.training import TrainFunctionArgs
 
 
@@ -21,12 +22,13 @@ class DataSettings(Settings):
     audio_dir
         Folder of recordings, a folder per species unless a table says otherwise.
     recordings
-        Table of the recordings, such as BirdCLEF's ``train.csv``. Without one, ``recordings.csv`` in
-        ``audio_dir`` is taken where it exists, else the folder names are the labels.
+        Table of the recordings, such as BirdCLEF's ``train.csv``: a file, or in Python a DataFrame. Without
+        one, ``recordings.csv`` in ``audio_dir`` is taken where it exists, else the folder names are the
+        labels.
     annotations
         Labels in time: a CSV table of boxes, a Raven or Audacity table, or a folder of such. Without
-        one, ``annotations.csv`` in ``audio_dir`` is taken where it exists. Recordings that neither table
-        lists are then left out.
+        one, the column ``boxes`` of the recordings table is taken, or else ``annotations.csv`` in
+        ``audio_dir``, where they exist. Recordings that neither table lists are then left out.
     features_dir
         Folder of HDF5 files that ``dawnchorus precompute`` made of ``audio_dir``.
     label_column
@@ -43,13 +45,24 @@ class DataSettings(Settings):
     """
 
     audio_dir: Path
-    recordings: Path | None = None
+    recordings: Path | TableInMemory | None = None
     annotations: Path | None = None
     features_dir: Path | None = None
     label_column: str | None = None
     ignored_labels: tuple[str, ...] = ()
     faulty: Literal["refuse", "leave_out"] = "refuse"
     name: str | None = Field(default=None, pattern=r"^[^/\\]+$")
+
+    @field_validator("recordings", mode="plain")
+    @classmethod
+    def _file_or_table(cls, value: Any) -> Path | TableInMemory | None:
+        if value is None or isinstance(value, Path | TableInMemory):
+            return value
+        if isinstance(value, str):
+            return Path(value)
+        if is_dataframe(value):
+            return TableInMemory.of(value)
+        raise ValueError(f"recordings is {value!r}; give the path of a table, or a DataFrame")
 
     def absolute(self) -> DataSettings:
         """Return the same place, whatever the working directory will be."""

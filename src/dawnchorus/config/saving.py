@@ -14,6 +14,7 @@ from dawnchorus.config.experiment import TrainConfig
 from dawnchorus.config.reading import merge
 from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS, saved_text
 from dawnchorus.config.settings import validate
+from dawnchorus.config.tables import TableInMemory
 from dawnchorus.config.training import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
 
@@ -53,6 +54,8 @@ def to_jsonable(value: Any) -> Any:
         return value.as_posix()
     if isinstance(value, Enum):
         return to_jsonable(value.value)
+    if isinstance(value, TableInMemory):
+        return f"a DataFrame of {value.n_rows} rows"
     if hasattr(value, "tolist"):  # numbers and arrays of NumPy
         return to_jsonable(value.tolist())
     return saved_text(value)
@@ -71,6 +74,7 @@ def from_json_file(path: Path) -> TrainConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
+    values["data"] = saved_places(values.get("data"), path.parent)
     args = values.get("train_function_args", {})
     named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
     for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
@@ -96,6 +100,15 @@ def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
         for name, field in settings_class.model_fields.items()
         if not field.is_required()
     }
+
+
+def saved_places(places: Any, run_dir: Path) -> Any:
+    """Return the ``data`` of a run's ``config.json`` with the tables that lie in the run itself."""
+    if isinstance(places, Mapping):
+        own = run_dir / str(places.get("recordings"))
+        is_own = places.get("recordings") is not None and own.is_file()
+        return {**places, "recordings": own.as_posix()} if is_own else places
+    return [saved_places(place, run_dir) for place in places] if isinstance(places, list) else places
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:

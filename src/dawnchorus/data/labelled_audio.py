@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from pydantic import Field
 from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.source import AudioSource, RawRecording, open_source
 from dawnchorus.data.clips import ClipSettings
-from dawnchorus.data.labels import UNKNOWN, LabelMap
+from dawnchorus.data.labels import NOCALL, UNKNOWN, LabelMap, read_labels
+from dawnchorus.data.recordings import label_map_of, load_recordings
 from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
-from dawnchorus.errors import DataError
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.formats.text_tables import some
 from dawnchorus.progress import track
 
 logger = logging.getLogger(__name__)
@@ -64,6 +67,11 @@ class LabelledAudio:
     unknown_secondary_labels
         Make the targets of secondary labels unknown, of recordings that are labelled as a whole.
 
+    Raises
+    ------
+    DataError
+        The primary label of a recording is none of the classes; secondary labels may be.
+
     Attributes
     ----------
     sources
@@ -81,7 +89,7 @@ class LabelledAudio:
         unknown_secondary_labels: bool = False,
     ) -> None:
         self.settings = settings
-        recordings = _checked(recordings)
+        _check_primary_labels(recordings["primary_label"], labels)
         self.sources = open_recordings(
             recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
         )
@@ -201,18 +209,66 @@ class AudioCache:
             self.n_bytes += wave.nbytes
 
 
-def _checked(recordings: object) -> pd.DataFrame:
-    """Return the recordings table, or raise a DataError that says how to get one."""
-    needed = ("audio_path", "primary_label")
-    if not isinstance(recordings, pd.DataFrame) or not set(needed) <= set(recordings) or recordings.empty:
+class LoadedTable(NamedTuple):
+    """A recordings table that was checked, and the classes."""
+
+    recordings: pd.DataFrame
+    labels: LabelMap
+
+
+def loaded_table(
+    recordings: object,
+    labels: LabelMap | Sequence[str] | None = None,
+    *,
+    audio_dir: str | Path | None = None,
+) -> LoadedTable:
+    """Return the recordings and classes of a dataset, from what its caller gave.
+
+    Parameters
+    ----------
+    recordings
+        The table of :func:`~dawnchorus.data.recordings.load_recordings`, or a plain DataFrame with
+        ``filename`` and ``primary_label``, which is then loaded in the same way.
+    labels
+        The classes, or their names; all labels of the recordings if not given.
+    audio_dir
+        Folder that the file names of a plain DataFrame are relative to; the working directory if not given.
+
+    Raises
+    ------
+    DataError
+        It is no such table, or rows are wrong; all of them are named.
+    """
+    columns = set(recordings) if isinstance(recordings, pd.DataFrame) else set()
+    if "primary_label" not in columns or not columns & {"audio_path", "filename"} or not len(recordings):  # type: ignore[arg-type]
         found = type(recordings).__name__
         if isinstance(recordings, pd.DataFrame):
             found = f"a table of {len(recordings)} rows with the columns {', '.join(map(str, recordings))}"
         raise DataError(
-            f"a dataset is made of a recordings table with the columns {' and '.join(needed)}, not of "
+            "a dataset is made of a DataFrame with the columns filename and primary_label, not of "
             f'{found}; load_recordings("folder").table is one'
         )
-    return recordings
+    assert isinstance(recordings, pd.DataFrame)
+    if "audio_path" not in recordings or audio_dir is not None:
+        recordings = load_recordings(recordings, audio_dir=audio_dir).table
+    if isinstance(labels, str | Mapping | ClipSettings):
+        raise ConfigError(
+            f"labels are a LabelMap or a list of names, not {type(labels).__name__}; name the settings: "
+            "settings=..."
+        )
+    if labels is None:
+        return LoadedTable(recordings, label_map_of(recordings))
+    return LoadedTable(recordings, labels if isinstance(labels, LabelMap) else read_labels(labels))
+
+
+def _check_primary_labels(primary_labels: pd.Series, labels: LabelMap) -> None:
+    unknown = primary_labels[[label not in labels and label != NOCALL for label in primary_labels]]
+    if len(unknown):
+        raise DataError(
+            f"{some(sorted(map(str, set(unknown))))}, the primary label of {len(unknown)} of the "
+            f"{len(primary_labels)} recordings, is none of the {len(labels)} labels; add it to them "
+            "(label_map_of(recordings) has all), or leave these recordings out"
+        )
 
 
 def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:

@@ -9,6 +9,7 @@ is copied from there into ordinary memory with large pages.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +49,8 @@ class ClipLoader:
         :class:`~dawnchorus.data.wave_all_file_dataset.WaveAllFileDataset`; one that makes its items in
         another way goes through PyTorch's loader as it is.
     settings
-        Clips a batch, and worker processes; these stay from epoch to epoch.
+        Clips a batch, and worker processes, at most as many as there are cores; these stay from epoch to
+        epoch.
     sampler
         The items of an epoch; all in their order if not given.
     drop_last
@@ -71,7 +73,7 @@ class ClipLoader:
         self.dataset = dataset
         self.waited_s = 0.0
         clip = dataset.settings if type(dataset).__getitem__ in _MAKERS else None  # type: ignore[attr-defined]
-        n_workers = settings.num_workers
+        n_workers = min(settings.num_workers, n_cores())
         collate: _Batches | _SharedBatches | None = None
         self._buffers: _SharedBatches | None = None
         if isinstance(clip, ClipSettings) and n_workers == 0:
@@ -124,6 +126,11 @@ class ClipLoader:
             self.waited_s = time.perf_counter() - asked
             yield taken
             asked = time.perf_counter()
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use; more workers than that only wait for each other."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _OneByOne(Dataset[Any]):

@@ -16,16 +16,17 @@ from dawnchorus.audio.container import AudioInfo
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored, open_stored
-from dawnchorus.config import DataSettings
+from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.data.labels import NOCALL, LabelMap
 from dawnchorus.data.recordings_tables import (
     TABLE_NAME,
     read_recordings_table,
     recordings_from_folders,
+    source_of,
     with_all_columns,
 )
 from dawnchorus.errors import AudioError, DataError, StoreError
-from dawnchorus.formats.annotations import ANNOTATIONS_NAME, Annotations, read_annotations
+from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import some
 
@@ -64,8 +65,9 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
         )
     if place.features_dir is not None and not place.features_dir.is_dir():
         logger.warning(f"{place.features_dir}: no such folder, so that all audio is decoded as it is read")
-    table_file = _given_or_found(place.recordings, place.audio_dir / TABLE_NAME)
-    boxes_file = _given_or_found(place.annotations, place.audio_dir / ANNOTATIONS_NAME)
+    table_file = place.recordings or _if_there(place.audio_dir / TABLE_NAME)
+    boxes_file = place.annotations or _if_there(place.audio_dir / ANNOTATIONS_NAME)
+    source, unit, _ = source_of(table_file or place.audio_dir)
     faults: list[Fault] = []
     if table_file is not None:
         table, faults = read_recordings_table(table_file, () if labels is None else labels.labels)
@@ -73,26 +75,45 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
         table = _unlabelled(place.audio_dir)
     else:
         table = recordings_from_folders(place.audio_dir)
-    table, missing = _with_paths(table, place, table_file or place.audio_dir)
+    table, missing = _with_paths(table, place, source, unit)
     table["duration_s"] = _durations(table, place)
+    own_boxes = table.get("boxes", pd.Series(dtype=object))
     table["boxes"] = pd.Series([None] * len(table), dtype=object, index=table.index)
     faults += missing
-    if boxes_file is not None:
-        names = table["filename"].tolist()
-        found = read_annotations(boxes_file, names, label_column=place.label_column)
-        checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels)
+    if place.annotations is None and own_boxes.notna().any():
+        boxes_file = None
+        found = _boxes_of(table, own_boxes, source)
+    elif boxes_file is not None:
+        found = read_annotations(boxes_file, table["filename"].tolist(), label_column=place.label_column)
+    else:
+        found = None
+    if found is not None:
+        in_rows = unit if boxes_file is None else "line"
+        checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels, unit=in_rows)
         faults += [*found.faults, *wrong]
         # With a box less than were drawn, a recording would be learnt and tested as if it were silent there.
         incomplete = found.incomplete.union(fault.filename for fault in wrong)
         table = _with_boxes(table[~table["filename"].isin(incomplete)], found.filenames, checked)
     if labels is not None:
-        table, unknown = _without_unknown_labels(table, labels, table_file or place.audio_dir)
+        table, unknown = _without_unknown_labels(table, labels, source, unit)
         faults += unknown
     return Recordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
 
 
-def _given_or_found(given: Path | None, usual: Path) -> Path | None:
-    return given if given is not None else usual if usual.is_file() else None
+def _if_there(file: Path) -> Path | None:
+    return file if file.is_file() else None
+
+
+def _boxes_of(table: pd.DataFrame, boxes: pd.Series, source: Path) -> Annotations:
+    """Return the boxes that stand in the recordings table itself, each once."""
+    lines = table["line"]
+    rows = [
+        (table["filename"][row], *box, source, int(lines[row]))
+        for row, found in boxes.items()
+        for box in dict.fromkeys(found or ())
+    ]
+    columns = [*BOX_COLUMNS, "table", "line"]
+    return Annotations(pd.DataFrame(rows, columns=columns), sorted(table["filename"][boxes.notna()]), [])
 
 
 def _unlabelled(audio_dir: Path) -> pd.DataFrame:
@@ -104,20 +125,22 @@ def _line_of(row: Any) -> int | None:
     return int(row.line) if hasattr(row, "line") else None
 
 
-def _with_paths(table: pd.DataFrame, place: DataSettings, source: Path) -> tuple[pd.DataFrame, list[Fault]]:
+def _with_paths(
+    table: pd.DataFrame, place: DataSettings, source: Path, unit: str
+) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the rows whose audio or store is there, each file once, and where these are."""
     found, kept, faults = [], [], []
     name_of: dict[str, str] = {}
     for row in table.itertuples():
-        files = _find_files(str(row.filename), str(row.primary_label), place)
+        files = _find_files(str(row.filename), str(row.primary_label), place) or _loaded_before(row)
         file = None if files is None else real_path(files.audio)
         if files is None or file in name_of:
             what = (
-                f"{row.filename} not found in {place.audio_dir}; restore the file or drop the line"
+                f"{row.filename} not found in {_shown(place)}; restore the file or drop the {unit}"
                 if files is None
-                else f"{row.filename} is the same file as {name_of[str(file)]}; keep one line a recording"
+                else f"{row.filename} is the same file as {name_of[str(file)]}; keep one {unit} a recording"
             )
-            faults.append(Fault(source, _line_of(row), str(row.filename), what))
+            faults.append(Fault(source, _line_of(row), str(row.filename), what, unit))
             continue
         name_of[str(file)] = str(row.filename)
         found.append(files)
@@ -126,6 +149,21 @@ def _with_paths(table: pd.DataFrame, place: DataSettings, source: Path) -> tuple
     stored = ["" if path is None else str(path) for path in stored_paths]
     columns = {"filename": names, "audio_path": list(map(str, audio_paths)), "stored_path": stored}
     return table.loc[kept].assign(**columns), faults
+
+
+def _shown(place: DataSettings) -> str:
+    if place.audio_dir == Path() and isinstance(place.recordings, TableInMemory):
+        return f"the working directory, {Path.cwd()}; give audio_dir, the folder that names are relative to"
+    return str(place.audio_dir)
+
+
+def _loaded_before(row: Any) -> _Files | None:
+    """Return the files of a row of a table that was loaded before, or None."""
+    audio, stored = (Path(str(getattr(row, name, ""))) for name in ("audio_path", "stored_path"))
+    has_audio, has_stored = (path != Path() and path.is_file() for path in (audio, stored))
+    if not (has_audio or has_stored):
+        return None
+    return _Files(str(row.filename), audio, stored if has_stored else None)
 
 
 def real_path(path: Path | str) -> str:
@@ -158,7 +196,12 @@ def _find_files(filename: str, primary_label: str, place: DataSettings) -> _File
 
 
 def _checked_boxes(
-    found: Annotations, table: pd.DataFrame, labels: LabelMap | None, *, ignored: Sequence[str]
+    found: Annotations,
+    table: pd.DataFrame,
+    labels: LabelMap | None,
+    *,
+    ignored: Sequence[str],
+    unit: str,
 ) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the boxes of species that lie within their recordings, and the faults of the others."""
     boxes = found.boxes[~found.boxes["label"].isin([*ignored, NOCALL])]
@@ -173,7 +216,7 @@ def _checked_boxes(
         elif labels is not None and row.label not in labels:
             what = _unknown(str(row.label))
         if what is not None:
-            faults.append(Fault(row.table, int(row.line), str(row.filename), what))
+            faults.append(Fault(row.table, int(row.line), str(row.filename), what, unit))
             wrong.append(row.Index)
     return boxes.drop(index=wrong), faults
 
@@ -231,13 +274,13 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
 
 
 def _without_unknown_labels(
-    table: pd.DataFrame, labels: LabelMap, source: Path
+    table: pd.DataFrame, labels: LabelMap, source: Path, unit: str
 ) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the rows whose primary label is a class; a secondary label that is none says nothing."""
     known = {*labels.labels, NOCALL}
     wrong = table[~table["primary_label"].isin(known)]
     faults = [
-        Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)))
+        Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)), unit)
         for row in wrong.itertuples()
     ]
     secondary = {label for found in table["secondary_labels"] for label in found} - known

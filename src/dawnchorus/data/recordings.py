@@ -19,6 +19,9 @@ fold             official fold, only where the source has one
 ================ ======================================================================
 
 Other columns of a source, such as ``site``, ``url``, ``latitude`` and ``longitude``, are kept.
+
+A source is a folder, a CSV table, or a plain DataFrame with ``filename`` and ``primary_label``: all are read
+and checked in the same way.
 """
 
 from __future__ import annotations
@@ -29,17 +32,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import open_source
-from dawnchorus.config import DataSettings, validate
+from dawnchorus.config import DataSettings, is_dataframe, validate
 from dawnchorus.data.labels import NOCALL, LabelMap, checked
 from dawnchorus.data.places import Recordings, load_place, real_path
-from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.formats.faults import Fault, FaultyTableError
 from dawnchorus.progress import track
@@ -49,19 +52,31 @@ logger = logging.getLogger(__name__)
 _CATALOGUE_NUMBER = re.compile(r"(?:XC|iNat|CSA|ML)\d{3,}(?:_\d+)?(?!\d)")
 """What archives name their recordings by: Xeno-canto, iNaturalist, Humboldt's CSA, Macaulay Library."""
 
-Place = DataSettings | Mapping[str, Any] | str | Path
-"""One place of recordings: its settings, or its folder where nothing else needs saying."""
+Place: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
+"""One place of recordings: its settings, its folder where nothing else needs saying, or its table."""
 
 
-def load_recordings(places: Place | Sequence[Place], *, labels: LabelMap | None = None) -> Recordings:
+def load_recordings(
+    places: Place | Sequence[Place],
+    *,
+    labels: LabelMap | None = None,
+    audio_dir: str | Path | None = None,
+    faulty: Literal["refuse", "leave_out"] | None = None,
+) -> Recordings:
     """Return the checked recordings of one place, or of several, each with its own root.
 
     Parameters
     ----------
     places
-        Where the recordings lie, and their tables: a folder, or settings as an object or a dict.
+        Where the recordings lie, and their tables: a folder; a table, as a DataFrame or a CSV file; or
+        settings, as an object or a dict. A DataFrame needs the columns ``filename`` and ``primary_label``.
     labels
         The classes, where they are given: any other label is a fault.
+    audio_dir
+        Folder that the file names of a table are relative to. Without it, those of a DataFrame are relative
+        to the working directory, and those of a CSV file to its folder. Whole paths are taken as they are.
+    faulty
+        ``leave_out`` goes on without faulty rows; what the settings say if not given.
 
     Raises
     ------
@@ -69,9 +84,23 @@ def load_recordings(places: Place | Sequence[Place], *, labels: LabelMap | None 
         Rows of a place that does not leave such rows out are wrong: all of them are named.
     DataError
         A folder or a table is missing or empty, or a table lacks a column.
+
+    Examples
+    --------
+    >>> import tempfile, numpy, soundfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> soundfile.write(f"{folder.name}/night.wav", numpy.zeros(16_000), 16_000)
+    >>> mine = pd.DataFrame({"filename": ["night.wav"], "primary_label": ["wren"]})
+    >>> table, faults = load_recordings(mine, audio_dir=folder.name)
+    >>> table[["filename", "primary_label", "duration_s"]].values.tolist(), faults
+    ([['night.wav', 'wren', 1.0]], [])
+    >>> folder.cleanup()
     """
-    several = (places,) if isinstance(places, DataSettings | Mapping | str | Path) else tuple(places)
-    places = tuple(_as_place(place) for place in several)
+    one = isinstance(places, DataSettings | Mapping | str | Path) or is_dataframe(places)
+    several: Any = (places,) if one else places
+    places = tuple(place_of(place, audio_dir=audio_dir) for place in several)
+    if faulty is not None:
+        places = tuple(place.model_copy(update={"faulty": faulty}) for place in places)
     place_of_file: dict[str, str] = {}
     catalogued: set[str] = set()
     tables: list[pd.DataFrame] = []
@@ -140,13 +169,32 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
 
     ``nocall`` is no class but all zeros.
 
+    Parameters
+    ----------
+    recordings
+        Any table with the column ``primary_label``, and ``boxes`` where there are labels in time.
+
     Raises
     ------
     DataError
-        A label is the name of a column in the tables that are written later, or there is none.
+        A label is missing, or the name of a column in the tables that are written later, or there is none.
+
+    Examples
+    --------
+    >>> label_map_of(pd.DataFrame({"primary_label": ["wren", "nocall", "robin", "wren"]})).labels
+    ('robin', 'wren')
     """
-    found = set(recordings["primary_label"])
-    found.update(label for boxes in recordings["boxes"] for _, _, label in boxes or ())
+    if not is_dataframe(recordings) or "primary_label" not in recordings:
+        columns = f"; its columns are {', '.join(map(str, recordings))}" if is_dataframe(recordings) else ""
+        raise DataError(f"labels are taken from a table with the column primary_label{columns}")
+    primary = ["" if pd.isna(label) else str(label).strip() for label in recordings["primary_label"]]
+    if "" in primary:
+        row = primary.index("")
+        raise DataError(f"primary_label is empty in row {row} of the table; fill it or drop the row")
+    found = set(primary)
+    for boxes in recordings.get("boxes", ()):
+        if isinstance(boxes, Sequence) and not isinstance(boxes, str):
+            found.update(str(label).strip() for _, _, label in boxes)
     labels = checked(LabelMap.of(found - {NOCALL}))
     if not labels.labels:
         raise DataError(f"all recordings are {NOCALL}; there is no species to learn")
@@ -186,10 +234,32 @@ def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSetti
     return table[new].reset_index(drop=True)
 
 
-def _as_place(place: Place) -> DataSettings:
+def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettings:
+    """Return a place of recordings as settings; for ``audio_dir`` see :func:`load_recordings`.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, or ``audio_dir`` is given beside a folder.
+
+    Examples
+    --------
+    >>> place_of("songs").audio_dir.name
+    'songs'
+    """
     if isinstance(place, DataSettings):
-        return place
-    values = {"audio_dir": place} if isinstance(place, str | Path) else place
+        return place if audio_dir is None else place.model_copy(update={"audio_dir": Path(audio_dir)})
+    values: Mapping[str, Any]
+    if is_dataframe(place):
+        values = {"audio_dir": audio_dir or Path(), "recordings": place}
+    elif isinstance(place, Mapping):
+        values = {**place, "audio_dir": audio_dir} if audio_dir is not None else place
+    elif isinstance(place, str | Path) and Path(place).is_file():
+        values = {"audio_dir": audio_dir or Path(place).parent, "recordings": place}
+    elif audio_dir is not None:
+        raise ConfigError(f"audio_dir is for the names in a table, and {place} is a folder; leave it out")
+    else:
+        values = {"audio_dir": place}
     return validate(DataSettings, values, where="a place of recordings")
 
 

@@ -1,16 +1,19 @@
-"""Recordings with labels for the whole file: a CSV table such as BirdCLEF's ``train.csv``, or folders."""
+"""Tables of labelled recordings: CSV such as BirdCLEF's ``train.csv``, a DataFrame, or folders of species."""
 
 from __future__ import annotations
 
 import ast
+import json
+import math
 import re
 from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import Fault
@@ -42,20 +45,37 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
     )
 
 
-def read_recordings_table(path: Path, known: Iterable[str] = ()) -> tuple[pd.DataFrame, list[Fault]]:
-    """Return the sound rows of a CSV file with at least ``filename`` and ``primary_label``, and the faults.
+def read_recordings_table(
+    path: Path | TableInMemory, known: Iterable[str] = ()
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the sound rows of a table with at least ``filename`` and ``primary_label``, and the faults.
 
-    A column ``line`` says where a row stands in the file. ``known`` are labels beside the primary ones, by
-    which lists with spaces between are told from names with spaces.
+    A column ``line`` says where a row stands in the file, or in the DataFrame. A column ``boxes``, where the
+    table has it, holds a tuple of (start_s, end_s, label), or None.
+
+    Parameters
+    ----------
+    path
+        A CSV file, or the copy of a DataFrame.
+    known
+        Labels beside the primary ones, by which lists with spaces between are told from names with spaces.
 
     Raises
     ------
     DataError
         The file is missing, is no table, lacks a column, or has no rows.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"filename": ["a.wav", ""], "primary_label": ["wren", "robin"]})
+    >>> sound, faults = read_recordings_table(TableInMemory.of(table))
+    >>> len(sound), str(faults[0])
+    (1, 'the DataFrame, row 1: filename is empty; fill it or drop the row')
     """
     table = read_text_table(path, required=("filename", "primary_label"))
+    source, unit, first = source_of(path)
     if table.empty:
-        raise DataError(f"{path} lists no recordings; add a line for each")
+        raise DataError(f"{source} lists no recordings; add a {unit} for each")
     faults: dict[int, list[str]] = {}
 
     def note(row: Any, what: str) -> None:
@@ -63,20 +83,35 @@ def read_recordings_table(path: Path, known: Iterable[str] = ()) -> tuple[pd.Dat
 
     for column in ("filename", "primary_label"):
         for row in table.index[table[column] == ""]:
-            note(row, f"{column} is empty; fill it or drop the line")
+            note(row, f"{column} is empty; fill it or drop the {unit}")
     for row in table.index[table["filename"].duplicated() & (table["filename"] != "")]:
-        note(row, f"{table['filename'][row]} listed more than once; keep one line a recording")
-    table = with_all_columns(table).assign(line=table.index + 2)
+        note(row, f"{table['filename'][row]} listed more than once; keep one {unit} a recording")
+    table = with_all_columns(table).assign(line=table.index + first)
     table["secondary_labels"] = _parsed_label_lists(table, known, note)
+    if "boxes" in table:
+        table["boxes"] = _parsed_boxes(table["boxes"], note)
     for column, (low, high) in _RANGES.items():
         if column in table:
             table[column] = _parsed_numbers(table[column], low, high, note)
     found = [
-        Fault(path, row + 2, str(table["filename"][row]), what)
+        Fault(source, row + first, str(table["filename"][row]), what, unit)
         for row in sorted(faults)
         for what in faults[row]
     ]
     return table.drop(index=list(faults)).reset_index(drop=True), found
+
+
+class _Source(NamedTuple):
+    """What messages call a table, what they count in it, and the number of its first row."""
+
+    table: Path
+    unit: str = "line"
+    first: int = 2
+
+
+def source_of(table: Path | TableInMemory) -> _Source:
+    """Return how faults name a table."""
+    return _Source(Path(str(table)), "row", 0) if isinstance(table, TableInMemory) else _Source(table)
 
 
 def with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +176,30 @@ def _parsed_label_lists(table: pd.DataFrame, others: Iterable[str], note: Any) -
             labels = ()
         lists.append(tuple(label for label in labels if label != primary))
     return lists
+
+
+def _parsed_boxes(column: pd.Series, note: Any) -> pd.Series:
+    """Return the boxes of each row; a cell that is no list, such as their number, stands for none."""
+    parsed = pd.Series([None] * len(column), dtype=object, index=column.index)
+    for row, cell in column.items():
+        if not str(cell).startswith("["):
+            continue
+        try:
+            boxes = tuple((float(start), float(end), str(label)) for start, end, label in json.loads(cell))
+        except (TypeError, ValueError):
+            note(row, f"boxes is {cell}; it must be a list of (start_s, end_s, label), or empty")
+            continue
+        parsed[row] = tuple((start, end, label.strip()) for start, end, label in boxes)
+        for start, end, label in boxes:
+            if not (0 <= start < end and math.isfinite(end)):
+                note(
+                    row,
+                    f"the box {label} from {start:g} to {end:g} is no stretch of time; times are seconds "
+                    "from 0, and the end comes after the start",
+                )
+            elif not label.strip():
+                note(row, f"the box from {start:g} to {end:g} has no label; name the species")
+    return parsed
 
 
 def _parsed_numbers(column: pd.Series, low: float, high: float, note: Any) -> pd.Series:

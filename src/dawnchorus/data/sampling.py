@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import Sampler
+
+Balance: TypeAlias = Literal["none", "inverse", "inverse_sqrt"]
+"""How often classes are drawn, see :func:`class_weights`."""
 
 
 class Draw(NamedTuple):
@@ -44,9 +49,7 @@ def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, 
     return tuple(int(word) for word in sequence.generate_state(n_seeds))
 
 
-def class_weights(
-    labels: list[str], balance: Literal["none", "inverse", "inverse_sqrt"], *, repeat_rare_to: int = 0
-) -> npt.NDArray[np.float64]:
+def class_weights(labels: list[str], balance: Balance, *, repeat_rare_to: int = 0) -> npt.NDArray[np.float64]:
     """Return the probability of drawing each recording, shape (n_recordings,), sum 1.
 
     ``inverse`` draws all classes alike (weight 1 / count), ``inverse_sqrt`` halfway in between
@@ -118,6 +121,69 @@ class ClipSampler(Sampler[Draw]):
             rounds = -(-self.n_draws // n_items)
             return np.concatenate([rng.permutation(n_items) for _ in range(rounds)])[: self.n_draws]
         return rng.choice(n_items, size=self.n_draws, p=self.weights)
+
+
+class EpochSampler(ClipSampler):
+    """A :class:`ClipSampler` that goes on by itself: each time it is gone through, it draws the next epoch.
+
+    The draws are made in the process that asks for the batches, so that they are the same whatever the
+    workers of a loader, and whether these stay from epoch to epoch.
+
+    Examples
+    --------
+    >>> sampler = EpochSampler(class_weights(["wren", "robin"], "none"), n_draws=2, seed=0, fold=0)
+    >>> [[draw.epoch for draw in sampler] for _ in range(3)]
+    [[0, 0], [1, 1], [2, 2]]
+    >>> sampler.set_epoch(0)  # begins anew
+    >>> next(iter(sampler)).epoch
+    0
+    """
+
+    def __iter__(self) -> Iterator[Draw]:
+        draws = super().__iter__()
+        self.epoch += 1
+        return draws
+
+
+class EpochOfIntegers:
+    """The epoch that integers stand for where a loader asks for items by them.
+
+    It lies in memory that workers share, which may outlive an epoch.
+
+    Parameters
+    ----------
+    n_items
+        Items of the dataset.
+    """
+
+    def __init__(self, n_items: int) -> None:
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._asked_for = torch.zeros(n_items, dtype=torch.bool).share_memory_()
+        self._has_warned = torch.zeros((), dtype=torch.bool).share_memory_()
+
+    @property
+    def now(self) -> int:
+        """The epoch."""
+        return int(self._epoch)
+
+    def begin(self, epoch: int) -> None:
+        """Go to another epoch."""
+        self._epoch.fill_(epoch)
+        self._asked_for.zero_()
+
+    def notice(self, items: Sequence[int]) -> None:
+        """Remember what a loader asks for; warn, once, where it asks for an item twice in an epoch."""
+        if not items or self._has_warned:
+            return
+        asked = torch.tensor(items)
+        if len(set(items)) < len(items) or bool(self._asked_for[asked].any()):
+            self._has_warned.fill_(True)
+            warnings.warn(
+                f"a loader asks for items again that it had in epoch {self.now}, and gets the same crops; "
+                "draw with sampler=dataset.sampler(), or call dataset.set_epoch(epoch) before each epoch",
+                stacklevel=3,
+            )
+        self._asked_for[asked] = True
 
 
 def shared_out(n_items: int, *, rank: int, n_processes: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch.utils.data import Dataset
 from dawnchorus.audio.windows import normalize_peak, window_starts
 from dawnchorus.config import Settings
 from dawnchorus.data.clips import as_settings
-from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
+from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
 from dawnchorus.data.labels import LabelMap
 
 
@@ -54,18 +55,41 @@ class WaveAllFileDataset(Dataset[Window]):
     Parameters
     ----------
     recordings
-        Recordings table (:mod:`dawnchorus.data.recordings`).
+        A DataFrame with ``filename`` and ``primary_label``, or the table of
+        :func:`~dawnchorus.data.recordings.load_recordings`.
     labels
-        Classes of the model.
+        Classes of the model, or their names; all labels of the recordings if not given.
     settings
         Settings object, or their keys as in a config.
+    audio_dir
+        Folder that the file names of a plain DataFrame are relative to; the working directory if not given.
+
+    Raises
+    ------
+    DataError
+        Rows are wrong, or a primary label is none of the classes.
 
     Attributes
     ----------
+    recordings
+        The checked table, one row a recording.
+    labels
+        The classes.
     targets
         Shape (n_recordings, n_classes), float32 in {0, 1}: all labels of a recording.
     windows
         The recording and the first sample of each window.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> soundfile.write(f"{folder.name}/night.wav", np.zeros(12 * 32_000), 32_000)
+    >>> table = pd.DataFrame({"filename": ["night.wav"], "primary_label": ["wren"]})
+    >>> dataset = WaveAllFileDataset(table, audio_dir=folder.name)
+    >>> len(dataset), dataset[2].wave.shape, dataset[2].start, dataset.targets.tolist()
+    (3, torch.Size([160000]), 320000, [[1.0]])
+    >>> folder.cleanup()
     """
 
     settings_class: type[Settings] = WaveAllFileDatasetSettings
@@ -73,11 +97,14 @@ class WaveAllFileDataset(Dataset[Window]):
     def __init__(
         self,
         recordings: pd.DataFrame,
-        labels: LabelMap,
+        labels: LabelMap | Sequence[str] | None = None,
         settings: WaveAllFileDatasetSettings | Mapping[str, Any] | None = None,
+        *,
+        audio_dir: str | Path | None = None,
     ) -> None:
         self.settings = as_settings(settings, WaveAllFileDatasetSettings, "WaveAllFileDataset")
-        self.audio = LabelledAudio(recordings, labels, self.settings)
+        self.recordings, self.labels = loaded_table(recordings, labels, audio_dir=audio_dir)
+        self.audio = LabelledAudio(self.recordings, self.labels, self.settings)
         self.targets = self.audio.targets()
         n_step = round((self.settings.step_s or self.settings.segment_len) * self.settings.sample_rate)
         self.windows = [
@@ -85,6 +112,10 @@ class WaveAllFileDataset(Dataset[Window]):
             for recording, source in enumerate(self.audio.sources)
             for start in window_starts(source.n_samples, self.settings.n_segment, n_step)
         ]
+
+    def __repr__(self) -> str:
+        n_recordings, n_labels = len(self.recordings), len(self.labels)
+        return f"WaveAllFileDataset({len(self)} windows of {n_recordings} recordings, {n_labels} labels)"
 
     def __len__(self) -> int:
         return len(self.windows)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from dawnchorus.audio.windows import normalize_peak
 from dawnchorus.config import Settings
 from dawnchorus.data.background import BackgroundNoise, BackgroundSettings, NoiseDraw
 from dawnchorus.data.clips import as_settings
-from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
+from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
 from dawnchorus.data.labels import NOCALL, LabelMap, scale_target, smooth_target
 from dawnchorus.data.mixing import (
     MixupSettings,
@@ -27,7 +28,7 @@ from dawnchorus.data.mixing import (
     mix_waves,
 )
 from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
-from dawnchorus.data.sampling import Draw, generator
+from dawnchorus.data.sampling import Balance, Draw, EpochOfIntegers, EpochSampler, class_weights, generator
 from dawnchorus.data.time_labels import starts_over_box
 from dawnchorus.data.transforms import TransformSettings, WaveTransforms
 
@@ -143,23 +144,59 @@ class WaveDataset(Dataset[Clip]):
 
     An item is a recording, or a box of one with labels in time. It is asked for with a
     :class:`~dawnchorus.data.sampling.Draw` and depends on nothing but the draw, the seed and the fold:
-    not on the worker, nor on what was drawn before. A plain integer stands for that item in epoch 0.
+    not on the worker, nor on what was drawn before.
+
+    In a loop of one's own, let :meth:`sampler` draw: it goes on to the next epoch by itself, and its crops
+    are the same for any number of workers, also where these stay from epoch to epoch::
+
+        loader = DataLoader(dataset, batch_size=16, sampler=dataset.sampler(), num_workers=2)
+
+    A plain integer, as a ``DataLoader`` with ``shuffle=True`` asks for, stands for that item in the epoch of
+    :meth:`set_epoch`, at first 0: call it before each epoch, or every epoch has the same crops. A warning
+    says so when a loader asks for an item twice in an epoch.
 
     Parameters
     ----------
     recordings
-        Recordings table (:mod:`dawnchorus.data.recordings`), such as ``load_recordings("folder").table``.
+        A DataFrame with ``filename`` and ``primary_label``, or the table of
+        :func:`~dawnchorus.data.recordings.load_recordings`.
     labels
-        Classes of the model, such as ``label_map_of(recordings)``.
+        Classes of the model, or their names; all labels of the recordings if not given.
     settings
         Settings object, or their keys as in a config.
+    audio_dir
+        Folder that the file names of a plain DataFrame are relative to; the working directory if not given.
     seed, fold
         Stream of random numbers.
 
+    Raises
+    ------
+    DataError
+        Rows are wrong, or a primary label is none of the classes.
+
     Attributes
     ----------
+    recordings
+        The checked table, one row a recording.
+    labels
+        The classes.
     item_labels
         The label of each item, by which classes are balanced.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> soundfile.write(f"{folder.name}/song.wav", np.random.default_rng(0).normal(0, 0.1, 320_000), 32_000)
+    >>> table = pd.DataFrame({"filename": ["song.wav"], "primary_label": ["wren"]})
+    >>> dataset = WaveDataset(table, audio_dir=folder.name)
+    >>> dataset
+    WaveDataset(1 recordings, 1 labels, clips of 5 s at 32000 Hz)
+    >>> loader = torch.utils.data.DataLoader(dataset, sampler=dataset.sampler())
+    >>> (first,), (second,) = list(loader), list(loader)
+    >>> first.wave.shape, first.target.tolist(), torch.equal(first.wave, second.wave)
+    (torch.Size([1, 160000]), [[1.0]], False)
+    >>> folder.cleanup()
     """
 
     settings_class: type[Settings] = WaveDatasetSettings
@@ -167,14 +204,17 @@ class WaveDataset(Dataset[Clip]):
     def __init__(
         self,
         recordings: pd.DataFrame,
-        labels: LabelMap,
+        labels: LabelMap | Sequence[str] | None = None,
         settings: WaveDatasetSettings | Mapping[str, Any] | None = None,
         *,
+        audio_dir: str | Path | None = None,
         seed: int = 42,
         fold: int = 0,
     ) -> None:
         self.settings = as_settings(settings, WaveDatasetSettings, "WaveDataset")
-        self.labels = labels
+        self.recordings, self.labels = recordings, labels = loaded_table(
+            recordings, labels, audio_dir=audio_dir
+        )
         self.seed = seed
         self.fold = fold
         rate, use_h5py = self.settings.sample_rate, self.settings.use_h5py
@@ -213,17 +253,48 @@ class WaveDataset(Dataset[Clip]):
         )
         if self.pseudo is not None:
             self.pseudo.refuse_labelled(recordings["audio_path"])
+        self._epoch = EpochOfIntegers(len(self.items))
         if self.settings.precompute:
             self.audio.keep_all()
+
+    def __repr__(self) -> str:
+        n_recordings, n_labels = len(self.recordings), len(self.labels)
+        length, rate = self.settings.segment_len, self.settings.sample_rate
+        return (
+            f"WaveDataset({n_recordings} recordings, {n_labels} labels, clips of {length:g} s at {rate} Hz)"
+        )
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, draw: Draw | int) -> Clip:
-        if isinstance(draw, int):
+        if not isinstance(draw, Draw):
             item = range(len(self))[draw]
-            draw = Draw(epoch=0, position=item, item=item)
+            draw = Draw(epoch=self._epoch.now, position=item, item=item)
         return self.apply(self.draw(draw))
+
+    def __getitems__(self, draws: Sequence[Draw | int]) -> list[Clip]:
+        """Return the clips of a batch, as PyTorch's ``DataLoader`` asks for them."""
+        self._epoch.notice([draw for draw in draws if not isinstance(draw, Draw)])
+        return [self[draw] for draw in draws]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that plain integers stand for, also in workers that are running."""
+        self._epoch.begin(epoch)
+
+    def sampler(self, *, class_balance: Balance = "none", n_draws: int | None = None) -> EpochSampler:
+        """Return what draws an epoch of items, and another one each time it is gone through.
+
+        Parameters
+        ----------
+        class_balance
+            As in ``train_function_args``: ``none`` goes through all items in a new order, the others draw
+            with replacement.
+        n_draws
+            Draws in an epoch; as many as there are items if not given.
+        """
+        weights = class_weights(self.item_labels, class_balance)
+        return EpochSampler(weights, n_draws=n_draws or len(self), seed=self.seed, fold=self.fold)
 
     def draw(self, draw: Draw) -> ClipDraw:
         """Return what chance decides of a clip."""

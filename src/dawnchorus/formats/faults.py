@@ -21,20 +21,23 @@ class Fault(NamedTuple):
     table
         File that it stands in, or the folder where there is no table.
     line
-        Line of the file, from 1; None where the whole table is meant.
+        Line of the file, from 1, or row of a DataFrame, from 0; None where the whole table is meant.
     filename
         Recording that it is about, empty where none is named.
     what
         What is wrong, and what would be right.
+    unit
+        ``line`` or ``row``, whichever is counted.
     """
 
     table: Path
     line: int | None
     filename: str
     what: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        place = str(self.table) if self.line is None else f"{self.table}, line {self.line}"
+        place = str(self.table) if self.line is None else f"{self.table}, {self.unit} {self.line}"
         return f"{place}: {self.what}"
 
 
@@ -43,12 +46,17 @@ class FaultyTableError(DataError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__(f"{describe_faults(faults)}\n{_REMEDY}")
+        in_memory = any(fault.unit == "row" for fault in faults)
+        super().__init__(f"{describe_faults(faults)}\n{_REMEDY_IN_MEMORY if in_memory else _REMEDY}")
 
 
 _REMEDY = (
     'mend them, or set "faulty": "leave_out" in the config\'s data to go on without these rows; '
     "`dawnchorus recordings ... --faults FILE` writes them all to a table"
+)
+_REMEDY_IN_MEMORY = (
+    'mend them, or give faulty="leave_out" to go on without these rows; rows count from 0, as in df.iloc, '
+    "and the error's `faults` has them all"
 )
 
 
@@ -75,7 +83,8 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     """Write all faults as a CSV table: table, line, filename, what."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(Fault._fields)
+        writer.writerow(("table", "line", "filename", "what"))
         writer.writerows(
-            (fault.table, "" if fault.line is None else fault.line, *fault[2:]) for fault in faults
+            (fault.table, "" if fault.line is None else fault.line, fault.filename, fault.what)
+            for fault in faults
         )

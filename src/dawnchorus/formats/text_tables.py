@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
 import pandas as pd
 
+from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 
 _EXAMPLES_SHOWN = 5
 
 
-def read_text_table(path: Path, *, required: tuple[str, ...], sep: str | None = None) -> pd.DataFrame:
+def read_text_table(
+    path: Path | TableInMemory, *, required: tuple[str, ...], sep: str | None = None
+) -> pd.DataFrame:
     """Return a table of stripped strings, as the file has them.
 
     Parameters
     ----------
     path
-        The table, UTF-8.
+        The table: a file in UTF-8, or the copy of a DataFrame.
     required
         Columns that it must have.
     sep
@@ -34,8 +38,8 @@ def read_text_table(path: Path, *, required: tuple[str, ...], sep: str | None = 
             # It warns where lines have more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path,
-                sep=sep or _separator(path),
+                io.StringIO(path.csv) if isinstance(path, TableInMemory) else path,
+                sep="," if isinstance(path, TableInMemory) else sep or _separator(path),
                 dtype=str,
                 keep_default_na=False,
                 encoding="utf-8-sig",
