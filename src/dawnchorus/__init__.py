@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dawnchorus.audio.sound import Sound
     from dawnchorus.config import DataSettings
+    from dawnchorus.config.registry import register, registered
     from dawnchorus.data.labels import LabelMap
     from dawnchorus.data.recordings import label_map_of, load_recordings
     from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dawnchorus.features.spectrogram import Spectrogram
     from dawnchorus.models.head import ModelOutput
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
+    from dawnchorus.pipelines.experiment import TrainedRun, open_run, train
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
     from dawnchorus.predict.predictions import Detections, Predictions
@@ -37,6 +39,7 @@ __all__ = [
     "Predictions",
     "Sound",
     "Spectrogram",
+    "TrainedRun",
     "WaveAllFileDataset",
     "WaveCNNAttenClasifier",
     "WaveCNNAttenClassifier",
@@ -45,7 +48,11 @@ __all__ = [
     "lightning_training",
     "load_model",
     "load_recordings",
+    "open_run",
     "open_runtime",
+    "register",
+    "registered",
+    "train",
 ]
 
 _HOME = {
@@ -67,7 +74,12 @@ _HOME = {
     "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",
     "WaveDataset": "dawnchorus.data.wave_dataset",
     "lightning_training": "dawnchorus.training.lightning_training",
+    "TrainedRun": "dawnchorus.pipelines.experiment",
+    "open_run": "dawnchorus.pipelines.experiment",
     "open_runtime": "dawnchorus.engines",
+    "register": "dawnchorus.config.registry",
+    "registered": "dawnchorus.config.registry",
+    "train": "dawnchorus.pipelines.experiment",
 }
 
 

@@ -43,9 +43,7 @@ def same(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def test_a_dataframe_and_its_csv_file_are_the_same_recordings(root: Path, full: pd.DataFrame) -> None:
-    lists = full["secondary_labels"].map(
-        lambda cell: str(list(cell)) if isinstance(cell, np.ndarray) else cell
-    )
+    lists = full["secondary_labels"].map(lambda cell: cell.tolist() if isinstance(cell, np.ndarray) else cell)
     full.assign(secondary_labels=lists).to_csv(root.parent / "full.csv", index=False)
     of_file = load_recordings({"audio_dir": root, "recordings": root.parent / "full.csv"}).table
     assert same(load_recordings(full, audio_dir=root).table, of_file)

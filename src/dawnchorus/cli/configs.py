@@ -9,14 +9,20 @@ import typer
 
 
 def configs(
-    folder: Annotated[Path, typer.Argument(help="Folder of config files.")] = Path("train_configs"),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of config files; train_configs here, or those of dawnchorus."),
+    ] = None,
     differences: Annotated[
         bool, typer.Option("--differences", help="What each states beyond its bases, as a Markdown table.")
     ] = False,
 ) -> None:
     """List the configs of a folder with one line each."""
     from dawnchorus.config.listing import differences_table, list_configs
+    from dawnchorus.config.shipped import FOLDER_NAME, shipped_configs_dir
 
+    if folder is None:
+        folder = Path(FOLDER_NAME) if Path(FOLDER_NAME).is_dir() else shipped_configs_dir()
     listed = list_configs(folder)
     if differences:
         typer.echo(differences_table(listed))

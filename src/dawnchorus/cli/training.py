@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Config file, such as train_configs/smoke.py.")],
+    config: Annotated[Path, typer.Argument(help="Config file, or a name that dawnchorus configs lists.")],
     folds: Annotated[
         list[str] | None,
         typer.Option("--folds", "--fold", help="Folds to train, such as --folds 0 2, or all, as without it."),
@@ -34,7 +34,7 @@ def train(
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again."""
     from dawnchorus.cli.changes import config_changes
-    from dawnchorus.config import load_train_config
+    from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
     from dawnchorus.training.processes import this_process
 
@@ -42,6 +42,7 @@ def train(
     changes = config_changes(
         audio=audio, features=features, debug=debug, exp_name=exp_name, train_function_args=speed
     )
+    config = find_config(config)
     experiment = load_train_config(config, changes)
     run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:

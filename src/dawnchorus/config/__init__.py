@@ -3,7 +3,7 @@
 A config states only what differs from its base::
 
     CONFIG = {
-        "base": "base.py",              # read first, relative to this file
+        "base": "base.py",              # read first: a file beside this one, or a name such as "smoke"
         "exp_name": "my_birds",
         "train_function_args": {"n_epochs": 30},
     }
@@ -20,9 +20,11 @@ from dawnchorus.config.reading import (
     load_train_config,
     merge,
     read_config_file,
+    resolve_config,
 )
 from dawnchorus.config.saving import differing_keys, from_json_file, saved_places, to_jsonable, with_defaults
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
+from dawnchorus.config.shipped import find_config, shipped_config, shipped_configs_dir
 from dawnchorus.config.tables import TableInMemory, is_dataframe
 from dawnchorus.config.training import (
     BatchAugmentationSettings,
@@ -48,13 +50,17 @@ __all__ = [
     "check_keywords",
     "config_chain",
     "differing_keys",
+    "find_config",
     "from_json_file",
     "is_dataframe",
     "load_inference_config",
     "load_train_config",
     "merge",
     "read_config_file",
+    "resolve_config",
     "saved_places",
+    "shipped_config",
+    "shipped_configs_dir",
     "to_jsonable",
     "validate",
     "with_defaults",

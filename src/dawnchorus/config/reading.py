@@ -9,6 +9,7 @@ from typing import Any
 
 from dawnchorus.config.experiment import InferenceConfig, TrainConfig
 from dawnchorus.config.settings import validate
+from dawnchorus.config.shipped import find_config
 from dawnchorus.errors import ConfigError
 
 
@@ -25,13 +26,36 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
 def read_config_file(path: Path | str) -> dict[str, Any]:
     """Return the ``CONFIG`` dict of a Python file, laid over the file, or files, that its ``base`` key names.
 
+    Parameters
+    ----------
+    path
+        The file, or the name of a config that comes with dawnchorus, such as ``smoke``.
+
     Raises
     ------
     ConfigError
         The file is missing, is not Python, fails while it runs, has no ``CONFIG`` dict, or names
         itself as a base.
     """
-    return _read_config_file(Path(path), seen=())
+    return _read_config_file(find_config(path), seen=())
+
+
+def resolve_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ``CONFIG`` dict laid over the files that its ``base`` key names, as a file of it would be.
+
+    Paths are relative to the working directory.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`.
+
+    Examples
+    --------
+    >>> resolve_config({"base": "smoke", "seed": 1})["folds"]
+    {'n_folds': 2, 'fewer_if_needed': True}
+    """
+    return _over_bases(values, _bases(Path(), values, where="CONFIG"), seen=())
 
 
 def config_chain(path: Path | str) -> list[Path]:
@@ -42,7 +66,7 @@ def config_chain(path: Path | str) -> list[Path]:
     ConfigError
         As for :func:`read_config_file`.
     """
-    return list(dict.fromkeys(_chain(Path(path), seen=())))
+    return list(dict.fromkeys(_chain(find_config(path), seen=())))
 
 
 def bases_of(path: Path) -> list[Path]:
@@ -53,7 +77,7 @@ def bases_of(path: Path) -> list[Path]:
     ConfigError
         As for :func:`read_own_config`, or its ``base`` is no path.
     """
-    return _bases_of(path, read_own_config(path))
+    return _bases(path.parent, read_own_config(path), where=str(path))
 
 
 def _chain(path: Path, *, seen: tuple[Path, ...]) -> Iterator[Path]:
@@ -66,9 +90,14 @@ def _chain(path: Path, *, seen: tuple[Path, ...]) -> Iterator[Path]:
 def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
     _check_unseen(path, seen)
     config = read_own_config(path)
+    bases = _bases(path.parent, config, where=str(path))
+    return _over_bases(config, bases, seen=(*seen, path.resolve()))
+
+
+def _over_bases(config: Mapping[str, Any], bases: list[Path], *, seen: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for base in _bases_of(path, config):
-        merged = merge(merged, _read_config_file(base, seen=(*seen, path.resolve())))
+    for base in bases:
+        merged = merge(merged, _read_config_file(base, seen=seen))
     return merge(merged, {key: value for key, value in config.items() if key != "base"})
 
 
@@ -77,12 +106,12 @@ def _check_unseen(path: Path, seen: tuple[Path, ...]) -> None:
         raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")
 
 
-def _bases_of(path: Path, config: Mapping[str, Any]) -> list[Path]:
+def _bases(folder: Path, config: Mapping[str, Any], *, where: str) -> list[Path]:
     base = config.get("base")
     bases = [] if base is None else [base] if isinstance(base, str | Path) else base
     if not isinstance(bases, list | tuple) or not all(isinstance(one, str | Path) for one in bases):
-        raise ConfigError(f"{path}: base is {base!r}; give the path of another config file, or several")
-    return [path.parent / one for one in bases]
+        raise ConfigError(f"{where}: base is {base!r}; give the path of another config file, or several")
+    return [find_config(one, folder=folder) for one in bases]
 
 
 def read_own_config(path: Path) -> dict[str, Any]:

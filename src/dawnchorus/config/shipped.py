@@ -1,0 +1,87 @@
+"""The training configs that come with dawnchorus, found by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dawnchorus.config.settings import nearest
+from dawnchorus.errors import ConfigError
+
+FOLDER_NAME = "train_configs"
+
+
+def shipped_configs_dir() -> Path:
+    """Return the folder of the configs that come with dawnchorus.
+
+    An installed package has it inside, a checkout at its top.
+
+    Raises
+    ------
+    ConfigError
+        It is missing.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / FOLDER_NAME, package.parents[1] / FOLDER_NAME):
+        if (folder / "base.py").is_file():
+            return folder
+    raise ConfigError(f"{package} has no folder {FOLDER_NAME}; install dawnchorus again")
+
+
+def shipped_config(name: str) -> Path:
+    """Return the file of a config that comes with dawnchorus.
+
+    Parameters
+    ----------
+    name
+        Its name, as ``dawnchorus configs`` lists it.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name; the nearest one is named.
+
+    Examples
+    --------
+    >>> shipped_config("smoke").name
+    'smoke.py'
+    """
+    folder = shipped_configs_dir()
+    file = folder / f"{name}.py"
+    if not file.is_file() or file.parent != folder:
+        names = sorted(path.stem for path in folder.glob("*.py"))
+        raise ConfigError(
+            f"{name} is neither a config file nor the name of one that comes with dawnchorus"
+            f"{nearest(name, names, kind='names')}"
+        )
+    return file
+
+
+def find_config(name: str | Path, *, folder: Path | None = None) -> Path:
+    """Return a config's file, by its path or by its name.
+
+    A bare name means, in this order, a config in ``train_configs`` of the working directory, where
+    ``dawnchorus configs`` looks too, and one that comes with dawnchorus. Anything else is a path, and
+    returned as it is where there is no such file.
+
+    Parameters
+    ----------
+    name
+        ``smoke``, or ``my_configs/owls.py``.
+    folder
+        What a path is relative to; the working directory if not given.
+
+    Raises
+    ------
+    ConfigError
+        There is no config of that bare name.
+
+    Examples
+    --------
+    >>> find_config("my_configs/owls.py").as_posix()
+    'my_configs/owls.py'
+    """
+    path = (folder or Path()) / name
+    if path.is_file() or Path(name).suffix or Path(name).name != str(name):
+        return path
+    local = Path(FOLDER_NAME) / f"{name}.py"
+    return local if local.is_file() else shipped_config(str(name))

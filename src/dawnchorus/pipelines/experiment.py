@@ -1,0 +1,272 @@
+"""An experiment in Python: recordings in, a trained run out, and what is done with a run afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dawnchorus.config import TrainConfig, find_config, read_config_file, resolve_config, validate
+from dawnchorus.config.changes import TABLE_BASE, changed, with_data
+from dawnchorus.data.recordings import Place, place_of
+from dawnchorus.errors import ConfigError
+from dawnchorus.files import read_failures
+from dawnchorus.runs import Run
+
+if TYPE_CHECKING:
+    from dawnchorus.engines.opening import EngineName
+    from dawnchorus.evaluate.out_of_fold import OutOfFold
+    from dawnchorus.export.parity import Parity
+    from dawnchorus.pipelines.calibrating import Calibrated
+    from dawnchorus.predict.model import Model
+
+Experiment = TrainConfig | Mapping[str, Any] | str | Path
+"""A whole config: an object, a ``CONFIG`` dict, or a ``.py`` file."""
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedRun(Run):
+    """A run, and what is done with it after training.
+
+    Attributes
+    ----------
+    path
+        Its folder.
+    experiment
+        The config that it was made with, where that is at hand: it may hold parts of one's own, which the
+        run's files do not.
+    """
+
+    experiment: TrainConfig | None = field(default=None, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        folds = [number for number in range(self._n_folds()) if self.finished(number)]
+        args = json.loads(self.config_file.read_text(encoding="utf-8"))["train_function_args"]
+        metric = args.get("main_metric", "val_macro_roc_auc")
+        scores = [float((self.finished(fold) or {}).get(metric, float("nan"))) for fold in folds]
+        score = f", {metric} {sum(scores) / len(scores):.3f}" if scores else ""
+        return (
+            f"TrainedRun({str(self.path)!r}: {len(self.card().labels)} labels, {len(folds)} of "
+            f"{self._n_folds()} folds{score})"
+        )
+
+    @property
+    def report_path(self) -> Path:
+        """The page about what happened, ``report.html``."""
+        return self.path / "report.html"
+
+    @property
+    def left_out(self) -> list[str]:
+        """Why recordings were left out, a sentence each."""
+        return [failure.reason for failure in read_failures(self.path)]
+
+    def config(self) -> TrainConfig:
+        """Return the config that the run was made with, with its recordings where they are now."""
+        if self.experiment is None:
+            return super().config()
+        data = self.data()
+        still_there = all(place.audio_dir.is_dir() for place in data)
+        return self.experiment.model_copy(update={"data": data}) if still_there else self.experiment
+
+    def model(self, engine: EngineName | None = None, **options: Any) -> Model:
+        """Return the ensemble of the finished folds, ready to predict.
+
+        Parameters
+        ----------
+        engine
+            What computes; the fastest that there is if not given.
+        **options
+            Further options of :func:`dawnchorus.load_model`.
+        """
+        from dawnchorus.predict.model import load_model
+
+        return load_model(self.path, engine, **options)
+
+    def out_of_fold(self, *, folds: Sequence[int] | None = None, batch_size: int = 16) -> OutOfFold:
+        """Return every recording as predicted by the fold that never heard it, and the score of that.
+
+        What was predicted before is read where it is still that of these folds.
+
+        Raises
+        ------
+        RunError
+            A fold is not finished, or recordings are gone.
+        DataError
+            No class can be scored without a leak.
+        """
+        from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold
+
+        config = self.config()
+        saved = saved_out_of_fold(self, config, folds=folds)
+        return saved or predict_out_of_fold(self, config, folds=folds, batch_size=batch_size)
+
+    def export(self, *, int8: bool = False, folds: Sequence[int] | None = None) -> list[Parity]:
+        """Write the ensemble for ONNX Runtime and OpenVINO; return how far each is from PyTorch.
+
+        Raises
+        ------
+        ExportError
+            An export differs from PyTorch by more than it may.
+        """
+        from dawnchorus.export.ensemble import export_ensemble
+
+        return export_ensemble(self, self.config(), folds=folds, int8=int8)
+
+    def calibrate(self, *, precision: float = 0.9) -> Calibrated:
+        """Return the lowest threshold of each class at a wanted precision, and write it for predictions.
+
+        Raises
+        ------
+        DataError
+            The precision is not in (0, 1], or no class can be scored without a leak.
+        """
+        from dawnchorus.pipelines.calibrating import calibrate_run
+
+        return calibrate_run(self, self.config(), precision=precision)
+
+    def _n_folds(self) -> int:
+        return int(self.folds()["fold"].max()) + 1
+
+
+def train(
+    data: Place | Experiment,
+    *,
+    base: str | Path | Mapping[str, Any] = TABLE_BASE,
+    labels: str | Path | Sequence[str] | None = None,
+    exp_name: str | None = None,
+    logdir: str | Path | None = None,
+    audio_dir: str | Path | None = None,
+    folds: int | Sequence[int] | None = None,
+    **changes: Any,
+) -> TrainedRun:
+    """Return the run of an experiment, trained to its end; a run that was interrupted goes on.
+
+    Parameters
+    ----------
+    data
+        The recordings: a DataFrame with ``filename`` and ``primary_label``, such a table as a CSV file, a
+        folder of species folders or with ``recordings.csv``, or keys of ``DataSettings``. Or a whole
+        config, as an object, a ``CONFIG`` dict, or a ``.py`` file, which then has its own ``base``.
+    base
+        The config that the recordings are put into: the name of one that comes with dawnchorus
+        (``dawnchorus configs`` lists them), a ``.py`` file, or a dict.
+    labels
+        The classes and their order, as a list or a file; those of the recordings if not given.
+    exp_name
+        Name of the run; that of the config if not given. The same call with the same name goes on with the
+        run; for other recordings or settings it needs another name.
+    logdir
+        Folder of the runs; ``logdirs`` unless the config says otherwise.
+    audio_dir
+        Folder that the file names of a table are relative to. Without it, those of a DataFrame are relative
+        to the working directory, and those of a CSV file to its folder.
+    folds
+        Folds to train; all if not given.
+    **changes
+        Keys of the config with other values. A key stands alone where only one place has it: ``seed``,
+        ``n_epochs``, ``backbone``, ``n_folds``, ``lr``, ``mixup``, ``faulty``. ``batch_size`` and
+        ``num_workers`` mean both loaders, and what a clip is, such as ``segment_len``, both datasets.
+        ``name`` stands in several places; write ``optimizer={"name": "SGD"}``. Dicts are merged, as configs
+        are.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, a value is not legal, or a fold does not exist.
+    DataError
+        The recordings cannot be trained on, or a fold cannot be scored.
+    MissingExtraError
+        The starting weights are in a package that is not installed.
+    RunError
+        The folder of the run holds a run of another config or other recordings.
+    TrainingError
+        The training cannot go on: no memory, no disk, a loss that is no number.
+
+    Examples
+    --------
+    >>> import dawnchorus as dc
+    >>> run = dc.train(table, n_epochs=10, exp_name="owls")  # doctest: +SKIP
+    >>> run.out_of_fold().macro_roc_auc  # doctest: +SKIP
+    0.93
+    """
+    if isinstance(folds, Mapping):
+        raise ConfigError(
+            f"folds are the folds to train, such as [0, 2], and not {folds!r}; write n_folds=..."
+        )
+    values, config_file, name = _base_values(data, base)
+    if not _is_experiment(data):
+        values = {**values, "data": place_of(data, audio_dir=audio_dir)}
+    elif audio_dir is not None:
+        values = {**values, "data": {"audio_dir": audio_dir}}
+    given = {"labels": labels, "exp_name": exp_name, "logdir": logdir}
+    values = {"exp_name": name, **values, **{key: value for key, value in given.items() if value is not None}}
+    config = validate(TrainConfig, changed(values, changes), where="dawnchorus.train")
+    _check_packages(config)
+    chosen = [folds] if isinstance(folds, int) else folds
+    run = config.train_function(config, folds=chosen, config_file=config_file)
+    return TrainedRun(run.path, config)
+
+
+def open_run(source: Experiment) -> TrainedRun:
+    """Return a run that exists.
+
+    Parameters
+    ----------
+    source
+        Its folder, or the config that it was made with, which a run with parts of one's own needs: a ``.py``
+        file, a ``CONFIG`` dict or a ``TrainConfig``.
+
+    Raises
+    ------
+    RunError
+        There is no run, or the config is no longer the one that the run was made with.
+
+    Examples
+    --------
+    >>> open_run("logdirs/owls")
+    Traceback (most recent call last):
+    dawnchorus.errors.RunError: logdirs/owls holds no run (it has no model_card.json); train it first with ...
+    """
+    if isinstance(source, str | Path) and Path(source).suffix != ".py":
+        return TrainedRun(Run.open(source).path)
+    if isinstance(source, TrainConfig):
+        config = source
+    else:
+        values = resolve_config(source) if isinstance(source, Mapping) else read_config_file(source)
+        config = validate(TrainConfig, values, where="the config")
+    run = Run.open(config.run_dir)
+    run.check_made_from(config)
+    return TrainedRun(run.path, config)
+
+
+def _is_experiment(data: Any) -> bool:
+    """Tell whether a whole config is given, and not recordings."""
+    if isinstance(data, Mapping):
+        return bool({"base", "train_function", "train_function_args", "data"} & set(data))
+    return isinstance(data, TrainConfig) or (isinstance(data, str | Path) and Path(data).suffix == ".py")
+
+
+def _base_values(data: Any, base: Any) -> tuple[dict[str, Any], Path | None, str]:
+    """Return the values that recordings and changes are laid over, their file, and a name for the run."""
+    whole = _is_experiment(data)
+    if whole and base != TABLE_BASE:
+        raise ConfigError(
+            "base is for recordings, and a whole config is given, which has its own; leave it out"
+        )
+    source = data if whole else base
+    if isinstance(source, TrainConfig):
+        return with_data(source), None, source.exp_name
+    if isinstance(source, Mapping):
+        return resolve_config(source), None, "experiment"
+    file = find_config(source)
+    return read_config_file(file), file, file.stem
+
+
+def _check_packages(config: TrainConfig) -> None:
+    from dawnchorus.models.packaged_weights import PREFIX, check_installed
+
+    weights = str(config.nn_model_config.get("weights"))
+    if weights.startswith(PREFIX):
+        check_installed(weights.removeprefix(PREFIX))
