@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus import runs
 from dawnchorus.config import TrainConfig, find_config, read_config_file, resolve_config, validate
 from dawnchorus.config.changes import TABLE_BASE, changed, with_data
 from dawnchorus.data.recordings import Place, place_of
@@ -28,18 +29,7 @@ Experiment = TrainConfig | Mapping[str, Any] | str | Path
 
 @dataclass(frozen=True, repr=False)
 class TrainedRun(Run):
-    """A run, and what is done with it after training.
-
-    Attributes
-    ----------
-    path
-        Its folder.
-    experiment
-        The config that it was made with, where that is at hand: it may hold parts of one's own, which the
-        run's files do not.
-    """
-
-    experiment: TrainConfig | None = field(default=None, compare=False, repr=False)
+    """A run, and what is done with it after training."""
 
     def __repr__(self) -> str:
         folds = [number for number in range(self._n_folds()) if self.finished(number)]
@@ -82,7 +72,7 @@ class TrainedRun(Run):
         """
         from dawnchorus.predict.model import load_model
 
-        return load_model(self.path, engine, **options)
+        return load_model(self.path, engine, config=self.experiment, **options)
 
     def out_of_fold(self, *, folds: Sequence[int] | None = None, batch_size: int = 16) -> OutOfFold:
         """Return every recording as predicted by the fold that never heard it, and the score of that.
@@ -229,16 +219,10 @@ def open_run(source: Experiment) -> TrainedRun:
     Traceback (most recent call last):
     dawnchorus.errors.RunError: logdirs/owls holds no run (it has no model_card.json); train it first with ...
     """
-    if isinstance(source, str | Path) and Path(source).suffix != ".py":
-        return TrainedRun(Run.open(source).path)
-    if isinstance(source, TrainConfig):
-        config = source
-    else:
-        values = resolve_config(source) if isinstance(source, Mapping) else read_config_file(source)
-        config = validate(TrainConfig, values, where="the config")
-    run = Run.open(config.run_dir)
-    run.check_made_from(config)
-    return TrainedRun(run.path, config)
+    if isinstance(source, Mapping):
+        source = validate(TrainConfig, resolve_config(source), where="the config")
+    run = runs.open_run(source)
+    return TrainedRun(run.path, run.experiment)
 
 
 def _is_experiment(data: Any) -> bool:
