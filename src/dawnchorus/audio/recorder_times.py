@@ -4,7 +4,8 @@ Three sources, the most trusted first: GUANO metadata (the ``guan`` chunk of a W
 comment that AudioMoths write (``ICMT`` in the ``LIST``/``INFO`` chunk), and the file name.
 
 Of a file, only the chunk headers and these metadata are read, so that gigabytes cost nothing. A damaged or
-missing file is no error here: it only has no metadata, and its name still tells.
+missing file is no error here: it only has no metadata, and its name still tells. How names are read, and how
+one's own recorders name their files, is in :mod:`dawnchorus.audio.recorder_names`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
+
+from dawnchorus.audio.recorder_names import YEARS, date_in, time_in_name, utc_offset
 
 _MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
 _MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
 _UNKNOWN_SIZE = 0xFFFFFFFF  # of a chunk whose size the ds64 chunk of an RF64 file tells
-_AUDIOMOTH_SUFFIXES = (".wav", ".flac", ".hdf5", ".h5")  # libraries number their MP3 files so
-_OLD_AUDIOMOTH_YEARS = range(2014, 2041)
-_LARGEST_OFFSET = timedelta(hours=14)  # of any time zone, east; the western ones reach 12 hours
 
 _AUDIOMOTH = re.compile(
     r"Recorded at (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))? "
@@ -33,15 +33,6 @@ _AUDIOMOTH = re.compile(
 )
 _ARTIST = re.compile(r"AudioMoth [0-9A-Za-z]{16}\b", re.ASCII)
 _ISO_WITH_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d", re.ASCII)
-_NAME = re.compile(
-    r"(?<![^\W_])"  # not within a word or a longer number
-    r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})(?P<mark>[_T$ -])"
-    r"(?P<hour>[0-9]{2})(?P<between>[-:.]?)(?P<minute>[0-9]{2})(?P=between)(?P<second>[0-9]{2})"
-    r"T?"  # AudioMoth's mark of a recording that a sound triggered
-    r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2})?(?![^\W_])"
-)
-_YEARS = range(1900, 2100)  # of any source: damage and mistakes give others
-_OLD_AUDIOMOTH = re.compile(r"[0-9A-Fa-f]{8}")
 
 
 class RecorderTime(NamedTuple):
@@ -82,7 +73,7 @@ def recorder_time(path: Path) -> RecorderTime | None:
         return RecorderTime(start, "guano", device, *place)
     if comment and (start := _audiomoth_time(comment)) is not None:
         return RecorderTime(start, "audiomoth", device, *place)
-    if (start := _name_time(path)) is not None:
+    if (start := time_in_name(path)) is not None:
         return RecorderTime(start, "name", device, *place)
     return None
 
@@ -190,7 +181,7 @@ def _iso_time(text: str) -> datetime | None:
         start = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return start if start.year in _YEARS else None
+    return start if start.year in YEARS else None
 
 
 def _audiomoth_device(comment: re.Match[str] | None, artist: str) -> str | None:
@@ -202,55 +193,9 @@ def _audiomoth_device(comment: re.Match[str] | None, artist: str) -> str | None:
 
 
 def _audiomoth_time(comment: re.Match[str]) -> datetime | None:
-    offset = _offset(comment["offset"] or "+00")
-    start = _date(comment)
-    if start is None or offset is None or start.year not in _YEARS:
+    offset = utc_offset(comment["offset"] or "+00")
+    start = date_in(comment)
+    if start is None or offset is None or start.year not in YEARS:
         return None
     microsecond = int((comment["fraction"] or "").ljust(6, "0"))
     return start.replace(microsecond=microsecond, tzinfo=offset)
-
-
-def _name_time(path: Path) -> datetime | None:
-    """Return the first time in the name of a recording, else what an old AudioMoth's name is."""
-    stem, position = path.stem, 0
-    while match := _NAME.search(stem, position):
-        position = match.start() + 1
-        start = _date(match)
-        if start is None or start.year not in _YEARS:
-            continue
-        zone = match["zone"] or ""
-        if zone.startswith("-") and match["mark"] != "T":
-            zone = ""  # after any mark but that of ISO 8601, a minus may as well be a dash before a counter
-        return start.replace(tzinfo=_offset(zone))
-    return _old_audiomoth_time(stem) if path.suffix.lower() in _AUDIOMOTH_SUFFIXES else None
-
-
-def _old_audiomoth_time(stem: str) -> datetime | None:
-    """Return the Unix time in hexadecimal that the whole name is; a year without AudioMoths is no time."""
-    if not _OLD_AUDIOMOTH.fullmatch(stem):
-        return None
-    start = datetime.fromtimestamp(int(stem, 16), UTC)
-    return start if start.year in _OLD_AUDIOMOTH_YEARS else None
-
-
-def _date(match: re.Match[str]) -> datetime | None:
-    """Return the time that the groups of a match spell; None for a month 13."""
-    names = ("year", "month", "day", "hour", "minute", "second")
-    year, month, day, hour, minute, second = map(int, match.group(*names))
-    try:
-        return datetime(year, month, day, hour, minute, second)
-    except ValueError:
-        return None
-
-
-def _offset(text: str) -> timezone | None:
-    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None for what is no offset anywhere."""
-    if text == "Z":
-        return UTC
-    parts = re.fullmatch(r"([+-])([0-9]{1,2}):?([0-9]{2})?", text)
-    if parts is None:
-        return None
-    offset = timedelta(hours=int(parts[2]), minutes=int(parts[3] or 0))
-    if offset > _LARGEST_OFFSET or offset.seconds % 900:  # every zone is whole quarters of an hour from UTC
-        return None
-    return timezone(-offset if parts[1] == "-" else offset)

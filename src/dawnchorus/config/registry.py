@@ -66,6 +66,10 @@ class Registry(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._parts
 
+    def part(self, name: str) -> Any:
+        """Return what stands under a name: the part, or the import path of one that is not loaded."""
+        return self._parts[name]
+
     def register(self, name: str, part: Any) -> None:
         """Give a part a name, for this process; a part that is defined anew takes its own place.
 
@@ -302,9 +306,37 @@ OPTIMIZERS = Registry(
 METRICS = Registry(
     "metric", {"macro_roc_auc": "dawnchorus.metrics:MACRO_ROC_AUC", "cmap": "dawnchorus.metrics:CMAP"}
 )
-FORMATS = Registry("output format", {})
-RECORDER_NAMES = Registry("recorder file name", {})
-DOWNLOAD_SOURCES = Registry("download source", {})
+FORMATS = Registry(
+    "output format",
+    {
+        "csv": "dawnchorus.formats.single_tables:CsvWriter",
+        "raven": "dawnchorus.formats.folder_tables:RavenWriter",
+        "audacity": "dawnchorus.formats.folder_tables:AudacityWriter",
+        "birdnet": "dawnchorus.formats.folder_tables:BirdnetWriter",
+        "kaleidoscope": "dawnchorus.formats.single_tables:KaleidoscopeWriter",
+        "parquet": "dawnchorus.formats.parquet:ParquetWriter",
+    },
+)
+"""Writers of detections: subclasses of :class:`dawnchorus.formats.DetectionWriter`."""
+
+RECORDER_NAMES = Registry(
+    "recorder file name",
+    {
+        "date_time": "dawnchorus.audio.recorder_names:date_time",
+        "old_audiomoth": "dawnchorus.audio.recorder_names:old_audiomoth",
+    },
+)
+"""Functions from a recording's path to the time when it began, or None."""
+
+DOWNLOAD_SOURCES = Registry(
+    "download source",
+    {
+        "xeno-canto": "dawnchorus.downloads.xeno_canto:XenoCanto",
+        "inaturalist": "dawnchorus.downloads.inaturalist:INaturalist",
+    },
+)
+"""Archives of recordings: subclasses of :class:`dawnchorus.downloads.source.DownloadSource`."""
+
 DATASETS = Registry(
     "dataset",
     {

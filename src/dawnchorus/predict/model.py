@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.container import read_info
+from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import recorder_time
 from dawnchorus.audio.sound import Sound
 from dawnchorus.config import TrainConfig
@@ -386,8 +387,11 @@ def _duration_s(sound: Sound) -> float:
 
 
 def _recording(sound: Sound, windows: WindowPredictions) -> PredictedRecording:
-    found = None if sound.path is None else recorder_time(sound.path)
-    return PredictedRecording(sound.name, sound.path, None if found is None else found.start, windows)
+    start = None
+    if sound.path is not None:
+        found = recorder_time(sound.path)
+        start = RecorderTimes().start_of(sound.path, None if found is None else found.start)
+    return PredictedRecording(sound.name, sound.path, start, windows)
 
 
 def _none_readable(failures: Sequence[Failure], *, n_sounds: int) -> Exception:
