@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dawnchorus.cli.recording_downloads import inaturalist, xeno_canto
+from dawnchorus.cli.recording_downloads import inaturalist, recordings, xeno_canto
 from dawnchorus.downloads.parts import COMPETITIONS, Competition
 
 download_app = typer.Typer(
@@ -116,3 +116,4 @@ for _competition in COMPETITIONS.values():
 
 download_app.command("xeno-canto")(xeno_canto)
 download_app.command()(inaturalist)
+download_app.command()(recordings)

@@ -1,16 +1,19 @@
-"""``dawnchorus download xeno-canto`` and ``inaturalist``: labelled recordings to learn from."""
+"""``dawnchorus download xeno-canto``, ``inaturalist``, ``recordings``: labelled recordings to learn from."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dawnchorus.cli.own_parts import own_parts_of
+
 if TYPE_CHECKING:
-    from dawnchorus.downloads.polite import Service
-    from dawnchorus.downloads.recording_catalogue import Found
+    from dawnchorus.downloads.source import DownloadSource
 
 Species = Annotated[
     list[str] | None,
@@ -71,15 +74,7 @@ def xeno_canto(
 
     Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
     """
-    from dawnchorus.downloads.asked_species import read_species
-    from dawnchorus.downloads.polite import connected
-    from dawnchorus.downloads.xeno_canto import (
-        NAME,
-        XenoCantoWishes,
-        find_on_xeno_canto,
-        xeno_canto_key,
-        xeno_canto_pace,
-    )
+    from dawnchorus.downloads.xeno_canto import XenoCanto, XenoCantoWishes
 
     wishes = XenoCantoWishes(
         qualities=tuple(letter.upper() for letter in quality or ()),
@@ -89,11 +84,7 @@ def xeno_canto(
         min_s=min_s,
         max_s=max_s,
     )
-    asked = read_species(species or ())
-    key = xeno_canto_key()
-    with connected(NAME, xeno_canto_pace(), answers=_answers(out, dry_run)) as service:
-        found = find_on_xeno_canto(service, asked, wishes, key=key)
-        _fetch(service, found, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
+    _download(XenoCanto(wishes), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
 
 
 def inaturalist(
@@ -125,14 +116,7 @@ def inaturalist(
 
     Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
     """
-    from dawnchorus.downloads.asked_species import read_species
-    from dawnchorus.downloads.inaturalist import (
-        NAME,
-        INaturalistWishes,
-        find_on_inaturalist,
-        inaturalist_pace,
-    )
-    from dawnchorus.downloads.polite import connected
+    from dawnchorus.downloads.inaturalist import INaturalist, INaturalistWishes
 
     wishes = INaturalistWishes(
         places=tuple(place or ()),
@@ -140,45 +124,93 @@ def inaturalist(
         all_rights_reserved=all_rights_reserved,
         at_most=at_most,
     )
-    asked = read_species(species or ())
-    with connected(NAME, inaturalist_pace(), answers=_answers(out, dry_run)) as service:
-        found = find_on_inaturalist(service, asked, wishes)
-        _fetch(service, found, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
+    _download(INaturalist(wishes), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
 
 
-def _answers(out: Path, dry_run: bool) -> Path | None:
-    from dawnchorus.downloads.recording_fetching import ANSWERS_NAME
+def recordings(
+    source: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|package.module:Source",
+            help="A registered source, or the import path of your own.",
+        ),
+    ],
+    species: Species = None,
+    license_: Licences = None,
+    at_most: AtMost = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What the source is made with; repeat it for several."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the recordings; otherwise data/ and the source's name.")
+    ] = None,
+    table: Table = None,
+    leave_gb: LeaveGb = 5.0,
+    dry_run: DryRun = False,
+) -> None:
+    """Download recordings of species from a source of your own, with the table that training reads.
 
-    return None if dry_run else out / ANSWERS_NAME
+    A source is a small class in Python, dawnchorus.downloads.source.DownloadSource. A download that was cut
+    off is simply run again. The sources that come with dawnchorus have commands of their own, with more
+    options.
+
+    Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
+    """
+    from dawnchorus.downloads.source import source_of
+    from dawnchorus.errors import ConfigError
+
+    options = {}
+    for text in option or ():
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ConfigError(f"--option {text} sets nothing; write NAME=VALUE")
+        options[name] = value
+    with own_parts_of(source):
+        opened = source_of(source, options)
+    folder = Path("data") / re.sub(r"\W+", "_", opened.name.lower()) if out is None else out
+    _download(
+        opened,
+        species,
+        at_most,
+        folder,
+        table,
+        licences=license_ or (),
+        leave_gb=leave_gb,
+        dry_run=dry_run,
+    )
 
 
-def _fetch(
-    service: Service,
-    found: Found,
+def _download(
+    source: DownloadSource,
+    species: list[str] | None,
     at_most: int | None,
     out: Path,
     table: Path | None,
     *,
+    licences: Sequence[str] = (),
     leave_gb: float,
     dry_run: bool,
 ) -> None:
-    from dawnchorus.downloads.recording_catalogue import best_of
-    from dawnchorus.downloads.recording_fetching import default_table, fetch_recordings
-    from dawnchorus.errors import DownloadError
+    from dawnchorus.downloads.asked_species import read_species
+    from dawnchorus.downloads.polite import connected
+    from dawnchorus.downloads.recording_fetching import ANSWERS_NAME, default_table, fetch_recordings
+    from dawnchorus.downloads.source import wanted_of
     from dawnchorus.files import FAILURES_NAME
 
-    for note in found.notes:
-        typer.echo(note, err=True)
-    for reason, n_left_out in sorted(found.left_out.items()):
-        typer.echo(f"left out {reason}: {n_left_out}", err=True)
-    wanted = best_of(found.recordings, at_most)
-    if not wanted:
-        raise DownloadError(f"{service.name} has no such recordings; look at the names, or ask for less")
-    if dry_run:
-        _tell_wanted(wanted)
-        return
+    asked = read_species(species or ())
     table = default_table(out) if table is None else table
-    report = fetch_recordings(service, wanted, out, table, leave_gb=leave_gb)
+    with connected(source.name, source.pace(), answers=None if dry_run else out / ANSWERS_NAME) as service:
+        found = source.find(service, asked)
+        for note in found.notes:
+            typer.echo(note, err=True)
+        for reason, n_left_out in sorted(found.left_out.items()):
+            typer.echo(f"left out {reason}: {n_left_out}", err=True)
+        wanted = wanted_of(source, found, licences=licences, at_most=at_most)
+        if dry_run:
+            _tell_wanted(wanted)
+            return
+        report = fetch_recordings(service, wanted, out, table, leave_gb=leave_gb)
     for name in report.species:
         n_fetched, n_there, n_failed = report.fetched[name], report.there[name], report.failed[name]
         typer.echo(f"{name}: {n_fetched} fetched, {n_there} there, {n_failed} failed")

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,15 +41,13 @@ from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings, is_dataframe, validate
 from dawnchorus.data.labels import NOCALL, LabelMap, checked
 from dawnchorus.data.places import Recordings, load_place, real_path
+from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.formats.faults import Fault, FaultyTableError
 from dawnchorus.progress import track
 
 logger = logging.getLogger(__name__)
-
-_CATALOGUE_NUMBER = re.compile(r"(?:XC|iNat|CSA|ML)\d{3,}(?:_\d+)?(?!\d)")
-"""What archives name their recordings by: Xeno-canto, iNaturalist, Humboldt's CSA, Macaulay Library."""
 
 Place: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
 """One place of recordings: its settings, its folder where nothing else needs saying, or its table."""
@@ -222,8 +219,7 @@ def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSetti
     Copies of one recording in several places, such as a competition's and an archive's own, would else lie on
     both sides of a fold.
     """
-    numbers = [_CATALOGUE_NUMBER.match(Path(str(name)).name) for name in table["filename"]]
-    ids = ["" if found is None else found[0] for found in numbers]
+    ids = catalogue_numbers(map(str, table["filename"]))
     new = np.array([found not in earlier for found in ids], dtype=bool)
     earlier.update(found for found in ids if found)
     if not new.all():

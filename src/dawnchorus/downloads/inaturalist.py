@@ -24,6 +24,7 @@ from dawnchorus.downloads.recording_catalogue import (
     number,
     suffix_of,
 )
+from dawnchorus.downloads.source import DownloadSource
 from dawnchorus.errors import DataError, DownloadError
 from dawnchorus.progress import track
 
@@ -58,6 +59,30 @@ class INaturalistWishes:
     licences: tuple[str, ...] = ()
     all_rights_reserved: bool = False
     at_most: int | None = None
+
+
+class INaturalist(DownloadSource):
+    """iNaturalist as a source.
+
+    Parameters
+    ----------
+    wishes
+        What recordings have to be like.
+    """
+
+    name = NAME
+    catalogue_number = r"iNat\d{3,}(?:_\d+)?"
+
+    def __init__(self, wishes: INaturalistWishes | None = None) -> None:
+        self.wishes = wishes or INaturalistWishes()
+
+    def pace(self) -> Pace:
+        """Return what iNaturalist allows."""
+        return inaturalist_pace()
+
+    def find(self, service: Service, species: SpeciesList) -> Found:
+        """Return the sounds of observations of the species."""
+        return find_on_inaturalist(service, species, self.wishes)
 
 
 def inaturalist_pace() -> Pace:

@@ -34,7 +34,7 @@ _SUFFIX_OF_TYPE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """A recording as a service describes it.
 
@@ -68,21 +68,21 @@ class Recording:
     file_url: str
     suffix: str
     primary_label: str
-    secondary_labels: tuple[str, ...]
+    secondary_labels: tuple[str, ...] = ()
     scientific_name: str
-    common_name: str
-    author: str
+    common_name: str = ""
+    author: str = ""
     license: str
-    url: str
-    rating: int | None
-    latitude: float | None
-    longitude: float | None
-    date: str
-    time: str
-    country: str
-    locality: str
-    type: str
-    duration_s: float | None
+    url: str = ""
+    rating: int | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    date: str = ""
+    time: str = ""
+    country: str = ""
+    locality: str = ""
+    type: str = ""
+    duration_s: float | None = None
     source: str
 
     @property

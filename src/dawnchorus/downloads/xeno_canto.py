@@ -23,6 +23,7 @@ from dawnchorus.downloads.recording_catalogue import (
     number,
     suffix_of,
 )
+from dawnchorus.downloads.source import DownloadSource
 from dawnchorus.errors import DataError, DownloadError
 from dawnchorus.progress import track
 
@@ -88,6 +89,32 @@ class XenoCantoWishes:
             and (self.min_s is None or (length is not None and length >= self.min_s))
             and (self.max_s is None or (length is not None and length <= self.max_s))
         )
+
+
+class XenoCanto(DownloadSource):
+    """xeno-canto as a source.
+
+    Parameters
+    ----------
+    wishes
+        What recordings have to be like.
+    key
+        The user's; otherwise that of the environment variable XENO_CANTO_KEY.
+    """
+
+    name = NAME
+    catalogue_number = r"XC\d{3,}(?:_\d+)?"
+
+    def __init__(self, wishes: XenoCantoWishes | None = None, key: str | None = None) -> None:
+        self.wishes, self.key = wishes or XenoCantoWishes(), key
+
+    def pace(self) -> Pace:
+        """Return what xeno-canto allows."""
+        return xeno_canto_pace()
+
+    def find(self, service: Service, species: SpeciesList) -> Found:
+        """Return the recordings of the species, or of all that are as wished where none is named."""
+        return find_on_xeno_canto(service, species, self.wishes, key=self.key or xeno_canto_key())
 
 
 def xeno_canto_key() -> str:
