@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 
 from dawnchorus.audio.decode import load_audio
+from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.cli import main
 from dawnchorus.errors import ConfigError, DataError, RunError
@@ -327,6 +329,88 @@ def test_the_command_goes_on_after_kill_9(
     assert not ended.value.code
     assert {name: entries_in(out)[name] for name in before} == before
     assert tables_in(out) == tables_in(tmp_path / "undisturbed")
+
+
+# The journal of a single recording ------------------------------------------------------------------
+
+
+def alone(
+    path: Path, out: Path, runtime: Any, *, journal: bool | None = None, force: bool = False
+) -> BulkPredictions:
+    settings = replace(settings_of(), journal=journal)
+    return predict_bulk(runtime, find_recordings([str(path)]), out, settings, force=force)
+
+
+def test_a_single_short_recording_leaves_tables_and_no_journal(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    path = bulk.folder / "d.wav"
+    for name, journal in (("default", None), ("with", True), ("without", False)):
+        alone(path, tmp_path / name, stub(card()), journal=journal)
+        assert (tmp_path / name / "journal").exists() == (name == "with")
+    assert tables_in(tmp_path / "default") == tables_in(tmp_path / "with") == tables_in(tmp_path / "without")
+    assert len(tables_in(tmp_path / "default")) > len(tuple(FORMATS))
+
+
+def test_a_later_call_with_more_recordings_goes_on_where_a_single_one_was(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    alone(bulk.folder / "d.wav", out, stub(card()))
+    assert bulk(out).n_new == 6
+    bulk(tmp_path / "fresh")
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+    # A journal that is there has work of others and stays.
+    assert alone(bulk.folder / "d.wav", out, stub(card())).n_new == 0
+    assert len(entries_in(out)) == 6
+    alone(bulk.folder / "d.wav", out, stub(card()), journal=False)
+    assert len(entries_in(out)) == 5
+
+
+def test_a_long_recording_and_several_keep_their_journal(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_bulk, "SHORT_S", 10.0)
+    alone(bulk.folder / "d.wav", tmp_path / "long", stub(card()))  # 12.2 s
+    alone(bulk.folder / "f.wav", tmp_path / "short", stub(card()))  # 5.1 s
+    alone(bulk.folder, tmp_path / "asked", stub(card()), journal=False)
+    assert [(tmp_path / name / "journal").exists() for name in ("long", "short", "asked")] == [
+        *(True, False, False)
+    ]
+    assert not list(tmp_path.glob("*/.*"))
+
+
+def test_tables_of_another_model_are_refused_without_a_journal_too(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    alone(bulk.folder / "d.wav", out, stub(card(), 4, "first"))
+    before = tables_in(out)
+    for path in (bulk.folder / "d.wav", bulk.folder):
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"made with another model; .*make them anew with --force$"):
+                alone(path, out, stub(card(), 4, "second"))
+    assert tables_in(out) == before
+    assert not (out / "journal").exists()
+    alone(bulk.folder / "d.wav", out, stub(card(), 4, "second"), force=True)
+
+
+def test_a_single_recording_that_fails_leaves_no_journal(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    (bulk.folder / "d.wav").write_bytes(b"not audio")
+    with pytest.raises(DataError, match="none of the 1 recordings could be decoded"):
+        alone(bulk.folder / "d.wav", tmp_path / "out", stub(card()))
+    assert not (tmp_path / "out" / "journal").exists()
+
+
+def test_the_command_says_whether_the_journal_stays(exported: Any, folder: Path, tmp_path: Path) -> None:
+    for options, is_kept in (([], False), (["--journal"], True), (["--no-journal"], False)):
+        out = tmp_path / f"out{len(options)}{is_kept}"
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(exported.onnx), str(folder / "d.wav"), "--out", str(out), *options])
+        assert not ended.value.code
+        assert (out / "journal").exists() == is_kept
 
 
 # Begun again with other recordings or settings -----------------------------------------------------

@@ -20,13 +20,13 @@ from dawnchorus.batch.segments import (
     SegmentSettings,
     choose_detections,
     cut_segments,
-    read_detections,
     safe_name,
     to_int16,
 )
 from dawnchorus.cli.segments import segments
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import read_failures
+from dawnchorus.formats import read_detections
 
 COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 

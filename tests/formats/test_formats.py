@@ -325,7 +325,7 @@ def test_a_crash_leaves_the_earlier_outputs_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, broken())
     assert contents(tmp_path) == before
-    assert len(list(tmp_path.iterdir())) == len(FORMATS)
+    assert len(list(tmp_path.iterdir())) == len(tuple(FORMATS))
 
 
 def test_where_one_output_cannot_take_its_place_none_does(tmp_path: Path) -> None:
@@ -353,10 +353,12 @@ def test_a_file_name_that_is_no_utf_8_keeps_its_bytes_or_is_escaped(tmp_path: Pa
 
 
 def test_an_unknown_format_is_named_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the format 'parqet' is not known; did you mean parquet\?"):
+    with pytest.raises(
+        ConfigError, match=r"the format is 'parqet', which is not known; did you mean parquet\?"
+    ):
         writers_of(tmp_path / "out", "csv", "parqet")
     with pytest.raises(
-        ConfigError, match="'xlsx' is not known; legal formats are audacity, birdnet, csv, kaleidoscope"
+        ConfigError, match="'xlsx', which is not known; legal names are audacity, birdnet, csv, kaleidoscope"
     ):
         writers_of(tmp_path / "out", "xlsx")
     assert not (tmp_path / "out").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dawnchorus.batch.earlier_tables import EarlierTables
-from dawnchorus.batch.journaled import JournaledInference, open_journal
+from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
+from dawnchorus.batch.journal import JOURNAL_NAME
+from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
+from dawnchorus.config.registry import import_path
 from dawnchorus.engines.runtime import Runtime
-from dawnchorus.errors import DataError
-from dawnchorus.files import Failure, write_failures
-from dawnchorus.formats import FORMATS, RecordingDetections, check_formats, open_writers
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.files import FAILURES_NAME, Failure, write_failures
+from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.sources import Recordings
@@ -27,7 +31,14 @@ from dawnchorus.predict.window_tables import (
 )
 from dawnchorus.progress import track
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_FORMATS = ("csv", "raven")
+SHORT_S = 600.0
+"""A single recording of at most this length, seconds, leaves no journal unless one is asked for."""
+
+_OURS = (JOURNAL_NAME, SETTINGS_NAME, FAILURES_NAME, WINDOWS_NAME, EMBEDDINGS_NAME)
+"""What no format may write."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +54,27 @@ class BulkSettings:
     postprocess
         What is done to probabilities before.
     formats
-        Names of :data:`dawnchorus.formats.FORMATS`.
+        As for :func:`dawnchorus.formats.formats_of`: names, import paths, classes.
     with_windows, with_embeddings
         Whether to write the probabilities and the embedding of every window.
     n_workers
         Threads that make spectrograms; None chooses.
+    times
+        How times are found where metadata and names that are known do not tell.
+    journal
+        Whether the journal stays when all is done. None keeps it for all jobs but a single recording of at
+        most :data:`SHORT_S`; one that is there already stays then too.
     """
 
     detection: DetectionSettings
     overlap_s: float = 0.0
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
-    formats: tuple[str, ...] = DEFAULT_FORMATS
+    formats: tuple[Format, ...] = DEFAULT_FORMATS
     with_windows: bool = True
     with_embeddings: bool = False
     n_workers: int | None = None
+    times: RecorderTimes = field(default_factory=RecorderTimes)
+    journal: bool | None = None
 
 
 class BulkPredictions(NamedTuple):
@@ -109,20 +127,20 @@ def predict_bulk(
     Raises
     ------
     ConfigError
-        A format is not known.
+        A format is not known, or would write where the journal or another table is.
     RunError
         The folder holds what was made otherwise, or by somebody else, and ``force`` is not set.
     DataError
         None of the recordings could be decoded.
     """
-    check_formats(settings.formats)
+    _check_goals(settings.formats)
     out_dir.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written shows now
-    tables = EarlierTables.of(out_dir)
-    settings = settings if force else _with_earlier(settings, tables.written)
+    tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
+    settings = settings if force else _with_earlier(settings, tables)
     made = {"folder of recordings": str(found.root.absolute()), **_table_settings(settings)}
-    goals = {**{name: FORMATS[name].goal for name in settings.formats}, **_window_goals(settings)}
+    goals = {**_check_goals(settings.formats), **_window_goals(settings)}
     if not force:
-        tables.check(made, goals)
+        tables.check(made, goals, has_journal=had_journal)
     with open_journal(
         runtime,
         out_dir,
@@ -131,8 +149,12 @@ def predict_bulk(
         with_embeddings=settings.with_embeddings,
         n_workers=settings.n_workers,
         force=force,
+        keep=had_journal or not _is_short(found) if settings.journal is None else settings.journal,
     ) as work:
-        tables.begin(made, goals)
+        made |= {key: work.network[key] for key in ("model", "overlap or shift")}
+        if not force and not had_journal:  # which would have refused another network itself
+            tables.check(made, goals, has_journal=had_journal)
+        _begin(tables, made, goals)
         n_new, failures = work.predict(found)
         write_failures(out_dir, failures)
         failed = {failure.path for failure in failures}
@@ -146,14 +168,49 @@ def predict_bulk(
     return BulkPredictions(len(done), n_new, counts.n_detections, counts.duration_s, failures, paths)
 
 
-def _with_earlier(settings: BulkSettings, written: Collection[str]) -> BulkSettings:
-    """Return settings that also write what earlier calls wrote, so that nothing outdated stays."""
+def _is_short(found: Recordings) -> bool:
+    """Tell whether a job is a single short recording, which is soon predicted again."""
+    if len(found.recordings) != 1:
+        return False
+    durations = list(durations_of(found.root, found.recordings))
+    return bool(durations) and durations[0] <= SHORT_S
+
+
+def _check_goals(formats: Iterable[Format]) -> dict[str, str]:
+    """Return what each format writes, by its name."""
+    goals = {name: writer.goal for name, writer in formats_of(formats).items()}
+    for name, goal in goals.items():
+        if goal.casefold() in _OURS:
+            raise ConfigError(f"the format {name} writes {goal}, as predict itself does; call it otherwise")
+    return goals
+
+
+def _with_earlier(settings: BulkSettings, tables: EarlierTables) -> BulkSettings:
+    """Return settings that also write what earlier calls wrote, so that nothing outdated stays.
+
+    What the note in the folder names is looked up among the registered formats; it is never imported.
+    """
+    earlier = tuple(name for name in FORMATS if name in tables.written)
     return replace(
         settings,
-        formats=tuple(name for name in FORMATS if name in {*settings.formats, *written}),
-        with_windows=settings.with_windows or "windows" in written,
-        with_embeddings=settings.with_embeddings or "embeddings" in written,
+        formats=(*settings.formats, *earlier),
+        with_windows=settings.with_windows or "windows" in tables.written,
+        with_embeddings=settings.with_embeddings or "embeddings" in tables.written,
     )
+
+
+def _begin(tables: EarlierTables, made: Mapping[str, Any], goals: Mapping[str, str]) -> None:
+    """Note what is about to be written; what guests' formats wrote before and now do not stays as it is."""
+    ours = {*own_goals(), "windows", "embeddings"}
+    left = {name: goal for name, goal in tables.guests.items() if name not in goals}
+    for name, goal in left.items():
+        logger.warning(
+            f"{goal!r} in {tables.folder} is of the format {name}, which is not asked for, and stays as it "
+            f"was; to write it again, name it too: --format {name}"
+        )
+    own = {name: goal for name, goal in goals.items() if name in ours}
+    guests = {name: goal for name, goal in goals.items() if name not in ours}
+    tables.begin(made, own, {**left, **guests})
 
 
 def _window_goals(settings: BulkSettings) -> dict[str, str]:
@@ -192,6 +249,7 @@ def _write_tables(
             detections = detect(windows, card.labels, settings.detection)
             seconds = float(windows.stops.max()) / card.sample_rate
             path = found.root / recording.name
+            start = settings.times.start_of(recording.path, start)
             writers.add(RecordingDetections(recording.name, path, seconds, start, detections))
             for table in tables:
                 table.add(recording.name, windows)
@@ -202,7 +260,7 @@ def _write_tables(
 
 def _table_settings(settings: BulkSettings) -> dict[str, Any]:
     """Return what the tables depend on beside the journal, in JSON's types."""
-    detection = settings.detection
+    detection, given = settings.detection, settings.times.name
     thresholds = [float(value) for value in np.asarray(detection.thresholds)]
     return {
         "threshold": thresholds[0] if len(set(thresholds)) == 1 else [str(value) for value in thresholds],
@@ -212,4 +270,6 @@ def _table_settings(settings: BulkSettings) -> dict[str, Any]:
         "overlap-average": settings.postprocess.overlap_average,
         "smooth": None if settings.postprocess.smoothing is None else list(settings.postprocess.smoothing),
         "scale-by-maximum": settings.postprocess.scale_exponent,
+        "recorder name": None if given is None else given if isinstance(given, str) else import_path(given),
+        "time zone": settings.times.time_zone,
     }

@@ -27,6 +27,9 @@ class EarlierTables:
         What they depend on beside the journal.
     goals
         The file or folder of each, below ``folder``, by what it is.
+    guests
+        The same of formats that are not dawnchorus's own. They are never removed: no note in a folder can
+        tell that a file of any name is a table.
     is_known
         False where the note is damaged; then whatever is there is taken for ours.
     """
@@ -34,6 +37,7 @@ class EarlierTables:
     folder: Path
     made: Mapping[str, Any] = field(default_factory=dict)
     goals: Mapping[str, str] = field(default_factory=dict)
+    guests: Mapping[str, str] = field(default_factory=dict)
     is_known: bool = True
 
     @classmethod
@@ -41,7 +45,7 @@ class EarlierTables:
         """Return what is known of a folder; nothing where it was never predicted into."""
         try:
             found = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-            return cls(folder, dict(found["made"]), dict(found["goals"]))
+            return cls(folder, dict(found["made"]), dict(found["goals"]), dict(found.get("guests", {})))
         except FileNotFoundError:
             return cls(folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -50,10 +54,17 @@ class EarlierTables:
     @property
     def written(self) -> frozenset[str]:
         """What was written, such as ``raven`` and ``windows``."""
-        return frozenset(self.goals)
+        return frozenset(self.goals) | frozenset(self.guests)
 
-    def check(self, made: Mapping[str, Any], goals: Mapping[str, str]) -> None:
+    def check(self, made: Mapping[str, Any], goals: Mapping[str, str], *, has_journal: bool) -> None:
         """Refuse to replace tables that were made otherwise, or that somebody else put there.
+
+        Parameters
+        ----------
+        made, goals
+            What this call makes.
+        has_journal
+            Whether what was predicted is kept, which the message says.
 
         Raises
         ------
@@ -61,24 +72,26 @@ class EarlierTables:
             One is in the way.
         """
         for name, goal in goals.items():
-            if self.is_known and name not in self.written and (self.folder / goal).exists():
+            is_ours = goal in (self.goals.get(name), self.guests.get(name))
+            if self.is_known and not is_ours and (self.folder / goal).exists():
                 raise RunError(
                     f"{self.folder / goal} exists; choose another --out, or overwrite it with --force"
                 )
         differing = [key for key in made if self.made.get(key, made[key]) != made[key]]
         if differing:
+            kept = " (what was predicted is kept)" if has_journal else ""
             raise RunError(
                 f"{self.folder} holds tables made with another {' and '.join(differing)}; choose another "
-                "--out, or make them anew with --force (what was predicted is kept)"
+                f"--out, or make them anew with --force{kept}"
             )
 
-    def begin(self, made: Mapping[str, Any], goals: Mapping[str, str]) -> None:
+    def begin(self, made: Mapping[str, Any], goals: Mapping[str, str], guests: Mapping[str, str]) -> None:
         """Note what is about to be written, and remove what earlier calls wrote and this one does not."""
-        for name in self.written - set(goals):
+        for name in set(self.goals) - set(goals):
             path = self.folder / self.goals[name]
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        noted = json.dumps({"made": made, "goals": goals}, indent=2, ensure_ascii=False)
+        noted = json.dumps({"made": made, "goals": goals, "guests": guests}, indent=2, ensure_ascii=False)
         write_text(self.folder / SETTINGS_NAME, noted)

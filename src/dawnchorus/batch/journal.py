@@ -20,8 +20,8 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ _DAMAGE = (
 """What NumPy and its archives raise at files that are missing or damaged in one place or another."""
 
 
+JOURNAL_NAME = "journal"
 _HEAD_BYTES = 1 << 16
 
 Version = dict[str, str | int]
@@ -57,7 +58,7 @@ def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
         Another one is at work there.
     """
     with locked(lock) as is_ours:
-        if not is_ours:
+        if not (is_ours and lock.exists()):  # another process may have removed its journal with the lock
             raise RunError(
                 f"{out_dir} is being written by another process; wait for it, or choose another --out"
             )
@@ -109,18 +110,35 @@ class Journal:
             Another process is at work here, or the entries were made with another network.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with alone_in(self.folder.parent, lock=self.folder / "lock"):
-            self._check_network(network, anew=anew)
-            for folder in (self.folder, *self.folder.glob("??")):
-                remove_replacements(folder)
-            write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
-            yield
+        lock, is_left = self.folder / "lock", False
+        try:
+            with alone_in(self.folder.parent, lock=lock):
+                self._check_network(network, anew=anew)
+                for folder in (self.folder, *self.folder.glob("??")):
+                    remove_replacements(folder)
+                write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
+                try:
+                    yield
+                finally:
+                    if not self.network_file.exists():  # all is forgotten
+                        try:
+                            lock.unlink()
+                        except PermissionError:  # of Windows, as long as the file is open
+                            is_left = True
+        finally:
+            with suppress(OSError):  # it is not empty
+                if is_left:
+                    lock.unlink()
+                self.folder.rmdir()
 
     def find(self, recording: Recording, version: Version) -> Entry | None:
         """Return what is kept of a version of a recording, or None; damage counts as nothing."""
         try:
             # Through a file of our own, which NumPy would leave open where the archive is damaged.
-            with self._entry_path(recording).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with (
+                self._entry_path(recording.name).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 if json.loads(str(arrays["made_of"])) != version:
                     return None
                 return _entry_of(arrays)
@@ -140,13 +158,27 @@ class Journal:
         }
         if predictions.embeddings is not None:
             arrays["embeddings"] = predictions.embeddings
-        path = self._entry_path(recording)
+        path = self._entry_path(recording.name)
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
-    def _entry_path(self, recording: Recording) -> Path:
-        name = hashlib.sha256(os.fsencode(recording.name)).hexdigest()[:32]
-        return self.folder / name[:2] / f"{name}.npz"
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the entries of recordings, and the whole journal where it has no others.
+
+        To be called within :meth:`opened`, at whose end the empty folder goes too.
+        """
+        for name in names:
+            self._entry_path(name).unlink(missing_ok=True)
+        if next(self.folder.glob("??/*.npz"), None) is not None:
+            return
+        for folder in self.folder.glob("??"):
+            remove_replacements(folder)
+            folder.rmdir()
+        self.network_file.unlink(missing_ok=True)
+
+    def _entry_path(self, name: str) -> Path:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+        return self.folder / digest[:2] / f"{digest}.npz"
 
     def _check_network(self, network: Mapping[str, Any], *, anew: bool) -> None:
         try:

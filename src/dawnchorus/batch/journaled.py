@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
-from dawnchorus.batch.journal import Entry, Journal, Version, version_of
+from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, version_of
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, remove_replacements
@@ -29,8 +30,11 @@ def open_journal(
     with_embeddings: bool = False,
     n_workers: int | None = None,
     force: bool = False,
+    keep: bool = True,
 ) -> Iterator[JournaledInference]:
     """Yield an inference whose work is kept in ``out_dir/journal``, which no other process uses meanwhile.
+
+    A job that fails or is killed keeps its work in any case, so that the next one goes on.
 
     Parameters
     ----------
@@ -44,6 +48,9 @@ def open_journal(
         As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
     force
         Whether entries that were made with another network are dropped.
+    keep
+        Whether the work stays there when the block has ended well; otherwise the entries of this job are
+        removed then, and the journal too where it has no others.
 
     Raises
     ------
@@ -69,10 +76,17 @@ def open_journal(
             f"with an overlap of {overlap_s:g} s no stretch of a step lies in two windows, so that nothing "
             f"can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave it out"
         )
-    journal = Journal(out_dir / "journal")
+    journal = Journal(out_dir / JOURNAL_NAME)
     with journal.opened(network, anew=force):
         remove_replacements(out_dir)
-        yield JournaledInference(inference, journal, settings)
+        work = JournaledInference(inference, journal, settings, network)
+        try:
+            yield work
+        except BaseException:
+            journal.forget(())  # where it has no entries, it would only bind the folder to this network
+            raise
+        if not keep:
+            journal.forget(work.versions)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,8 @@ class JournaledInference:
         What predicts, and where that is kept.
     postprocess
         What is done to probabilities when they are read from the journal.
+    network
+        What predictions depend on, in JSON's types.
     versions
         The version of each recording that this job is about, by its name.
     """
@@ -92,6 +108,7 @@ class JournaledInference:
     inference: BirdsInference
     journal: Journal
     postprocess: PostprocessSettings
+    network: Mapping[str, Any]
     versions: dict[str, Version] = field(default_factory=dict)
 
     def predict(self, found: Recordings) -> tuple[int, list[Failure]]:
@@ -111,7 +128,7 @@ class JournaledInference:
                 self._note_version(recording)  # again, for hours may have passed
                 yield path
 
-        n_new, total_s = 0, sum(_durations(found.root, list(to_do.values())))
+        n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
         with audio_progress("Predicting", total_s=total_s) as advance:
             for path, outcome in self.inference.predict_recordings(begun(), on_progress=advance):
                 recording = to_do[path]
@@ -155,7 +172,7 @@ class JournaledInference:
         return self._note_version(recording) is not None or self.versions[recording.name] != before
 
 
-def _durations(root: Path, recordings: list[Recording]) -> Iterator[float]:
+def durations_of(root: Path, recordings: Sequence[Recording]) -> Iterator[float]:
     """Yield the seconds of each recording, nothing where nobody can tell."""
     audio = [recording.name for recording in recordings if not _is_stored(recording)]
     for header in read_headers(root, audio):

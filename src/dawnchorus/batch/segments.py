@@ -26,16 +26,14 @@ from dawnchorus.audio.decode import read_crop, read_info
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.errors import AudioError, ConfigError, DataError
 from dawnchorus.files import Failure, replacing, write_text
-from dawnchorus.formats.text_tables import read_text_table
+from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, NUMBER_COLUMNS
 from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.predict.sources import SEGMENTS_INDEX
 from dawnchorus.progress import track
 
 SETTINGS_NAME = "segments.json"
-DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 INDEX_COLUMNS = ["file", *DETECTION_COLUMNS]
 
-_NUMBERS = ["start_s", "end_s", "probability"]
 _FORMATS = ("flac", "wav")
 _FULL_SCALE = 1 << 15  # the 16-bit number of -1; that of +1 is one less
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # in a name on Windows, and / anywhere
@@ -113,30 +111,6 @@ class _Clip(NamedTuple):
     end_s: float
     label: str
     probability: float
-
-
-def read_detections(path: Path) -> pd.DataFrame:
-    """Return the detection table that ``dawnchorus predict`` wrote, or another CSV file of its columns.
-
-    Parameters
-    ----------
-    path
-        The table, or the folder that holds it as ``detections.csv``.
-
-    Raises
-    ------
-    DataError
-        There is no such table, it lacks a column, or a time or a probability is no number.
-    """
-    path = path / "detections.csv" if path.is_dir() else path
-    table = read_text_table(path, required=tuple(DETECTION_COLUMNS))[DETECTION_COLUMNS]
-    for column in _NUMBERS:
-        numbers = pd.to_numeric(table[column], errors="coerce")
-        if numbers.isna().any():
-            wrong = table.loc[numbers.isna(), column].iloc[0]
-            raise DataError(f"{path}: {column} is {wrong!r} in a row; write a number")
-        table[column] = numbers.astype(float)
-    return table
 
 
 def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd.DataFrame:
@@ -223,7 +197,7 @@ def _check_detections(detections: pd.DataFrame) -> None:
         raise DataError(
             f"the detections have no column {', '.join(missing)}; {', '.join(DETECTION_COLUMNS)} are needed"
         )
-    start, end, probability = (detections[column].to_numpy(np.float64) for column in _NUMBERS)
+    start, end, probability = (detections[column].to_numpy(np.float64) for column in NUMBER_COLUMNS)
     is_right = (start >= 0) & (end > start) & np.isfinite(end) & (probability >= 0) & (probability <= 1)
     if not is_right.all():
         row = detections.iloc[int(np.argmin(is_right))]

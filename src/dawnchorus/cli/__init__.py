@@ -30,6 +30,7 @@ from dawnchorus.cli import (
     training,
     tuning,
 )
+from dawnchorus.cli.own_parts import CommandWithFormats
 from dawnchorus.errors import DawnchorusError
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ app.command()(inference.export)
 app.command("compile")(inference.compile_)
 app.command()(calibration.calibrate)
 app.command()(tuning.tune)
-app.command()(prediction.predict)
+app.command(cls=CommandWithFormats)(prediction.predict)
 app.command()(segments.segments)
 app.command("pseudo-label")(pseudo_labels.pseudo_label)
 app.command()(submission.bundle)

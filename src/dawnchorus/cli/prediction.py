@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.own_parts import check_formats, own_parts_of
+
 if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
     from dawnchorus.engines.ensembles import Ensemble
@@ -23,17 +25,6 @@ class Engine(StrEnum):
     onnx = "onnx"
     openvino = "openvino"
     int8 = "int8"
-
-
-class Format(StrEnum):
-    """Tables of detections."""
-
-    csv = "csv"
-    raven = "raven"
-    audacity = "audacity"
-    birdnet = "birdnet"
-    kaleidoscope = "kaleidoscope"
-    parquet = "parquet"
 
 
 ModelArgument = Annotated[Path, typer.Argument(help=MODEL_HELP)]
@@ -95,12 +86,40 @@ def predict(
         bool, typer.Option("--merge", help="Join adjacent windows of a species into one detection.")
     ] = False,
     formats: Annotated[
-        list[Format], typer.Option("--format", "--formats", help="Tables of detections to write.")
-    ] = [Format.csv, Format.raven],  # noqa: B006  typer copies it
+        list[str],
+        typer.Option(
+            "--format",
+            "--formats",
+            callback=check_formats,
+            help="Tables of detections to write; several with commas between them, or the option repeated.",
+        ),
+    ] = ["csv", "raven"],  # noqa: B006  typer copies it
     windows: Annotated[bool, typer.Option(help="Write windows.parquet: every window and class.")] = True,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Write embeddings.parquet: the first model's features.")
     ] = False,
+    recorder_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recorder-name",
+            metavar="PATTERN",
+            help="How your recorder writes the time into file names, such as REC_%Y%m%d-%H%M%S, or "
+            "package.module:function. It goes before metadata.",
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str | None,
+        typer.Option(
+            "--time-zone", metavar="OFFSET", help="Of the recorders' clocks, such as +02:00, where not known."
+        ),
+    ] = None,
+    journal: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep what the network said, so that the next call predicts only what is new. By default, "
+            "all jobs do but that of a single recording of at most 10 minutes."
+        ),
+    ] = None,
     add: AddOption = None,
     weight: WeightOption = 1.0,
     engine: EngineOption = None,
@@ -110,9 +129,10 @@ def predict(
 ) -> None:
     """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
 
-    A killed job goes on when the same command is run again. Recordings that cannot be read are listed in
-    failures.csv, and the exit code is 2.
+    A killed job goes on when the same command is run again, from what it keeps in OUT/journal. Recordings
+    that cannot be read are listed in failures.csv, and the exit code is 2.
     """
+    from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
     from dawnchorus.engines.settings import frontend_threads
     from dawnchorus.errors import ConfigError
@@ -121,6 +141,8 @@ def predict(
     from dawnchorus.predict.sources import find_recordings, names_from_stdin
     from dawnchorus.predict.thresholds import CALIBRATED, thresholds_from
 
+    with own_parts_of(recorder_name):
+        times = RecorderTimes(recorder_name, time_zone)
     found = find_recordings(recordings, names=names_from_stdin())
     if threshold == CALIBRATED and add:
         raise ConfigError(
@@ -141,10 +163,12 @@ def predict(
         postprocess=PostprocessSettings(
             shift, overlap_average, NEIGHBOUR_KERNEL if smooth else None, scale_by_maximum
         ),
-        formats=tuple(format.value for format in formats),
+        formats=tuple(formats),
         with_windows=windows,
         with_embeddings=embeddings,
         n_workers=frontend_threads(threads),
+        times=times,
+        journal=journal,
     )
     print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
 

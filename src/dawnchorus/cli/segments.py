@@ -36,9 +36,10 @@ def segments(
 
     Clips that are there already are left alone. Exit code 2: some recordings failed.
     """
-    from dawnchorus.batch.segments import SegmentSettings, cut_segments, read_detections
+    from dawnchorus.batch.segments import SegmentSettings, cut_segments
     from dawnchorus.errors import DataError
     from dawnchorus.files import FAILURES_NAME, write_failures
+    from dawnchorus.formats.detection_tables import read_detections
 
     settings = SegmentSettings(
         per_species=per_species,

@@ -211,7 +211,8 @@ class InferenceConfig(Settings):
     threshold
         Probability from which a window counts as a detection.
     overlap_s, shift_s, overlap_average, smoothing, scale_exponent, merge, top_k, formats
-        As the options of ``dawnchorus predict``: windows, what is done to their probabilities, tables.
+        As the options of ``dawnchorus predict``: windows, what is done to their probabilities, tables. A
+        format may also be the class of a writer of one's own.
     """
 
     train_config: Path | None = None
@@ -229,7 +230,7 @@ class InferenceConfig(Settings):
     scale_exponent: float | None = Field(default=None, ge=0)
     merge: bool = False
     top_k: int | None = Field(default=None, ge=1)
-    formats: tuple[str, ...] = ("csv", "raven")
+    formats: tuple[str | type, ...] = ("csv", "raven")
 
     @model_validator(mode="after")
     def _one_source(self) -> InferenceConfig:

@@ -17,7 +17,7 @@ import pandas as pd
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 from dawnchorus.formats.faults import Fault
-from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.formats.text_tables import read_text_table, some, without_probability
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +232,10 @@ def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
 
 
 def _read_audacity(path: Path, names: _Names) -> Annotations:
-    """Read start, end and label, a line each; a line that begins with a backslash holds frequencies."""
+    """Read start, end and label, a line each; a line that begins with a backslash holds frequencies.
+
+    The probability that ``dawnchorus predict`` writes behind a label is no part of it.
+    """
     own = names.of_table(path)
     rows, faults = [], []
     for number, line in enumerate(_text(path).splitlines(), start=1):
@@ -243,7 +246,7 @@ def _read_audacity(path: Path, names: _Names) -> Annotations:
             what = f"{line!r} is no label; a line of Audacity is start, end and label with tabs between"
             faults.append(Fault(path, number, own or "", what))
         else:
-            rows.append((own or "", *parts, number))
+            rows.append((own or "", *parts[:2], without_probability(parts[2]), number))
     found = _checked(
         path,
         pd.DataFrame(rows, columns=["filename", "start_s", "end_s", "label", "line"]),

@@ -12,54 +12,70 @@ from typing import IO, ClassVar
 
 from dawnchorus.files import replacing
 from dawnchorus.formats.names import fitting
-from dawnchorus.formats.recording import (
-    RecordingDetections,
-    absolute_time,
-    detections_in,
-    nearest_millisecond,
-)
+from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
 from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 
 _BREAKS = str.maketrans("\t\r\n", "   ")
 
 
-class _FolderWriter(DetectionWriter):
-    """A silent recording gets a table too, and sub-folders are kept.
+class FolderWriter(DetectionWriter):
+    """A folder with a file a recording: subclasses have its name, an ending, and write one file.
 
-    The whole folder is replaced, so that no table of an earlier run stays in it.
+    A silent recording gets a table too, and sub-folders are kept. The whole folder is replaced, so that no
+    table of an earlier run stays in it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import write_detections
+    >>> class Lines(FolderWriter):
+    ...     goal, ending = "lines", ".lines.txt"
+    ...
+    ...     def write(self, file, recording):
+    ...         file.writelines(f"{row.start_s:g} s: {row.label}\\n" for row in recording.rows())
+    >>> detections = pd.DataFrame(
+    ...     [("site/a.wav", 65.0, 70.0, "wren", 0.9)],
+    ...     columns=["filename", "start_s", "end_s", "label", "probability"],
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path] = write_detections(detections, Lines, folder).values()
+    ...     print((path / "site" / "a.wav.lines.txt").read_text(), end="")
+    65 s: wren
     """
 
     ending: ClassVar[str]
+    """What a table's name has behind that of its recording."""
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         with replacing(self.path) as self._folder:
             self._folder.mkdir()
             yield
 
     def add(self, recording: RecordingDetections) -> None:
         with self._open_new(recording.filename) as file:
-            self._write(file, recording)
+            self.write(file, recording)
 
     def _open_new(self, filename: str) -> IO[str]:
         """Open the table of a recording, under another name where one is taken: none is written over."""
-        names = chain(self._names(filename), (f"{filename}-{number}" for number in count(2)))
+        names = chain(self.names(filename), (f"{filename}-{number}" for number in count(2)))
         while True:
             path = self._folder / fitting(next(names), self.ending)
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 return open_text(path, "x")
 
-    def _names(self, filename: str) -> list[str]:
+    def names(self, filename: str) -> list[str]:
         """Return what the table may be called, without its ending, the best first."""
         return [filename]
 
     @abstractmethod
-    def _write(self, file: IO[str], recording: RecordingDetections) -> None:
-        """Write one recording's table."""
+    def write(self, file: IO[str], recording: RecordingDetections) -> None:
+        """Write one recording's table into an open text file (UTF-8, no newlines translated)."""
 
 
-class RavenWriter(_FolderWriter):
+class RavenWriter(FolderWriter):
     """``raven/<recording>.selections.txt``: selection tables, tab-separated, as Raven Pro and Lite open them.
 
     Where a recording's time is known, ``Begin Date Time`` is the last column.
@@ -72,12 +88,12 @@ class RavenWriter(_FolderWriter):
         *("High Freq (Hz)", "Species", "Confidence", "Begin File"),
     )
 
-    def _write(self, file: IO[str], recording: RecordingDetections) -> None:
+    def write(self, file: IO[str], recording: RecordingDetections) -> None:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(self.columns if recording.start is None else (*self.columns, "Begin Date Time"))
         name = PurePosixPath(recording.filename).name.translate(_BREAKS)
-        for number, row in enumerate(detections_in(recording), start=1):
-            moment = absolute_time(recording.start, row.start_s)
+        for number, row in enumerate(recording.rows(), start=1):
+            moment = recording.time_of(row)
             writer.writerow(
                 (
                     *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, self.settings.high_hz),
@@ -87,20 +103,20 @@ class RavenWriter(_FolderWriter):
             )
 
 
-class AudacityWriter(_FolderWriter):
+class AudacityWriter(FolderWriter):
     """``audacity/<recording>.txt``: label tracks, with the probability behind the label."""
 
     goal = "audacity"
     ending = ".txt"
 
-    def _write(self, file: IO[str], recording: RecordingDetections) -> None:
-        for row in detections_in(recording):
+    def write(self, file: IO[str], recording: RecordingDetections) -> None:
+        for row in recording.rows():
             label = row.label.translate(_BREAKS)  # Audacity knows no quotes
             probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
             file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{label} {probability}\n")
 
 
-class BirdnetWriter(_FolderWriter):
+class BirdnetWriter(FolderWriter):
     """``birdnet/<recording without suffix>.BirdNET.results.csv``: the columns of BirdNET-Analyzer's CSV.
 
     The suffix stays where two recordings would share a table without it.
@@ -110,13 +126,13 @@ class BirdnetWriter(_FolderWriter):
     ending = ".BirdNET.results.csv"
     columns = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
-    def _names(self, filename: str) -> list[str]:
+    def names(self, filename: str) -> list[str]:
         return [str(PurePosixPath(filename).with_suffix("")), filename]
 
-    def _write(self, file: IO[str], recording: RecordingDetections) -> None:
+    def write(self, file: IO[str], recording: RecordingDetections) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(self.columns)
-        for row in detections_in(recording):
+        for row in recording.rows():
             names = self.settings.species[row.label]
             probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
             writer.writerow((row.start_s, row.end_s, *names, probability, str(recording.path)))

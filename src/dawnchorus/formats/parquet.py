@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.files import replacing
 from dawnchorus.formats.names import legible
-from dawnchorus.formats.recording import RecordingDetections, absolute_time, detections_in
+from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.writer import DetectionWriter
 
 UNKNOWN_DAY = "unknown"
@@ -46,7 +46,7 @@ class ParquetWriter(DetectionWriter):
     goal = "detections"
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         with replacing(self.path) as self._folder:
             self._folder.mkdir()
             self._held: list[pa.Table] = []
@@ -83,8 +83,8 @@ class ParquetWriter(DetectionWriter):
 
 def _table(recording: RecordingDetections) -> pa.Table:
     """Return the columns of the dataset, and the day of each row."""
-    rows = list(detections_in(recording))
-    times = [absolute_time(recording.start, row.start_s) for row in rows]
+    rows = list(recording.rows())
+    times = [recording.time_of(row) for row in rows]
     columns = {
         "filename": [legible(recording.filename)] * len(rows),
         "start_s": [row.start_s for row in rows],

@@ -14,6 +14,15 @@ from dawnchorus.audio.recorder_times import time_at
 _HALF_MILLISECOND_S = 0.0005
 
 
+class Detection(NamedTuple):
+    """One row, in Python's own types."""
+
+    start_s: float
+    end_s: float
+    label: str
+    probability: float
+
+
 class RecordingDetections(NamedTuple):
     """The detections in one recording.
 
@@ -29,6 +38,13 @@ class RecordingDetections(NamedTuple):
         When the recording began, aware or naive; None where nobody knows.
     detections
         Columns ``start_s``, ``end_s``, ``label``, ``probability``; already sorted.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"start_s": [5.0], "end_s": [10.0], "label": ["wren"], "probability": [0.9]})
+    >>> recording = RecordingDetections("a.wav", Path("a.wav"), 60.0, datetime(2024, 5, 1, 4), table)
+    >>> [(row.label, str(recording.time_of(row))) for row in recording.rows()]
+    [('wren', '2024-05-01 04:00:05')]
     """
 
     filename: str
@@ -37,20 +53,14 @@ class RecordingDetections(NamedTuple):
     start: datetime | None
     detections: pd.DataFrame
 
+    def rows(self) -> Iterator[Detection]:
+        """Yield the rows, in their order."""
+        columns = [self.detections[column].tolist() for column in Detection._fields]
+        return map(Detection._make, zip(*columns, strict=True))
 
-class Detection(NamedTuple):
-    """One row, in Python's own types."""
-
-    start_s: float
-    end_s: float
-    label: str
-    probability: float
-
-
-def detections_in(recording: RecordingDetections) -> Iterator[Detection]:
-    """Yield the rows of a recording, in their order."""
-    columns = [recording.detections[column].tolist() for column in Detection._fields]
-    return map(Detection._make, zip(*columns, strict=True))
+    def time_of(self, row: Detection) -> datetime | None:
+        """Return when a detection begins, to the microsecond; None where nobody knows."""
+        return absolute_time(self.start, row.start_s)
 
 
 def absolute_time(start: datetime | None, offset_s: float) -> datetime | None:

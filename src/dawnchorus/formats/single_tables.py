@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import csv
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import ClassVar
 
 from dawnchorus.files import replacing
-from dawnchorus.formats.recording import (
-    RecordingDetections,
-    absolute_time,
-    detections_in,
-    nearest_millisecond,
-)
+from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
 from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 
 _TIME_DECIMALS = 6  # drops the rounding error of a difference
 
 
-class _SingleTableWriter(DetectionWriter):
+class TableWriter(DetectionWriter):
+    """One CSV file with the rows of all recordings: subclasses have a name, columns, and the rows of one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import write_detections
+    >>> class Tally(TableWriter):
+    ...     goal = "tally.csv"
+    ...     columns = ("recording", "species", "minute")
+    ...
+    ...     def rows(self, recording):
+    ...         for row in recording.rows():
+    ...             yield recording.filename, row.label, int(row.start_s // 60)
+    >>> detections = pd.DataFrame(
+    ...     [("a.wav", 65.0, 70.0, "wren", 0.9)],
+    ...     columns=["filename", "start_s", "end_s", "label", "probability"],
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path] = write_detections(detections, Tally, folder).values()
+    ...     print(path.read_text(), end="")
+    recording,species,minute
+    a.wav,wren,1
+    """
+
     columns: ClassVar[Sequence[str]]
+    """The header."""
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         with replacing(self.path) as temporary, open_text(temporary) as file:
             self._writer = csv.writer(file, lineterminator="\n")
             self._writer.writerow(self.columns)
             yield
 
     def add(self, recording: RecordingDetections) -> None:
-        self._writer.writerows(self._rows(recording))
+        self._writer.writerows(self.rows(recording))
 
     @abstractmethod
-    def _rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
-        """Yield the cells of one recording's rows."""
+    def rows(self, recording: RecordingDetections) -> Iterable[Sequence[object]]:
+        """Return the cells of one recording's rows, as many as there are columns."""
 
 
-class CsvWriter(_SingleTableWriter):
+class CsvWriter(TableWriter):
     """``detections.csv``: every detection, and when it was where that is known.
 
     ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known.
@@ -48,15 +69,15 @@ class CsvWriter(_SingleTableWriter):
     goal = "detections.csv"
     columns = ("filename", "start_s", "end_s", "label", "probability", "time")
 
-    def _rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
-        for row in detections_in(recording):
-            moment = absolute_time(recording.start, row.start_s)
+    def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
+        for row in recording.rows():
+            moment = recording.time_of(row)
             time = nearest_millisecond(moment).isoformat(timespec="milliseconds") if moment else ""
             probability = round(row.probability, PROBABILITY_DECIMALS)
             yield recording.filename, row.start_s, row.end_s, row.label, probability, time
 
 
-class KaleidoscopeWriter(_SingleTableWriter):
+class KaleidoscopeWriter(TableWriter):
     """``kaleidoscope.csv``: the columns of BirdNET-Analyzer's table for Kaleidoscope.
 
     Its place, week and sensitivity are settings of BirdNET that we have no counterpart of: empty.
@@ -68,11 +89,11 @@ class KaleidoscopeWriter(_SingleTableWriter):
         *("lat", "lon", "week", "overlap", "sensitivity"),
     )
 
-    def _rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
+    def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
         relative = PurePosixPath(recording.filename)
         root = str(recording.path.parents[len(relative.parts) - 1])
         folder = "" if len(relative.parts) == 1 else str(relative.parent)
-        for row in detections_in(recording):
+        for row in recording.rows():
             yield (
                 *(root, folder, relative.name),
                 *(row.start_s, round(row.end_s - row.start_s, _TIME_DECIMALS)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 
 _EXAMPLES_SHOWN = 5
+_PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
+"""Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers."""
 
 
 def read_text_table(
@@ -73,6 +76,17 @@ def _separator(path: Path) -> str:
     with path.open(encoding="utf-8-sig") as file:
         header = file.readline()
     return max(",;\t", key=header.count)
+
+
+def without_probability(label: str) -> str:
+    """Return the label of an Audacity track without the probability that our own writer puts behind it.
+
+    Examples
+    --------
+    >>> without_probability("Turdus merula 0.9000"), without_probability("type 2")
+    ('Turdus merula', 'type 2')
+    """
+    return _PROBABILITY.sub("", label)
 
 
 def some(names: list[str]) -> str:

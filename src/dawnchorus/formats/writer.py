@@ -38,22 +38,61 @@ class TableSettings:
 class DetectionWriter(ABC):
     """Writes one format; nothing is at its place before the ``with`` block ends well.
 
+    A format of one's own that is a table of all recordings is a subclass of
+    :class:`dawnchorus.formats.TableWriter`, and one with a file a recording one of
+    :class:`dawnchorus.formats.FolderWriter`; both are a few lines. Any other is a subclass of this class
+    with ``goal``, ``writing`` and ``add``. A format is used by its name after
+    ``dawnchorus.register("format", "tally")``, by its import path, as in
+    ``dawnchorus predict ... --format my_package.formats:Tally``, or as the class itself in a config.
+
     Parameters
     ----------
     out_dir
         Where the file or the folder ``goal`` goes.
     settings
         What the tables say of the model.
+
+    Examples
+    --------
+    A whole writer, which counts detections in JSON:
+
+    >>> import json, tempfile
+    >>> import pandas as pd
+    >>> from collections import Counter
+    >>> from contextlib import contextmanager
+    >>> from dawnchorus.files import replacing
+    >>> from dawnchorus.formats import write_detections
+    >>> class Counts(DetectionWriter):
+    ...     goal = "counts.json"
+    ...
+    ...     @contextmanager
+    ...     def writing(self):
+    ...         self.counts = Counter()
+    ...         with replacing(self.path) as temporary:
+    ...             yield
+    ...             temporary.write_text(json.dumps(self.counts))
+    ...
+    ...     def add(self, recording):
+    ...         self.counts.update(row.label for row in recording.rows())
+    >>> detections = pd.DataFrame(
+    ...     [("a.wav", 0.0, 5.0, "wren", 0.9), ("b.wav", 5.0, 10.0, "wren", 0.8)],
+    ...     columns=["filename", "start_s", "end_s", "label", "probability"],
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [path] = write_detections(detections, Counts, folder).values()
+    ...     path.name, path.read_text()
+    ('counts.json', '{"wren": 2}')
     """
 
     goal: ClassVar[str]
+    """Name of the file or the folder in the folder of tables."""
 
     def __init__(self, out_dir: Path, settings: TableSettings) -> None:
         self.path = out_dir / self.goal
         self.settings = settings
 
     def __enter__(self) -> Self:
-        self._context = self._writing()
+        self._context = self.writing()
         self._context.__enter__()
         return self
 
@@ -63,12 +102,12 @@ class DetectionWriter(ABC):
         return self._context.__exit__(kind, error, traceback)
 
     @abstractmethod
-    def _writing(self) -> AbstractContextManager[None]:
-        """Return a context that begins the output, and puts it at its place when it ends well."""
+    def writing(self) -> AbstractContextManager[None]:
+        """Return a context that begins the output, and puts it at ``self.path`` when it ends well."""
 
     @abstractmethod
     def add(self, recording: RecordingDetections) -> None:
-        """Write the detections of one more recording."""
+        """Write the detections of one more recording; it may have none."""
 
 
 def open_text(path: Path, mode: str = "w") -> IO[str]:

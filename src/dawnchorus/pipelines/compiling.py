@@ -13,7 +13,7 @@ from dawnchorus.errors import ConfigError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold
 from dawnchorus.export.ensemble import export_ensemble
 from dawnchorus.export.parity import Parity
-from dawnchorus.formats import check_formats
+from dawnchorus.formats import formats_of
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
@@ -60,7 +60,7 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
 
 
 def _bulk_settings(config: InferenceConfig, card: ModelCard) -> BulkSettings:
-    check_formats(config.formats)
+    formats_of(config.formats)
     if config.overlap_s >= card.segment_len or (config.shift_s or 0) >= card.segment_len:
         raise ConfigError(
             f"overlap_s is {config.overlap_s} and shift_s {config.shift_s}; both must be below the model's "

@@ -15,7 +15,7 @@ import pandas as pd
 
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import Failure
-from dawnchorus.formats import RecordingDetections, absolute_time, check_formats, open_writers
+from dawnchorus.formats import Format, RecordingDetections, absolute_time, open_writers
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.thresholds import ALL_OTHERS, thresholds_from
 from dawnchorus.predict.window_tables import window_table
@@ -266,7 +266,7 @@ class Detections:
         return sum(len(recording.detections) for recording in self.recordings)
 
     def write(
-        self, formats: str | Iterable[str], folder: Path | str, *, overwrite: bool = False
+        self, formats: Format | Iterable[Format], folder: Path | str, *, overwrite: bool = False
     ) -> dict[str, Path]:
         """Write tables into a folder, made if missing, and return the file or folder of each format.
 
@@ -274,7 +274,7 @@ class Detections:
         ----------
         formats
             One or several of ``csv``, ``raven``, ``audacity``, ``birdnet``, ``kaleidoscope``, ``parquet``,
-            and those that were registered.
+            those that were registered, import paths (``my_package.formats:Tally``), and writers' classes.
         folder
             Where they go.
         overwrite
@@ -287,11 +287,9 @@ class Detections:
         RunError
             A table is there already, and ``overwrite`` is not set.
         """
-        names = (formats,) if isinstance(formats, str) else tuple(formats)
-        check_formats(names)
         folder = Path(folder)
         writers = open_writers(
-            names, folder, labels=self.labels, high_hz=self.high_hz, overlap_s=self.overlap_s
+            formats, folder, labels=self.labels, high_hz=self.high_hz, overlap_s=self.overlap_s
         )
         there = [path for path in writers.paths.values() if path.exists()]
         if there and not overwrite:

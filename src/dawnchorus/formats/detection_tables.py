@@ -1,0 +1,206 @@
+"""Whole tables of detections: written in any format, and read back from the formats of our own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from dawnchorus.errors import DataError
+from dawnchorus.files import walk
+from dawnchorus.formats.folder_tables import AudacityWriter, RavenWriter
+from dawnchorus.formats.recording import Detection, RecordingDetections
+from dawnchorus.formats.text_tables import read_text_table, without_probability
+from dawnchorus.formats.writers import Format, open_writers
+
+DETECTION_COLUMNS = ["filename", *Detection._fields]
+NUMBER_COLUMNS = ["start_s", "end_s", "probability"]
+_HIGH_HZ = 16_000.0  # half of 32 kHz, the sample rate of the models here
+
+
+def write_detections(
+    table: pd.DataFrame,
+    formats: Format | Iterable[Format],
+    out_dir: Path | str,
+    *,
+    filenames: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    high_hz: float = _HIGH_HZ,
+    overlap_s: float = 0.0,
+) -> dict[str, Path]:
+    """Write a table of detections in any formats, and return what was written by the names of the formats.
+
+    Parameters
+    ----------
+    table
+        A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``. Optional columns:
+        ``path`` of the audio file, ``start`` when the recording began, or ``time`` when the detection did
+        (datetimes, or text in ISO 8601), ``duration_s`` of the recording.
+    formats
+        Such as ``"raven"``, ``"raven,csv"``, ``["raven", "my_package.formats:Tally"]``, or a class.
+    out_dir
+        Where they go; made if missing. What is there of these formats is replaced.
+    filenames
+        All recordings that were predicted, in their order; those without a detection are then written too.
+        Otherwise those of the table, as they first come.
+    labels
+        Every class of the model; otherwise those of the table.
+    high_hz
+        Upper edge of Raven's boxes.
+    overlap_s
+        By how much consecutive windows overlap, seconds.
+
+    Raises
+    ------
+    ConfigError
+        A format is not known.
+    DataError
+        A column is missing, a number or time is none, or a file name leads out of its folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = pd.DataFrame(
+    ...     [("a.wav", 0.0, 5.0, "wren", 0.9)],
+    ...     columns=["filename", "start_s", "end_s", "label", "probability"],
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = write_detections(table, "csv,raven", folder)
+    ...     sorted(paths), len(read_detections(paths["raven"]))
+    (['csv', 'raven'], 1)
+    """
+    missing = [column for column in DETECTION_COLUMNS if column not in table]
+    if missing:
+        raise DataError(
+            f"the table of detections has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(map(str, table.columns))}"
+        )
+    table = _with_numbers(table, "the table of detections")
+    rows_of = {str(name): rows for name, rows in table.groupby(table["filename"].astype(str), sort=False)}
+    names = list(dict.fromkeys([*map(str, filenames or ()), *rows_of]))
+    place_of = _places_of(names)
+    known = labels if labels is not None else sorted(set(table["label"]))
+    writers = open_writers(formats, Path(out_dir), labels=known, high_hz=high_hz, overlap_s=overlap_s)
+    with writers:
+        for name in names:
+            writers.add(_recording(name, *place_of[name], rows_of.get(name, table[:0])))
+    return writers.paths
+
+
+def read_detections(path: Path | str) -> pd.DataFrame:
+    """Return detections as a table: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``.
+
+    Parameters
+    ----------
+    path
+        A CSV file with these columns, as ``dawnchorus predict`` writes it; a folder that holds one as
+        ``detections.csv``; or a Raven or Audacity table of our own, or the whole folder of such tables.
+
+    Raises
+    ------
+    DataError
+        There is no such table, it lacks a column, or a time or a probability is no number.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "night.wav.txt"
+    ...     _ = path.write_text("0.000000\\t5.000000\\twren 0.9000\\n")
+    ...     print(read_detections(path).to_string(index=False))
+     filename  start_s  end_s label  probability
+    night.wav      0.0    5.0  wren          0.9
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / "detections.csv").exists():
+        tables = [each for each in sorted(walk(path)) if each.suffix == ".txt"]
+        if tables:
+            read = [_read_labels(each, each.relative_to(path).as_posix()) for each in tables]
+            return pd.concat(read, ignore_index=True)
+    if path.suffix == ".txt":
+        return _read_labels(path, path.name)
+    path = path / "detections.csv" if path.is_dir() else path
+    return _with_numbers(
+        read_text_table(path, required=tuple(DETECTION_COLUMNS))[DETECTION_COLUMNS], str(path)
+    )
+
+
+def _read_labels(path: Path, name: str) -> pd.DataFrame:
+    """Return the rows of one Raven or Audacity table; ``name`` is its recording's with an ending."""
+    if name.endswith(RavenWriter.ending):
+        columns = ("Begin Time (s)", "End Time (s)", "Species", "Confidence")
+        table = read_text_table(path, required=columns, sep="\t")[list(columns)]
+        table.columns = pd.Index(list(Detection._fields))
+        filename = name.removesuffix(RavenWriter.ending)
+    else:
+        table = _read_audacity(path)
+        filename = name.removesuffix(AudacityWriter.ending)
+    return _with_numbers(table.assign(filename=filename)[DETECTION_COLUMNS], str(path))
+
+
+def _read_audacity(path: Path) -> pd.DataFrame:
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DataError(f"the table {path} cannot be read; {error.strerror}") from None
+    rows = []
+    for line in lines:
+        start_s, end_s, text = [*line.split("\t", 2), "", ""][:3]
+        label = without_probability(text)
+        rows.append((start_s, end_s, label, text[len(label) + 1 :]))
+    return pd.DataFrame(rows, columns=list(Detection._fields))
+
+
+def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return a table whose times and probabilities are float64."""
+    table = table.copy()
+    for column in NUMBER_COLUMNS:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if numbers.isna().any():
+            wrong = table.loc[numbers.isna(), column].iloc[0]
+            raise DataError(f"{where}: {column} is {wrong!r} in a row; write a number")
+        table[column] = numbers.astype(float)
+    return table
+
+
+def _places_of(names: Sequence[str]) -> dict[str, tuple[str, Path]]:
+    """Return each recording's name in the tables, below a common folder, and its path."""
+    absolute = {name for name in names if Path(name).is_absolute()}
+    root = os.path.commonpath([os.path.dirname(name) for name in absolute]) if absolute else ""  # noqa: PTH120
+    places = {}
+    for name in names:
+        relative = Path(os.path.relpath(name, root)).as_posix() if name in absolute else name
+        if ".." in PurePosixPath(relative.replace("\\", "/")).parts:
+            raise DataError(
+                f"the file name {name!r} leads out of its folder; name recordings below one folder"
+            )
+        places[name] = (relative, Path(name))
+    return places
+
+
+def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> RecordingDetections:
+    def first(column: str) -> Any:
+        return rows[column].iloc[0] if column in rows and len(rows) else None
+
+    start = _moment(first("start"), name)
+    if start is None and (time := _moment(first("time"), name)) is not None:
+        start = time - timedelta(seconds=float(first("start_s")))
+    given_s = first("duration_s")
+    duration_s = float(rows["end_s"].max()) if given_s is None and len(rows) else float(given_s or 0.0)
+    path = path if first("path") is None else Path(str(first("path")))
+    return RecordingDetections(relative, path, duration_s, start, rows[list(Detection._fields)])
+
+
+def _moment(given: Any, name: str) -> datetime | None:
+    """Return a datetime from one, or from its text; None from an empty cell."""
+    if given is None or given == "" or given is pd.NaT or pd.isna(given):
+        return None
+    try:
+        moment = pd.Timestamp(given).to_pydatetime(warn=False)
+    except (TypeError, ValueError):
+        raise DataError(f"{name}: the time {given!r} is none; write it as 2024-05-01T04:00:00") from None
+    return moment

@@ -1,0 +1,172 @@
+"""Several formats as one: found by their names, and written together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any, Self
+
+from dawnchorus.config.registry import FORMATS, import_path
+from dawnchorus.errors import ConfigError
+from dawnchorus.formats.names import species_names
+from dawnchorus.formats.recording import RecordingDetections
+from dawnchorus.formats.writer import DetectionWriter, TableSettings
+
+Format = str | type[DetectionWriter]
+"""A registered name, an import path ``package.module:Writer``, or the writer's class itself."""
+
+_FIRST_TO_END = "parquet"
+"""What is the last to begin is the first to end: it has most to do then that may fail."""
+
+
+class DetectionWriters:
+    """Several formats as one: a recording is added to all, and a failure leaves all as they were.
+
+    Attributes
+    ----------
+    paths
+        What will be written, by the name of the format: a file or a folder.
+    """
+
+    def __init__(self, writers: dict[str, DetectionWriter]) -> None:
+        self._writers = writers
+        self.paths = {name: writer.path for name, writer in writers.items()}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for writer in self._writers.values():
+                stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, traceback)
+
+    def add(self, recording: RecordingDetections) -> None:
+        """Write the detections of one more recording."""
+        for writer in self._writers.values():
+            writer.add(recording)
+
+
+def formats_of(given: Format | Iterable[Format]) -> dict[str, type[DetectionWriter]]:
+    """Return the writers that are meant by their names, in the order in which they begin.
+
+    Parameters
+    ----------
+    given
+        One format, several with commas between, or an iterable of formats. They come from a user's own code
+        or command line: what an import path names is imported. A format without a registered name is
+        called by its import path.
+
+    Raises
+    ------
+    ConfigError
+        A format is not known, is no :class:`DetectionWriter`, writes outside of the folder of tables, or
+        two write the same file.
+
+    Examples
+    --------
+    >>> list(formats_of("raven,csv"))
+    ['csv', 'raven']
+    """
+    several = [given] if isinstance(given, str | type) else list(given)
+    wanted = [part for each in several for part in (each.split(",") if isinstance(each, str) else [each])]
+    writers: dict[str, type[DetectionWriter]] = {}
+    for each in wanted:
+        writer = FORMATS.find(each.strip() if isinstance(each, str) else each, where="the format")
+        _check_writer(writer)
+        writers[_name_of(writer)] = writer
+    names = [
+        *(name for name in FORMATS if name in writers),
+        *(name for name in writers if name not in FORMATS),
+    ]
+    names.sort(key=lambda name: name == _FIRST_TO_END)
+    _check_goals({name: writers[name].goal for name in names})
+    return {name: writers[name] for name in names}
+
+
+def own_goals() -> dict[str, str]:
+    """Return what dawnchorus's own formats write, by their names; guests' formats are left out.
+
+    Examples
+    --------
+    >>> own_goals()["csv"]
+    'detections.csv'
+    """
+    writers = {name: FORMATS.find(name) for name in FORMATS}
+    ours = f"{__name__.partition('.')[0]}."
+    return {name: writer.goal for name, writer in writers.items() if writer.__module__.startswith(ours)}
+
+
+def open_writers(
+    formats: Format | Iterable[Format],
+    out_dir: Path,
+    *,
+    labels: Sequence[str],
+    high_hz: float,
+    overlap_s: float = 0.0,
+) -> DetectionWriters:
+    """Return one context manager that writes several formats; nothing is opened before its block begins.
+
+    Parameters
+    ----------
+    formats
+        As for :func:`formats_of`.
+    out_dir
+        Where all of them go; made if missing.
+    labels
+        Every class of the model.
+    high_hz
+        Upper edge of Raven's boxes; a window has no frequency limits of its own.
+    overlap_s
+        By how much consecutive windows overlap, seconds.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`formats_of`.
+    """
+    species = {label: species_names(label) for label in labels}
+    settings = TableSettings(species, float(high_hz), float(overlap_s))
+    return DetectionWriters({name: writer(out_dir, settings) for name, writer in formats_of(formats).items()})
+
+
+def _name_of(writer: type[DetectionWriter]) -> str:
+    """Return the name under which a writer is registered, else its import path."""
+    path = import_path(writer)
+    parts = ((name, FORMATS.part(name)) for name in FORMATS)
+    return next((name for name, part in parts if part is writer or part == path), path)
+
+
+def _check_writer(writer: Any) -> None:
+    if not (isinstance(writer, type) and issubclass(writer, DetectionWriter)):
+        raise ConfigError(
+            f"the format {import_path(writer)} is no writer; make it a subclass of "
+            "dawnchorus.formats.TableWriter, FolderWriter or DetectionWriter"
+        )
+    if inspect.isabstract(writer):
+        raise ConfigError(
+            f"the format {import_path(writer)} lacks {', '.join(sorted(writer.__abstractmethods__))}"
+        )
+    goal: Any = getattr(writer, "goal", "")
+    is_plain = isinstance(goal, str) and goal == PurePath(goal).name != "" and goal.isprintable()
+    if not is_plain or goal.startswith(".") or {"\\", ":"} & set(goal):
+        raise ConfigError(
+            f"the format {import_path(writer)} has the goal {goal!r}; name one file or folder in the folder "
+            "of tables, such as tally.csv"
+        )
+
+
+def _check_goals(goals: Mapping[str, str]) -> None:
+    name_of: dict[str, str] = {}
+    for name, goal in goals.items():
+        if goal.casefold() in name_of:
+            raise ConfigError(
+                f"the formats {name_of[goal.casefold()]} and {name} both write {goal}; leave one out"
+            )
+        name_of[goal.casefold()] = name
