@@ -125,18 +125,17 @@ def test_a_run_with_parts_of_ones_own_is_evaluated_exported_and_predicted_with_w
 ) -> None:
     config = tiny_config(train_function_args=doors(), exp_name="guests")
     with caplog.at_level(logging.WARNING):
-        run = lightning_training(config)
+        run = lightning_training(config, folds=[0])
     assert "metric never is left out where it is not defined: never is not defined: too few" in caplog.text
     assert min(guests.CALLS.values()) > 0
-    for fold in (0, 1):
-        report = run.finished(fold) or {}
-        assert 0 <= report["val_hit_rate"] <= 1
-        assert "val_macro_roc_auc" in report
-        assert "val_never" not in report
-        assert report["best_checkpoint"] == f"000-{report['val_hit_rate']:.4f}.safetensors"
-        best = run.checkpoints_dir(fold) / report["best_checkpoint"]
-        assert epoch_metrics(best)["val_hit_rate"] == report["val_hit_rate"]
-        assert not any("offset" in name or "loss" in name for name in read_checkpoint(best).weights)
+    report = run.finished(0) or {}
+    assert 0 <= report["val_hit_rate"] <= 1
+    assert "val_macro_roc_auc" in report
+    assert "val_never" not in report
+    assert report["best_checkpoint"] == f"000-{report['val_hit_rate']:.4f}.safetensors"
+    best = run.checkpoints_dir(0) / report["best_checkpoint"]
+    assert epoch_metrics(best)["val_hit_rate"] == report["val_hit_rate"]
+    assert not any("offset" in name or "loss" in name for name in read_checkpoint(best).weights)
     page = (run.path / "report.html").read_text()
     assert ">hits<" in page.replace("\n", "").replace(" ", "")
     assert "never" in page
