@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 import torch
 from common import DenseFrontend
 
@@ -66,6 +65,8 @@ class PublishedGraph:
 
 def write_published(networks: Path, card: ModelCard, path: Path) -> None:
     """Write the graph of ``networks.onnx`` behind a dense DFT, all constants in fp16, to ``path`` (.xml)."""
+    import openvino  # after dawnchorus, which keeps it from sending usage data
+
     frontend = _dense_frontend(card)
     model: Any = openvino_core().read_model(networks)
     picture = frontend.output(0).get_node().input_value(0)
@@ -77,6 +78,8 @@ def write_published(networks: Path, card: ModelCard, path: Path) -> None:
 
 
 def _dense_frontend(card: ModelCard) -> Any:
+    import openvino
+
     module = DenseFrontend(FrontendSettings(**card.frontend)).eval()
     model = openvino.convert_model(module, example_input=torch.zeros(2, card.n_samples))
     model.reshape([-1, card.n_samples])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus.privacy import disable_telemetry
+
 if TYPE_CHECKING:
     from dawnchorus.audio.sound import Sound
     from dawnchorus.config import DataSettings
@@ -81,6 +83,8 @@ _HOME = {
     "registered": "dawnchorus.config.registry",
     "train": "dawnchorus.pipelines.experiment",
 }
+
+disable_telemetry()  # before any engine is imported
 
 
 def __getattr__(name: str) -> Any:

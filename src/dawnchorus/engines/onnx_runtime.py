@@ -12,6 +12,7 @@ from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, fingerprint_of
 from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, ModelCard
+from dawnchorus.privacy import disable_events
 
 NETWORKS_NAME = "networks.onnx"
 
@@ -31,6 +32,7 @@ class OnnxRuntime(Runtime):
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         import onnxruntime
 
+        disable_events(onnxruntime)
         networks = path.with_name(NETWORKS_NAME)
         has_networks = networks.is_file()
         options = onnxruntime.SessionOptions()
