@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing, write_failures, write_text
+from dawnchorus.errors import UnsafePathError
+from dawnchorus.files import (
+    FAILURES_NAME,
+    Failure,
+    inside,
+    read_failures,
+    replacing,
+    write_failures,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -53,3 +62,17 @@ def test_failures_are_read_as_written_and_an_old_list_goes_when_there_are_none(t
     assert read_failures(tmp_path) == []
     (tmp_path / FAILURES_NAME).write_text("somebody's,own\n1,2\n")
     assert read_failures(tmp_path) == []
+
+
+OUTSIDE = ["../victim", "a/../../victim", "a/..", "..", ".", "", "/etc/passwd", "a\0b"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_name_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafePathError, match=r"note\.json names .* does not lie below .*correct the name"):
+        inside(tmp_path, name, named_in="note.json")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a/b c.wav", "..a/b..", ".hidden", "rec_12:30.wav", "ä\udcff"])
+def test_a_name_that_lies_in_its_folder_is_a_path(tmp_path: Path, name: str) -> None:
+    assert inside(tmp_path, name, named_in="note.json") == tmp_path / name

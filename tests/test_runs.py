@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from dawnchorus.config import FoldSettings
 from dawnchorus.data.folds import assign_folds, save_folds
-from dawnchorus.errors import RunError
+from dawnchorus.errors import RunError, UnsafePathError
 from dawnchorus.runs import Run
 
 
@@ -64,3 +65,12 @@ def test_a_damaged_table_is_told_in_a_sentence(tmp_path: Path, text: str, messag
     (tmp_path / "folds.csv").write_text(text)
     with pytest.raises(RunError, match=message):
         Run(tmp_path).folds()
+
+
+@pytest.mark.parametrize("name", ["../../../victim.safetensors", "/etc/passwd"])
+def test_a_best_checkpoint_outside_the_run_is_refused(tmp_path: Path, name: str) -> None:
+    run = Run(tmp_path)
+    run.fold_dir(0).mkdir()
+    run.finished_file(0).write_text(json.dumps({"best_checkpoint": name}))
+    with pytest.raises(UnsafePathError, match=r"finished\.json names"):
+        run.best_checkpoint(0)

@@ -13,6 +13,7 @@
     ├── TrainingError          a training that cannot go on: no memory, no disk, a loss that is no number
     ├── ExportError            an exported graph that does not agree with PyTorch
     ├── DownloadError          a service that refuses, cannot be reached, or sends something else than it says
+    ├── UnsafePathError        a name in a file that leads out of the folder it may write in
     └── MissingExtraError      an optional package; the message names the extra to install
 
 A message says what is wrong, where, the value found, what would be legal and what to do.
@@ -63,6 +64,10 @@ class ExportError(DawnchorusError):
 
 class DownloadError(DawnchorusError):
     """A service that refuses, cannot be reached, or sends something else than it says."""
+
+
+class UnsafePathError(DawnchorusError):
+    """A name, read from a file or a service, that leads out of the folder that it may write in."""
 
 
 class MissingExtraError(DawnchorusError):

@@ -14,6 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dawnchorus.errors import UnsafePathError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -31,6 +33,40 @@ class Failure(NamedTuple):
 
     path: Path
     reason: str
+
+
+def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
+    """Return the path of ``name`` in ``folder``, where it lies below that folder.
+
+    Every path that is read from a file or a service, and then written or removed, comes through here. Links
+    that a user has put into the folder are followed. Reading is not restricted: a table may name recordings
+    anywhere.
+
+    Parameters
+    ----------
+    folder
+        What the name may not lead out of.
+    name
+        A relative path.
+    named_in
+        Where the name was found, for the message.
+
+    Raises
+    ------
+    UnsafePathError
+        The name is absolute, has ``..`` in it, is empty, or is none that a file can have.
+
+    >>> inside(Path("out"), "raven/a.txt", named_in="predictions.json").as_posix()
+    'out/raven/a.txt'
+    """
+    path = Path(name)
+    is_plain = not (path.is_absolute() or path.root or path.drive or ".." in path.parts or "\0" in str(name))
+    if not (is_plain and path.parts):
+        raise UnsafePathError(
+            f"{named_in} names {str(name)!r}, which does not lie below {folder}; nothing is written or "
+            "removed there: correct the name, or delete what names it"
+        )
+    return folder / path
 
 
 @contextmanager

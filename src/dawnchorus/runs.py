@@ -46,6 +46,7 @@ from dawnchorus.config import (
 )
 from dawnchorus.config.registry import NETWORKS
 from dawnchorus.errors import ConfigError, ModelError, RunError
+from dawnchorus.files import inside
 from dawnchorus.models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -196,13 +197,16 @@ class Run:
         ------
         RunError
             The fold is not finished, or the file is gone.
+        UnsafePathError
+            ``finished.json`` names a file outside the folder of checkpoints.
         """
         report = self.finished(fold)
         if report is None:
             raise RunError(
                 f"fold {fold} of {self.path} is not finished; run the training command again to go on"
             )
-        path = self.checkpoints_dir(fold) / report["best_checkpoint"]
+        named = report["best_checkpoint"]
+        path = inside(self.checkpoints_dir(fold), named, named_in=self.finished_file(fold))
         if not path.is_file():
             raise RunError(f"{path} is gone; delete {self.finished_file(fold)} and train the fold again")
         return path

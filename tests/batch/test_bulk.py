@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -760,3 +761,27 @@ def test_the_command_reads_names_from_standard_input(exported: Any, folder: Path
     assert b"bird\xe9.flac" in text
     assert b"d.wav" in text
     assert b"gone.wav" in (tmp_path / "out" / "failures.csv").read_bytes()
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("goal", ["../victim", "{absolute}", "raven/../../victim", "mine", ""])
+def test_a_note_that_names_what_predict_does_not_write_removes_nothing(
+    bulk: Bulk, tmp_path: Path, goal: str, force: bool
+) -> None:
+    out = tmp_path / "out"
+    for folder in (tmp_path / "victim", out / "mine"):
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").write_text("years")
+    note = {"made": {}, "goals": {"x": goal.format(absolute=tmp_path / "victim")}}
+    (out / "predictions.json").write_text(json.dumps(note))
+    with pytest.raises(RunError, match=r"predictions\.json names .*does not write.*choose another --out"):
+        bulk(out, force=force)
+    assert (tmp_path / "victim" / "thesis.txt").read_text() == "years"
+    assert (out / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_a_note_whose_names_are_no_names_counts_as_damaged(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "predictions.json").write_text('{"made": {}, "goals": {"x": ["raven"]}}')
+    assert bulk(out).n_recordings == 6

@@ -123,3 +123,19 @@ def test_somebody_elses_table_is_refused(tmp_path: Path, content: bytes) -> None
     with pytest.raises(DataError, match=r"train\.csv is no table of downloaded recordings, .* with --table"):
         read_table(tmp_path / "train.csv")
     assert read_table(tmp_path / "none.csv") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "filename"),
+    [
+        ("Turdus merula", "Turdus_merula/XC9.mp3"),
+        ("../../victim", "__.._victim/XC9.mp3"),
+        ("/etc/cron.d", "_etc_cron.d/XC9.mp3"),
+        ("C:\\x", "C__x/XC9.mp3"),
+        ("..", "_/XC9.mp3"),
+        ("", "_/XC9.mp3"),
+    ],
+)
+def test_a_name_that_a_service_sends_leads_nowhere_else(name: str, filename: str) -> None:
+    assert replace(BLACKBIRD, scientific_name=name).filename == filename
+    assert replace(BLACKBIRD, id=name).filename.count("/") == 1

@@ -31,7 +31,7 @@ from dawnchorus.downloads.xeno_canto import (
     xeno_canto_key,
     xeno_canto_pace,
 )
-from dawnchorus.errors import DataError, DownloadError
+from dawnchorus.errors import DataError, DownloadError, UnsafePathError
 from dawnchorus.files import locked, read_failures
 
 _spec = importlib.util.spec_from_file_location(
@@ -449,3 +449,19 @@ def test_a_damaged_answer_that_was_kept_is_asked_for_again(
     n_asked = len(server.asked)
     assert find("Turdus merula", answers=answers) == expected
     assert len(server.asked) == n_asked + 1
+
+
+@pytest.mark.parametrize("filename", ["../victim.mp3", "{absolute}"])
+def test_a_table_that_names_a_file_elsewhere_overwrites_nothing(
+    server: Any, tmp_path: Path, filename: str
+) -> None:
+    folder, victim = tmp_path / "xc", tmp_path / "victim.mp3"
+    server.add(1, "Parus caeruleus", b"p" * 3000)
+    fetch(folder, "Parus caeruleus")
+    victim.write_bytes(b"mine")
+    table = tmp_path / "xc.csv"
+    named = filename.format(absolute=victim)
+    table.write_text(table.read_text().replace("Parus_caeruleus/XC1.mp3", named))
+    with pytest.raises(UnsafePathError, match=r"xc\.csv names .* does not lie below"):
+        fetch(folder, "Parus caeruleus")
+    assert victim.read_bytes() == b"mine"

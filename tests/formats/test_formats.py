@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
-from dawnchorus.errors import ConfigError
+from dawnchorus.errors import ConfigError, UnsafePathError
 from dawnchorus.formats import (
     FORMATS,
     DetectionWriters,
@@ -374,3 +374,10 @@ def test_seconds_pass_evenly_across_a_change_of_the_clocks() -> None:
     assert autumn.isoformat() == "2024-10-27T02:30:00+01:00"
     assert absolute_time(datetime(2024, 3, 31, 1, 59, 59), 2.0) == datetime(2024, 3, 31, 2, 0, 1)
     assert absolute_time(None, 2.0) is None
+
+
+@pytest.mark.parametrize("name", ["raven", "audacity", "birdnet"])
+def test_a_recording_named_outside_the_folder_gets_no_table_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UnsafePathError, match="does not lie below"):
+        write(tmp_path / "out", [recording_of("../../victim.wav")], name)
+    assert list(tmp_path.rglob("*victim*")) == []

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
-from dawnchorus.errors import RunError, WeightsError
+from dawnchorus.errors import RunError, UnsafePathError, WeightsError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, write_checkpoint
 from dawnchorus.models.weights import load_state_dict_file
@@ -256,3 +256,13 @@ def test_a_pickle_under_the_name_of_a_checkpoint_is_refused_and_its_code_not_run
     with pytest.raises(WeightsError, match="damaged or no safetensors file"):
         load_state_dict_file(last)
     assert not proof.exists()
+
+
+def test_a_checkpoint_names_no_file_outside_its_folder(make_config: MakeConfig, tmp_path: Path) -> None:
+    best = BestCheckpoints(tmp_path / "checkpoints", make_config().train_function_args)
+    state = best.state_dict()
+    kept = {**state, "best_k_models": {"/elsewhere/victim.safetensors": torch.tensor(0.5)}}
+    best.load_state_dict(kept)
+    assert list(best.best_k_models) == [str(tmp_path / "checkpoints" / "victim.safetensors")]
+    with pytest.raises(UnsafePathError, match=r"last\.safetensors names '\.\.'"):
+        best.load_state_dict({**state, "best_model_path": "checkpoints/.."})

@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.errors import RunError
-from dawnchorus.files import write_text
+from dawnchorus.files import inside, write_text
+from dawnchorus.formats import own_goals
+from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 SETTINGS_NAME = "predictions.json"
+_GOALS = frozenset(own_goals().values()) | {WINDOWS_NAME, EMBEDDINGS_NAME}
+"""Every file and folder that a call writes tables to; a note that names another one is not ours."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,28 @@ class EarlierTables:
 
     @classmethod
     def of(cls, folder: Path) -> EarlierTables:
-        """Return what is known of a folder; nothing where it was never predicted into."""
+        """Return what is known of a folder; nothing where it was never predicted into.
+
+        Raises
+        ------
+        RunError
+            The note there names a file that no call writes, which must not be removed.
+        """
+        note = folder / SETTINGS_NAME
         try:
-            found = json.loads((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-            return cls(folder, dict(found["made"]), dict(found["goals"]), dict(found.get("guests", {})))
+            found = json.loads(note.read_text(encoding="utf-8"))
+            earlier = cls(folder, dict(found["made"]), dict(found["goals"]), dict(found.get("guests", {})))
+            unknown = set(earlier.goals.values()) - _GOALS
         except FileNotFoundError:
             return cls(folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls(folder, is_known=False)
+        if unknown:
+            raise RunError(
+                f"{note} names {min(unknown, key=str)!r} as a table, which dawnchorus predict does not "
+                f"write; delete {SETTINGS_NAME} there, or choose another --out"
+            )
+        return earlier
 
     @property
     def written(self) -> frozenset[str]:
@@ -88,7 +106,7 @@ class EarlierTables:
     def begin(self, made: Mapping[str, Any], goals: Mapping[str, str], guests: Mapping[str, str]) -> None:
         """Note what is about to be written, and remove what earlier calls wrote and this one does not."""
         for name in set(self.goals) - set(goals):
-            path = self.folder / self.goals[name]
+            path = inside(self.folder, self.goals[name], named_in=self.folder / SETTINGS_NAME)
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dawnchorus.downloads.parts import Part
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import write_text
+from dawnchorus.files import inside, write_text
 
 RECORD_NAME = ".downloads.json"
 
@@ -82,6 +82,8 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
     ------
     DownloadError
         It holds another competition, or its record cannot be read.
+    UnsafePathError
+        The record names a file outside the folder.
     """
     path = out / RECORD_NAME
     if not path.is_file():
@@ -97,6 +99,9 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
         raise DownloadError(
             f"{out} holds {record.competition}, and {competition} would mix with it; choose another --out"
         )
+    for part in record.parts.values():
+        for name in part.files():
+            inside(out, name, named_in=path)
     return record
 
 

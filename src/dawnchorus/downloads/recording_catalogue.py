@@ -17,6 +17,7 @@ from dawnchorus.errors import DataError
 from dawnchorus.files import replacing
 
 ALL_RIGHTS_RESERVED = "all rights reserved"
+_LEADING_ELSEWHERE = re.compile(r"^\.+|[/\\:\x00-\x1f]|^$")
 
 _SUFFIX_OF_TYPE = {
     "audio/mpeg": ".mp3",
@@ -87,8 +88,12 @@ class Recording:
 
     @property
     def filename(self) -> str:
-        """Its place below the folder of recordings: Turdus_merula/XC694038.mp3."""
-        return f"{underscored(self.scientific_name)}/{self.id}{self.suffix}"
+        """Its place below the folder of recordings: Turdus_merula/XC694038.mp3.
+
+        What could lead elsewhere in a name that a service sends becomes ``_``.
+        """
+        parts = (underscored(self.scientific_name), f"{self.id}{self.suffix}")
+        return "/".join(_LEADING_ELSEWHERE.sub("_", part) for part in parts)
 
 
 COLUMNS = (

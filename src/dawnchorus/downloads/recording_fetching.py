@@ -14,7 +14,7 @@ from dawnchorus.downloads.polite import Service, ServiceDownError
 from dawnchorus.downloads.recording_catalogue import Recording, read_table, row_of, write_table
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import Failure, locked, write_failures
+from dawnchorus.files import Failure, inside, locked, write_failures
 from dawnchorus.progress import track
 
 LOCK_NAME = ".download.lock"
@@ -83,6 +83,8 @@ def fetch_recordings(
         Another process is at work in the folder, the disk is full, or the service is gone.
     DataError
         The table is somebody else's.
+    UnsafePathError
+        A line of the table names a file outside the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK_NAME) as is_ours:
@@ -90,7 +92,11 @@ def fetch_recordings(
             raise DownloadError(
                 f"{folder}: another download is at work here; wait for it, or choose another --out"
             )
-        rows = {name: row for name, row in read_table(table).items() if _size(folder / row["filename"])}
+        rows = {
+            name: row
+            for name, row in read_table(table).items()
+            if row["filename"] and _size(inside(folder, row["filename"], named_in=table))
+        }
         report = FetchReport()
         try:
             _fetch_all(service, wanted, folder, table, rows, report, leave_gb)

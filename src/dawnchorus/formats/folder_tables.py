@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import IO, ClassVar
 
-from dawnchorus.files import replacing
+from dawnchorus.files import inside, replacing
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
 from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
@@ -61,7 +61,7 @@ class FolderWriter(DetectionWriter):
         """Open the table of a recording, under another name where one is taken: none is written over."""
         names = chain(self.names(filename), (f"{filename}-{number}" for number in count(2)))
         while True:
-            path = self._folder / fitting(next(names), self.ending)
+            path = inside(self._folder, fitting(next(names), self.ending), named_in=filename)
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 return open_text(path, "x")

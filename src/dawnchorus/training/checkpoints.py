@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import RunError, WeightsError
+from dawnchorus.files import inside
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, read_metadata, write_checkpoint
 
@@ -104,7 +105,7 @@ class _MovableCheckpoint(ModelCheckpoint):
         folder = Path(str(self.dirpath))
 
         def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else path
+            return str(inside(folder, Path(path).name, named_in=folder / LAST_NAME)) if path else path
 
         moved = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path")}
         best = {here(path): score for path, score in state_dict["best_k_models"].items()}
