@@ -143,7 +143,7 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
     """Hold a lock on a file while the block runs; yields whether it was free. It ends with the process.
 
     Where the file system knows no locks, it always counts as free. With ``inherited``, child processes that
-    are started with ``close_fds=False`` hold it too, even if this one is killed.
+    are started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does.
     """
     with path.open("a+b") as file:
         os.set_inheritable(file.fileno(), inherited)
@@ -154,7 +154,27 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
             return
         except OSError:
             pass
-        yield True
+        if not inherited:
+            _held.append(file)
+        try:
+            yield True
+        finally:
+            if not inherited:
+                _held.remove(file)
+
+
+_held: list[IO[bytes]] = []
+"""Files whose lock this process holds alone."""
+
+
+def _leave_locks_to_parent() -> None:
+    """Close what a forked process, such as a loader's worker, would else go on holding after its parent."""
+    while _held:
+        _held.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def start_writing_back(file: IO[bytes], n_bytes: int) -> None:

@@ -29,7 +29,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -147,6 +147,10 @@ class Run:
     def checkpoints_dir(self, fold: int) -> Path:
         """Where a fold's checkpoints lie."""
         return self.fold_dir(fold) / "checkpoints"
+
+    def fold_lock(self, fold: int | Literal["*"]) -> Path:
+        """Locked by the process that trains a fold."""
+        return self.path / f".fold_{fold}.lock"
 
     def finished_file(self, fold: int) -> Path:
         """Written when a fold is trained to its end."""

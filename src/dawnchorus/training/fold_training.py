@@ -35,7 +35,7 @@ from dawnchorus.training.checkpoints import (
 from dawnchorus.training.endings import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.networks import new_model
-from dawnchorus.training.preparing import PreparedRun, train_dataset_config
+from dawnchorus.training.preparing import PreparedRun, check_made_so, train_dataset_config
 from dawnchorus.training.processes import Process, this_process
 from dawnchorus.training.run_loggers import close_loggers
 from dawnchorus.training.trainer import make_trainer, without_advice
@@ -191,6 +191,8 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     ------
     DataError
         No class can be scored on the fold's validation recordings.
+    RunError
+        The run on disk has become another one meanwhile.
     TrainingError
         The training cannot go on: no memory, no disk, a loss that is no number.
     """
@@ -217,6 +219,7 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
             **scores,
         }
         report.pop("val_loss", None)
+    check_made_so(prepared)  # the weights must be of the config that lies beside them
     write_text(prepared.run.finished_file(fold), json.dumps(report, indent=2))
     return report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import ConfigError
@@ -13,7 +14,8 @@ from dawnchorus.report.run_page import write_run_page
 from dawnchorus.runs import Run
 from dawnchorus.training.auto_batch import with_found_batch
 from dawnchorus.training.fold_training import train_fold
-from dawnchorus.training.preparing import prepare_run
+from dawnchorus.training.locking import RunLocks
+from dawnchorus.training.preparing import PreparedRun, check_made_so, prepare_run
 from dawnchorus.training.processes import this_process
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ def lightning_training(
     DataError
         The recordings cannot be trained on, or a fold cannot be scored.
     RunError
-        The run directory belongs to another config, or a checkpoint in it is damaged.
+        The run directory belongs to another config, another process trains the fold, or a checkpoint is
+        damaged.
     TrainingError
         The training cannot go on: no memory, no disk, a loss that is no number.
     """
@@ -51,22 +54,40 @@ def lightning_training(
     if not is_first:  # what the first process says, it says for all
         logging.getLogger("dawnchorus").setLevel(logging.WARNING)
         silence_progress()
-    prepared = prepare_run(config, config_file=config_file)
-    for note in prepared.assignment.notes:
-        logger.info(note)
-    chosen = _chosen_folds(folds, prepared.assignment.n_folds)
-    unfinished = [fold for fold in chosen if prepared.run.finished(fold) is None]
-    if unfinished:
-        config = with_found_batch(config, prepared)
-    for fold in chosen:
-        report = prepared.run.finished(fold) if fold not in unfinished else None
-        report = report or train_fold(config, prepared, fold)
-        if report is not None:
-            metric = config.train_function_args.main_metric
-            logger.info("Fold %d: best %s %.4f (%s)", fold, metric, report[metric], report["best_checkpoint"])
-        if is_first:
-            write_run_page(prepared.run)
+    with RunLocks(Run(config.run_dir), is_needed=is_first) as locks:
+        with locks.preparing():
+            prepared = prepare_run(config, config_file=config_file)
+            chosen = _chosen_folds(folds, prepared.assignment.n_folds)
+            unfinished = [fold for fold in chosen if prepared.run.finished(fold) is None]
+            if unfinished:  # from here on no other process takes the run for one that is not begun
+                locks.hold(unfinished[0])
+        for note in prepared.assignment.notes:
+            logger.info(note)
+        if unfinished:
+            config = with_found_batch(config, prepared)
+        for fold in chosen:
+            is_new = fold in unfinished
+            report = _trained(config, prepared, fold, locks) if is_new else prepared.run.finished(fold)
+            if report is not None:
+                metric = config.train_function_args.main_metric
+                logger.info(
+                    "Fold %d: best %s %.4f (%s)", fold, metric, report[metric], report["best_checkpoint"]
+                )
+            if is_first:
+                write_run_page(prepared.run)
     return prepared.run
+
+
+def _trained(config: TrainConfig, prepared: PreparedRun, fold: int, locks: RunLocks) -> dict[str, Any] | None:
+    """Train a fold that no other process trains; return its report, None in all but the first process."""
+    with locks.preparing():
+        locks.hold(fold)
+        if locks.is_needed:
+            check_made_so(prepared)
+        report = prepared.run.finished(fold)
+    if report is not None and config.train_function_args.n_devices == 1:
+        return report  # another process has trained it since this one began
+    return train_fold(config, prepared, fold)
 
 
 def _chosen_folds(folds: Sequence[int] | None, n_folds: int) -> list[int]:

@@ -44,6 +44,7 @@ from dawnchorus.models.network import check_network
 from dawnchorus.runs import Run, model_keywords
 from dawnchorus.training.checking import check_training_args
 from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.locking import is_being_trained
 from dawnchorus.training.networks import new_model, write_starting_weights
 from dawnchorus.training.processes import this_process, wait_for
 
@@ -54,8 +55,15 @@ _PACKAGES = ("dawnchorus", "torch", "timm", "lightning", "numpy", "soxr", "sound
 
 
 class PreparedRun(NamedTuple):
-    """Everything that is settled before a fold is trained."""
+    """Everything that is settled before a fold is trained.
 
+    Attributes
+    ----------
+    config
+        The experiment as it was asked for, without what is found while it is trained.
+    """
+
+    config: TrainConfig
     run: Run
     recordings: pd.DataFrame
     labels: LabelMap
@@ -85,13 +93,12 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     recordings, failures = leave_out_unreadable(listed, config.data, sample_rate=clip.sample_rate)
     labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
-    prepared = PreparedRun(Run(config.run_dir), recordings, labels, assignment)
+    prepared = PreparedRun(config, Run(config.run_dir), recordings, labels, assignment)
     if this_process(config.train_function_args).rank > 0:
         wait_for(prepared.run.config_file)  # the first process checks and writes what is to be
         return prepared
-    if prepared.run.has_checkpoints():
-        prepared.run.check_made_from(config)
-        _refuse_other_recordings(prepared, config)
+    if prepared.run.has_checkpoints() or is_being_trained(prepared.run):
+        check_made_so(prepared)
     else:
         # Everything is made once before anything is written: a wrong key or a missing file shows here.
         started = new_model(config, labels.labels)
@@ -106,6 +113,20 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
             write_starting_weights(prepared.run, config, started.weights)
     write_failures(prepared.run.path, [*failures_of(faults), *failures])
     return prepared
+
+
+def check_made_so(prepared: PreparedRun) -> None:
+    """Raise where a run on disk is not the one that was prepared.
+
+    Raises
+    ------
+    RunError
+        Its folder is gone, or holds a run of another config or of other recordings.
+    """
+    if not prepared.run.config_file.is_file():
+        raise RunError(f"{prepared.run.config_file} is gone, and with it the run; train it again")
+    prepared.run.check_made_from(prepared.config)
+    _refuse_other_recordings(prepared, prepared.config)
 
 
 def check_train_config(config: TrainConfig) -> ClipSettings:

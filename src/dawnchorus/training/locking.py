@@ -1,0 +1,100 @@
+"""Locks on a run: one process prepares it at a time, and one trains a fold.
+
+Only the first process of a data-parallel training takes them. A lock ends with its process, even if that is
+killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self
+
+from dawnchorus.errors import RunError
+from dawnchorus.files import locked
+from dawnchorus.runs import Run
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_S, _LOOK_EVERY_S = 1800.0, 0.2
+
+
+class RunLocks:
+    """The locks that a training holds, until its block ends.
+
+    Parameters
+    ----------
+    run
+        The run, whose folder is made where it is missing.
+    is_needed
+        False in the other processes of a data-parallel training, which take no lock.
+    """
+
+    def __init__(self, run: Run, *, is_needed: bool = True) -> None:
+        self.run, self.is_needed = run, is_needed
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Keep others from writing the run and from taking up folds; waits until no other process does.
+
+        Raises
+        ------
+        RunError
+            Another process has been at it for half an hour.
+        """
+        if not self.is_needed:
+            yield
+            return
+        self.run.path.mkdir(parents=True, exist_ok=True)
+        file = self.run.path / ".preparing.lock"
+        waited_until, is_told = time.monotonic() + _PATIENCE_S, False
+        while True:
+            with locked(file) as is_ours:
+                if is_ours:
+                    yield
+                    return
+            if not is_told:
+                logger.info("%s is being prepared by another process; waiting for it", self.run.path)
+                is_told = True
+            if time.monotonic() > waited_until:
+                raise RunError(
+                    f"{self.run.path} has been prepared by another process for half an hour; end that one, "
+                    "or choose another exp_name"
+                )
+            time.sleep(_LOOK_EVERY_S)
+
+    def hold(self, fold: int) -> None:
+        """Hold the lock of a fold, instead of the one held so far; call it while :meth:`preparing`.
+
+        Raises
+        ------
+        RunError
+            Another process trains the fold.
+        """
+        self._held.close()
+        if self.is_needed and not self._held.enter_context(locked(self.run.fold_lock(fold))):
+            raise RunError(
+                f"fold {fold} of {self.run.path} is being trained by another process; wait for it, train "
+                "other folds with --folds, or choose another exp_name"
+            )
+
+
+def is_being_trained(run: Run) -> bool:
+    """Return whether another process trains a fold of a run; ask while :meth:`RunLocks.preparing`."""
+    for file in run.path.glob(run.fold_lock("*").name):
+        with locked(file) as is_free:
+            if not is_free:
+                return True
+    return False
