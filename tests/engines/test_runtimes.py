@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from dawnchorus.engines import open_runtime, opening
 from dawnchorus.engines.combined import CombinedRuntime
 from dawnchorus.engines.onnx_runtime import OnnxRuntime
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
 from dawnchorus.engines.runtime import Outputs, Runtime, filled_up, fingerprint_of
 from dawnchorus.engines.settings import (
     EngineSettings,
@@ -38,6 +40,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 SIZES = (1, 7, 64)
+N_CALLS, N_CALLERS = 400, 8
 WIDE = 1e-4
 NARROW = 1e-3
 
@@ -60,6 +63,71 @@ def opened(exported: Any, kind: str, settings: EngineSettings) -> Runtime:
     if kind == "onnx":
         return OnnxRuntime(exported.onnx, settings)
     return OpenVinoRuntime(exported.fp16 if kind == "fp16" else exported.float32, settings)
+
+
+# Threads ------------------------------------------------------------------------------------------
+
+
+def combined(exported: Any, settings: EngineSettings) -> Runtime:
+    """Return one runtime twice, and ONNX Runtime beside it."""
+    fp16 = opened(exported, "fp16", settings)
+    return CombinedRuntime([fp16, opened(exported, "onnx", settings), fp16], [1.0, 2.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_streams"),
+    [("torch", 1), ("onnx", 1), ("float32", 1), ("float32", 2), ("fp16", 1), ("fp16", 2), ("combined", 2)],
+)
+def test_one_runtime_gives_every_thread_the_bits_that_it_gives_one(
+    exported: Any, clips: np.ndarray, kind: str, n_streams: int
+) -> None:
+    settings = settings_of(n_streams, n_streams, 1)
+    runtime = combined(exported, settings) if kind == "combined" else opened(exported, kind, settings)
+    asked = [clips[first : first + 1 + first % 2] for first in range(0, 60, 5)]
+    alone = [runtime.outputs(waves) for waves in asked]
+
+    def differing(seed: int) -> int:
+        order = np.random.default_rng(seed).integers(len(asked), size=N_CALLS // N_CALLERS)
+        n_differing = 0
+        for number in order:
+            found = runtime.outputs(asked[number])
+            n_differing += not all(map(np.array_equal, found, alone[number]))
+        return n_differing
+
+    with ThreadPoolExecutor(N_CALLERS) as pool:
+        assert list(pool.map(differing, range(N_CALLERS))) == [0] * N_CALLERS
+
+
+@pytest.mark.parametrize("n_streams", [1, 2])
+def test_a_stream_that_is_left_half_read_holds_up_no_other(
+    exported: Any, clips: np.ndarray, n_streams: int
+) -> None:
+    runtime = opened(exported, "fp16", settings_of(n_streams, n_streams, 2))
+    expected = runtime.outputs(clips[:6])
+    requests = ((first, runtime.prepare(clips[first : first + 2])) for first in (0, 2, 4))
+    half_read = runtime.stream(requests)
+    first = next(half_read)
+    np.testing.assert_array_equal(runtime.outputs(clips[:6]).probabilities, expected.probabilities)
+    rest = [outputs.probabilities for _, outputs in (first, *half_read)]
+    np.testing.assert_array_equal(np.concatenate(rest), expected.probabilities)
+
+
+def test_threads_that_open_their_first_model_at_once_share_one_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[object] = []
+
+    def slow_core() -> object:
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    monkeypatch.setattr("dawnchorus.engines.openvino_runtime._core", None)
+    monkeypatch.setattr(openvino, "Core", slow_core)
+    with ThreadPoolExecutor(N_CALLERS) as pool:
+        cores = list(pool.map(lambda _: openvino_core(), range(N_CALLERS)))
+    assert len(made) == 1
+    assert cores == made * N_CALLERS
 
 
 # Engines ------------------------------------------------------------------------------------------

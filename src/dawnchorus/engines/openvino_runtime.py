@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -71,7 +71,7 @@ class OpenVinoRuntime(Runtime):
             "NUM_STREAMS": self.settings.n_streams,
         }
         compiled = openvino_core().compile_model(self.model, "CPU", config)
-        self.requests = [compiled.create_infer_request() for _ in range(self.settings.n_streams)]
+        self._pool = _RequestPool(compiled, self.settings.n_streams)
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return log-mel pictures, or the clips themselves for a graph whose front-end cannot be cut off."""
@@ -81,29 +81,60 @@ class OpenVinoRuntime(Runtime):
         self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
     ) -> Iterator[tuple[KeyT, Outputs]]:
         """Yield the outputs of each request, in their order, with the key that came with it."""
-        idle = list(self.requests)
+        pool = self._pool
         running: deque[tuple[KeyT, Any]] = deque()
         try:
             for key, inputs in requests:
-                if not idle:
-                    yield self._finished(running, idle)
-                request = idle.pop()
+                if len(running) == self.settings.n_streams:
+                    yield self._finished(running, pool)
+                request = pool.take()
                 request.start_async([inputs])
                 running.append((key, request))
             while running:
-                yield self._finished(running, idle)
+                yield self._finished(running, pool)
         finally:
             for _, request in running:  # of a caller that stopped early
                 request.wait()
+                pool.give_back(request)
 
     @staticmethod
-    def _finished(running: deque[tuple[KeyT, Any]], idle: list[Any]) -> tuple[KeyT, Outputs]:
-        """Return what the oldest request gives, and make it idle."""
+    def _finished(running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
+        """Return what the oldest request gives, and give it back."""
         key, request = running.popleft()
         request.wait()
         outputs = Outputs(*(request.get_tensor(name).data.copy() for name in ("output", "embedding")))
-        idle.append(request)
+        pool.give_back(request)
         return key, outputs
+
+
+class _RequestPool:
+    """Requests of a compiled network, each used by one call at a time.
+
+    Where all are in use, one more is made rather than waited for: a stream that its caller leaves half read
+    keeps its requests. OpenVINO itself computes no more of them at once than it has streams.
+
+    Parameters
+    ----------
+    compiled
+        The network.
+    n_requests
+        How many are made at first.
+    """
+
+    def __init__(self, compiled: Any, n_requests: int) -> None:
+        self._compiled = compiled
+        self._idle = deque(compiled.create_infer_request() for _ in range(n_requests))
+
+    def take(self) -> Any:
+        """Return a request that no other call has."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
+    def give_back(self, request: Any) -> None:
+        """Let other calls have a request, whose outputs were copied."""
+        self._idle.append(request)
 
 
 def networks_of(model: Any) -> Any | None:
@@ -154,7 +185,10 @@ def _take_batch_size_from(picture: Any, model: Any) -> None:
                 target.replace_source_output(picture.output(0))
 
 
-@functools.cache
+_core: Any = None
+_core_lock = threading.Lock()
+
+
 def openvino_core() -> Any:
     """Return the one core of this process, which lives as long as the process does.
 
@@ -163,4 +197,8 @@ def openvino_core() -> Any:
     """
     import openvino
 
-    return openvino.Core()
+    global _core
+    with _core_lock:
+        if _core is None:
+            _core = openvino.Core()
+        return _core

@@ -42,6 +42,10 @@ class Outputs(NamedTuple):
 class Runtime(ABC):
     """An ensemble that is ready to predict.
 
+    Several threads may call :meth:`predict`, :meth:`outputs`, :meth:`prepare` and :meth:`stream` at once;
+    each gets the bits that it would get alone. :meth:`resize` and :meth:`keep_networks` change the ensemble,
+    and must not be called while another thread computes.
+
     Attributes
     ----------
     card
