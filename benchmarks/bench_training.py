@@ -117,7 +117,7 @@ def training_of(places: Places, plan: Plan, *, backbone: str, n_workers: int, **
     assignment = FoldAssignment(
         folds, np.ones(n_recordings, dtype=bool), 2, (), np.arange(n_recordings), ("filename",)
     )
-    return FoldTraining(config, PreparedRun(Run(config.run_dir), table, LABELS, assignment), 0)
+    return FoldTraining(config, PreparedRun(config, Run(config.run_dir), table, LABELS, assignment), 0)
 
 
 class StepClock(Callback):
