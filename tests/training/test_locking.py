@@ -104,8 +104,7 @@ def test_a_fold_that_is_being_trained_is_not_trained_a_second_time(
     config = make_config(1)
     run = Run(config.run_dir)
     with RunLocks(run) as locks:
-        with locks.preparing():
-            pass
+        run.path.mkdir(parents=True)
         locks.hold(0)
         assert is_being_trained(run)
         with pytest.raises(RunError, match=r"config\.json is gone"):

@@ -28,7 +28,7 @@ class RunLocks:
     Parameters
     ----------
     run
-        The run, whose folder is made where it is missing.
+        The run.
     is_needed
         False in the other processes of a data-parallel training, which take no lock.
     """
@@ -57,8 +57,9 @@ class RunLocks:
         if not self.is_needed:
             yield
             return
-        self.run.path.mkdir(parents=True, exist_ok=True)
-        file = self.run.path / ".preparing.lock"
+        self.run.path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the run, of which there is nothing yet, nor will be if the config turns out to be wrong.
+        file = self.run.path.with_name(f".{self.run.path.name}.lock")
         waited_until, is_told = time.monotonic() + _PATIENCE_S, False
         while True:
             with locked(file) as is_ours:
