@@ -381,3 +381,19 @@ def test_a_recording_named_outside_the_folder_gets_no_table_there(tmp_path: Path
     with pytest.raises(UnsafePathError, match="does not lie below"):
         write(tmp_path / "out", [recording_of("../../victim.wav")], name)
     assert list(tmp_path.rglob("*victim*")) == []
+
+
+@pytest.mark.parametrize("name", ["csv", "kaleidoscope", "birdnet", "raven"])
+def test_names_are_no_formulas_where_that_is_asked_for(tmp_path: Path, name: str) -> None:
+    label, filename = "@SUM(A1)", "=HYPERLINK(1).wav"
+    found = recording_of(filename, [(0.0, 5.0, label, 0.9)], root=Path("+data"))
+    for escape in (False, True):
+        out = tmp_path / str(escape)
+        writers = open_writers(name, out, labels=[label], high_hz=16_000, escape_formulas=escape)
+        with writers:
+            writers.add(found)
+        (path,) = (file for file in out.rglob("*") if file.is_file())
+        texts = [cell for row in cells(path, "\t" if name == "raven" else ",")[1:] for cell in row]
+        assert any(text.startswith(("=", "+", "-", "@")) for text in texts) == (not escape)
+        assert ("'" + label in texts) == escape
+        assert "0.9000" in texts or "0.9" in texts

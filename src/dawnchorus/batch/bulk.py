@@ -64,6 +64,8 @@ class BulkSettings:
     journal
         Whether the journal stays when all is done. None keeps it for all jobs but a single recording of at
         most :data:`SHORT_S`; one that is there already stays then too.
+    escape_formulas
+        As for :func:`dawnchorus.formats.open_writers`.
     """
 
     detection: DetectionSettings
@@ -75,6 +77,7 @@ class BulkSettings:
     n_workers: int | None = None
     times: RecorderTimes = field(default_factory=RecorderTimes)
     journal: bool | None = None
+    escape_formulas: bool = False
 
 
 class BulkPredictions(NamedTuple):
@@ -230,10 +233,14 @@ def _write_tables(
     """Write all tables from the journal, a recording at a time, and return where they are."""
     card = work.inference.card
     n_detections, duration_s = 0, 0.0
-    high_hz = card.sample_rate / 2
     with ExitStack() as stack:
         writers = open_writers(
-            settings.formats, out_dir, labels=card.labels, high_hz=high_hz, overlap_s=settings.overlap_s
+            settings.formats,
+            out_dir,
+            labels=card.labels,
+            high_hz=card.sample_rate / 2,
+            overlap_s=settings.overlap_s,
+            escape_formulas=settings.escape_formulas,
         )
         stack.enter_context(writers)
         paths, tables = dict(writers.paths), []
@@ -272,4 +279,5 @@ def _table_settings(settings: BulkSettings) -> dict[str, Any]:
         "scale-by-maximum": settings.postprocess.scale_exponent,
         "recorder name": None if given is None else given if isinstance(given, str) else import_path(given),
         "time zone": settings.times.time_zone,
+        "escape-formulas": settings.escape_formulas,
     }

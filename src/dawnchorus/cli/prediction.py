@@ -120,6 +120,10 @@ def predict(
             "all jobs do but that of a single recording of at most 10 minutes."
         ),
     ] = None,
+    escape_formulas: Annotated[
+        bool,
+        typer.Option("--escape-formulas", help="Put ' before names that spreadsheets take for formulas."),
+    ] = False,
     add: AddOption = None,
     weight: WeightOption = 1.0,
     engine: EngineOption = None,
@@ -169,6 +173,7 @@ def predict(
         n_workers=frontend_threads(threads),
         times=times,
         journal=journal,
+        escape_formulas=escape_formulas,
     )
     print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
 

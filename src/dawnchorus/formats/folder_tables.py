@@ -94,13 +94,12 @@ class RavenWriter(FolderWriter):
         name = PurePosixPath(recording.filename).name.translate(_BREAKS)
         for number, row in enumerate(recording.rows(), start=1):
             moment = recording.time_of(row)
-            writer.writerow(
-                (
-                    *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, self.settings.high_hz),
-                    *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
-                    *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
-                )
+            cells = (
+                *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, self.settings.high_hz),
+                *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
+                *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
             )
+            writer.writerow(self.cells(cells))
 
 
 class AudacityWriter(FolderWriter):
@@ -135,4 +134,4 @@ class BirdnetWriter(FolderWriter):
         for row in recording.rows():
             names = self.settings.species[row.label]
             probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
-            writer.writerow((row.start_s, row.end_s, *names, probability, str(recording.path)))
+            writer.writerow(self.cells((row.start_s, row.end_s, *names, probability, str(recording.path))))

@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 _MAX_NAME_BYTES = 255
+_FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SpeciesNames(NamedTuple):
@@ -28,6 +29,18 @@ def species_names(label: str) -> SpeciesNames:
     if common and (is_scientific or scientific == common):
         return SpeciesNames(scientific, common)
     return SpeciesNames(label, label)
+
+
+def inert(cell: object) -> object:
+    """Return a cell of a table, with ``'`` before a text that a spreadsheet would take for a formula.
+
+    Those are the texts that begin with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return (OWASP, "CSV
+    Injection").
+
+    >>> inert("=1+1"), inert("wren"), inert(-0.5)
+    ("'=1+1", 'wren', -0.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS) else cell
 
 
 def legible(filename: str) -> str:

@@ -53,7 +53,7 @@ class TableWriter(DetectionWriter):
             yield
 
     def add(self, recording: RecordingDetections) -> None:
-        self._writer.writerows(self.rows(recording))
+        self._writer.writerows(map(self.cells, self.rows(recording)))
 
     @abstractmethod
     def rows(self, recording: RecordingDetections) -> Iterable[Sequence[object]]:

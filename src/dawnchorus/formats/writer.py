@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Self
 
-from dawnchorus.formats.names import SpeciesNames
+from dawnchorus.formats.names import SpeciesNames, inert
 from dawnchorus.formats.recording import RecordingDetections
 
 PROBABILITY_DECIMALS = 4
@@ -28,11 +28,14 @@ class TableSettings:
         Upper edge of the boxes; a window has no frequency limits of its own.
     overlap_s
         By how much consecutive windows overlap.
+    escape_formulas
+        Whether names that a spreadsheet would take for formulas are written as text.
     """
 
     species: Mapping[str, SpeciesNames]
     high_hz: float
     overlap_s: float
+    escape_formulas: bool = False
 
 
 class DetectionWriter(ABC):
@@ -100,6 +103,10 @@ class DetectionWriter(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         return self._context.__exit__(kind, error, traceback)
+
+    def cells(self, row: Iterable[object]) -> list[object]:
+        """Return the cells of a row that spreadsheets may open, escaped where the settings say so."""
+        return [inert(cell) for cell in row] if self.settings.escape_formulas else list(row)
 
     @abstractmethod
     def writing(self) -> AbstractContextManager[None]:

@@ -110,6 +110,7 @@ def open_writers(
     labels: Sequence[str],
     high_hz: float,
     overlap_s: float = 0.0,
+    escape_formulas: bool = False,
 ) -> DetectionWriters:
     """Return one context manager that writes several formats; nothing is opened before its block begins.
 
@@ -125,6 +126,8 @@ def open_writers(
         Upper edge of Raven's boxes; a window has no frequency limits of its own.
     overlap_s
         By how much consecutive windows overlap, seconds.
+    escape_formulas
+        Whether names that a spreadsheet would take for formulas get a ``'`` before them.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def open_writers(
         As :func:`formats_of`.
     """
     species = {label: species_names(label) for label in labels}
-    settings = TableSettings(species, float(high_hz), float(overlap_s))
+    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas)
     return DetectionWriters({name: writer(out_dir, settings) for name, writer in formats_of(formats).items()})
 
 
