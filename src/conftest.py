@@ -16,12 +16,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from dawnchorus.files import locked
 
 SAMPLE_RATE = 32_000
 PITCH_HZ = {"owl": 600, "wren": 5000}
@@ -63,9 +67,7 @@ def _song(species: str, duration_s: float, rng: np.random.Generator) -> np.ndarr
 def _make_night(path: Path) -> None:
     rng = np.random.default_rng(0)
     silence = np.zeros(2 * SAMPLE_RATE)
-    soundfile.write(
-        path, np.concatenate([_song("wren", 5, rng), silence, _song("owl", 5, rng)]), SAMPLE_RATE
-    )
+    soundfile.write(path, np.concatenate([_song("wren", 5, rng), silence, _song("owl", 5, rng)]), SAMPLE_RATE)
 
 
 def _make_recordings(folder: Path) -> None:
@@ -127,57 +129,63 @@ MAKERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 @pytest.fixture(scope="session")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
-    """A function that returns a file or folder by its name, and what it needs; made once."""
-    root = tmp_path_factory.mktemp("kit")
+def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the files are made; processes that test at the same time share it."""
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "kit"
+    folder.mkdir(exist_ok=True)
+    return folder
 
-    def made(name: str) -> list[Path]:
-        make, needs = MAKERS[name]
-        needed = [path for one in needs for path in made(one)]
-        path = root / name
-        if not path.exists():
-            with pytest.MonkeyPatch.context() as patch:
-                patch.chdir(root)
+
+def _made(name: str, folder: Path) -> list[Path]:
+    """Return a file or folder by its name, and what it needs; each is made by one process, once."""
+    make, needs = MAKERS[name]
+    needed = [path for one in needs for path in _made(one, folder)]
+    path, whole = folder / name, folder / f".{name.replace('/', '_')}.whole"
+    while not whole.exists():
+        with locked(folder / ".lock") as is_ours, pytest.MonkeyPatch.context() as patch:
+            if is_ours and not whole.exists():
+                patch.chdir(folder)
                 make(path)
-        return [*needed, path]
-
-    return made
+                whole.touch()
+        if not whole.exists():
+            time.sleep(0.1)
+    return [*needed, path]
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(
-    request: pytest.FixtureRequest,
-    kit: Callable[[str], list[Path]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, kit_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Run an example in a folder that holds what it names, and leave no trace in the process."""
     from dawnchorus.config.registry import REGISTRIES
 
+    monkeypatch.setenv("DAWNCHORUS_CACHE", str(tmp_path / ".cache"))
+    monkeypatch.setattr("dawnchorus.progress._silent", False)
     code = "".join(example.source for example in request.node.dtest.examples)
     for name in MAKERS:
-        if not re.search(rf"""["']{re.escape(name)}["'/]""", code):
-            continue
-        for source in kit(name):
-            goal = tmp_path / source.relative_to(kit("night.wav")[0].parent)
-            if source.is_dir():
-                shutil.copytree(source, goal, dirs_exist_ok=True)
-            else:
-                shutil.copy2(source, goal)
+        if re.search(rf"""["']{re.escape(name)}["'/]""", code):
+            for source in _made(name, kit_folder):
+                _copy(source, tmp_path / source.relative_to(kit_folder))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DAWNCHORUS_CACHE", str(tmp_path / ".cache"))
     registered = {kind: dict(registry._parts) for kind, registry in REGISTRIES.items()}
     threads = _torch_threads()
     yield
     for kind, parts in registered.items():
         REGISTRIES[kind]._parts = parts
-    _torch_threads(threads)
+    if threads is not None:
+        _torch_threads(threads)
+
+
+def _copy(source: Path, goal: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, goal, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, goal)
 
 
 def _torch_threads(n_threads: int | None = None) -> int | None:
-    """Return PyTorch's threads, where it is loaded, after setting them where a number is given."""
-    import sys
-
+    """Return PyTorch's threads, after setting them where a number is given; None where it is not loaded."""
     torch = sys.modules.get("torch")
     if torch is None:
         return None

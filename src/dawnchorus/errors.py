@@ -23,52 +23,160 @@ from __future__ import annotations
 
 
 class DawnchorusError(Exception):
-    """Anything a user can mend."""
+    """Anything a user can mend.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise AudioError("night.wav: cannot be decoded as audio")
+    ... except DawnchorusError as error:  # whatever a user can mend
+    ...     print(error)
+    night.wav: cannot be decoded as audio
+    """
 
 
 class ConfigError(DawnchorusError):
-    """A config file, a key in it, or a value."""
+    """A config file, a key in it, or a value.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import DataSettings, validate
+    >>> validate(DataSettings, {"audio_dirs": "recordings"}, where="mine.py: data")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: mine.py: data: audio_dir is missing; audio_dirs is not known; did you mean
+    audio_dir?
+    """
 
 
 class AudioError(DawnchorusError):
-    """A recording that cannot be decoded."""
+    """A recording that cannot be decoded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.decode import load_audio
+    >>> _ = Path("night.txt").write_text("no sound")
+    >>> load_audio(Path("night.txt"))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.AudioError: night.txt: not a recording by its name; .aac, .aif, .aiff, .flac, .m4a,
+    .mp3, .oga, .ogg, .opus, .wav, .wma are read
+    """
 
 
 class StoreError(DawnchorusError):
-    """An HDF5 file of the store that is damaged or not one of ours."""
+    """An HDF5 file of the store that is damaged or not one of ours.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.source import open_stored
+    >>> open_stored(Path("XC1.ogg.hdf5"))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.StoreError: XC1.ogg.hdf5: no such file; run `dawnchorus precompute` to make it
+    """
 
 
 class DataError(DawnchorusError):
-    """A recordings table, a label, a fold."""
+    """A recordings table, a label, a fold.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> LabelMap(("wren", "owl")).index("cuckoo")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: 'cuckoo' is not one of the 2 labels of this model
+    """
 
 
 class ModelError(DawnchorusError):
-    """A backbone or its settings."""
+    """A backbone or its settings.
+
+    Examples
+    --------
+    >>> from dawnchorus.features.logmel import check_waves
+    >>> check_waves((1, 1024), n_fft=2048)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ModelError: the waveform has 1024 samples; with n_fft 2048 it needs more than 1024
+    """
 
 
 class WeightsError(ModelError):
-    """Weights that are missing, unreachable, unsafe to load, or do not fit."""
+    """Weights that are missing, unreachable, unsafe to load, or do not fit.
+
+    Examples
+    --------
+    >>> from dawnchorus.models.weights import load_state_dict_file
+    >>> load_state_dict_file("backbone.pth")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.WeightsError: backbone.pth: there is no such weights file
+    """
 
 
 class RunError(DawnchorusError):
-    """A run directory that is incomplete or belongs to another config."""
+    """A run directory that is incomplete or belongs to another config.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> Run.open("logdirs/missing")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.RunError: logdirs/missing holds no run (it has no model_card.json); train it first with
+    dawnchorus train
+    """
 
 
 class TrainingError(DawnchorusError):
-    """A training that cannot go on: no memory, no disk, a loss that is no number."""
+    """A training that cannot go on: no memory, no disk, a loss that is no number.
+
+    Examples
+    --------
+    >>> issubclass(TrainingError, DawnchorusError)
+    True
+    """
 
 
 class ExportError(DawnchorusError):
-    """An exported graph that does not agree with PyTorch."""
+    """An exported graph that does not agree with PyTorch.
+
+    Examples
+    --------
+    >>> issubclass(ExportError, DawnchorusError)
+    True
+    """
 
 
 class DownloadError(DawnchorusError):
-    """A service that refuses, cannot be reached, or sends something else than it says."""
+    """A service that refuses, cannot be reached, or sends something else than it says.
+
+    Examples
+    --------
+    >>> issubclass(DownloadError, DawnchorusError)
+    True
+    """
 
 
 class UnsafePathError(DawnchorusError):
-    """A name, read from a file or a service, that leads out of the folder that it may write in."""
+    """A name, read from a file or a service, that leads out of the folder that it may write in.
+
+    Examples
+    --------
+    >>> issubclass(UnsafePathError, DawnchorusError)
+    True
+    """
 
 
 class MissingExtraError(DawnchorusError):
-    """An optional package that is not installed; the message names the extra."""
+    """An optional package that is not installed; the message names the extra.
+
+    Examples
+    --------
+    >>> issubclass(MissingExtraError, DawnchorusError)
+    True
+    """

@@ -29,7 +29,15 @@ _TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which 
 
 
 class Failure(NamedTuple):
-    """A recording that had to be left out: its path, and one sentence why."""
+    """A recording that had to be left out: its path, and one sentence why.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> failure = Failure(Path("owl/XC5.wav"), "truncated; 44 of 64000 bytes of sound are there")
+    >>> failure.path.name, failure.reason[:9]
+    ('XC5.wav', 'truncated')
+    """
 
     path: Path
     reason: str
@@ -56,6 +64,7 @@ def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
     UnsafePathError
         The name is absolute, has ``..`` in it, is empty, or is none that a file can have.
 
+    >>> from pathlib import Path
     >>> inside(Path("out"), "raven/a.txt", named_in="predictions.json").as_posix()
     'out/raven/a.txt'
     """
@@ -75,6 +84,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
     When the block fails, the temporary file or folder is removed and ``path`` stays as it was.
     The temporary name keeps the suffix, by which many writers choose their format.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with replacing(Path("tables/scores.csv")) as temporary:
+    ...     _ = temporary.write_text("label,score")
+    >>> Path("tables/scores.csv").read_text()
+    'label,score'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
@@ -95,7 +112,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_replacements(folder: Path) -> None:
-    """Remove what killed processes left of :func:`replacing` in a folder; none may be at work there."""
+    """Remove what killed processes left of :func:`replacing` in a folder; none may be at work there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path(".0a1b2c3d.tmp.csv").write_text("left by a process that was killed")
+    >>> remove_replacements(Path())
+    >>> list(Path().iterdir())
+    []
+    """
     for path in folder.glob(".*.tmp*"):
         if fnmatch(path.name, _REPLACEMENT) and not path.is_symlink():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -106,6 +132,14 @@ def replacing_file(path: Path) -> Iterator[IO[bytes]]:
     """Yield a new file that takes the place of ``path`` when the block ends well, and else is removed.
 
     The process holds a lock on it, so that :func:`remove_abandoned` can tell it from what a killed one left.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with replacing_file(Path("sound.raw")) as file:
+    ...     n_written = file.write(bytes(8))
+    >>> Path("sound.raw").stat().st_size
+    8
     """
     temporary, file = _locked_temporary(path.parent)
     try:
@@ -144,6 +178,13 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
 
     Where the file system knows no locks, it always counts as free. With ``inherited``, child processes that
     are started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with locked(Path("job.lock")) as was_free, locked(Path("job.lock")) as is_free_again:
+    ...     print(was_free, is_free_again)
+    True False
     """
     with path.open("a+b") as file:
         os.set_inheritable(file.fileno(), inherited)
@@ -178,7 +219,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_writing_back(file: IO[bytes], n_bytes: int) -> None:
-    """Let the system begin to bring the last bytes written to the disk: a sync at the end waits less."""
+    """Let the system begin to bring the last bytes written to the disk: a sync at the end waits less.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with Path("sound.raw").open("wb") as file:
+    ...     start_writing_back(file, file.write(bytes(1024)))
+    """
     file.flush()
     if hasattr(os, "posix_fadvise"):  # it would drop what is on the disk; what is not yet, it starts to write
         os.posix_fadvise(file.fileno(), file.tell() - n_bytes, n_bytes, os.POSIX_FADV_DONTNEED)
@@ -188,6 +236,11 @@ def remove_abandoned(folder: Path) -> None:
     """Remove, at any depth, what killed processes left of :func:`replacing_file`, and nothing still written.
 
     Where the file system knows no locks, nothing is removed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> remove_abandoned(Path("features"))  # a folder that need not exist
     """
     for temporary in walk(folder, hidden=True):
         if not fnmatch(temporary.name, _TEMPORARY):
@@ -221,6 +274,15 @@ def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
         Where to begin; nothing is yielded where it is missing.
     hidden
         Whether names that begin with a dot count, of files and of folders.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("2024/may").mkdir(parents=True)
+    >>> Path("2024/may/dawn.wav").touch()
+    >>> Path("2024/.hidden.wav").touch()
+    >>> [path.as_posix() for path in walk(Path("2024"))]
+    ['2024/may/dawn.wav']
     """
     return _walk(folder, hidden, ())
 
@@ -254,13 +316,30 @@ def _is_folder(path: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file, or leave what was there."""
+    """Write a whole UTF-8 text file, or leave what was there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_text(Path("notes.txt"), "a wren at dawn")
+    >>> Path("notes.txt").read_text()
+    'a wren at dawn'
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAILURES_NAME) -> None:
-    """Write ``failures.csv`` (path, reason) into ``folder``, or remove an old one where nothing failed."""
+    """Write ``failures.csv`` (path, reason) into ``folder``, or remove an old one where nothing failed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_failures(Path("tables"), [Failure(Path("owl/XC5.wav"), "truncated")])
+    >>> print(Path("tables/failures.csv").read_text())
+    path,reason
+    owl/XC5.wav,truncated
+    """
     path = folder / name
     if not failures:
         path.unlink(missing_ok=True)
@@ -275,7 +354,15 @@ def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAI
 
 
 def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
-    """Return what ``failures.csv`` in ``folder`` lists; nothing where there is none."""
+    """Return what ``failures.csv`` in ``folder`` lists; nothing where there is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_failures(Path("tables"), [Failure(Path("owl/XC5.wav"), "truncated")])
+    >>> read_failures(Path("tables"))[0].reason
+    'truncated'
+    """
     path = folder / name
     if not path.is_file():
         return []

@@ -50,6 +50,7 @@ class Metric:
 
     Examples
     --------
+    >>> import numpy as np
     >>> def hit_rate(y_true, y_score):
     ...     return y_true[range(len(y_true)), y_score.argmax(1)].mean()
     >>> metric = Metric("hit_rate", hit_rate, "hit rate", ".1%")
@@ -195,6 +196,12 @@ class ClassScore(NamedTuple):
         Area under the ROC curve; NaN where the class is in no item or in all.
     average_precision
         Mean precision at the rank of each positive; NaN where the class is in no item.
+
+    Examples
+    --------
+    >>> score = ClassScore("wren", n_positive=12, roc_auc=0.97, average_precision=0.88)
+    >>> score.label, score.roc_auc
+    ('wren', 0.97)
     """
 
     label: str
@@ -217,6 +224,13 @@ def macro_roc_auc(y_true: ArrayLike, y_score: ArrayLike) -> float:
     ------
     DataError
         If the arrays do not fit this description, or no class has both a positive and a negative.
+
+    Examples
+    --------
+    >>> y_true = [[1, 0], [0, 1], [0, 0]]
+    >>> y_score = [[0.9, 0.2], [0.1, 0.4], [0.3, 0.6]]
+    >>> macro_roc_auc(y_true, y_score)  # 1 for the first class, 1/2 for the second
+    0.75
     """
     areas = per_class_roc_auc(y_true, y_score)
     if np.isnan(areas).all():
@@ -241,6 +255,13 @@ def per_class_roc_auc(y_true: ArrayLike, y_score: ArrayLike) -> NDArray[np.float
     ------
     DataError
         If the arrays do not fit this description.
+
+    Examples
+    --------
+    >>> y_true = [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    >>> y_score = [[0.9, 0.2, 0.1], [0.1, 0.4, 0.1], [0.3, 0.6, 0.1]]
+    >>> per_class_roc_auc(y_true, y_score)
+    array([1. , 0.5, nan])
     """
     truth, scores = _checked(y_true, y_score)
     areas = np.full(truth.shape[1], np.nan)
@@ -268,6 +289,13 @@ def padded_cmap(y_true: ArrayLike, y_score: ArrayLike, padding: int = 5) -> floa
     ------
     DataError
         If the arrays do not fit this description.
+
+    Examples
+    --------
+    >>> padded_cmap([[1], [0]], [[0.8], [0.3]])
+    1.0
+    >>> round(padded_cmap([[1], [0]], [[0.3], [0.8]]), 4)  # (5 + 6 / 7) / 6
+    0.9762
     """
     truth, scores = _checked(y_true, y_score)
     if padding < 1:
@@ -302,6 +330,12 @@ def per_class_table(y_true: ArrayLike, y_score: ArrayLike, labels: Sequence[str]
     ------
     DataError
         If the arrays do not fit this description, or the number of labels is another.
+
+    Examples
+    --------
+    >>> table = per_class_table([[1, 0], [0, 1]], [[0.9, 0.7], [0.1, 0.4]], ["wren", "owl"])
+    >>> [(score.label, score.n_positive, score.roc_auc) for score in table]
+    [('wren', 1, 1.0), ('owl', 1, 0.0)]
     """
     truth, scores = _checked(y_true, y_score)
     if len(labels) != truth.shape[1]:

@@ -38,6 +38,13 @@ def disable_telemetry() -> None:
 
     A variable that the user has set keeps its value. OpenVINO has no such variable: its reporting package
     counts as not installed from now on, a case that it and NNCF provide for.
+
+    Examples
+    --------
+    >>> import os
+    >>> disable_telemetry()
+    >>> os.environ["HF_HUB_DISABLE_TELEMETRY"]
+    '1'
     """
     if is_telemetry_wanted():
         return
@@ -47,6 +54,12 @@ def disable_telemetry() -> None:
 
 
 def disable_events(onnxruntime: Any) -> None:
-    """Switch off the trace events of ONNX Runtime on Windows, which read no variable."""
+    """Switch off the trace events of ONNX Runtime on Windows, which read no variable.
+
+    Examples
+    --------
+    >>> import onnxruntime
+    >>> disable_events(onnxruntime)
+    """
     if not is_telemetry_wanted():
         onnxruntime.disable_telemetry_events()

@@ -21,7 +21,12 @@ _SPEED_OVER_S = 3600  # what the time that is left is estimated from; a long rec
 
 
 def silence_progress() -> None:
-    """Show no more bars in this process, which is one of several that do the same."""
+    """Show no more bars in this process, which is one of several that do the same.
+
+    Examples
+    --------
+    >>> silence_progress()
+    """
     global _silent
     _silent = True
 
@@ -48,6 +53,11 @@ def track(
         The number of items, where ``items`` has no length, or all their amounts together.
     amount, unit
         How much of the whole an item is, such as its hours; one each if not given.
+
+    Examples
+    --------
+    >>> sum(track([1, 2, 3], "Adding"))
+    6
     """
     from rich.console import Console
     from rich.progress import (
@@ -91,6 +101,12 @@ def audio_progress(description: str, *, total_s: float) -> Iterator[Advance]:
 
     The pace is the real-time factor: hours of audio in an hour. Where stderr is no terminal, one line a
     minute says the same.
+
+    Examples
+    --------
+    >>> with audio_progress("Predicting", total_s=600.0) as advance:
+    ...     advance(300.0)
+    ...     advance(300.0)
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn

@@ -28,6 +28,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +49,7 @@ from dawnchorus.config.registry import NETWORKS
 from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.files import inside
 from dawnchorus.models.card import ModelCard
+from dawnchorus.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +71,16 @@ class Run:
         The config that it was made with, as its user named it. Networks are then made from it, so that they
         may have parts of the user's own; without it they are made from the model card, which knows only what
         is registered.
+
+    Examples
+    --------
+    >>> run = Run.open("logdirs/tiny")
+    >>> run.finished_folds(), run.card().labels
+    ([0, 1], ('owl', 'wren'))
+    >>> run.folds()["fold"].value_counts().to_dict()
+    {0: 4, 1: 4}
+    >>> run.load_model(0).training
+    False
     """
 
     path: Path
@@ -308,6 +320,19 @@ class Run:
         load_weights(model, self.best_checkpoint(fold))
         return model.eval()
 
+    def __repr__(self) -> str:
+        finished = len(list(self.path.glob("fold_*/finished.json")))
+        return f"Run({self.path}: {counted(finished, 'finished fold')})"
+
+    def _repr_html_(self) -> str:
+        """Return the scores of the finished folds as a table, as notebooks show it."""
+        reports = {
+            int(file.parent.name.removeprefix("fold_")): json.loads(file.read_text(encoding="utf-8"))
+            for file in sorted(self.path.glob("fold_*/finished.json"))
+        }
+        table = pd.DataFrame.from_dict(reports, orient="index").rename_axis("fold")
+        return f"<p>{escape(repr(self))}</p>{table.to_html() if len(table) else ''}"
+
 
 def open_run(
     path: Path | str | TrainConfig, *, config: Path | str | TrainConfig | None = None, debug: bool = False
@@ -329,6 +354,11 @@ def open_run(
         There is no run, or the config is no longer the one that the run was made with.
     ConfigError
         The config cannot be read.
+
+    Examples
+    --------
+    >>> open_run("logdirs/tiny").card().labels
+    ('owl', 'wren')
     """
     if config is None and (isinstance(path, TrainConfig) or Path(path).suffix == ".py"):
         path, config = "", path
@@ -346,7 +376,14 @@ def open_run(
 
 
 def model_keywords(config: TrainConfig) -> dict[str, Any]:
-    """Return the keywords of an experiment's network, without those that say what it starts from."""
+    """Return the keywords of an experiment's network, without those that say what it starts from.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> model_keywords(load_train_config("train.py", {"nn_model_config": {"weights": "earlier.safetensors"}}))
+    {'backbone': 'test_resnet.r160_in1k'}
+    """
     return {key: value for key, value in config.nn_model_config.items() if key not in START_KEYS}
 
 
@@ -366,6 +403,12 @@ def network_of(config: TrainConfig, *, n_classes: int, pretrained: bool | None =
     ------
     ConfigError
         Its keywords make no network.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> type(network_of(load_train_config("train.py"), n_classes=3)).__name__
+    'WaveCNNAttenClassifier'
     """
     keywords = model_keywords(config)
     if pretrained is not None and "pretrained" in keywords:
@@ -388,6 +431,13 @@ def build_model(card: ModelCard, *, where: str = "the model card") -> torch.nn.M
         The card names something else.
     ModelError
         Its values make no network.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> model = build_model(Run.open("logdirs/tiny").card())
+    >>> type(model).__name__, model.training
+    ('WaveCNNAttenClassifier', True)
     """
     from dawnchorus.models.card_keywords import REMEDY, checked_keywords
 

@@ -12,7 +12,15 @@ from dawnchorus.audio.windows import normalize_peak, pad_left
 
 
 class Clip(Protocol):
-    """What a clip is: its lengths in samples, and whether it is divided by its peak."""
+    """What a clip is: its lengths in samples, and whether it is divided by its peak.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> clip = ClipSettings(segment_len=5.0, look_back_s=1.0)
+    >>> clip.n_segment, clip.n_look_back, clip.n_samples
+    (160000, 32000, 192000)
+    """
 
     @property
     def n_samples(self) -> int:
@@ -46,6 +54,13 @@ def make_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 
         What a clip is.
     n_before
         Samples of the clip that lie before the recording's beginning.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> make_clip(np.float32([0.1, -0.5]), ClipSettings(segment_len=0.01, sample_rate=400))
+    array([ 0. ,  0. ,  0.2, -1. ], dtype=float32)
     """
     clip = fit_clip(wave, settings, n_before=n_before)
     return normalize_peak(clip) if settings.late_normalize else clip
@@ -56,6 +71,13 @@ def fit_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 0
 
     Where the model hears the segment alone, all zeros stand before it, as the recipe has it. Where it
     hears more, everything keeps its place in time.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> fit_clip(np.float32([0.1, -0.5]), ClipSettings(segment_len=0.01, sample_rate=400))
+    array([ 0. ,  0. ,  0.1, -0.5], dtype=float32)
     """
     n_samples = settings.n_samples
     if len(wave) == n_samples:
@@ -78,6 +100,15 @@ def read_clip(
         First sample of the segment.
     settings
         What a clip is.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.source import open_source
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> night = open_source("night.wav")
+    >>> clip = ClipSettings(segment_len=5.0, look_back_s=1.0)
+    >>> read_clip(night.read, 0, clip).shape  # one second of zeros, then the first five of the recording
+    (192000,)
     """
     start = segment_start - settings.n_look_back
     n_before = max(-start, 0)

@@ -56,7 +56,13 @@ FileIdentity = tuple[Path, int, int]
 
 
 class AudioInfo(NamedTuple):
-    """What a recording's header says, corrected where headers of its kind only estimate."""
+    """What a recording's header says, corrected where headers of its kind only estimate.
+
+    Examples
+    --------
+    >>> AudioInfo(sample_rate=48_000, n_frames=120_000, n_channels=2).duration_s
+    2.5
+    """
 
     sample_rate: int
     n_frames: int
@@ -78,6 +84,12 @@ def read_info(path: Path) -> AudioInfo:
     ------
     AudioError
         The file is missing, empty, damaged or of an unknown kind.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_info(Path("night.wav"))
+    AudioInfo(sample_rate=32000, n_frames=384000, n_channels=1)
     """
     identity = _identity(Path(path))
     if identity not in _known_infos:
@@ -92,18 +104,42 @@ def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
     ------
     AudioError
         The file is missing, empty, or cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = read_info(Path("night.wav"))
+    >>> (path, n_bytes, mtime_ns), info = known_info(Path("night.wav"))
+    >>> path.name, n_bytes, info.n_frames
+    ('night.wav', 768044, 384000)
     """
     identity = _identity(Path(path))
     return identity, _known_infos.get(identity)
 
 
 def remember_info(identity: FileIdentity, info: AudioInfo) -> None:
-    """Spare :func:`read_info` the file: what was read earlier of this very version of it."""
+    """Spare :func:`read_info` the file: what was read earlier of this very version of it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> identity, _ = known_info(Path("night.wav"))
+    >>> remember_info(identity, AudioInfo(sample_rate=32_000, n_frames=384_000, n_channels=1))
+    >>> read_info(Path("night.wav")).n_frames  # without opening the file
+    384000
+    """
     _known_infos[identity] = info
 
 
 class SequentialFile(soundfile.SoundFile):
-    """A sound file that soundfile does not seek behind our back; ``seek`` itself works."""
+    """A sound file that soundfile does not seek behind our back; ``seek`` itself works.
+
+    Examples
+    --------
+    >>> with SequentialFile("night.wav") as file:
+    ...     file.seekable(), file.seek(32_000)
+    (False, 32000)
+    """
 
     def seekable(self) -> bool:
         return False
@@ -114,7 +150,15 @@ _known_infos: dict[FileIdentity, AudioInfo] = {}
 
 @contextmanager
 def open_recording(path: Path) -> Iterator[SequentialFile]:
-    """Open a recording; what libsndfile says against it, now or while it is read, becomes an AudioError."""
+    """Open a recording; what libsndfile says against it, now or while it is read, becomes an AudioError.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_recording(Path("night.wav")) as file:
+    ...     file.samplerate, file.frames
+    (32000, 384000)
+    """
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise AudioError(f"{path}: not a recording by its name; {legal_suffixes()} are read")
     with ExitStack() as stack:
@@ -188,7 +232,16 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
 
 
 def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.ndarray]:
-    """Yield the next ``n_frames`` frames as the mean of their channels, shape (any number,), float32."""
+    """Yield the next ``n_frames`` frames as the mean of their channels, shape (any number,), float32.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> path = Path("night.wav")
+    >>> with open_recording(path) as file:
+    ...     sum(len(block) for block in mono_blocks(path, file, file.frames))
+    384000
+    """
     n_missing = n_frames
     while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
         mono = mean_of_channels(block)
@@ -203,7 +256,14 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
 
 
 def mean_of_channels(block: np.ndarray) -> np.ndarray:
-    """Return the mean of (n_frames, n_channels) over the channels, which NumPy takes 30 times as long for."""
+    """Return the mean of (n_frames, n_channels) over the channels, which NumPy takes 30 times as long for.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean_of_channels(np.float32([[0.5, 0.0], [0.25, 0.75]]))
+    array([0.25, 0.5 ], dtype=float32)
+    """
     n_channels = block.shape[1]
     if n_channels == 1:
         return block[:, 0]
@@ -216,14 +276,30 @@ def mean_of_channels(block: np.ndarray) -> np.ndarray:
 
 
 class SeekRule(NamedTuple):
-    """How to reach a frame so that the samples are those of sequential decoding."""
+    """How to reach a frame so that the samples are those of sequential decoding.
+
+    Examples
+    --------
+    >>> rule = SeekRule(preroll=16_384, last_target=384_000)
+    >>> rule.preroll
+    16384
+    """
 
     preroll: int  # frames to decode before the first that is wanted
     last_target: int  # frame beyond which no seek may aim
 
 
 def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
-    """Make ``frame`` the next to be read: by a seek that keeps ``rule``, without one from the start."""
+    """Make ``frame`` the next to be read: by a seek that keeps ``rule``, without one from the start.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_recording(Path("night.wav")) as file:
+    ...     skip_to(file, 32_000, SeekRule(0, file.frames))
+    ...     file.tell()
+    32000
+    """
     position = 0
     if rule is not None:
         position = file.seek(max(0, min(frame - rule.preroll, rule.last_target)))
@@ -235,7 +311,14 @@ def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
 
 
 def seek_rule(path: Path) -> SeekRule | None:
-    """Return how to seek in a recording, or None where only decoding from its start can be trusted."""
+    """Return how to seek in a recording, or None where only decoding from its start can be trusted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> seek_rule(Path("night.wav"))  # a WAV file needs no run-up
+    SeekRule(preroll=0, last_target=384000)
+    """
     return _cached_seek_rule(*_identity(path))
 
 
@@ -324,4 +407,11 @@ def _identity(path: Path) -> FileIdentity:
 
 
 def legal_suffixes() -> str:
+    """Return the suffixes of the files that are read, as a message lists them.
+
+    Examples
+    --------
+    >>> legal_suffixes()
+    '.aac, .aif, .aiff, .flac, .m4a, .mp3, .oga, .ogg, .opus, .wav, .wma'
+    """
     return ", ".join(sorted(AUDIO_SUFFIXES))

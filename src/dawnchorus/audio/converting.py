@@ -30,7 +30,15 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Job(NamedTuple):
-    """A recording, its store, its name in the lists, and whether its store is known to be damaged."""
+    """A recording, its store, its name in the lists, and whether its store is known to be damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> job = Job(Path("audio/XC1.ogg"), Path("features/XC1.ogg.hdf5"), Path("XC1.ogg"), is_damaged=False)
+    >>> job.store.name
+    'XC1.ogg.hdf5'
+    """
 
     audio_path: Path
     store: Path
@@ -40,7 +48,15 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """A recording that needs a store, how long it is in hours, and how large its store will be."""
+    """A recording that needs a store, how long it is in hours, and how large its store will be.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> job = Job(Path("audio/XC1.ogg"), Path("features/XC1.ogg.hdf5"), Path("XC1.ogg"), is_damaged=False)
+    >>> Todo(job, hours=0.1, n_bytes=23_000_000).hours
+    0.1
+    """
 
     job: Job
     hours: float
@@ -48,7 +64,13 @@ class Todo:
 
 
 class Ending(Enum):
-    """How a conversion ended."""
+    """How a conversion ended.
+
+    Examples
+    --------
+    >>> Ending.LEFT_OUT.value
+    'left out'
+    """
 
     DONE = "done"
     CURRENT = "already there"
@@ -59,7 +81,16 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the conversion of a recording ended, and why, where it is not done."""
+    """How the conversion of a recording ended, and why, where it is not done.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> job = Job(Path("audio/XC1.ogg"), Path("features/XC1.ogg.hdf5"), Path("XC1.ogg"), is_damaged=False)
+    >>> outcome = Outcome(Todo(job, 0.1, 23_000_000), Ending.FAILED, "truncated")
+    >>> outcome.failure.reason
+    'truncated'
+    """
 
     item: Todo
     ending: Ending
@@ -73,7 +104,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Limits:
-    """The disk that stores are written to, and how many gigabytes (10⁹ bytes) of it must stay free."""
+    """The disk that stores are written to, and how many gigabytes (10⁹ bytes) of it must stay free.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Limits(Path(), leave_gb=None).room()
+    inf
+    >>> Limits(Path(), leave_gb=1.0).room() < float("inf")
+    True
+    """
 
     features_dir: Path
     leave_gb: float | None
@@ -91,7 +131,17 @@ class Limits:
 
 
 def survey(job: Job, settings: StoreSettings) -> Todo | Failure | None:
-    """Return what is to do for a recording: nothing where its store is current."""
+    """Return what is to do for a recording: nothing where its store is current.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> job = Job(Path("night.wav"), Path("night.wav.hdf5"), Path("night.wav"), is_damaged=False)
+    >>> todo = survey(job, StoreSettings())
+    >>> round(todo.hours * 3600), todo.n_bytes
+    (12, 772480)
+    """
     if not job.is_damaged and is_current(job.store, job.audio_path, settings):
         return None
     try:
@@ -105,7 +155,17 @@ def survey(job: Job, settings: StoreSettings) -> Todo | Failure | None:
 
 
 def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
-    """Convert one recording, unless another run has done so meanwhile."""
+    """Convert one recording, unless another run has done so meanwhile.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> job = Job(Path("night.wav"), Path("night.wav.hdf5"), Path("night.wav"), is_damaged=False)
+    >>> outcome = convert(survey(job, StoreSettings()), StoreSettings(), Limits(Path(), leave_gb=None))
+    >>> outcome.ending, job.store.is_file()
+    (<Ending.DONE: 'done'>, True)
+    """
     job = item.job
     if not job.is_damaged and is_current(job.store, job.audio_path, settings):
         return Outcome(item, Ending.CURRENT)
@@ -140,7 +200,15 @@ def _decode(path: Path, settings: StoreSettings) -> tuple[int, Iterator[np.ndarr
 
 
 def verify(path: Path, features_dir: Path) -> Failure | None:
-    """Read every byte of a store; return what is wrong with it."""
+    """Read every byte of a store; return what is wrong with it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("night.wav.hdf5").write_bytes(bytes(1000))
+    >>> verify(Path("night.wav.hdf5"), Path()).path.name
+    'night.wav.hdf5'
+    """
     try:
         open_stored(path).verify()
     except StoreError as error:

@@ -49,6 +49,12 @@ def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
     ------
     AudioError
         As for :func:`read_info`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> count_samples(Path("night.wav"), sample_rate=16_000)  # 12 s
+    192000
     """
     info = read_info(path)
     return _resampled_length(info.n_frames, info.sample_rate, sample_rate)
@@ -73,6 +79,12 @@ def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.n
     ------
     AudioError
         The file cannot be decoded to its end, or holds NaN or infinite samples.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> sum(len(block) for block in stream_audio(Path("night.wav"), sample_rate=16_000))
+    192000
     """
     path = Path(path)
     info = read_info(path)
@@ -124,6 +136,13 @@ def load_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     ------
     AudioError
         As for :func:`stream_audio`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> wave = load_audio(Path("night.wav"), sample_rate=48_000)
+    >>> wave.shape, wave.dtype
+    ((576000,), dtype('float32'))
     """
     return np.concatenate(list(stream_audio(path, sample_rate=sample_rate)))
 
@@ -153,6 +172,14 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
         As for :func:`stream_audio`, for the part that is read.
     ValueError
         ``start`` or ``n_samples`` is negative.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_crop(Path("night.wav"), 0, 160_000).shape
+    (160000,)
+    >>> read_crop(Path("night.wav"), 320_000, 160_000).shape  # fewer where the recording ends
+    (64000,)
     """
     check_crop(start, n_samples)
     path = Path(path)

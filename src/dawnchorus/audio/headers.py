@@ -29,7 +29,15 @@ _THREADS = 8  # reading a header waits for the disk more than it computes
 
 
 def cache_dir() -> Path:
-    """Return where small things that can be made again are kept between runs."""
+    """Return where small things that can be made again are kept between runs.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["DAWNCHORUS_CACHE"] = "cache"
+    >>> cache_dir().as_posix()
+    'cache'
+    """
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else platformdirs.user_cache_path("dawnchorus", appauthor=False)
 
@@ -43,6 +51,13 @@ def read_headers(folder: Path, names: Sequence[str]) -> list[AudioInfo | AudioEr
         Folder of recordings.
     names
         Their paths, relative to it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> wren, owl = read_headers(Path("recordings"), ["wren/XC5.wav", "owl/XC1.wav"])
+    >>> wren.duration_s, wren.sample_rate
+    (1.0, 32000)
     """
     folder = Path(folder)
     kept = _read_kept(_kept_file(folder), folder)

@@ -15,7 +15,14 @@ LIST_SUFFIX = ".json"
 
 
 class Listing(NamedTuple):
-    """Recordings by their paths relative to ``root``, which are also their names in the store."""
+    """Recordings by their paths relative to ``root``, which are also their names in the store.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Listing(Path("recordings"), [Path("owl/XC1.wav")]).relative_paths[0].name
+    'XC1.wav'
+    """
 
     root: Path
     relative_paths: list[Path]
@@ -38,6 +45,13 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     DataError
         The folder is missing or holds no recording, the list is no list of paths, or a path lies
         outside ``root``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> listing = list_recordings(Path("recordings"))
+    >>> len(listing.relative_paths), listing.relative_paths[0].as_posix()
+    (8, 'owl/XC1.wav')
     """
     audio = Path(audio)
     if audio.is_file() and audio.suffix.lower() != LIST_SUFFIX:
@@ -73,6 +87,12 @@ def list_audio_files(folder: Path) -> list[Path]:
     ------
     DataError
         The folder is missing, is no folder, or holds no recording.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [path.name for path in list_audio_files(Path("recordings/owl"))]
+    ['XC1.wav', 'XC2.wav', 'XC3.wav', 'XC4.wav']
     """
     folder = Path(folder)
     if not folder.is_dir():

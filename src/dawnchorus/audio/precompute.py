@@ -45,6 +45,13 @@ class PrecomputeSettings:
     leave_gb
         Gigabytes (10⁹ bytes) of disk that must stay free: the first recording that would go
         below, and all after it, are left out. None sets no limit.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> settings = PrecomputeSettings(StoreSettings(sample_rate=48_000), n_cores=4, leave_gb=10.0)
+    >>> settings.n_cores, settings.store.sample_rate
+    (4, 48000)
     """
 
     store: StoreSettings = field(default_factory=StoreSettings)
@@ -55,7 +62,13 @@ class PrecomputeSettings:
 
 @dataclass(frozen=True)
 class PrecomputeReport:
-    """What one run did: recordings converted, of these anew, already there, left out, and failed."""
+    """What one run did: recordings converted, of these anew, already there, left out, and failed.
+
+    Examples
+    --------
+    >>> PrecomputeReport(8, n_replaced=0, n_skipped=0, left_out=[], failures=[], hours_done=0.1).n_done
+    8
+    """
 
     n_done: int
     n_replaced: int
@@ -67,7 +80,13 @@ class PrecomputeReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What reading every byte of the stores found: how many are whole, and the others."""
+    """What reading every byte of the stores found: how many are whole, and the others.
+
+    Examples
+    --------
+    >>> VerifyReport(n_whole=8, damaged=[]).n_whole
+    8
+    """
 
     n_whole: int
     damaged: list[Failure]
@@ -102,6 +121,17 @@ def precompute_recordings(
     DawnchorusError
         ``features_dir`` cannot be written, the disk is full, or a process was killed. What is whole
         stays, and a later run goes on from there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> report = precompute_recordings(Path("recordings"), Path("features"))
+    >>> report.n_done, report.failures
+    (8, [])
+    >>> Path("features/owl/XC1.wav.hdf5").is_file()
+    True
+    >>> precompute_recordings(Path("recordings"), Path("features")).n_skipped
+    8
     """
     if settings.store.decoder == "torchaudio":
         import_torchaudio()
@@ -140,6 +170,13 @@ def verify_stores(features_dir: Path, *, n_cores: int = 1) -> VerifyReport:
     ------
     DataError
         The folder is missing or holds no HDF5 files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = precompute_recordings(Path("recordings"), Path("features"))
+    >>> verify_stores(Path("features"))
+    VerifyReport(n_whole=8, damaged=[])
     """
     features_dir = Path(features_dir)
     if not features_dir.is_dir():

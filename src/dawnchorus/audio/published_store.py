@@ -51,6 +51,18 @@ class PublishedRecording:
         Where the samples begin in the file, in bytes; None where they are in chunks.
     sample_type
         The NumPy type of a stored sample, such as ``"<f4"``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import h5py
+    >>> import numpy as np
+    >>> with h5py.File("XC1.hdf5", "w") as file:
+    ...     file["au"] = np.zeros(32_000, np.float32)
+    ...     file["sr"] = 32_000
+    >>> recording = open_published_store(Path("XC1.hdf5"))
+    >>> recording.n_samples, recording.read(0, 100).shape
+    (32000, (100,))
     """
 
     kind: ClassVar[Literal["hdf5"]] = "hdf5"
@@ -98,6 +110,17 @@ def open_published_store(path: Path) -> PublishedRecording:
     ------
     StoreError
         The file is missing, damaged, or no such file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import h5py
+    >>> import numpy as np
+    >>> with h5py.File("XC1.hdf5", "w") as file:
+    ...     file["au"] = np.zeros(32_000, np.float32)
+    ...     file["sr"] = 32_000
+    >>> open_published_store(Path("XC1.hdf5")).sample_rate
+    32000
     """
     with _opened(path) as (sound, rate):
         sample_rate = int(np.ravel(rate[()])[0])

@@ -70,6 +70,7 @@ class RecorderTimes:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> times = RecorderTimes("REC_%Y%m%d-%H%M%S", "+02:00")
     >>> times.start_of(Path("REC_20240501-043000.wav"), None).isoformat()
     '2024-05-01T04:30:00+02:00'
@@ -131,6 +132,7 @@ def name_pattern(given: str | NamePattern) -> NamePattern:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> name_pattern("%Y%m%d/%H%M")(Path("site/20240501/0430_2.wav"))
     datetime.datetime(2024, 5, 1, 4, 30)
     """
@@ -144,7 +146,14 @@ def name_pattern(given: str | NamePattern) -> NamePattern:
 
 
 def time_in_name(path: Path) -> datetime | None:
-    """Return the time in a recording's name by the patterns that dawnchorus knows, None where it has none."""
+    """Return the time in a recording's name by the patterns that dawnchorus knows, None where it has none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> time_in_name(Path("SM4A_20230510_080000.wav"))
+    datetime.datetime(2023, 5, 10, 8, 0)
+    """
     return date_time(path) or old_audiomoth(path)
 
 
@@ -153,6 +162,7 @@ def date_time(path: Path) -> datetime | None:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> date_time(Path("SM4A_20230510_080000.wav"))
     datetime.datetime(2023, 5, 10, 8, 0)
     """
@@ -174,6 +184,7 @@ def old_audiomoth(path: Path) -> datetime | None:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> old_audiomoth(Path("5E90A4D8.WAV"))
     datetime.datetime(2020, 4, 10, 16, 54, 48, tzinfo=datetime.timezone.utc)
     """
@@ -184,7 +195,15 @@ def old_audiomoth(path: Path) -> datetime | None:
 
 
 def date_in(match: re.Match[str]) -> datetime | None:
-    """Return the time that the groups of a match spell; None for a month 13."""
+    """Return the time that the groups of a match spell; None for a month 13.
+
+    Examples
+    --------
+    >>> import re
+    >>> groups = "(?P<year>....)(?P<month>..)(?P<day>..)_(?P<hour>..)(?P<minute>..)(?P<second>..)"
+    >>> date_in(re.match(groups, "20230510_080000"))
+    datetime.datetime(2023, 5, 10, 8, 0)
+    """
     names = ("year", "month", "day", "hour", "minute", "second")
     year, month, day, hour, minute, second = map(int, match.group(*names))
     try:
@@ -194,7 +213,13 @@ def date_in(match: re.Match[str]) -> datetime | None:
 
 
 def utc_offset(text: str) -> timezone | None:
-    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None for what is no offset anywhere."""
+    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None for what is no offset anywhere.
+
+    Examples
+    --------
+    >>> utc_offset("+0200"), utc_offset("Z"), utc_offset("+99")
+    (datetime.timezone(datetime.timedelta(seconds=7200)), datetime.timezone.utc, None)
+    """
     if text == "Z":
         return UTC
     parts = re.fullmatch(r"([+-])([0-9]{1,2}):?([0-9]{2})?", text)

@@ -49,6 +49,13 @@ class RecorderTime(NamedTuple):
         even where the start is not from there; None where they do not tell.
     latitude, longitude
         Degrees north and east (WGS 84), from GUANO metadata; None where they do not tell.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> began = RecorderTime(datetime(2024, 5, 4, 4, 30), "name")
+    >>> began.start.hour, began.device
+    (4, None)
     """
 
     start: datetime
@@ -62,6 +69,15 @@ def recorder_time(path: Path) -> RecorderTime | None:
     """Return when a recording began by its metadata or its name; None where neither tells.
 
     Nothing is raised for a file that is damaged, missing or no recording: its name is what is left then.
+
+    Examples
+    --------
+    >>> recorder_time("SITE1_20240504_043000.wav").start
+    datetime.datetime(2024, 5, 4, 4, 30)
+    >>> recorder_time("20240504T043000+0200.flac").start.isoformat()
+    '2024-05-04T04:30:00+02:00'
+    >>> recorder_time("robin.wav") is None
+    True
     """
     path = Path(path)
     texts = _metadata_of(path)
@@ -82,6 +98,12 @@ def time_at(start: datetime, offset_s: float) -> datetime:
     """Return the time ``offset_s`` seconds after ``start``, to the nearest microsecond.
 
     An aware time is counted on in UTC, so that the clocks may change in between.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> time_at(datetime(2024, 5, 4, 23, 59, 57), 5.5).isoformat()
+    '2024-05-05T00:00:02.500000'
     """
     offset = timedelta(seconds=float(offset_s))
     if start.tzinfo is None:

@@ -32,6 +32,12 @@ class RawRecording:
         What it is resampled to, in Hz.
     has_outdated_store
         Whether there is a store, but of another version of this file.
+
+    Examples
+    --------
+    >>> recording = open_source("night.wav")
+    >>> recording.kind, recording.n_samples, recording.read(0, 160_000).shape
+    ('raw', 384000, (160000,))
     """
 
     kind: ClassVar[Literal["raw"]] = "raw"
@@ -71,6 +77,11 @@ def open_source(
         The audio file is to be read, and cannot be.
     StoreError
         The store is missing or damaged, or holds another sample rate.
+
+    Examples
+    --------
+    >>> open_source("night.wav", sample_rate=16_000).n_samples  # 12 s
+    192000
     """
     audio_path = Path(audio_path)
     recording = None if stored is None else open_stored(stored)
@@ -89,6 +100,14 @@ def open_stored(path: Path) -> StoredRecording | PublishedRecording:
     ------
     StoreError
         The file is missing, damaged, or of neither layout.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.precompute import precompute_recordings
+    >>> _ = precompute_recordings(Path("recordings"), Path("features"))
+    >>> open_stored(Path("features/owl/XC1.wav.hdf5")).n_samples
+    32000
     """
     return open_store(path) or open_published_store(path)
 
@@ -103,7 +122,18 @@ def _check_sample_rate(recording: StoredRecording | PublishedRecording, sample_r
 
 
 def find_stored(features_dir: Path | None, relative_audio_path: Path) -> Path | None:
-    """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None."""
+    """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.precompute import precompute_recordings
+    >>> _ = precompute_recordings(Path("recordings"), Path("features"))
+    >>> find_stored(Path("features"), Path("owl/XC1.wav")).as_posix()
+    'features/owl/XC1.wav.hdf5'
+    >>> find_stored(Path("features"), Path("owl/XC99.wav")) is None
+    True
+    """
     if features_dir is None:
         return None
     ours = store_path(features_dir, relative_audio_path)
@@ -132,6 +162,13 @@ def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int
     ------
     AudioError, StoreError
         As for :func:`open_source`, now or while the blocks are read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> n_samples, blocks = stream_recording(Path("night.wav"), sample_rate=16_000)
+    >>> n_samples == sum(len(block) for block in blocks)
+    True
     """
     if Path(path).suffix.lower() not in STORE_SUFFIXES:
         return count_samples(path, sample_rate=sample_rate), stream_audio(path, sample_rate=sample_rate)

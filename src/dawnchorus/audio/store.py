@@ -55,6 +55,18 @@ class StoredRecording:
         What was read from its beginning.
     version
         What tells whether the HDF5 file was written to since.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> from dawnchorus.audio.store_writing import write_store
+    >>> wave = np.float32([0.5, -0.25, 0.0])
+    >>> write_store(Path("XC1.ogg.hdf5"), [wave], StoreSettings(), n_samples=3)
+    >>> recording = open_store(Path("XC1.ogg.hdf5"))
+    >>> recording.sample_rate, recording.read(0, 2)
+    (32000, array([ 0.5 , -0.25], dtype=float32))
     """
 
     kind: ClassVar[Literal["hdf5"]] = "hdf5"
@@ -135,6 +147,12 @@ def store_path(features_dir: Path, relative_audio_path: Path) -> Path:
     """Return where a recording is stored: its whole name with ``.hdf5`` after it.
 
     ``a.wav`` and ``a.ogg``, or two files of one name in different folders, never share a store.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> store_path(Path("features"), Path("owl/XC1.ogg")).as_posix()
+    'features/owl/XC1.ogg.hdf5'
     """
     relative = Path(relative_audio_path)
     return Path(features_dir) / relative.with_name(relative.name + ".hdf5")
@@ -147,6 +165,16 @@ def open_store(path: Path) -> StoredRecording | None:
     ------
     StoreError
         The file is missing or damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> from dawnchorus.audio.store_writing import write_store
+    >>> write_store(Path("XC1.ogg.hdf5"), [np.zeros(32_000, np.float32)], StoreSettings(), n_samples=32_000)
+    >>> open_store(Path("XC1.ogg.hdf5")).n_samples
+    32000
     """
     version, (line, signature) = read_ranges(path, (0, HEADER_BYTES), (HEADER_BYTES, len(_HDF5_SIGNATURE)))
     if not line.startswith(MAGIC) and signature != _HDF5_SIGNATURE:
@@ -160,7 +188,15 @@ def open_store(path: Path) -> StoredRecording | None:
 
 
 def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
-    """Tell whether ``path`` is a store of ``source`` as it is now, made with these settings."""
+    """Tell whether ``path`` is a store of ``source`` as it is now, made with these settings.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> is_current(Path("night.wav.hdf5"), Path("night.wav"), StoreSettings())  # there is no such store yet
+    False
+    """
     try:
         stored = open_store(path)
         return stored is not None and stored.header.settings == settings and stored.is_made_from(source)
@@ -175,6 +211,14 @@ def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[byt
     ------
     StoreError
         The file cannot be read, or ends earlier.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("sound.raw").write_bytes(b"0123456789")
+    >>> version, pieces = read_ranges(Path("sound.raw"), (2, 3), (8, 2))
+    >>> pieces
+    [b'234', b'89']
     """
     try:
         file = os.open(path, _OPEN_FLAGS)
@@ -214,7 +258,15 @@ _pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read) 
 
 
 def damaged(path: Path, reason: str) -> StoreError:
-    """Return the error for a file that is not what was written, with the remedy."""
+    """Return the error for a file that is not what was written, with the remedy.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> print(damaged(Path("XC1.ogg.hdf5"), "its first line is not as it was written"))
+    XC1.ogg.hdf5: damaged or not a store (its first line is not as it was written); delete it and run
+    `dawnchorus precompute` again
+    """
     return StoreError(
         f"{path}: damaged or not a store ({reason}); delete it and run `dawnchorus precompute` again"
     )

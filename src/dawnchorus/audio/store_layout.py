@@ -55,6 +55,11 @@ class StoreSettings:
         Whether float32 is kept as it is, at twice the size.
     decoder
         What decoded the recording.
+
+    Examples
+    --------
+    >>> StoreSettings().sample_type, StoreSettings(lossless=True).sample_type
+    (dtype('int16'), dtype('float32'))
     """
 
     sample_rate: int = 32_000
@@ -69,7 +74,15 @@ class StoreSettings:
 
 
 class Fingerprint(NamedTuple):
-    """What tells one version of a file from another."""
+    """What tells one version of a file from another.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("sound.raw").write_bytes(bytes(100))
+    >>> Fingerprint.of(Path("sound.raw")).n_bytes
+    100
+    """
 
     n_bytes: int
     mtime_ns: int
@@ -99,6 +112,14 @@ class Header:
         Where ``blocks`` and ``au`` begin in the file, in bytes.
     crc32
         Of the sound, then of all that stands between this line and the sound.
+
+    Examples
+    --------
+    >>> header = Header(StoreSettings(), None, 32_000, gain=1.0, blocks_at=800, au_at=2048, crc32=7)
+    >>> header.n_bytes  # two bytes a sample behind 2048
+    66048
+    >>> Header.from_bytes(header.to_bytes()) == header
+    True
     """
 
     settings: StoreSettings
@@ -131,12 +152,25 @@ class Header:
 
 
 def count_blocks(n_samples: int) -> int:
-    """Return how many blocks hold that many samples."""
+    """Return how many blocks hold that many samples.
+
+    Examples
+    --------
+    >>> count_blocks(160_000)
+    10
+    """
     return -(-n_samples // BLOCK)
 
 
 def as_blocks(samples: np.ndarray) -> np.ndarray:
-    """Return samples as rows of whole blocks, shape (n_blocks, BLOCK); zeros fill the last."""
+    """Return samples as rows of whole blocks, shape (n_blocks, BLOCK); zeros fill the last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> as_blocks(np.zeros(160_000, np.float32)).shape
+    (10, 16384)
+    """
     n_missing = -len(samples) % BLOCK
     return (np.pad(samples, (0, n_missing)) if n_missing else samples).reshape(-1, BLOCK)
 
@@ -152,6 +186,16 @@ def checks_of(blocks: np.ndarray, scales: np.ndarray, first: int) -> np.ndarray:
         The scale of each block, shape (n_blocks,), float32.
     first
         The number of the first block in its recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> blocks = np.zeros((2, BLOCK), np.int16)
+    >>> scales = np.ones(2, np.float32)
+    >>> checks = checks_of(blocks, scales, first=0)
+    >>> blocks[1, 100] = 1
+    >>> checks_of(blocks, scales, first=0) == checks  # a changed sample shows in its block
+    array([ True, False])
     """
     sectors = blocks.view("<u8").reshape(len(blocks), -1, _SECTOR_WORDS).sum(axis=2, dtype=np.uint64)
     places = 2 * np.arange(1, sectors.shape[1] + 1, dtype=np.uint64) + 1

@@ -62,6 +62,17 @@ def write_store(
         The pieces do not hold ``n_samples`` samples, or one is NaN or infinite.
     OSError
         The folder cannot be written, or the disk is full; nothing stays behind.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.audio.store import open_store
+    >>> from dawnchorus.audio.store_layout import StoreSettings
+    >>> blocks = [np.zeros(20_000, np.float32), np.ones(12_000, np.float32)]
+    >>> write_store(Path("XC1.ogg.hdf5"), blocks, StoreSettings(), n_samples=32_000)
+    >>> open_store(Path("XC1.ogg.hdf5")).read(19_999, 2)
+    array([0., 1.], dtype=float32)
     """
     n_frame = len(_frame(np.zeros(count_blocks(n_samples), ROW), n_samples, settings)[0])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,18 @@ from dawnchorus.errors import AudioError, MissingExtraError
 
 
 def import_torchaudio() -> ModuleType:
-    """Return torchaudio. Raises MissingExtraError where it is not installed or does not fit torch."""
+    """Return torchaudio. Raises MissingExtraError where it is not installed or does not fit torch.
+
+    Examples
+    --------
+    >>> from dawnchorus.errors import MissingExtraError
+    >>> try:
+    ...     name = import_torchaudio().__name__
+    ... except MissingExtraError as error:  # the extra dawnchorus[torchaudio] is not installed
+    ...     name = "torchaudio" if "dawnchorus[torchaudio]" in str(error) else ""
+    >>> name
+    'torchaudio'
+    """
     try:
         import torchaudio
     except (ImportError, OSError, RuntimeError) as error:
@@ -36,6 +47,17 @@ def load_with_torchaudio(path: Path, *, sample_rate: int) -> np.ndarray:
         The file cannot be decoded, is empty, or holds NaN or infinite samples.
     MissingExtraError
         torchaudio, or the decoder that it wants, is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.errors import MissingExtraError
+    >>> try:
+    ...     n_samples = len(load_with_torchaudio(Path("night.wav"), sample_rate=16_000))
+    ... except MissingExtraError:  # the extra dawnchorus[torchaudio] is not installed
+    ...     n_samples = 192_000
+    >>> n_samples
+    192000
     """
     torchaudio = import_torchaudio()
     try:

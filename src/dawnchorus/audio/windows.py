@@ -29,6 +29,13 @@ def window_starts(n_samples: int, window: int, step: int | None = None) -> np.nd
     ------
     ValueError
         The recording has no samples, or the windows would leave gaps.
+
+    Examples
+    --------
+    >>> window_starts(12, window=5)
+    array([ 0,  5, 10])
+    >>> window_starts(12, window=5, step=3)
+    array([0, 3, 6, 9])
     """
     step = _checked_step(window, step)
     if n_samples < 1:
@@ -60,6 +67,13 @@ def stream_windows(
     ------
     ValueError
         The blocks hold no samples, or the windows would leave gaps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> blocks = [np.zeros(7, np.float32), np.zeros(5, np.float32)]
+    >>> [(start, stop) for start, stop, samples in stream_windows(blocks, window=5)]
+    [(0, 5), (5, 10), (10, 12)]
     """
     step = _checked_step(window, step)
     held = np.zeros(0, np.float32)  # begins at sample `start`
@@ -87,6 +101,11 @@ def planned_starts(n_samples: int, window: int, step: int, shift: int | None = N
     shift
         Distance in samples of a window's two neighbours for shift test-time augmentation. Only
         neighbours that lie wholly within the recording are taken.
+
+    Examples
+    --------
+    >>> planned_starts(20, window=5, step=5, shift=2)
+    array([ 0,  2,  3,  5,  7,  8, 10, 12, 13, 15])
     """
     wanted = window_starts(n_samples, window, step)
     if shift is None:
@@ -115,6 +134,7 @@ class WindowStream:
 
     Examples
     --------
+    >>> import numpy as np
     >>> stream = WindowStream(4, 4)
     >>> [(start, stop) for start, stop, _ in stream.add(np.zeros(9, np.float32))]
     [(0, 4), (4, 8)]
@@ -190,7 +210,16 @@ def _candidates(window: int, step: int, shift: int | None) -> Iterator[tuple[int
 
 
 def check_crop(start: int, n_samples: int) -> None:
-    """Raise ValueError for a crop that begins before sample 0 or has a negative length."""
+    """Raise ValueError for a crop that begins before sample 0 or has a negative length.
+
+    Examples
+    --------
+    >>> check_crop(0, 160_000)
+    >>> check_crop(-1, 160_000)
+    Traceback (most recent call last):
+        ...
+    ValueError: start=-1 and n_samples=160000 must not be negative
+    """
     if start < 0 or n_samples < 0:
         raise ValueError(f"start={start} and n_samples={n_samples} must not be negative")
 
@@ -202,6 +231,12 @@ def pad_left(wave: np.ndarray, n_samples: int) -> np.ndarray:
     ------
     ValueError
         ``wave`` is longer than ``n_samples``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pad_left(np.float32([1, 2]), 4)
+    array([0., 0., 1., 2.], dtype=float32)
     """
     n_missing = n_samples - len(wave)
     if n_missing < 0:
@@ -213,6 +248,12 @@ def normalize_peak(wave: np.ndarray) -> np.ndarray:
     """Return ``wave / max |wave|``, float32 in [-1, 1]; silence stays zero.
 
     The recipe's *late normalisation*: applied to the crop, not to the recording.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normalize_peak(np.float32([0.1, -0.2]))
+    array([ 0.5, -1. ], dtype=float32)
     """
     wave = np.asarray(wave, dtype=np.float32)
     peak = peak_of(wave)
@@ -220,7 +261,14 @@ def normalize_peak(wave: np.ndarray) -> np.ndarray:
 
 
 def peak_of(wave: np.ndarray) -> float:
-    """Return max |wave|, 0 for an empty one."""
+    """Return max |wave|, 0 for an empty one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> peak_of(np.float32([0.25, -0.5]))
+    0.5
+    """
     return max(float(wave.max()), -float(wave.min())) if wave.size else 0.0
 
 

@@ -39,7 +39,14 @@ ON_SPECTROGRAM: Place = "spectrogram"
 
 
 class NamedAugmentation(NamedTuple):
-    """An augmentation, and the key of the config that it stands under."""
+    """An augmentation, and the key of the config that it stands under.
+
+    Examples
+    --------
+    >>> from dawnchorus.augment.spectrogram import SpectrogramMasks
+    >>> NamedAugmentation("spectrogram_masks", SpectrogramMasks()).place
+    'spectrogram'
+    """
 
     name: str
     augmentation: Any
@@ -71,6 +78,7 @@ class BatchAugmentations:
     Examples
     --------
     >>> import torch
+    >>> from dawnchorus.config import BatchAugmentationSettings
     >>> settings = BatchAugmentationSettings.model_validate({"random_filtering": {"min_db": -6.0}})
     >>> on_wave = BatchAugmentations(settings, ON_WAVE)
     >>> on_wave(torch.rand(2, 4096), torch.Generator().manual_seed(0)).shape
@@ -127,6 +135,7 @@ def make_augmentations(
 
     Examples
     --------
+    >>> from dawnchorus.config import BatchAugmentationSettings
     >>> switched_on = {"spectrogram_masks": {}, "random_filtering": {}}
     >>> [(each.name, each.place) for each in make_augmentations(BatchAugmentationSettings(**switched_on))]
     [('random_filtering', 'wave'), ('spectrogram_masks', 'spectrogram')]

@@ -21,6 +21,13 @@ class MaskParams(NamedTuple):
         Frequency masks, shape (batch, max_masks), int64, mel bands.
     frame_start, frame_width
         Time masks, shape (batch, max_masks), int64, frames.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masks = SpectrogramMasks(max_masks=2).draw(8, 128, 313, generator=torch.Generator().manual_seed(0))
+    >>> masks.mel_start.shape, masks.frame_width.shape
+    (torch.Size([8, 2]), torch.Size([8, 2]))
     """
 
     mel_start: Tensor
@@ -48,6 +55,14 @@ class SpectrogramMasks:
     ------
     ConfigError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masks = SpectrogramMasks(frequency_probability=0.0, time_probability=1.0)
+    >>> masked = masks(torch.ones(4, 1, 128, 313), torch.Generator().manual_seed(0))
+    >>> masked.shape, bool((masked == 0).any((1, 2, 3)).all())  # every clip has some silent frames
+    (torch.Size([4, 1, 128, 313]), True)
     """
 
     place: ClassVar = "spectrogram"
@@ -128,6 +143,13 @@ class PowerParams(NamedTuple):
         Shape (batch,), float32, above 0.
     chosen
         Which pictures are changed, shape (batch,), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> drawn = PowerScaling().draw(8, generator=torch.Generator().manual_seed(0))
+    >>> drawn.exponents.shape, bool(drawn.chosen.all())
+    (torch.Size([8]), True)
     """
 
     exponents: Tensor
@@ -151,6 +173,13 @@ class PowerScaling:
     ------
     ConfigError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> logmel = torch.tensor([[[[0.0, 0.5, 1.0]]]])
+    >>> PowerScaling().apply(logmel, PowerParams(torch.tensor([2.0]), torch.tensor([True])))
+    tensor([[[[0.0000, 0.2500, 1.0000]]]])
     """
 
     place: ClassVar = "spectrogram"
@@ -204,6 +233,13 @@ class TiltParams(NamedTuple):
         Rise from the lowest mel band to the highest, shape (batch,), float32; 1 is the picture's range.
     chosen
         Which pictures are changed, shape (batch,), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> drawn = SpectralTilt(probability=0.5).draw(8, generator=torch.Generator().manual_seed(0))
+    >>> drawn.slopes.shape, drawn.chosen.dtype
+    (torch.Size([8]), torch.bool)
     """
 
     slopes: Tensor
@@ -232,6 +268,14 @@ class SpectralTilt:
     ------
     ConfigError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> logmel = torch.tensor([0.2, 0.5, 0.8]).view(1, 1, 1, 3).expand(1, 1, 3, 3)
+    >>> tilted = SpectralTilt().apply(logmel, TiltParams(torch.tensor([0.3]), torch.tensor([True])))
+    >>> bool(tilted[0, 0, 2, 1] > tilted[0, 0, 0, 1])  # the highest band gains
+    True
     """
 
     place: ClassVar = "spectrogram"

@@ -21,6 +21,13 @@ class FilteringParams(NamedTuple):
         Gains at equally spaced frequencies from 0 to half the sample rate, shape (batch, n_bands), dB.
     chosen
         Which examples are filtered, shape (batch,), bool.
+
+    Examples
+    --------
+    >>> import torch
+    >>> drawn = RandomFiltering(n_bands=4).draw(8, generator=torch.Generator().manual_seed(0))
+    >>> drawn.gains_db.shape, drawn.chosen.shape
+    (torch.Size([8, 4]), torch.Size([8]))
     """
 
     gains_db: Tensor
@@ -49,6 +56,14 @@ class RandomFiltering:
     ------
     ConfigError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> wave = torch.sin(torch.arange(32_000) * 0.3)[None]
+    >>> filtered = RandomFiltering()(wave, torch.Generator().manual_seed(0))
+    >>> filtered.shape, round(float(filtered.abs().max()), 3)
+    (torch.Size([1, 32000]), 1.0)
     """
 
     place: ClassVar = "wave"

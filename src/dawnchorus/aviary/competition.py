@@ -48,6 +48,11 @@ class MiniatureSettings:
         As in :class:`~dawnchorus.aviary.settings.AviarySettings`.
     n_train_soundscapes, n_test_soundscapes
         Soundscapes without labels, and those to be predicted.
+
+    Examples
+    --------
+    >>> MiniatureSettings(n_species=4, n_recordings=32).aviary().n_species
+    4
     """
 
     seed: int = 42
@@ -90,6 +95,16 @@ def make_competition(
     ------
     DataError
         The folder holds something else.
+
+    Examples
+    --------
+    >>> settings = MiniatureSettings(
+    ...     n_species=2, n_recordings=4, n_nocall=0, n_recordists=2,
+    ...     n_train_soundscapes=0, n_test_soundscapes=1, soundscape_s=20.0,
+    ... )
+    >>> folder = make_competition("data", settings, n_cores=1)
+    >>> sorted(path.name for path in folder.glob("*.csv"))
+    ['sample_submission.csv', 'solution.csv', 'taxonomy.csv', 'train.csv']
     """
     folder, settings = Path(folder).absolute(), settings or MiniatureSettings()
     if _is_made(folder, settings):
@@ -103,7 +118,13 @@ def make_competition(
 
 
 def code_of(name: str) -> str:
-    """Return a species' label in the manner of eBird's codes: ``trirap1`` of ``Trillator_rapidus``."""
+    """Return a species' label in the manner of eBird's codes: ``trirap1`` of ``Trillator_rapidus``.
+
+    Examples
+    --------
+    >>> code_of("Trillator_rapidus")
+    'trirap1'
+    """
     genus, epithet = name.lower().split("_")
     return f"{genus[:3]}{epithet[:3]}1"
 

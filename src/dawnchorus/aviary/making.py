@@ -42,6 +42,12 @@ class Aviary:
         Soundscapes in flac and ogg.
     annotations_csv
         In it: filename, start_s, end_s, label, low_hz, high_hz.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Aviary.in_folder(Path("aviary")).recordings_csv.as_posix()
+    'aviary/recordings/recordings.csv'
     """
 
     recordings_dir: Path
@@ -76,6 +82,16 @@ def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n
     ------
     DataError
         If ``folder`` holds something else.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> settings = AviarySettings(
+    ...     n_species=2, n_recordings=4, n_nocall=0, n_recordists=2, n_soundscapes=0, duration_s=(1.0, 2.0)
+    ... )
+    >>> aviary = make_aviary("aviary", settings, n_cores=1)
+    >>> sorted(path.name for path in aviary.recordings_dir.iterdir())
+    ['Trillator_rapidus', 'Trillator_tardus', 'recordings.csv']
     """
     folder, settings = Path(folder).absolute(), settings or AviarySettings()
     if is_made(folder, settings):
@@ -91,6 +107,14 @@ def made_beside(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``folder``, which is new or empty, when the block ends well.
 
     What a killed run left of it is removed first.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with made_beside(Path("aviary")) as making:
+    ...     _ = (making / "card.json").write_text("{}")
+    >>> [path.name for path in Path("aviary").iterdir()]
+    ['card.json']
     """
     making = folder.parent / f".{folder.name}.making"
     shutil.rmtree(making, ignore_errors=True)
@@ -102,7 +126,14 @@ def made_beside(folder: Path) -> Iterator[Path]:
 
 
 def card(settings: AviarySettings) -> dict[str, object]:
-    """Return what ``aviary.json`` says of an aviary: its settings and the version of its grammar."""
+    """Return what ``aviary.json`` says of an aviary: its settings and the version of its grammar.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> card(AviarySettings(seed=7))["seed"]
+    7
+    """
     return {"grammar_version": GRAMMAR_VERSION, **json.loads(json.dumps(asdict(settings)))}
 
 
@@ -113,6 +144,13 @@ def is_made(folder: Path, settings: AviarySettings) -> bool:
     ------
     DataError
         If it holds another aviary, a damaged one, or other files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> is_made(Path("aviary"), AviarySettings())
+    False
     """
     remedy = "name another folder, or delete this one"
     if folder.is_file():
@@ -143,6 +181,13 @@ def read_card(path: Path, remedy: str) -> dict[str, object]:
     ------
     DataError
         If it is no JSON object; the message ends with ``remedy``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("aviary.json").write_text('{"seed": 42}')
+    >>> read_card(Path("aviary.json"), "name another folder")["seed"]
+    42
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -154,7 +199,16 @@ def read_card(path: Path, remedy: str) -> dict[str, object]:
 
 
 def expected_files(aviary: Aviary, settings: AviarySettings) -> Iterator[Path]:
-    """Yield every file of an aviary but its card."""
+    """Yield every file of an aviary but its card.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> settings = AviarySettings(n_recordings=30, n_nocall=0)
+    >>> len(list(expected_files(Aviary.in_folder(Path("aviary")), settings)))  # 2 + 30 + 6 soundscapes
+    38
+    """
     yield aviary.recordings_csv
     yield aviary.annotations_csv
     for plan in plan_recordings(settings):
@@ -164,7 +218,20 @@ def expected_files(aviary: Aviary, settings: AviarySettings) -> Iterator[Path]:
 
 
 def write_aviary(aviary: Aviary, settings: AviarySettings, *, n_cores: int) -> None:
-    """Write all recordings and soundscapes and the two tables that describe them."""
+    """Write all recordings and soundscapes and the two tables that describe them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> settings = AviarySettings(
+    ...     n_species=2, n_recordings=4, n_nocall=0, n_soundscapes=0, duration_s=(1.0, 2.0)
+    ... )
+    >>> aviary = Aviary.in_folder(Path("aviary"))
+    >>> write_aviary(aviary, settings, n_cores=1)
+    >>> len(aviary.recordings_csv.read_text().splitlines())  # a heading and four recordings
+    5
+    """
     plans = plan_recordings(settings)
     for label in {plan.label for plan in plans}:
         (aviary.recordings_dir / label).mkdir(parents=True)
@@ -179,12 +246,36 @@ def write_aviary(aviary: Aviary, settings: AviarySettings, *, n_cores: int) -> N
 
 
 def write_recording(aviary: Aviary, plan: RecordingPlan, settings: AviarySettings) -> None:
-    """Make and write one recording."""
+    """Make and write one recording.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.aviary.recordings import plan_recordings
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> settings = AviarySettings(duration_s=(1.0, 2.0))
+    >>> plan, aviary = plan_recordings(settings)[0], Aviary.in_folder(Path("aviary"))
+    >>> (aviary.recordings_dir / plan.label).mkdir(parents=True)
+    >>> write_recording(aviary, plan, settings)
+    >>> (aviary.recordings_dir / plan.filename).is_file()
+    True
+    """
     write_audio(aviary.recordings_dir / plan.filename, make_recording(plan, settings), plan.sample_rate)
 
 
 def write_soundscape(aviary: Aviary, index: int, settings: AviarySettings) -> pd.DataFrame:
-    """Make and write one soundscape; return its annotations."""
+    """Make and write one soundscape; return its annotations.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> aviary = Aviary.in_folder(Path("aviary"))
+    >>> aviary.soundscapes_dir.mkdir(parents=True)
+    >>> annotations = write_soundscape(aviary, 0, AviarySettings(soundscape_s=10.0))
+    >>> list(annotations.columns)
+    ['filename', 'start_s', 'end_s', 'label', 'low_hz', 'high_hz']
+    """
     filename, sample_rate = soundscape_form(index)
     soundscape = make_soundscape(index, settings)
     write_audio(aviary.soundscapes_dir / filename, soundscape.waveform, sample_rate)
@@ -195,6 +286,15 @@ def write_audio(path: Path, waveform: NDArray[np.float32], sample_rate: int) -> 
     """Write ``waveform``, shape (n_samples, n_channels), float32 in [-1, 1], in the format of the suffix.
 
     Wav and flac hold 16 bits a sample.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import soundfile
+    >>> write_audio(Path("silence.flac"), np.zeros((32_000, 1), np.float32), 32_000)
+    >>> soundfile.info("silence.flac").duration
+    1.0
     """
     with soundfile.SoundFile(path, "w", sample_rate, waveform.shape[1]) as file:
         for start in range(0, len(waveform), FRAMES_PER_WRITE):

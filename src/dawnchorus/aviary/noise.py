@@ -23,6 +23,14 @@ def filter_by(waveform: FloatArray, sample_rate: int, gain: Gain) -> FloatArray:
     """Return ``waveform`` with each frequency scaled by ``gain(frequency_hz)``, shape (n_samples,), float32.
 
     The filter has zero phase and is applied to the whole waveform at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(32_000) / 32_000).astype(np.float32)
+    >>> halved = filter_by(tone, 32_000, lambda hz: np.full_like(hz, 0.5))
+    >>> round(float(halved.max() / tone.max()), 3)
+    0.5
     """
     n_fft = fft.next_fast_len(len(waveform), real=True)
     spectrum = fft.rfft(waveform, n_fft) * gain(bin_frequencies(n_fft, sample_rate))
@@ -33,6 +41,14 @@ def shaped_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, gai
     """Return Gaussian noise with amplitude ``gain(frequency_hz)``: shape (n_samples,), float32, unit power.
 
     The spectrum of white noise is white noise too, so it is drawn there, and only where it will be heard.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> noise = shaped_noise(rng, 32_000, 32_000, lambda hz: (hz < 1000).astype(np.float32))
+    >>> noise.shape, round(float(np.mean(noise**2)), 3)
+    ((32000,), 1.0)
     """
     n_fft = fft.next_fast_len(n_samples, real=True)
     gains = gain(bin_frequencies(n_fft, sample_rate))
@@ -43,42 +59,92 @@ def shaped_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, gai
 
 
 def bin_frequencies(n_fft: int, sample_rate: int) -> FloatArray:
-    """Return the frequencies of a real spectrum, shape (n_fft // 2 + 1,), float32, hertz."""
+    """Return the frequencies of a real spectrum, shape (n_fft // 2 + 1,), float32, hertz.
+
+    Examples
+    --------
+    >>> bin_frequencies(4, 32_000)
+    array([    0.,  8000., 16000.], dtype=float32)
+    """
     return fft.rfftfreq(n_fft, 1 / sample_rate).astype(np.float32)
 
 
 def with_unit_power(waveform: FloatArray) -> FloatArray:
-    """Return ``waveform`` scaled to a mean square of one; silence stays silence."""
+    """Return ``waveform`` scaled to a mean square of one; silence stays silence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with_unit_power(np.float32([2, -2, 2, -2]))
+    array([ 1., -1.,  1., -1.], dtype=float32)
+    """
     power = float(np.mean(np.square(waveform)))
     return waveform / np.float32(np.sqrt(power)) if power > 0 else waveform
 
 
 def white(rng: np.random.Generator, n_samples: int) -> FloatArray:
-    """Return Gaussian white noise, shape (n_samples,), float32, mean square about one."""
+    """Return Gaussian white noise, shape (n_samples,), float32, mean square about one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noise = white(np.random.default_rng(0), 32_000)
+    >>> noise.shape, round(float(np.mean(noise**2)), 1)
+    ((32000,), 1.0)
+    """
     return rng.standard_normal(n_samples, dtype=np.float32)
 
 
 def slow_course(rng: np.random.Generator, n_samples: int, sample_rate: int, rate_hz: float) -> FloatArray:
-    """Return a random course in [0, 1] that may turn ``rate_hz`` times a second, shape (n_samples,)."""
+    """Return a random course in [0, 1] that may turn ``rate_hz`` times a second, shape (n_samples,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> course = slow_course(np.random.default_rng(0), 32_000, 32_000, rate_hz=2.0)
+    >>> course.shape, bool(course.min() >= 0), bool(course.max() <= 1)
+    ((32000,), True, True)
+    """
     n_knots = max(2, round(n_samples / sample_rate * rate_hz) + 2)
     knots = rng.uniform(0, 1, n_knots)
     return np.interp(np.linspace(0, n_knots - 1, n_samples), np.arange(n_knots), knots).astype(np.float32)
 
 
 def pink(rng: np.random.Generator, n_samples: int, sample_rate: int) -> FloatArray:
-    """Return noise with equal power in every octave, shape (n_samples,), float32."""
+    """Return noise with equal power in every octave, shape (n_samples,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pink(np.random.default_rng(0), 32_000, 32_000).shape
+    (32000,)
+    """
     return shaped_noise(rng, n_samples, sample_rate, lambda hz: 1 / np.sqrt(np.maximum(hz, LOWEST_HZ)))
 
 
 def wind(rng: np.random.Generator, n_samples: int, sample_rate: int) -> FloatArray:
-    """Return gusts of low rumble, shape (n_samples,), float32."""
+    """Return gusts of low rumble, shape (n_samples,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> wind(np.random.default_rng(0), 32_000, 32_000).shape
+    (32000,)
+    """
     corner_hz = np.float32(rng.uniform(80, 300))
     rumble = shaped_noise(rng, n_samples, sample_rate, lambda hz: 1 / (1 + np.square(hz / corner_hz)))
     return with_unit_power(rumble * np.square(slow_course(rng, n_samples, sample_rate, 0.7)))
 
 
 def rain(rng: np.random.Generator, n_samples: int, sample_rate: int) -> FloatArray:
-    """Return a broad hiss that swells with every drop on a leaf near by, shape (n_samples,), float32."""
+    """Return a broad hiss that swells with every drop on a leaf near by, shape (n_samples,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rain(np.random.default_rng(0), 32_000, 32_000).shape
+    (32000,)
+    """
     centre_hz, octaves = np.float32(rng.uniform(2500, 6000)), np.float32(1.2)
     hiss = shaped_noise(
         rng,
@@ -94,7 +160,14 @@ def rain(rng: np.random.Generator, n_samples: int, sample_rate: int) -> FloatArr
 
 
 def insects(rng: np.random.Generator, n_samples: int, sample_rate: int) -> FloatArray:
-    """Return one to three insects, each pulsing in a narrow band, shape (n_samples,), float32."""
+    """Return one to three insects, each pulsing in a narrow band, shape (n_samples,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> insects(np.random.default_rng(0), 32_000, 32_000).shape
+    (32000,)
+    """
     time_s = np.arange(n_samples, dtype=np.float32) / np.float32(sample_rate)
     chorus = np.zeros(n_samples, dtype=np.float32)
     for _ in range(rng.integers(1, 4)):
@@ -108,7 +181,15 @@ def insects(rng: np.random.Generator, n_samples: int, sample_rate: int) -> Float
 
 
 def bell(hz: FloatArray, *, centre_hz: np.float32, width_hz: np.float32) -> FloatArray:
-    """Return a Gaussian bell over frequency, the shape of ``hz``, at most 1."""
+    """Return a Gaussian bell over frequency, the shape of ``hz``, at most 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> peak, far = bell(np.float32([2000, 9000]), centre_hz=np.float32(2000), width_hz=np.float32(100))
+    >>> float(peak), float(far) < 1e-6
+    (1.0, True)
+    """
     return np.exp(-np.square((hz - centre_hz) / width_hz) / 2)
 
 
@@ -116,6 +197,12 @@ def draw_background(rng: np.random.Generator, n_samples: int, sample_rate: int) 
     """Return pink noise with some of wind, rain and insects over it, shape (n_samples,), float32.
 
     Wind is in six scenes of ten, insects in four, rain in three, each at its own level beside the pink noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw_background(np.random.default_rng(0), 32_000, 32_000).shape
+    (32000,)
     """
     total = pink(rng, n_samples, sample_rate)
     weather: tuple[tuple[Background, float, float, float], ...] = (

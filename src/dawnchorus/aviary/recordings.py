@@ -50,6 +50,13 @@ class RecordingPlan:
         Index of its author.
     duration_s, sample_rate, n_channels, extension
         Its form: seconds, hertz, 1 or 2, and one of wav, flac, ogg and mp3.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> plan = RecordingPlan(3, ALL_SPECIES[0], (), 1, 5.0, 32_000, n_channels=1, extension="flac")
+    >>> plan.label, plan.n_samples
+    ('Trillator_rapidus', 160000)
     """
 
     index: int
@@ -81,6 +88,13 @@ def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
     """Return the plans of all recordings.
 
     Forms (format, rate, channels) take turns in a shuffled order, so that each is met as often as any other.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> plans = plan_recordings(AviarySettings(n_recordings=30, n_nocall=2))
+    >>> len(plans), sum(plan.label == "nocall" for plan in plans)
+    (32, 2)
     """
     rng = settings.generator(Stream.PLAN)
     n_plans = settings.n_recordings + settings.n_nocall
@@ -122,7 +136,15 @@ def _draw_secondary(
 
 
 def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
-    """Return how many recordings each species has, shape (n_species,); they sum to ``n_recordings``."""
+    """Return how many recordings each species has, shape (n_species,); they sum to ``n_recordings``.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> counts = species_counts(AviarySettings(n_species=4, n_recordings=30))
+    >>> counts.shape, int(counts.sum()), int(counts.min()) >= 2
+    ((4,), 30, True)
+    """
     shares = np.linspace(COMMONEST_SHARE, RAREST_SHARE, settings.n_species)
     shares = settings.generator(Stream.PLAN, 1).permutation(shares / shares.sum())
     edges = np.round(np.cumsum(shares) * settings.n_recordings)
@@ -130,24 +152,53 @@ def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
 
 
 def recordist_name(recordist: int) -> str:
-    """Return a recordist's name; from the thirteenth on, names come round again with a number."""
+    """Return a recordist's name; from the thirteenth on, names come round again with a number.
+
+    Examples
+    --------
+    >>> recordist_name(0) != recordist_name(1), recordist_name(12).startswith(recordist_name(0))
+    (True, True)
+    """
     generation, first = divmod(recordist, len(RECORDIST_NAMES))
     return RECORDIST_NAMES[first] + (f" {generation + 1}" if generation else "")
 
 
 def recordist_gear(settings: AviarySettings, recordist: int) -> Gear:
-    """Return the gear that a recordist carries to every recording."""
+    """Return the gear that a recordist carries to every recording.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> recordist_gear(AviarySettings(), 0) == recordist_gear(AviarySettings(), 0)
+    True
+    """
     return draw_gear(settings.generator(Stream.RECORDIST, recordist))
 
 
 def recordist_dialect(settings: AviarySettings, recordist: int, species: Species) -> Voice:
-    """Return how ``species`` sings where a recordist lives, as a voice common to all birds there."""
+    """Return how ``species`` sings where a recordist lives, as a voice common to all birds there.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> dialect = recordist_dialect(AviarySettings(), 0, ALL_SPECIES[0])
+    >>> 0.5 < dialect.pitch < 1.5
+    True
+    """
     rng = settings.generator(Stream.DIALECT, recordist, settings.species.index(species))
     return draw_voice(rng, pitch_spread=0.05, tempo_spread=0.06)
 
 
 def recordings_table(plans: list[RecordingPlan]) -> pd.DataFrame:
-    """Return ``recordings.csv``: filename, primary_label, secondary_labels (joined by ``;``) and author."""
+    """Return ``recordings.csv``: filename, primary_label, secondary_labels (joined by ``;``) and author.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> list(recordings_table(plan_recordings(AviarySettings())).columns)
+    ['filename', 'primary_label', 'secondary_labels', 'author']
+    """
     return pd.DataFrame(
         {
             "filename": [plan.filename for plan in plans],
@@ -163,6 +214,14 @@ def make_recording(plan: RecordingPlan, settings: AviarySettings) -> NDArray[np.
 
     The labelled bird sings throughout, mostly 8 to 28 dB above the background; one in ten is faint, at 5 to
     8 dB. Birds behind it are 1 to 6 dB softer and pause for longer.
+
+    Examples
+    --------
+    >>> from dawnchorus.aviary.settings import AviarySettings
+    >>> settings = AviarySettings(duration_s=(1.0, 2.0))
+    >>> plan = plan_recordings(settings)[0]
+    >>> make_recording(plan, settings).shape == (plan.n_samples, plan.n_channels)
+    True
     """
     rng = settings.generator(Stream.RECORDING, plan.index)
     background = draw_background(rng, plan.n_samples, plan.sample_rate)

@@ -19,7 +19,16 @@ HALF_BAND = 2 ** (1 / 6)
 
 
 class PlacedSong(NamedTuple):
-    """A song with its place in a scene: who sings, the first sample and the level above the background."""
+    """A song with its place in a scene: who sings, the first sample and the level above the background.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.aviary.songs import Song
+    >>> song = Song(np.ones(3200, np.float32), low_hz=2000.0, high_hz=4000.0)
+    >>> PlacedSong("Trillator_rapidus", song, start=16_000, snr_db=12.0).snr_db
+    12.0
+    """
 
     label: str
     song: Song
@@ -41,6 +50,11 @@ class Gear:
         White noise of the preamplifier relative to everything else, decibels.
     peak
         Largest absolute sample that the recordist lets happen, in (0, 1].
+
+    Examples
+    --------
+    >>> Gear(tilt_db=-1.0, low_cut_hz=200.0, hiss_db=-50.0, peak=0.5).peak
+    0.5
     """
 
     tilt_db: float
@@ -50,7 +64,15 @@ class Gear:
 
 
 def draw_gear(rng: np.random.Generator) -> Gear:
-    """Return the gear of a recordist."""
+    """Return the gear of a recordist.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gear = draw_gear(np.random.default_rng(0))
+    >>> 0 < gear.peak <= 1
+    True
+    """
     return Gear(
         tilt_db=float(rng.normal(0, 1.8)),
         low_cut_hz=float(rng.uniform(50, 350)),
@@ -68,6 +90,14 @@ class BandPower:
         Shape (n_samples,).
     sample_rate
         Hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(32_000) / 32_000).astype(np.float32)
+    >>> band = BandPower(tone, 32_000)
+    >>> round(float(band.between(900, 1100)), 3), round(float(band.between(2000, 4000)), 3)
+    (0.5, 0.0)
     """
 
     def __init__(self, waveform: FloatArray, sample_rate: int) -> None:
@@ -110,6 +140,18 @@ def sing_along(
         Mean level above the background in the song's band, decibels.
     sample_rate
         Hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.aviary.songs import Voice
+    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> span, rng = range(0, 320_000), np.random.default_rng(0)
+    >>> songs = sing_along(
+    ...     ALL_SPECIES[0], Voice(), rng, span=span, gap_s=(0.5, 1.0), snr_db=12.0, sample_rate=32_000
+    ... )
+    >>> all(song.start in span for song in songs)
+    True
     """
     songs = []
     start = span.start + round(rng.uniform(0, gap_s[1] / 2) * sample_rate)
@@ -134,6 +176,17 @@ def mix_scene(background: FloatArray, songs: Iterable[PlacedSong], sample_rate: 
         What is sung, where and how loud.
     sample_rate
         Hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.aviary.songs import Song
+    >>> background = 0.01 * np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    >>> tone = np.sin(2 * np.pi * 3000 * np.arange(3200) / 32_000).astype(np.float32)
+    >>> song = PlacedSong("Sibilus_lentus", Song(tone, 2900.0, 3100.0), start=16_000, snr_db=20.0)
+    >>> scene = mix_scene(background, [song], 32_000)
+    >>> bool(abs(scene[16_000:19_200]).max() > abs(scene[:16_000]).max())
+    True
     """
     power = BandPower(background, sample_rate)
     scene = background.copy()
@@ -151,6 +204,15 @@ def record(
     """Return ``scene`` as ``gear`` records it: shape (n_samples, n_channels), float32 within ±``gear.peak``.
 
     The channels of a stereo recording hold the same scene at levels up to 6 dB apart, each with its own hiss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scene = np.random.default_rng(0).standard_normal(32_000).astype(np.float32)
+    >>> gear = Gear(tilt_db=0.0, low_cut_hz=100.0, hiss_db=-60.0, peak=0.5)
+    >>> recorded = record(scene, 32_000, gear, np.random.default_rng(1), n_channels=2)
+    >>> recorded.shape, bool(abs(recorded).max() <= 0.5)
+    ((32000, 2), True)
     """
     octaves = gear.tilt_db / (20 * np.log10(2.0))
 

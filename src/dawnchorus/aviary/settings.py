@@ -17,7 +17,13 @@ SAMPLE_RATES = (22050, 32000, 44100, 48000)
 
 
 class Stream(IntEnum):
-    """What a generator of random numbers is for; two uses never share one."""
+    """What a generator of random numbers is for; two uses never share one.
+
+    Examples
+    --------
+    >>> [stream.name for stream in Stream][:2]
+    ['RECORDIST', 'DIALECT']
+    """
 
     RECORDIST = 0
     DIALECT = 1
@@ -49,6 +55,16 @@ class AviarySettings:
         Shortest and longest recording, seconds; most are 5–20 s long.
     soundscape_s
         Length of a soundscape, seconds.
+
+    Examples
+    --------
+    >>> settings = AviarySettings(seed=7, n_species=4)
+    >>> len(settings.species)
+    4
+    >>> AviarySettings(n_species=40)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: aviary settings: n_species is 40; it must be 2 to 10
     """
 
     seed: int = 42

@@ -32,6 +32,12 @@ class Part:
         Rate of the frequency modulation and its size as a ratio (0.1 is ±10 %). Fast and deep is a buzz.
     partials
         Amplitudes of the fundamental and the harmonics above it.
+
+    Examples
+    --------
+    >>> trill = Part(contour=(1.2, 0.9, 1.2), note_s=0.05, gap_s=0.03, repeats=(9, 16))
+    >>> trill.repeats
+    (9, 16)
     """
 
     contour: tuple[float, ...]
@@ -45,7 +51,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Species:
-    """An invented bird: its folder name, the pitch of an average voice in hertz and the parts of its song."""
+    """An invented bird: its folder name, the pitch of an average voice in hertz and the parts of its song.
+
+    Examples
+    --------
+    >>> Species("Sibilus_lentus", 2600.0, (Part((1.0, 1.0), note_s=1.1),)).pitch_hz
+    2600.0
+    """
 
     name: str
     pitch_hz: float
@@ -54,7 +66,13 @@ class Species:
 
 @dataclass(frozen=True)
 class Voice:
-    """How one bird differs from the average of its species, as factors."""
+    """How one bird differs from the average of its species, as factors.
+
+    Examples
+    --------
+    >>> Voice(pitch=1.05).tempo
+    1.0
+    """
 
     pitch: float = 1.0
     tempo: float = 1.0
@@ -75,6 +93,13 @@ class Song:
         Shape (n_samples,), float32 in [-1, 1]; it begins and ends with sound.
     low_hz, high_hz
         The band that the song moves through, hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> song = Song(np.float32([0.5, -0.5, 0.0, 0.0]), low_hz=2000.0, high_hz=3000.0)
+    >>> round(float(song.power), 3)  # silence does not count
+    0.25
     """
 
     waveform: FloatArray
@@ -88,7 +113,15 @@ class Song:
 
 
 def draw_voice(rng: np.random.Generator, *, pitch_spread: float, tempo_spread: float) -> Voice:
-    """Return a voice whose factors lie within ``1 ± spread``, as likely above the average as below."""
+    """Return a voice whose factors lie within ``1 ± spread``, as likely above the average as below.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> voice = draw_voice(np.random.default_rng(0), pitch_spread=0.2, tempo_spread=0.1)
+    >>> 0.8 <= voice.pitch <= 1.2, 0.9 <= voice.tempo <= 1.1
+    (True, True)
+    """
     spreads = np.array([pitch_spread, tempo_spread, tempo_spread])
     pitch, tempo, depth = (1 + spreads) ** rng.uniform(-1, 1, size=3)
     return Voice(float(pitch), float(tempo), float(depth))
@@ -107,6 +140,14 @@ def sing(species: Species, voice: Voice, rng: np.random.Generator, sample_rate: 
         Decides the number of notes and the small differences between them.
     sample_rate
         Of the returned waveform, hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> whistle = Species("Sibilus_lentus", 2600.0, (Part((1.0, 1.0), note_s=1.0),))
+    >>> song = sing(whistle, Voice(), np.random.default_rng(0), 32_000)
+    >>> 0.95 <= len(song.waveform) / 32_000 <= 1.05, 2500 < song.low_hz < 2700
+    (True, True)
     """
     pieces: list[FloatArray] = []
     bands: list[tuple[float, float]] = []
@@ -131,6 +172,12 @@ def note_frequency(
     """Return the fundamental of a note at every sample, shape (n_samples,), hertz.
 
     The contour is interpolated in log-frequency, as pitch is heard; ``depth`` scales both it and the vibrato.
+
+    Examples
+    --------
+    >>> sweep = Part(contour=(1.0, 2.0), note_s=0.5)
+    >>> note_frequency(sweep, 1000.0, depth=1.0, n_samples=3, sample_rate=32_000).round(1)  # an octave
+    array([1000. , 1414.2, 2000. ])
     """
     moments = np.linspace(0, len(part.contour) - 1, n_samples)
     octaves = depth * np.interp(moments, np.arange(len(part.contour)), np.log2(part.contour))
@@ -142,7 +189,14 @@ def note_frequency(
 
 
 def count_partials(part: Part, highest_hz: float, sample_rate: int) -> int:
-    """Return how many partials of a note that rises to ``highest_hz`` fit below the Nyquist frequency."""
+    """Return how many partials of a note that rises to ``highest_hz`` fit below the Nyquist frequency.
+
+    Examples
+    --------
+    >>> call = Part((1.0, 1.0), note_s=0.2, partials=(1.0, 0.7, 0.45))
+    >>> count_partials(call, highest_hz=6000.0, sample_rate=32_000)  # a third would be at 18 kHz
+    2
+    """
     return max(1, min(len(part.partials), int(HIGHEST_PARTIAL * sample_rate / highest_hz)))
 
 
@@ -159,6 +213,13 @@ def render_note(
         Amplitudes of the fundamental and its harmonics.
     sample_rate
         Hertz.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> note = render_note(np.full(3200, 2000.0), (1.0, 0.5), 32_000)
+    >>> note.shape, note.dtype, bool(abs(note).max() <= 1)
+    ((3200,), dtype('float32'), True)
     """
     phase = 2 * np.pi * np.cumsum(frequency_hz) / sample_rate
     tone = sum(amplitude * np.sin(order * phase) for order, amplitude in enumerate(partials, start=1))

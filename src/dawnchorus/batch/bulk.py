@@ -66,6 +66,14 @@ class BulkSettings:
         most :data:`SHORT_S`; one that is there already stays then too.
     escape_formulas
         As for :func:`dawnchorus.formats.open_writers`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> settings = BulkSettings(DetectionSettings(np.float32([0.5, 0.5])), formats=("csv", "raven"))
+    >>> settings.formats, settings.overlap_s
+    (('csv', 'raven'), 0.0)
     """
 
     detection: DetectionSettings
@@ -95,6 +103,13 @@ class BulkPredictions(NamedTuple):
         Recordings that could not be decoded, also in ``failures.csv``.
     paths
         The files and folders, by what they are: names of formats, ``windows``, ``embeddings``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> made = BulkPredictions(8, 8, 21, 40.0, failures=[], paths={"csv": Path("tables/detections.csv")})
+    >>> made.n_detections, made.paths["csv"].name
+    (21, 'detections.csv')
     """
 
     n_recordings: int
@@ -135,6 +150,19 @@ def predict_bulk(
         The folder holds what was made otherwise, or by somebody else, and ``force`` is not set.
     DataError
         None of the recordings could be decoded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> settings = BulkSettings(DetectionSettings(np.zeros(3, np.float32)), formats=("csv",))
+    >>> found = find_recordings(["night.wav"])
+    >>> made = predict_bulk(open_runtime("model", n_threads=1), found, Path("tables"), settings)
+    >>> made.n_recordings, made.n_detections  # three windows of 5 s, and each of three classes
+    (1, 9)
     """
     _check_goals(settings.formats)
     out_dir.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written shows now

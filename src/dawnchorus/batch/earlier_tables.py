@@ -36,6 +36,19 @@ class EarlierTables:
         tell that a file of any name is a table.
     is_known
         False where the note is damaged; then whatever is there is taken for ours.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("tables").mkdir()
+    >>> EarlierTables.of(Path("tables")).begin({"threshold": 0.5}, {"csv": "detections.csv"})
+    >>> EarlierTables.of(Path("tables")).written
+    frozenset({'csv'})
+    >>> EarlierTables.of(Path("tables")).check({"threshold": 0.3}, {"csv": "detections.csv"})
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.RunError: tables holds tables made with another threshold; choose another --out, or make
+    them anew with --force (what was predicted is kept)
     """
 
     folder: Path

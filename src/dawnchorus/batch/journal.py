@@ -56,6 +56,14 @@ def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
     ------
     RunError
         Another one is at work there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("tables").mkdir()
+    >>> with alone_in(Path("tables"), lock=Path("tables/lock")):
+    ...     Path("tables/lock").is_file()
+    True
     """
     with locked(lock) as is_ours:
         if not (is_ours and lock.exists()):  # another process may have removed its journal with the lock
@@ -74,6 +82,14 @@ class Entry(NamedTuple):
         Its windows as the network gave them.
     start
         When the recording began, where that is known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
+    >>> Entry(windows, start=None).predictions.probabilities.shape
+    (1, 2)
     """
 
     predictions: WindowPredictions
@@ -87,6 +103,19 @@ class Journal:
     ----------
     folder
         Where they are kept.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.predict.sources import Recording
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
+    >>> night, journal = Recording(Path("night.wav"), "night.wav"), Journal(Path("tables/journal"))
+    >>> with journal.opened({"model": "tiny"}):
+    ...     journal.write(night, windows, version_of(night))
+    >>> journal.find(night, version_of(night)).predictions.stops
+    array([160000])
     """
 
     def __init__(self, folder: Path) -> None:
@@ -220,6 +249,14 @@ def version_of(recording: Recording) -> Version:
     ------
     OSError, ValueError
         The file cannot be read, or its name is none that a file can have.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import Recording
+    >>> night = Recording(Path("night.wav"), "night.wav")
+    >>> version_of(night) == version_of(night)
+    True
     """
     status = recording.path.stat()
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever

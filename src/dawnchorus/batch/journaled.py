@@ -58,6 +58,17 @@ def open_journal(
         Overlap or shift are out of range, or windows are to be averaged that do not overlap.
     RunError
         The journal is in use, or of another network and ``force`` is not set.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.postprocess import PostprocessSettings
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
+    >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
+    ...     job.predict(found), job.predict(found)  # the second time, nothing is new
+    ((1, []), (0, []))
     """
     inference = BirdsInference(
         runtime,
@@ -103,6 +114,18 @@ class JournaledInference:
         What predictions depend on, in JSON's types.
     versions
         The version of each recording that this job is about, by its name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.postprocess import PostprocessSettings
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
+    >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
+    ...     n_new, failures = job.predict(found)
+    ...     job.read(found.recordings[0]).predictions.probabilities.shape
+    (3, 3)
     """
 
     inference: BirdsInference
@@ -173,7 +196,16 @@ class JournaledInference:
 
 
 def durations_of(root: Path, recordings: Sequence[Recording]) -> Iterator[float]:
-    """Yield the seconds of each recording, nothing where nobody can tell."""
+    """Yield the seconds of each recording, nothing where nobody can tell.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> found = find_recordings(["recordings/owl"])
+    >>> sum(durations_of(found.root, found.recordings))
+    4.0
+    """
     audio = [recording.name for recording in recordings if not _is_stored(recording)]
     for header in read_headers(root, audio):
         yield getattr(header, "duration_s", 0.0)

@@ -62,6 +62,12 @@ class SegmentSettings:
     ------
     ConfigError
         A value is out of its range.
+
+    Examples
+    --------
+    >>> settings = SegmentSettings(per_species=5, padding_s=0.5, format="wav")
+    >>> settings.per_species, settings.padding_s
+    (5, 0.5)
     """
 
     per_species: int = 10
@@ -94,6 +100,12 @@ class SegmentReport(NamedTuple):
         Recordings of which some clip could not be made, each with the first reason.
     index
         ``segments.csv``: a row a clip with ``file`` (relative to its folder), and the detection.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> SegmentReport(21, n_there_already=0, failures=[], index=Path("segments/segments.csv")).n_written
+    21
     """
 
     n_written: int
@@ -117,6 +129,14 @@ def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd
     """Return the surest detections of each label, sorted by label and falling probability.
 
     Where probabilities are equal, the first by recording and time is taken, whatever the order of the rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> detections = pd.DataFrame({"filename": "night.wav", "start_s": [0.0, 5.0], "end_s": [5.0, 10.0]})
+    >>> detections = detections.assign(label="owl", probability=[0.6, 0.9])
+    >>> choose_detections(detections, SegmentSettings(per_species=1))["start_s"].tolist()
+    [5.0]
     """
     kept = detections.loc[detections["probability"] >= settings.min_probability, DETECTION_COLUMNS]
     order = ["label", "probability", "filename", "start_s", "end_s"]
@@ -150,6 +170,16 @@ def cut_segments(
     DataError
         The table lacks a column, a row is no detection in a recording below ``audio_dir``, or ``out_dir``
         holds clips of another padding or sample rate.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> detections = pd.DataFrame({"filename": ["night.wav"], "start_s": [7.0], "end_s": [12.0]})
+    >>> detections = detections.assign(label="owl", probability=0.9)
+    >>> report = cut_segments(detections, Path(), Path("segments"), SegmentSettings())
+    >>> report.n_written, [path.as_posix() for path in Path("segments").glob("*/*")]
+    (1, ['segments/owl/0.900_night_7.00-12.00.flac'])
     """
     _check_detections(detections)
     _check_earlier_clips(out_dir, settings)
@@ -243,6 +273,11 @@ def safe_name(text: str) -> str:
 
     What is forbidden, and dots at the beginning, become ``_``; so do dots and blanks at the end. Letters are
     composed (NFC). A name that is too long is cut and gets a mark of the whole.
+
+    Examples
+    --------
+    >>> safe_name("night: 4 a.m.?")
+    'night_ 4 a.m._'
     """
     text = str(text)  # labels of digits come as numbers out of some tables
     name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", text))
@@ -285,6 +320,12 @@ def to_int16(wave: np.ndarray) -> npt.NDArray[np.int16]:
     """Return a waveform of shape (n_samples,), float32, full scale ±1, as 16-bit numbers of the same shape.
 
     Where ``|wave|`` exceeds 1, all of it is divided by ``max |wave|``; +1 itself becomes 32767.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_int16(np.float32([0.5, -1.0, 1.0]))
+    array([ 16384, -32768,  32767], dtype=int16)
     """
     scaled = np.asarray(wave, np.float64) / max(1.0, peak_of(wave))
     return np.minimum(np.rint(scaled * _FULL_SCALE), _FULL_SCALE - 1).astype(np.int16)

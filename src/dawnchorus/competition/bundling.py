@@ -31,6 +31,17 @@ def bundle_runs(
     ------
     RunError
         A run has no such export, two have one name, or ``out`` is there and must not be replaced.
+
+    Examples
+    --------
+    >>> import shutil
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.opening import EXPORTS
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> _ = shutil.copytree("model", (run.path / EXPORTS["onnx"]).parent)  # what dawnchorus export makes
+    >>> bundle_runs([run.path], Path("bundle"), "onnx")
+    ['tiny']
     """
     if engine not in EXPORTS:
         raise RunError(f"{engine} is no export; legal: {', '.join(EXPORTS)}")

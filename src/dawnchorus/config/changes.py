@@ -62,7 +62,14 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def with_data(config: Settings) -> dict[str, Any]:
-    """Return the values of a settings object, of the settings in it too, as the dict of a config file."""
+    """Return the values of a settings object, of the settings in it too, as the dict of a config file.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> with_data(FoldSettings(n_folds=4))["n_folds"]
+    4
+    """
     return {
         name: with_data(value) if isinstance(value := getattr(config, name), Settings) else value
         for name in type(config).model_fields

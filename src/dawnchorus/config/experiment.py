@@ -12,6 +12,7 @@ from dawnchorus.config.registry import NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import Settings
 from dawnchorus.config.tables import TableInMemory, is_dataframe
 from dawnchorus.config.training import TrainFunctionArgs
+from dawnchorus.wording import counted
 
 
 class DataSettings(Settings):
@@ -42,6 +43,12 @@ class DataSettings(Settings):
     name
         Name of the place where there are several: what its file names begin with. The name of
         ``audio_dir`` if not given.
+
+    Examples
+    --------
+    >>> place = DataSettings(audio_dir="recordings", ignored_labels=("Unk",))
+    >>> place.audio_dir.name, place.faulty
+    ('recordings', 'refuse')
     """
 
     audio_dir: Path
@@ -92,6 +99,11 @@ class FoldSettings(Settings):
     rare_up_to
         Classes with at most so many recordings are rare: never validated, and in every training fold.
         0 takes no class for rare; the winning EfficientNetV2-S has 10.
+
+    Examples
+    --------
+    >>> FoldSettings(n_folds=4, group_column="author, site").group_column
+    ('author', 'site')
     """
 
     n_folds: int = Field(default=5, ge=2)
@@ -137,6 +149,15 @@ class TrainConfig(Settings):
         ``weights_labels`` name a file to start from and its classes.
     train_function, train_function_args
         What trains it, and the keys of that.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> config = load_train_config("train.py")
+    >>> config.exp_name, config.folds.n_folds, config.train_function_args.n_epochs
+    ('tiny', 2, 1)
+    >>> config.run_dir.as_posix()
+    'logdirs/tiny'
     """
 
     exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
@@ -188,6 +209,14 @@ class TrainConfig(Settings):
         """
         return self.logdir / (self.exp_name + "-debug" * self.train_function_args.debug)
 
+    def __repr__(self) -> str:
+        folds, epochs = (
+            counted(self.folds.n_folds, "fold"),
+            counted(self.train_function_args.n_epochs, "epoch"),
+        )
+        network = getattr(self.nn_model_class, "__name__", self.nn_model_class)
+        return f"TrainConfig({self.exp_name}: {network}, {folds}, {epochs})"
+
 
 class InferenceConfig(Settings):
     """What to do with a trained run. It names the run and never repeats its settings.
@@ -213,6 +242,12 @@ class InferenceConfig(Settings):
     overlap_s, shift_s, overlap_average, smoothing, scale_exponent, merge, top_k, formats
         As the options of ``dawnchorus predict``: windows, what is done to their probabilities, tables. A
         format may also be the class of a writer of one's own.
+
+    Examples
+    --------
+    >>> config = InferenceConfig(run="logdirs/owls", threshold=0.3)
+    >>> config.threshold, config.formats
+    (0.3, ('csv', 'raven'))
     """
 
     train_config: Path | None = None

@@ -22,6 +22,13 @@ class ListedConfig(NamedTuple):
         First line of its docstring, without the full stop.
     is_experiment
         Whether it names an experiment; others are bases.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> listed = ListedConfig(Path("train_configs/small_data.py"), "Few recordings", is_experiment=True)
+    >>> listed.path.stem, listed.summary
+    ('small_data', 'Few recordings')
     """
 
     path: Path
@@ -30,7 +37,13 @@ class ListedConfig(NamedTuple):
 
 
 class OwnSetting(NamedTuple):
-    """One value that a config states, and its bases do not: ``folds.rare_up_to``, ``10``."""
+    """One value that a config states, and its bases do not: ``folds.rare_up_to``, ``10``.
+
+    Examples
+    --------
+    >>> OwnSetting("folds.rare_up_to", "10").key
+    'folds.rare_up_to'
+    """
 
     key: str
     value: str
@@ -43,6 +56,14 @@ def list_configs(folder: Path) -> list[ListedConfig]:
     ------
     ConfigError
         There is no such folder, or no config in it, or a file is not Python.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("configs").mkdir()
+    >>> _ = Path("configs/owls.py").write_text('"Owls at night."\\nCONFIG = {"exp_name": "owls"}')
+    >>> list_configs(Path("configs"))[0].summary
+    'Owls at night'
     """
     files = sorted(folder.glob("*.py"))
     if not files:
@@ -58,6 +79,13 @@ def own_settings(path: Path) -> list[OwnSetting]:
     ------
     ConfigError
         As for :func:`~dawnchorus.config.reading.read_config_file`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"exp_name": "owls", "folds": {"n_folds": 4}}')
+    >>> own_settings(Path("owls.py"))
+    [OwnSetting(key='folds.n_folds', value='4')]
     """
     own = read_own_config(path)
     values = {key: value for key, value in own.items() if key not in ("base", "exp_name")}
@@ -65,7 +93,17 @@ def own_settings(path: Path) -> list[OwnSetting]:
 
 
 def differences_table(listed: Sequence[ListedConfig]) -> str:
-    """Return a Markdown table: each config, what it is laid over, and each value that it states itself."""
+    """Return a Markdown table: each config, what it is laid over, and each value that it states itself.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"exp_name": "owls", "folds": {"n_folds": 4}}')
+    >>> print(differences_table(list_configs(Path())))
+    | config | laid over | key | value |
+    |---|---|---|---|
+    | owls |  | `folds.n_folds` | `4` |
+    """
     lines = ["| config | laid over | key | value |", "|---|---|---|---|"]
     for config in listed:
         over = ", ".join(base.stem for base in bases_of(config.path))

@@ -14,7 +14,13 @@ from dawnchorus.errors import ConfigError
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` on top: dicts key by key, any other value replaced."""
+    """Return ``base`` with ``changes`` on top: dicts key by key, any other value replaced.
+
+    Examples
+    --------
+    >>> merge({"n_epochs": 50, "folds": {"n_folds": 5}}, {"folds": {"rare_up_to": 10}})
+    {'n_epochs': 50, 'folds': {'n_folds': 5, 'rare_up_to': 10}}
+    """
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
@@ -36,6 +42,14 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     ConfigError
         The file is missing, is not Python, fails while it runs, has no ``CONFIG`` dict, or names
         itself as a base.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("base.py").write_text('CONFIG = {"seed": 42, "folds": {"n_folds": 5}}')
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py", "folds": {"n_folds": 4}}')
+    >>> read_config_file("owls.py")
+    {'seed': 42, 'folds': {'n_folds': 4}}
     """
     return _read_config_file(find_config(path), seen=())
 
@@ -65,6 +79,14 @@ def config_chain(path: Path | str) -> list[Path]:
     ------
     ConfigError
         As for :func:`read_config_file`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("base.py").write_text('CONFIG = {"seed": 42}')
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py"}')
+    >>> [path.name for path in config_chain("owls.py")]
+    ['owls.py', 'base.py']
     """
     return list(dict.fromkeys(_chain(find_config(path), seen=())))
 
@@ -76,6 +98,13 @@ def bases_of(path: Path) -> list[Path]:
     ------
     ConfigError
         As for :func:`read_own_config`, or its ``base`` is no path.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": ["base.py", "night.py"]}')
+    >>> [path.name for path in bases_of(Path("owls.py"))]
+    ['base.py', 'night.py']
     """
     return _bases(path.parent, read_own_config(path), where=str(path))
 
@@ -121,6 +150,13 @@ def read_own_config(path: Path) -> dict[str, Any]:
     ------
     ConfigError
         The file is missing, is not Python, fails while it runs, or has no ``CONFIG`` dict.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py", "seed": 7}')
+    >>> read_own_config(Path("owls.py"))
+    {'base': 'base.py', 'seed': 7}
     """
     if not path.is_file():
         raise ConfigError(f"{path} is not a file; give the path of a Python config file")
@@ -137,7 +173,14 @@ def read_own_config(path: Path) -> dict[str, Any]:
 
 
 def load_train_config(path: Path | str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Return the experiment that a config file describes, with ``changes`` laid over it."""
+    """Return the experiment that a config file describes, with ``changes`` laid over it.
+
+    Examples
+    --------
+    >>> config = load_train_config("train.py", {"train_function_args": {"n_epochs": 3}})
+    >>> config.exp_name, config.train_function_args.n_epochs
+    ('tiny', 3)
+    """
     values, changes = read_config_file(path), changes or {}
     if isinstance(values.get("data"), list | tuple) and isinstance(changes.get("data"), Mapping):
         raise ConfigError(
@@ -147,7 +190,15 @@ def load_train_config(path: Path | str, changes: Mapping[str, Any] | None = None
 
 
 def load_inference_config(path: Path | str) -> InferenceConfig:
-    """Return the inference config of a file; its ``train_config`` is relative to the file's folder."""
+    """Return the inference config of a file; its ``train_config`` is relative to the file's folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("predict.py").write_text('CONFIG = {"run": "logdirs/owls", "threshold": 0.3}')
+    >>> load_inference_config("predict.py").threshold
+    0.3
+    """
     config = validate(InferenceConfig, read_config_file(path), where=str(path))
     if config.train_config is None:
         return config

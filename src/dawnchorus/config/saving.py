@@ -37,6 +37,7 @@ def to_jsonable(value: Any) -> Any:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> to_jsonable({"folder": Path("logs"), "sizes": (1, 2)})
     {'folder': 'logs', 'sizes': [1, 2]}
     """
@@ -69,6 +70,12 @@ def from_json_file(path: Path) -> TrainConfig:
     ConfigError
         The file is missing or damaged, or names a class that is not registered: such a run is opened by
         its Python config.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from_json_file(Path("logdirs/tiny/config.json")).exp_name
+    'tiny'
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -103,7 +110,14 @@ def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
 
 
 def saved_places(places: Any, run_dir: Path) -> Any:
-    """Return the ``data`` of a run's ``config.json`` with the tables that lie in the run itself."""
+    """Return the ``data`` of a run's ``config.json`` with the tables that lie in the run itself.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> saved_places([{"audio_dir": "recordings"}], Path("logdirs/owls"))
+    [{'audio_dir': 'recordings'}]
+    """
     if isinstance(places, Mapping):
         own = run_dir / str(places.get("recordings"))
         is_own = places.get("recordings") is not None and own.is_file()
@@ -112,7 +126,13 @@ def saved_places(places: Any, run_dir: Path) -> Any:
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return ``key: old → new`` for every value in which two resolved configs differ."""
+    """Return ``key: old → new`` for every value in which two resolved configs differ.
+
+    Examples
+    --------
+    >>> differing_keys({"seed": 42, "folds": {"n_folds": 5}}, {"seed": 42, "folds": {"n_folds": 4}})
+    ['folds.n_folds: 5 → 4']
+    """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [
             difference

@@ -14,7 +14,15 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of every settings object: frozen, and unknown keys are refused."""
+    """Base of every settings object: frozen, and unknown keys are refused.
+
+    Examples
+    --------
+    >>> class Loader(Settings):
+    ...     batch_size: int = 64
+    >>> Loader(batch_size=32).batch_size
+    32
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -35,6 +43,15 @@ def validate(settings_class: type[SettingsT], values: Mapping[str, Any], *, wher
     ------
     ConfigError
         Every problem at once, each with the key, the value and what would be legal.
+
+    Examples
+    --------
+    >>> class Loader(Settings):
+    ...     batch_size: int = 64
+    >>> validate(Loader, {"batchsize": 32}, where="mine.py")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: mine.py: batchsize is not known; did you mean batch_size?
     """
     try:
         return settings_class.model_validate(dict(values))
@@ -44,7 +61,17 @@ def validate(settings_class: type[SettingsT], values: Mapping[str, Any], *, wher
 
 
 def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, where: str) -> None:
-    """Raise a ConfigError where ``values`` has a key that ``function`` does not take."""
+    """Raise a ConfigError where ``values`` has a key that ``function`` does not take.
+
+    Examples
+    --------
+    >>> def resize(width, height): ...
+    >>> check_keywords(resize, {"width": 3}, where="mine.py: resize")
+    >>> check_keywords(resize, {"with": 3}, where="mine.py: resize")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: mine.py: resize.with is not known; did you mean width?
+    """
     import inspect
 
     try:
@@ -57,7 +84,12 @@ def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, w
 
 
 def check_keys(values: Mapping[str, Any], legal: Sequence[str], *, where: str) -> None:
-    """Raise a ConfigError where ``values`` has a key that is not among the legal ones."""
+    """Raise a ConfigError where ``values`` has a key that is not among the legal ones.
+
+    Examples
+    --------
+    >>> check_keys({"width": 3}, ["width", "height"], where="mine.py: resize")
+    """
     for key in values:
         if key not in legal:
             raise ConfigError(f"{where}.{key} is not known{nearest(key, legal)}")
@@ -104,6 +136,13 @@ def nearest(key: str, legal: Sequence[str], *, kind: str = "keys") -> str:
         What could have been.
     kind
         What they are, in the plural.
+
+    Examples
+    --------
+    >>> nearest("n_mel", ["n_mels", "n_fft"])
+    '; did you mean n_mels?'
+    >>> nearest("colour", ["n_mels", "n_fft"])
+    '; legal keys are n_fft, n_mels'
     """
     close = difflib.get_close_matches(key, legal, n=1)
     if close:

@@ -19,6 +19,11 @@ def shipped_configs_dir() -> Path:
     ------
     ConfigError
         It is missing.
+
+    Examples
+    --------
+    >>> (shipped_configs_dir() / "base.py").is_file()
+    True
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / FOLDER_NAME, package.parents[1] / FOLDER_NAME):

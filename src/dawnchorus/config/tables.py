@@ -21,6 +21,14 @@ class TableInMemory:
         The rows, with commas; lists of secondary labels and boxes are written as lists.
     n_rows
         How many there are.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = TableInMemory.of(pd.DataFrame({"filename": ["a.wav"], "primary_label": ["wren"]}))
+    >>> print(table.csv)
+    filename,primary_label
+    a.wav,wren
     """
 
     csv: str = field(repr=False)
@@ -59,7 +67,14 @@ class TableInMemory:
 
 
 def is_dataframe(value: Any) -> bool:
-    """Tell whether a value is a table of pandas; pandas is not imported for that."""
+    """Tell whether a value is a table of pandas; pandas is not imported for that.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> is_dataframe(pd.DataFrame()), is_dataframe("recordings.csv")
+    (True, False)
+    """
     return hasattr(value, "to_csv") and hasattr(value, "columns")
 
 

@@ -21,6 +21,11 @@ class LoaderSettings(Settings):
         trains the same way on any number of them.
     num_workers
         Worker processes of each device; 0 reads in the training process.
+
+    Examples
+    --------
+    >>> LoaderSettings(batch_size=32)
+    LoaderSettings(batch_size=32, num_workers=0)
     """
 
     batch_size: int = Field(default=64, ge=1)
@@ -42,6 +47,11 @@ class OptimizerSettings(Settings):
         none goes without, unless a share is given.
     args
         Its further keyword arguments, such as ``momentum`` of ``SGD``.
+
+    Examples
+    --------
+    >>> OptimizerSettings(name="SGD", lr=0.01)
+    OptimizerSettings(name='SGD', lr=0.01, weight_decay=0.01, args={})
     """
 
     name: str | Any = "AdamW"
@@ -67,6 +77,11 @@ class SchedulerSettings(Settings):
         Rate at the end of ``cosine``.
     warmup_share
         Share of the steps in which ``one_cycle`` rises.
+
+    Examples
+    --------
+    >>> SchedulerSettings(name="one_cycle").warmup_share
+    0.2
     """
 
     name: Literal["cosine", "one_cycle", "constant"] = "cosine"
@@ -80,6 +95,12 @@ class BatchAugmentationSettings(Settings):
     A key is a name or the import path of one's own, and its value a dict of keyword arguments; None switches
     it off. An object of one's own stands under a key of any name. How to write one:
     :mod:`dawnchorus.augment.batch`.
+
+    Examples
+    --------
+    >>> settings = BatchAugmentationSettings(spectrogram_masks={"max_mels": 20})
+    >>> settings.switched_on()
+    {'spectrogram_masks': {'max_mels': 20}}
     """
 
     model_config = ConfigDict(extra="allow")
@@ -170,6 +191,14 @@ class TrainFunctionArgs(Settings):
         Loggers beside the CSV files: ``tensorboard``, ``wandb``.
     debug
         A few recordings, two steps an epoch, random weights: the whole line in seconds.
+
+    Examples
+    --------
+    >>> from dawnchorus import WaveAllFileDataset, WaveDataset
+    >>> datasets = {"train_dataset_class": WaveDataset, "val_dataset_class": WaveAllFileDataset}
+    >>> args = TrainFunctionArgs(**datasets, n_epochs=20)
+    >>> args.n_epochs, args.loss, args.train_loader.batch_size
+    (20, 'bce_focal', 64)
     """
 
     train_dataset_class: Any

@@ -41,6 +41,12 @@ class BackgroundSettings(Settings):
         Chance that a clip gets this noise.
     min_share, max_share
         Range of the noise's share ``a`` in ``clip · (1 − a) + noise · a``, both at peak 1.
+
+    Examples
+    --------
+    >>> rain = BackgroundSettings(folder="noise", labels=("rain",), table="noise.csv", probability=0.3)
+    >>> rain.probability, rain.max_share
+    (0.3, 0.75)
     """
 
     folder: Path
@@ -61,7 +67,15 @@ class BackgroundSettings(Settings):
 
 
 class Chunk(NamedTuple):
-    """A stretch of a noise file, in samples: ``start`` and ``stop``."""
+    """A stretch of a noise file, in samples: ``start`` and ``stop``.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.source import open_source
+    >>> chunk = Chunk(open_source("night.wav"), start=0, stop=32_000)
+    >>> chunk.source.read(chunk.start, chunk.stop).shape
+    (32000,)
+    """
 
     source: AudioSource
     start: int
@@ -69,7 +83,13 @@ class Chunk(NamedTuple):
 
 
 class NoiseDraw(NamedTuple):
-    """A noise that was drawn: its kind, its chunk, the first sample of the crop, and its share of the mix."""
+    """A noise that was drawn: its kind, its chunk, the first sample of the crop, and its share of the mix.
+
+    Examples
+    --------
+    >>> NoiseDraw(kind=0, chunk=3, start=16_000, share=0.4).share
+    0.4
+    """
 
     kind: int
     chunk: int
@@ -92,6 +112,15 @@ class BackgroundNoise:
         Whether clips are brought to peak 1 afterwards, and so may come at any level.
     use_h5py
         Read HDF5 files where there are any.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> kinds = (BackgroundSettings(folder="recordings", probability=1.0),)
+    >>> noise = BackgroundNoise(kinds, sample_rate=32_000, n_samples=32_000, late_normalize=True)
+    >>> drawn = noise.draw(np.random.default_rng(0))
+    >>> noise.apply(np.ones(32_000, np.float32), drawn).shape, 0.25 <= drawn.share <= 0.75
+    ((32000,), True)
     """
 
     def __init__(

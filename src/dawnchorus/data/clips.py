@@ -23,6 +23,12 @@ class ClipSettings(Settings):
         Divide by max |x| after the crop and after each step that changes the level.
     look_back_s, look_ahead_s
         Seconds before and after the segment that the model hears too. Targets are of the segment alone.
+
+    Examples
+    --------
+    >>> clip = ClipSettings(segment_len=5.0, look_back_s=1.0)
+    >>> clip.n_segment, clip.n_samples
+    (160000, 192000)
     """
 
     segment_len: float = Field(default=5.0, ge=0.01, le=3600)
@@ -50,7 +56,17 @@ class ClipSettings(Settings):
 def as_settings(
     settings: SettingsT | Mapping[str, object] | None, settings_class: type[SettingsT], owner: str
 ) -> SettingsT:
-    """Return settings given as an object, as the dict of a config file, or not at all."""
+    """Return settings given as an object, as the dict of a config file, or not at all.
+
+    Examples
+    --------
+    >>> as_settings({"segment_len": 3.0}, ClipSettings, "an example").segment_len
+    3.0
+    >>> as_settings({"segment": 3.0}, ClipSettings, "an example")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: an example settings: segment is not known; did you mean segment_len?
+    """
     if isinstance(settings, settings_class):
         return settings
     return validate(settings_class, dict(settings or {}), where=f"{owner} settings")

@@ -20,6 +20,19 @@ def deal_groups(wishes: Wishes, *, seed: int) -> Deal:
     ------
     DataError
         There are too few groups or recordings for the folds, or nothing is left to validate.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.fold_wishes import Wishes
+    >>> from dawnchorus.data.groups import group_recordings
+    >>> recordings = pd.DataFrame({"filename": list("abcdef"), "primary_label": ["owl", "wren"] * 3})
+    >>> recordings["author"] = ["Ada", "Ada", "Bea", "Bea", "Cleo", "Cleo"]
+    >>> settings = FoldSettings(n_folds=3)
+    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), settings)
+    >>> sorted(deal_groups(wishes, seed=0).fold_of_group.tolist())  # a recordist a fold
+    [0, 1, 2]
     """
     settings = wishes.settings
     always = wishes.always_in_training()

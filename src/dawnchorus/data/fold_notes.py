@@ -15,12 +15,39 @@ _NAMES_SHOWN = 10
 
 
 def fold_notes(deal: Deal, wishes: Wishes) -> list[str]:
-    """Return what became of the species that not every fold validates."""
+    """Return what became of the species that not every fold validates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.fold_wishes import Deal, Wishes
+    >>> from dawnchorus.data.groups import group_recordings
+    >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
+    >>> recordings["author"] = ["Ada", "Bea", "Bea"]
+    >>> grouped = group_recordings(recordings, ("author",))
+    >>> wishes = Wishes.of(recordings, grouped, FoldSettings(n_folds=2, rare_up_to=1))
+    >>> fold_notes(Deal(np.array([0, 1]), 2, []), wishes)[0]
+    'Rare, with at most 1 recordings, and never validated: wren.'
+    """
     return [*_on_rare(wishes), *_on_moved(deal, wishes), *_on_validation(deal, wishes)]
 
 
 def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
-    """Return what may surprise in groups that were dealt: hardly any is known, or one is most of all."""
+    """Return what may surprise in groups that were dealt: hardly any is known, or one is most of all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.data.fold_wishes import Deal
+    >>> from dawnchorus.data.groups import group_recordings
+    >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
+    >>> recordings["author"] = ["Ada", "Bea", "Bea"]
+    >>> group_notes(Deal(np.array([0, 1]), 2, []), group_recordings(recordings, ("author",)))
+    ['One recordist holds 67% of the recordings: the model tested on it learns from the other 33%.']
+    """
     n_recordings = len(grouped.groups)
     if 2 * grouped.n_unknown > n_recordings:
         some = "all" if grouped.n_unknown == n_recordings else f"{grouped.n_unknown} of the"
@@ -108,7 +135,13 @@ def _fate(
 
 
 def name_some(names: Sequence[str] | np.ndarray) -> str:
-    """Return up to ten names, and how many more there are: ``a``, ``a and b``, ``a, b and 3 more``."""
+    """Return up to ten names, and how many more there are: ``a``, ``a and b``, ``a, b and 3 more``.
+
+    Examples
+    --------
+    >>> name_some(["owl", "wren"]), name_some([f"species {number}" for number in range(12)])[-22:]
+    ('owl and wren', ', species 9 and 2 more')
+    """
     shown = [str(name) for name in names[:_NAMES_SHOWN]]
     rest = len(names) - len(shown)
     if rest:

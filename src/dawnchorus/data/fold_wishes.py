@@ -20,7 +20,15 @@ ALWAYS_IN_TRAINING = -1
 
 
 class Deal(NamedTuple):
-    """The fold of every group, the number of folds, and sentences on how it came to that."""
+    """The fold of every group, the number of folds, and sentences on how it came to that.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> deal = Deal(fold_of_group=np.array([0, 1, -1]), n_folds=2, notes=[])
+    >>> deal.n_folds, deal.fold_of_group == ALWAYS_IN_TRAINING
+    (2, array([False, False,  True]))
+    """
 
     fold_of_group: np.ndarray
     n_folds: int
@@ -44,6 +52,17 @@ class Wishes:
     heard
         All the species in each recording as one text, shape (n_recordings,): a fold that validates only
         one such text has no ROC-AUC.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.groups import group_recordings
+    >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
+    >>> recordings["author"] = ["Ada", "Bea", "Bea"]
+    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), FoldSettings(rare_up_to=1))
+    >>> wishes.grouped.names, wishes.rare
+    (array(['owl', 'wren'], dtype=object), array([False,  True]))
     """
 
     settings: FoldSettings

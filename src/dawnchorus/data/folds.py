@@ -16,6 +16,7 @@ from dawnchorus.data.groups import check_no_leak, group_columns, group_recording
 from dawnchorus.data.official_folds import official_deal
 from dawnchorus.errors import DataError
 from dawnchorus.files import replacing
+from dawnchorus.wording import counted
 
 
 class FoldAssignment(NamedTuple):
@@ -37,6 +38,15 @@ class FoldAssignment(NamedTuple):
         Group of every row, shape (n_recordings,), int64: a group is wholly in one fold.
     group_columns
         The columns that made the groups.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> assignment = assign_folds(recordings, FoldSettings(n_folds=2), seed=42)
+    >>> assignment.n_folds, assignment.n_groups, int(assignment.training_rows(0).sum())
+    (2, 4, 4)
     """
 
     folds: np.ndarray
@@ -59,14 +69,32 @@ class FoldAssignment(NamedTuple):
         """Return which rows the model of a fold is tested on, shape (n_recordings,), bool."""
         return validation_rows(self.folds, self.validated, fold)
 
+    def __repr__(self) -> str:
+        recordings, groups = counted(len(self.folds), "recording"), counted(self.n_groups, "group")
+        return f"FoldAssignment({counted(self.n_folds, 'fold')} of {recordings} in {groups})"
+
 
 def training_rows(folds: np.ndarray, fold: int) -> np.ndarray:
-    """Return which rows the model of a fold learns from, shape (n_recordings,), bool."""
+    """Return which rows the model of a fold learns from, shape (n_recordings,), bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> training_rows(np.array([0, 1, -1]), fold=0)
+    array([False,  True,  True])
+    """
     return np.asarray(folds) != fold
 
 
 def validation_rows(folds: np.ndarray, validated: np.ndarray, fold: int) -> np.ndarray:
-    """Return which rows the model of a fold is tested on, shape (n_recordings,), bool."""
+    """Return which rows the model of a fold is tested on, shape (n_recordings,), bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> validation_rows(np.array([0, 1, 0]), np.array([True, True, False]), fold=0)
+    array([ True, False, False])
+    """
     return (np.asarray(folds) == fold) & np.asarray(validated)
 
 
@@ -81,6 +109,15 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
     DataError
         There is one species only, a column is missing, official folds are incomplete or split a
         group, there are too few groups, or nothing is left to validate in a fold.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> folds = assign_folds(recordings, FoldSettings(n_folds=2), seed=42).folds
+    >>> recordings.assign(fold=folds).groupby("author")["fold"].nunique().tolist()  # a fold each
+    [1, 1, 1, 1]
     """
     if recordings["primary_label"].nunique() < 2:
         only = ", ".join(recordings["primary_label"].unique()) or "no species"
@@ -118,6 +155,15 @@ def fold_counts(recordings: pd.DataFrame, assignment: FoldAssignment) -> pd.Data
 
     One row a class and a row ``all``. The columns are pairs: recordings and groups in all, and for
     every fold ``train`` and ``val``.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> counts = fold_counts(recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
+    >>> counts.index.tolist(), counts.loc["owl"].tolist()
+    (['owl', 'wren', 'all'], [4, 4, 2, 2, 2, 2])
     """
     labels = recordings["primary_label"].to_numpy()
     table = {
@@ -138,6 +184,16 @@ def save_folds(path: Path, recordings: pd.DataFrame, assignment: FoldAssignment)
 
     Its columns are filename, primary_label, author, the other columns that groups were made by,
     fold, and validated (true or false).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> save_folds(Path("folds.csv"), recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
+    >>> Path("folds.csv").read_text().splitlines()[0]
+    'filename,primary_label,author,fold,validated'
     """
     first = dict.fromkeys(["filename", "primary_label", "author", *assignment.group_columns])
     named = [column for column in first if column in recordings and column not in ("fold", "validated")]

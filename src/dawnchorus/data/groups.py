@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dawnchorus.errors import DataError
+from dawnchorus.wording import counted
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,15 @@ class GroupedRecordings:
         Recordings that a class is learnt from, in each group, shape (n_groups, n_classes), int64.
     n_unknown
         Recordings without a value in any of the columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
+    >>> recordings["author"] = ["Ada", "Bea", "Bea"]
+    >>> grouped = group_recordings(recordings, ("author",))
+    >>> grouped.n_groups, grouped.sizes, grouped.noun
+    (2, array([1, 2]), 'recordist')
     """
 
     columns: tuple[str, ...]
@@ -62,6 +72,10 @@ class GroupedRecordings:
             return "recording"
         return "recordist" if self.columns == ("author",) else "group"
 
+    def __repr__(self) -> str:
+        recordings, groups = counted(len(self.groups), "recording"), counted(self.n_groups, "group")
+        return f"GroupedRecordings({recordings} in {groups}, by {' and '.join(self.columns)})"
+
 
 def group_columns(recordings: pd.DataFrame, chosen: Sequence[str] | None) -> tuple[str, ...]:
     """Return the columns that link recordings: the chosen, or ``author`` and, where it is there, ``site``.
@@ -70,6 +84,12 @@ def group_columns(recordings: pd.DataFrame, chosen: Sequence[str] | None) -> tup
     ------
     DataError
         One of them is missing: without it nothing would keep its recordings on one side.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> group_columns(pd.DataFrame(columns=["filename", "author", "site"]), None)
+    ('author', 'site')
     """
     if chosen is None:
         chosen = ("author", "site") if "site" in recordings else ("author",)
@@ -88,6 +108,13 @@ def group_of(recordings: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     Recordings that share a value in any column are in one group, and so are all that are linked
     through others. An empty value links nothing. Groups are numbered by their first filename, so
     that the order of the rows changes nothing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> recordings = pd.DataFrame({"filename": list("abcd"), "author": ["Ada", "Bea", "Ada", ""]})
+    >>> group_of(recordings, ["author"])
+    array([0, 1, 0, 2])
     """
     n_recordings = n_nodes = len(recordings)
     linked, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
@@ -108,7 +135,17 @@ def group_of(recordings: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> GroupedRecordings:
-    """Return the recordings in the groups that the columns make."""
+    """Return the recordings in the groups that the columns make.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
+    >>> recordings["author"] = ["Ada", "Bea", "Bea"]
+    >>> group_recordings(recordings, ("author",)).counts  # a row a recordist, a column a species
+    array([[1, 0],
+           [1, 1]])
+    """
     groups = group_of(recordings, columns)
     heard = learnt_labels(recordings)
     names = np.array(sorted(set().union(*heard)), dtype=object)
@@ -123,7 +160,14 @@ def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> Grou
 
 
 def learnt_labels(recordings: pd.DataFrame) -> list[set[str]]:
-    """Return the labels that each recording is learnt for: its primary one, and those of its boxes."""
+    """Return the labels that each recording is learnt for: its primary one, and those of its boxes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> learnt_labels(pd.DataFrame({"primary_label": ["owl", "wren"]}))
+    [{'owl'}, {'wren'}]
+    """
     boxes = recordings["boxes"] if "boxes" in recordings else [None] * len(recordings)
     return [
         {primary, *(label for _, _, label in found or ())}
@@ -132,7 +176,13 @@ def learnt_labels(recordings: pd.DataFrame) -> list[set[str]]:
 
 
 def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[str] = ("author",)) -> None:
-    """Raise a DataError where a group lies in two folds, or in one fold and in -1, the training of all."""
+    """Raise a DataError where a group lies in two folds, or in one fold and in -1, the training of all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_no_leak(np.array([0, 0, 1]), groups=np.array([0, 0, 1]))
+    """
     pairs = pd.DataFrame({"group": groups, "fold": folds}).drop_duplicates()
     crossing = pairs["group"][pairs["group"].duplicated()].unique()
     if len(crossing):
@@ -145,6 +195,13 @@ def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[st
 
 
 def as_text(column: pd.Series) -> np.ndarray:
-    """Return the trimmed text of a column, shape (n_rows,), empty where nothing is known."""
+    """Return the trimmed text of a column, shape (n_rows,), empty where nothing is known.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> as_text(pd.Series([" Ada ", None, "Bea"]))
+    array(['Ada', '', 'Bea'], dtype=object)
+    """
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     return text.to_numpy(dtype=object)

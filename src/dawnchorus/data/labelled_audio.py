@@ -22,6 +22,7 @@ from dawnchorus.data.time_labels import MIN_OVERLAP_S, Boxes, time_targets
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.text_tables import some
 from dawnchorus.progress import track
+from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,12 @@ class LabelledAudioSettings(ClipSettings):
     min_overlap_s
         Overlap with a box of a label in time from which on a clip is about it, seconds; of a box shorter
         than twice that, half is enough.
+
+    Examples
+    --------
+    >>> settings = LabelledAudioSettings(segment_len=5.0, use_audio_cache=True)
+    >>> settings.n_samples, settings.audio_cache_gb
+    (160000, 4.0)
     """
 
     use_h5py: bool = True
@@ -78,6 +85,14 @@ class LabelledAudio:
         A handle a recording.
     boxes
         The boxes of each recording with labels in time, None for the others.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.recordings import label_map_of, load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> audio = LabelledAudio(recordings, label_map_of(recordings), LabelledAudioSettings(segment_len=1.0))
+    >>> audio.target(0), audio.clip(0, segment_start=0).shape
+    (array([1., 0.], dtype=float32), (32000,))
     """
 
     def __init__(
@@ -180,9 +195,22 @@ class LabelledAudio:
             )
         ]
 
+    def __repr__(self) -> str:
+        clip = f"clips of {self.settings.n_samples / self.settings.sample_rate:g} s"
+        classes = counted(self.n_classes, "class", "classes")
+        return f"LabelledAudio({counted(len(self), 'recording')}, {classes}, {clip})"
+
 
 class AudioCache:
-    """Whole recordings in memory, at most ``max_bytes`` of them; the one not used for longest goes first."""
+    """Whole recordings in memory, at most ``max_bytes`` of them; the one not used for longest goes first.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.source import open_source
+    >>> cache = AudioCache(max_bytes=10e6)
+    >>> cache.read(0, open_source("night.wav"), start=0, n_samples=160_000).shape
+    (160000,)
+    """
 
     def __init__(self, max_bytes: float) -> None:
         self.max_bytes = max_bytes
@@ -210,7 +238,15 @@ class AudioCache:
 
 
 class LoadedTable(NamedTuple):
-    """A recordings table that was checked, and the classes."""
+    """A recordings table that was checked, and the classes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> LoadedTable(pd.DataFrame({"primary_label": ["owl"]}), LabelMap(("owl",))).labels
+    LabelMap(1 label: owl)
+    """
 
     recordings: pd.DataFrame
     labels: LabelMap
@@ -238,6 +274,13 @@ def loaded_table(
     ------
     DataError
         It is no such table, or rows are wrong; all of them are named.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"filename": ["owl/XC1.wav", "wren/XC5.wav"], "primary_label": ["owl", "wren"]})
+    >>> loaded_table(table, audio_dir="recordings").labels
+    LabelMap(2 labels: owl, wren)
     """
     columns = set(recordings) if isinstance(recordings, pd.DataFrame) else set()
     if "primary_label" not in columns or not columns & {"audio_path", "filename"} or not len(recordings):  # type: ignore[arg-type]
@@ -275,6 +318,13 @@ def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: boo
     """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
 
     An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> sources = open_recordings(load_recordings("recordings").table, sample_rate=32_000, use_h5py=False)
+    >>> len(sources), sources[0].n_samples
+    (8, 32000)
     """
     has_stores = use_h5py and "stored_path" in recordings
     stored = recordings["stored_path"].fillna("") if has_stores else [""] * len(recordings)
@@ -292,6 +342,14 @@ def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: boo
 
 
 def composition(sources: list[AudioSource]) -> str:
-    """Return the line that says where a dataset reads from."""
+    """Return the line that says where a dataset reads from.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> composition(open_recordings(recordings, sample_rate=32_000, use_h5py=True))
+    'Dataset composition: 0 HDF5 files, 8 raw audio files'
+    """
     n_stored = sum(source.kind == "hdf5" for source in sources)
     return f"Dataset composition: {n_stored} HDF5 files, {len(sources) - n_stored} raw audio files"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import DataError
 from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.wording import counted, first_few
 
 NOCALL = "nocall"
 """The label of a recording without any species: no class, a target of zeros."""
@@ -23,7 +24,16 @@ RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probabili
 
 @dataclass(frozen=True)
 class LabelMap:
-    """The classes of a model, in the order of its outputs."""
+    """The classes of a model, in the order of its outputs.
+
+    Examples
+    --------
+    >>> labels = LabelMap.of(["wren", "owl", "owl"])
+    >>> labels.labels, labels.index("wren")
+    (('owl', 'wren'), 1)
+    >>> labels.multi_hot(["wren"])
+    array([0., 1.], dtype=float32)
+    """
 
     labels: tuple[str, ...]
     _place_of: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -70,6 +80,9 @@ class LabelMap:
         target[self.indices(labels)] = 1
         return target
 
+    def __repr__(self) -> str:
+        return f"LabelMap({counted(len(self), 'label')}: {first_few(self.labels)})"
+
 
 def read_labels(given: Path | Iterable[str]) -> LabelMap:
     """Return the classes of a config's ``labels``: a list, or a file with a label a line.
@@ -80,6 +93,13 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     ------
     DataError
         The file cannot be read or lacks the column, there is no label, or one stands twice.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.txt").write_text("wren\\nowl\\n")
+    >>> read_labels(Path("labels.txt")).labels
+    ('wren', 'owl')
     """
     labels = _labels_in_file(given) if isinstance(given, Path) else tuple(given)
     if not labels:
@@ -94,6 +114,15 @@ def checked(labels: LabelMap) -> LabelMap:
     ------
     DataError
         A class is ``nocall``, or named like a column of the tables that are written later.
+
+    Examples
+    --------
+    >>> checked(LabelMap(("owl", "wren"))).labels
+    ('owl', 'wren')
+    >>> checked(LabelMap(("owl", "nocall")))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: nocall is no class but the target of zeros; leave it out of the labels
     """
     taken = sorted(RESERVED_LABELS.intersection(labels.labels))
     if taken:
@@ -114,12 +143,26 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
 
 
 def has_unknown(target: npt.NDArray[np.float32]) -> bool:
-    """Tell whether an entry of a target, of any shape, is unknown."""
+    """Tell whether an entry of a target, of any shape, is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> has_unknown(np.float32([1, 0])), has_unknown(np.float32([1, UNKNOWN]))
+    (False, True)
+    """
     return bool(target.min(initial=0) < 0)
 
 
 def scale_target(target: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
-    """Return ``target · factor``, shape (n_classes,); what is unknown stays so."""
+    """Return ``target · factor``, shape (n_classes,); what is unknown stays so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scale_target(np.float32([1, 0, UNKNOWN]), np.float32(0.5))
+    array([ 0.5,  0. , -1. ], dtype=float32)
+    """
     scaled = target * factor
     if has_unknown(target):
         scaled[target < 0] = UNKNOWN
@@ -130,6 +173,12 @@ def smooth_target(target: npt.NDArray[np.float32], amount: float) -> npt.NDArray
     """Return ``target · (1 − amount) + amount · sum(target) / n_classes``, shape (n_classes,).
 
     What is unknown stays so, and adds nothing to the sum.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> smooth_target(np.float32([1, 0]), 0.1)  # 0.9 + 0.1 / 2, and 0.1 / 2
+    array([0.95, 0.05], dtype=float32)
     """
     if amount == 0:
         return target

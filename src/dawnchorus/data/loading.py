@@ -60,6 +60,16 @@ class ClipLoader:
     ----------
     waited_s
         How long the taker of the batches has waited for the last one, seconds.
+
+    Examples
+    --------
+    >>> from dawnchorus import WaveDataset, label_map_of, load_recordings
+    >>> from dawnchorus.config import LoaderSettings
+    >>> recordings = load_recordings("recordings").table
+    >>> dataset = WaveDataset(recordings, label_map_of(recordings), {"segment_len": 1.0})
+    >>> wave, target = next(iter(ClipLoader(dataset, LoaderSettings(batch_size=4))))
+    >>> wave.shape, target.shape
+    (torch.Size([4, 32000]), torch.Size([4, 2]))
     """
 
     def __init__(
@@ -129,7 +139,13 @@ class ClipLoader:
 
 
 def n_cores() -> int:
-    """Return the cores that this process may use; more workers than that only wait for each other."""
+    """Return the cores that this process may use; more workers than that only wait for each other.
+
+    Examples
+    --------
+    >>> n_cores() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

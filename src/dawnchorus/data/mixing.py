@@ -23,6 +23,11 @@ class MixupSettings(Settings):
     soft_targets
         Weigh the targets like the waves. By default both count in full, added and clamped to 1:
         a bird that is half as loud is no less there.
+
+    Examples
+    --------
+    >>> MixupSettings(probability=0.5, alpha=5.0).soft_targets
+    False
     """
 
     probability: float = Field(default=0.5, ge=0, le=1)
@@ -31,14 +36,30 @@ class MixupSettings(Settings):
 
 
 def draw_mixup_weight(settings: MixupSettings, rng: np.random.Generator) -> float:
-    """Return the weight of the first wave, in [0, 1]."""
+    """Return the weight of the first wave, in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw_mixup_weight(MixupSettings(), np.random.default_rng(0))
+    0.5
+    >>> 0 <= draw_mixup_weight(MixupSettings(alpha=0.4), np.random.default_rng(0)) <= 1
+    True
+    """
     return 0.5 if settings.alpha is None else float(rng.beta(settings.alpha, settings.alpha))
 
 
 def mix_waves(
     first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float
 ) -> npt.NDArray[np.float32]:
-    """Return ``weight · first + (1 − weight) · second``, shape (n_samples,)."""
+    """Return ``weight · first + (1 − weight) · second``, shape (n_samples,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mix_waves(np.float32([1, 0]), np.float32([0, 1]), 0.25)
+    array([0.25, 0.75], dtype=float32)
+    """
     return np.float32(weight) * first + np.float32(1 - weight) * second
 
 
@@ -49,6 +70,13 @@ def mix_at_equal_peaks(
 
     The factor, which is positive, spares most passes over the waves; normalising the mix takes it away.
     Silence stays silence. Both waves may be changed in place. Shapes (n_samples,), float32.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mixed = mix_at_equal_peaks(np.float32([0.1, 0]), np.float32([0, 1]), 0.5)
+    >>> mixed / mixed.max()  # both are as loud
+    array([1., 1.], dtype=float32)
     """
     first_peak, second_peak = peak_of(first), peak_of(second)
     if weight == 0 or (first_peak == 0 and weight < 1):
@@ -72,6 +100,14 @@ def mix_targets(
 
     Hard: ``min(first + second, 1)``; what is unknown in one and not heard in the other stays unknown.
     Soft: ``weight · first + (1 − weight) · second``; what is unknown in one that weighs anything is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mix_targets(np.float32([1, 0]), np.float32([0, 1]), 0.25, soft=False)
+    array([1., 1.], dtype=float32)
+    >>> mix_targets(np.float32([1, 0]), np.float32([0, 1]), 0.25, soft=True)
+    array([0.25, 0.75], dtype=float32)
     """
     if has_unknown(first) or has_unknown(second):
         mixed = mix_targets(np.maximum(first, 0), np.maximum(second, 0), weight, soft=soft)

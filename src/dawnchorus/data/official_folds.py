@@ -21,6 +21,19 @@ def official_deal(column: pd.Series, wishes: Wishes) -> Deal:
     ------
     DataError
         The column has gaps, or one fold only; its folds split a group; a fold has nothing to validate.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.data.fold_wishes import Wishes
+    >>> from dawnchorus.data.groups import group_recordings
+    >>> recordings = pd.DataFrame({"filename": list("abcd"), "primary_label": ["owl", "wren"] * 2})
+    >>> recordings["author"] = ["Ada", "Ada", "Bea", "Bea"]
+    >>> recordings["fold"] = ["north", "north", "south", "south"]
+    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), FoldSettings())
+    >>> official_deal(recordings["fold"], wishes).fold_of_group
+    array([0, 1])
     """
     folds, values = _folds_and_values(column)
     grouped = wishes.grouped

@@ -29,6 +29,7 @@ from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import some
+from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,21 @@ class Recordings(NamedTuple):
         The rows without faults, with the columns of :mod:`dawnchorus.data.recordings`.
     faults
         All that is wrong with the rows that were left out.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.recordings import load_recordings
+    >>> found = load_recordings("recordings")
+    >>> len(found.table), found.faults
+    (8, [])
     """
 
     table: pd.DataFrame
     faults: list[Fault]
+
+    def __repr__(self) -> str:
+        faults = f", {counted(len(self.faults), 'fault')}" if self.faults else ""
+        return f"Recordings({counted(len(self.table), 'recording')}{faults})"
 
 
 def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
@@ -57,6 +69,13 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
     ------
     DataError
         A folder or a table is missing or empty, or a table lacks a column.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import DataSettings
+    >>> place = load_place(DataSettings(audio_dir="recordings"), labels=None)
+    >>> place.table["primary_label"].value_counts().to_dict()
+    {'owl': 4, 'wren': 4}
     """
     if not place.audio_dir.is_dir():
         raise DataError(
@@ -167,7 +186,13 @@ def _loaded_before(row: Any) -> _Files | None:
 
 
 def real_path(path: Path | str) -> str:
-    """Return what tells whether two paths are one file."""
+    """Return what tells whether two paths are one file.
+
+    Examples
+    --------
+    >>> real_path("recordings/owl/../night.wav") == real_path("recordings/night.wav")
+    True
+    """
     return os.path.normcase(os.path.realpath(path))
 
 

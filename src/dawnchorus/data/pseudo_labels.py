@@ -41,6 +41,11 @@ class PseudoTableSettings(Settings):
         ``.parquet`` or ``.csv``: ``row_id`` and a column a class.
     audio_dir, features_dir
         Folders of the soundscapes, and of the HDF5 files that ``dawnchorus precompute`` made of them.
+
+    Examples
+    --------
+    >>> PseudoTableSettings(table="round_1.parquet", audio_dir="soundscapes").features_dir is None
+    True
     """
 
     table: Path
@@ -70,6 +75,12 @@ class PseudoLabelSettings(Settings):
         Use only rows that the model of another fold made.
     row_s
         Length of a row, seconds.
+
+    Examples
+    --------
+    >>> table = {"table": "round_1.parquet", "audio_dir": "soundscapes"}
+    >>> PseudoLabelSettings(tables=[table], how="mixup").primary_label_min_prob
+    0.5
     """
 
     tables: tuple[PseudoTableSettings, ...] = Field(min_length=1)
@@ -107,6 +118,23 @@ class PseudoLabels:
     ------
     DataError
         A table cannot be read or has a wrong ``row_id``, a soundscape is missing, or no row is kept.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> rows = pd.DataFrame({"row_id": ["night_5", "night_10"], "owl": [0.05, 0.9], "wren": [0.8, 0.3]})
+    >>> rows.to_csv("round_1.csv", index=False)
+    >>> settings = PseudoLabelSettings(tables=[{"table": "round_1.csv", "audio_dir": "."}])
+    >>> Path("night.wav").is_file()  # the soundscape that the rows are of
+    True
+    >>> labels = PseudoLabels(settings, LabelMap(("owl", "wren")), ClipSettings(), use_h5py=False, fold=0)
+    >>> labels.targets, labels.draw_row(0, np.random.default_rng(0))
+    (array([[0. , 0.8],
+           [0.9, 0.3]], dtype=float32), 1)
     """
 
     def __init__(

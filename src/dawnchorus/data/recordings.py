@@ -84,6 +84,7 @@ def load_recordings(
 
     Examples
     --------
+    >>> import pandas as pd
     >>> import tempfile, numpy, soundfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> soundfile.write(f"{folder.name}/night.wav", numpy.zeros(16_000), 16_000)
@@ -140,6 +141,17 @@ def leave_out_unreadable(
     ------
     DataError
         None can be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import DataSettings
+    >>> _ = Path("recordings/owl/XC1.wav").write_bytes(b"RIFF")
+    >>> table = load_recordings("recordings").table
+    >>> places = [DataSettings(audio_dir="recordings")]
+    >>> readable, failures = leave_out_unreadable(table, places, sample_rate=32_000)
+    >>> len(readable), [failure.path.name for failure in failures]
+    (7, ['XC1.wav'])
     """
     failed_before = _failed_conversions(places)
     failures: list[Failure] = []
@@ -178,6 +190,7 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> label_map_of(pd.DataFrame({"primary_label": ["wren", "nocall", "robin", "wren"]})).labels
     ('robin', 'wren')
     """
@@ -286,7 +299,14 @@ def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
 
 
 def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
-    """Return the audio files of the places that are none of ``listed``: in no table, or left out."""
+    """Return the audio files of the places that are none of ``listed``: in no table, or left out.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import DataSettings
+    >>> unlisted_files([DataSettings(audio_dir="recordings/owl")], ["recordings/owl/XC1.wav"])
+    ['recordings/owl/XC2.wav', 'recordings/owl/XC3.wav', 'recordings/owl/XC4.wav']
+    """
     known = {real_path(path) for path in listed}
     found = []
     for place in places:
@@ -302,6 +322,12 @@ def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
 
     Columns: recordings with it as their primary label, their hours and known recordists, and boxes of it
     in all recordings.
+
+    Examples
+    --------
+    >>> counts = count_recordings(load_recordings("recordings").table)
+    >>> counts["recordings"].to_dict()
+    {'owl': 4, 'wren': 4, 'all': 8}
     """
     known = recordings.assign(author=recordings["author"].replace("", pd.NA))
     of_label = known.groupby("primary_label")
@@ -324,14 +350,29 @@ def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def digest_of_labels(recordings: pd.DataFrame) -> str:
-    """Return a digest of all labels of the recordings, whatever the order of their rows."""
+    """Return a digest of all labels of the recordings, whatever the order of their rows.
+
+    Examples
+    --------
+    >>> table = load_recordings("recordings").table
+    >>> digest_of_labels(table) == digest_of_labels(table[::-1])
+    True
+    """
     columns = ["filename", "primary_label", "secondary_labels", "rating", "boxes"]
     rows = sorted(zip(*(recordings[column] for column in columns), strict=True), key=lambda row: row[0])
     return hashlib.sha256(repr(rows).encode("utf-8", errors="surrogateescape")).hexdigest()
 
 
 def write_recordings(path: Path, recordings: pd.DataFrame) -> None:
-    """Write the table as CSV: lists with semicolons, boxes as their number."""
+    """Write the table as CSV: lists with semicolons, boxes as their number.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_recordings(Path("table.csv"), load_recordings("recordings").table)
+    >>> len(Path("table.csv").read_text().splitlines())  # a heading and eight recordings
+    9
+    """
     boxes = ["" if found is None else len(found) for found in recordings["boxes"]]
     secondary = recordings["secondary_labels"].map(";".join)
     with replacing(path) as temporary:

@@ -31,6 +31,14 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
     ------
     DataError
         There is no audio, or audio lies outside a species folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> recordings_from_folders(Path("recordings"))[["filename", "primary_label"]].head(2)
+          filename primary_label
+    0  owl/XC1.wav           owl
+    1  owl/XC2.wav           owl
     """
     relative = [path.relative_to(audio_dir) for path in list_audio_files(audio_dir)]
     loose = [path.name for path in relative if len(path.parts) < 2]
@@ -67,6 +75,8 @@ def read_recordings_table(
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> from dawnchorus.config import TableInMemory
     >>> table = pd.DataFrame({"filename": ["a.wav", ""], "primary_label": ["wren", "robin"]})
     >>> sound, faults = read_recordings_table(TableInMemory.of(table))
     >>> len(sound), str(faults[0])
@@ -110,12 +120,27 @@ class _Source(NamedTuple):
 
 
 def source_of(table: Path | TableInMemory) -> _Source:
-    """Return how faults name a table."""
+    """Return how faults name a table.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> source_of(Path("recordings.csv"))[0].name
+    'recordings.csv'
+    """
     return _Source(Path(str(table)), "row", 0) if isinstance(table, TableInMemory) else _Source(table)
 
 
 def with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the columns that every recordings table has; what is unknown is empty."""
+    """Return the table with the columns that every recordings table has; what is unknown is empty.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = with_all_columns(pd.DataFrame({"filename": ["a.wav"], "primary_label": ["owl"]}))
+    >>> table["secondary_labels"].tolist(), table["author"].tolist()
+    ([()], [''])
+    """
     defaults: dict[str, Any] = {"secondary_labels": [()] * len(table), "author": "", "rating": float("nan")}
     return table.assign(**{name: value for name, value in defaults.items() if name not in table})
 
@@ -131,6 +156,11 @@ def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, 
     ------
     ValueError
         A bracket is not closed.
+
+    Examples
+    --------
+    >>> parse_label_list("owl;wren"), parse_label_list("['owl', 'wren']"), parse_label_list("Turdus merula")
+    (('owl', 'wren'), ('owl', 'wren'), ('Turdus merula',))
     """
     cell = cell.strip() if isinstance(cell, str) else ""
     if not cell or (cell.lower() in _MISSING and cell not in known):

@@ -27,6 +27,11 @@ class Draw(NamedTuple):
         Place in the epoch, from 0.
     item
         Item of the dataset.
+
+    Examples
+    --------
+    >>> Draw(epoch=0, position=3, item=17).item
+    17
     """
 
     epoch: int
@@ -39,12 +44,25 @@ def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:
 
     The arguments are mixed by NumPy's ``SeedSequence``, so that neighbouring numbers give
     unrelated streams. Their number is one of them: a ``SeedSequence`` of (1, 2) is that of (1, 2, 0).
+
+    Examples
+    --------
+    >>> first, again = generator(42, 0, 3), generator(42, 0, 3)
+    >>> first.random() == again.random(), first.random() == generator(42, 1, 3).random()
+    (True, False)
     """
     return np.random.default_rng(np.random.SeedSequence([seed, fold, *stream, 1 + len(stream)]))
 
 
 def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, ...]:
-    """Return seeds for PyTorch's generators, in no relation to those of :func:`generator`."""
+    """Return seeds for PyTorch's generators, in no relation to those of :func:`generator`.
+
+    Examples
+    --------
+    >>> seeds = torch_seeds(42, 0, 3, n_seeds=2)
+    >>> len(seeds), seeds == torch_seeds(42, 0, 3, n_seeds=2)
+    (2, True)
+    """
     sequence = np.random.SeedSequence([seed, fold, *stream, 1 + len(stream)], spawn_key=(1,))
     return tuple(int(word) for word in sequence.generate_state(n_seeds))
 
@@ -55,6 +73,11 @@ def class_weights(labels: list[str], balance: Balance, *, repeat_rare_to: int = 
     ``inverse`` draws all classes alike (weight 1 / count), ``inverse_sqrt`` halfway in between
     (weight count^-0.5 each, the recipe's setting for eca_nfnet_l0), ``none`` all recordings alike.
     A class with fewer than ``repeat_rare_to`` recordings weighs as if they were repeated to that number.
+
+    Examples
+    --------
+    >>> class_weights(["owl", "owl", "owl", "wren"], "inverse").round(3)
+    array([0.167, 0.167, 0.167, 0.5  ])
     """
     power = {"none": 0.0, "inverse": 1.0, "inverse_sqrt": 0.5}[balance]
     names, classes = np.unique(labels, return_inverse=True)
@@ -79,6 +102,16 @@ class ClipSampler(Sampler[Draw]):
     rank, n_processes
         Of the draws, this process takes every ``n_processes``-th from the place ``rank`` on: what the
         processes take at the same time are the draws that a single one takes as one batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sampler = ClipSampler(np.full(4, 0.25), n_draws=4, seed=42, fold=0)
+    >>> sorted(draw.item for draw in sampler)
+    [0, 1, 2, 3]
+    >>> sampler.set_epoch(1)
+    >>> [draw.epoch for draw in sampler]
+    [1, 1, 1, 1]
     """
 
     def __init__(
@@ -154,6 +187,13 @@ class EpochOfIntegers:
     ----------
     n_items
         Items of the dataset.
+
+    Examples
+    --------
+    >>> epoch = EpochOfIntegers(n_items=8)
+    >>> epoch.begin(3)
+    >>> epoch.now
+    3
     """
 
     def __init__(self, n_items: int) -> None:
@@ -190,6 +230,11 @@ def shared_out(n_items: int, *, rank: int, n_processes: int) -> list[int]:
     """Return the items that one of several processes goes through: as many for each, all by one of them.
 
     Where the items do not come out even, the last processes take the first ones again.
+
+    Examples
+    --------
+    >>> shared_out(5, rank=0, n_processes=2), shared_out(5, rank=1, n_processes=2)
+    ([0, 2, 4], [1, 3, 0])
     """
     n_each = -(-n_items // n_processes)
     return [(rank + n_processes * place) % n_items for place in range(n_each)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.data.labels import LabelMap
+from dawnchorus.wording import counted
 
 MIN_OVERLAP_S = 0.25
 """A box counts for a clip from this much of it on: less is not heard. Of a box so short that a border between
@@ -24,6 +25,13 @@ class Boxes(NamedTuple):
         Shape (n_boxes,), float64, seconds.
     label
         Shape (n_boxes,), int64, the index of the class.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> boxes = Boxes.of([(1.0, 2.5, "owl"), (4.0, 6.0, "cat")], LabelMap(("owl", "wren")))
+    >>> boxes.start_s, boxes.label
+    (array([1.]), array([0]))
     """
 
     start_s: npt.NDArray[np.float64]
@@ -38,6 +46,9 @@ class Boxes(NamedTuple):
         return cls(
             np.array(columns[0], np.float64), np.array(columns[1], np.float64), np.array(columns[2], np.int64)
         )
+
+    def __repr__(self) -> str:
+        return f"Boxes({counted(len(self.label), 'box', 'boxes')})"
 
 
 def overlaps(
@@ -58,6 +69,14 @@ def overlaps(
     -------
     numpy.ndarray
         Shape (n_stretches, n_boxes), bool.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> boxes = Boxes.of([(1.0, 2.5, "owl"), (4.0, 6.0, "wren")], LabelMap(("owl", "wren")))
+    >>> overlaps([0.0, 5.0], [5.0, 10.0], boxes)
+    array([[ True,  True],
+           [False,  True]])
     """
     starts, ends = np.asarray(start_s, np.float64)[:, None], np.asarray(end_s, np.float64)[:, None]
     overlap_s = np.minimum(ends, boxes.end_s) - np.maximum(starts, boxes.start_s)
@@ -77,6 +96,14 @@ def time_targets(
     """Return 1 where a stretch overlaps a box of the class enough (:func:`overlaps`), else 0.
 
     Shape (n_stretches, n_classes), float32.
+
+    Examples
+    --------
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> boxes = Boxes.of([(1.0, 2.5, "owl"), (4.0, 6.0, "wren")], LabelMap(("owl", "wren")))
+    >>> time_targets([0.0, 5.0], [5.0, 10.0], boxes, n_classes=2)
+    array([[1., 1.],
+           [0., 1.]], dtype=float32)
     """
     counted = overlaps(start_s, end_s, boxes, min_overlap_s=min_overlap_s)
     targets = np.zeros((len(counted), n_classes), dtype=np.float32)
@@ -91,6 +118,11 @@ def starts_over_box(
     """Return the earliest and latest start, seconds, of a clip within the recording that a box counts for.
 
     A box that is longer than the clip may hold the clip anywhere; a shorter one may lie anywhere in it.
+
+    Examples
+    --------
+    >>> starts_over_box(10.0, 12.0, clip_s=5.0, recording_s=60.0, min_overlap_s=0.25)
+    (5.25, 11.75)
     """
     needed_s = min(min_overlap_s, (box_end_s - box_start_s) / 2, clip_s)
     last_s = max(recording_s - clip_s, 0.0)

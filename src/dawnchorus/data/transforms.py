@@ -69,6 +69,12 @@ class TransformSettings(Settings):
         default is 0.5, of its compositions 1).
     transforms
         What ``Compose``, ``OneOf`` or ``SomeOf`` puts together; the others take none.
+
+    Examples
+    --------
+    >>> noise = TransformSettings(name="AddGaussianSNR", params={"min_snr_db": 5.0, "p": 0.5})
+    >>> noise.name, noise.params["p"]
+    ('AddGaussianSNR', 0.5)
     """
 
     name: str | Any
@@ -129,6 +135,15 @@ class WaveTransforms:
         A transform or a keyword is not known, or a value is illegal.
     MissingExtraError
         audiomentations is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> settings = TransformSettings(name="Gain", params={"min_gain_db": -6.0, "max_gain_db": -6.0, "p": 1.0})
+    >>> transforms = WaveTransforms((settings,), sample_rate=32_000)
+    >>> drawn = transforms.draw(np.random.default_rng(0))
+    >>> transforms.apply(np.ones(4, np.float32), drawn).round(3)  # -6 dB
+    array([0.501, 0.501, 0.501, 0.501], dtype=float32)
     """
 
     def __init__(

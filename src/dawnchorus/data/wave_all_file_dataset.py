@@ -27,6 +27,11 @@ class WaveAllFileDatasetSettings(LabelledAudioSettings):
     ----------
     step_s
         Seconds from one window to the next, at most ``segment_len``; None lays them side by side.
+
+    Examples
+    --------
+    >>> WaveAllFileDatasetSettings(segment_len=5.0, step_s=2.5).step_s
+    2.5
     """
 
     step_s: float | None = Field(default=None, gt=0)
@@ -42,7 +47,15 @@ class WaveAllFileDatasetSettings(LabelledAudioSettings):
 
 
 class Window(NamedTuple):
-    """One window: ``wave`` (n_samples,) float32, the row of its recording, and its start in samples."""
+    """One window: ``wave`` (n_samples,) float32, the row of its recording, and its start in samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> window = Window(torch.zeros(160_000), recording=3, start=320_000)
+    >>> window.wave.shape, window.start
+    (torch.Size([160000]), 320000)
+    """
 
     wave: torch.Tensor
     recording: int
@@ -82,6 +95,8 @@ class WaveAllFileDataset(Dataset[Window]):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import pandas as pd
     >>> import tempfile, soundfile
     >>> folder = tempfile.TemporaryDirectory()
     >>> soundfile.write(f"{folder.name}/night.wav", np.zeros(12 * 32_000), 32_000)

@@ -65,6 +65,12 @@ class WaveDatasetSettings(LabelledAudioSettings):
         Waveform transforms after the noise, before the last normalisation.
     soundscape_pseudo_config
         Pseudo-labelled soundscapes to train on; None does without.
+
+    Examples
+    --------
+    >>> settings = WaveDatasetSettings(segment_len=5.0, mixup={"probability": 0.5}, label_smoothing=0.05)
+    >>> settings.n_samples, settings.mixup.probability
+    (160000, 0.5)
     """
 
     precompute: bool = False
@@ -92,6 +98,13 @@ class Clip(NamedTuple):
     """A training example: ``wave`` (n_samples,) float32 and ``target`` (n_classes,) float32 in [0, 1].
 
     With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.data.labels.UNKNOWN`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> clip = Clip(torch.zeros(160_000), torch.tensor([1.0, 0.0]))
+    >>> clip.wave.shape, clip.target
+    (torch.Size([160000]), tensor([1., 0.]))
     """
 
     wave: torch.Tensor
@@ -109,6 +122,11 @@ class CropDraw(NamedTuple):
         First sample of the segment.
     early
         What the early transforms drew.
+
+    Examples
+    --------
+    >>> CropDraw(pseudo=False, row=3, start=16_000, early=0).start
+    16000
     """
 
     pseudo: bool
@@ -130,6 +148,12 @@ class ClipDraw(NamedTuple):
         Late noise, or None.
     late
         What the late transforms drew.
+
+    Examples
+    --------
+    >>> drawn = ClipDraw(CropDraw(False, 3, 16_000, 0), second=None, weight=1.0, noise=None, late=0)
+    >>> drawn.first.row, drawn.second
+    (3, None)
     """
 
     first: CropDraw
@@ -185,7 +209,10 @@ class WaveDataset(Dataset[Clip]):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import pandas as pd
     >>> import tempfile, soundfile
+    >>> import torch
     >>> folder = tempfile.TemporaryDirectory()
     >>> soundfile.write(f"{folder.name}/song.wav", np.random.default_rng(0).normal(0, 0.1, 320_000), 32_000)
     >>> table = pd.DataFrame({"filename": ["song.wav"], "primary_label": ["wren"]})

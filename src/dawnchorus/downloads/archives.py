@@ -30,7 +30,13 @@ LONGEST_WAIT_S = 600.0
 
 
 class Interrupted(Exception):  # noqa: N818 - no error yet: it is tried again
-    """What may go better in a while; ``wait_s`` is how long the service asks to wait, if it does."""
+    """What may go better in a while; ``wait_s`` is how long the service asks to wait, if it does.
+
+    Examples
+    --------
+    >>> Interrupted("the service is busy", wait_s=30.0).wait_s
+    30.0
+    """
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -38,7 +44,13 @@ class Interrupted(Exception):  # noqa: N818 - no error yet: it is tried again
 
 
 class ArchiveBytes(NamedTuple):
-    """A piece of an archive: where it begins, and its bytes."""
+    """A piece of an archive: where it begins, and its bytes.
+
+    Examples
+    --------
+    >>> b"".join(ArchiveBytes(start=0, chunks=[b"PK", b"zip"]).chunks)
+    b'PKzip'
+    """
 
     start: int
     chunks: Iterable[bytes]
@@ -57,6 +69,11 @@ class RemoteArchive(NamedTuple):
         Its checksum; None where the service does not send one.
     request
         What was asked last, at the service or at the storage it refers to; good for a few hours.
+
+    Examples
+    --------
+    >>> RemoteArchive(n_bytes=1024, version="2", md5=None, request=None).n_bytes
+    1024
     """
 
     n_bytes: int | None
@@ -66,7 +83,20 @@ class RemoteArchive(NamedTuple):
 
 
 class Service(Protocol):
-    """Who has archives: see :class:`dawnchorus.downloads.kaggle_files.KaggleFiles`."""
+    """Who has archives: see :class:`dawnchorus.downloads.kaggle_files.KaggleFiles`.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> class Shelf:
+    ...     def locate(self, source):
+    ...         return RemoteArchive(n_bytes=3, version="1", md5=None, request=None)
+    ...     @contextmanager
+    ...     def read(self, source, remote, start):
+    ...         yield ArchiveBytes(start, [b"zip"[start:]])
+    >>> Shelf().locate(None).n_bytes
+    3
+    """
 
     def locate(self, source: Source) -> RemoteArchive: ...
 
@@ -76,7 +106,13 @@ class Service(Protocol):
 
 
 class Fetched(NamedTuple):
-    """A whole archive on the disk: its size in bytes, and its version as the service calls it."""
+    """A whole archive on the disk: its size in bytes, and its version as the service calls it.
+
+    Examples
+    --------
+    >>> Fetched(n_bytes=1024, version="2").version
+    '2'
+    """
 
     n_bytes: int
     version: str | None
@@ -103,6 +139,23 @@ def fetch_archive(
     ------
     DownloadError
         The service refuses, fails too often, or sends something else than it says.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> from pathlib import Path
+    >>> from dawnchorus.downloads.parts import Source
+    >>> class Shelf:  # what a service has to offer
+    ...     def locate(self, source):
+    ...         return RemoteArchive(n_bytes=3, version="1", md5=None, request=None)
+    ...     @contextmanager
+    ...     def read(self, source, remote, start):
+    ...         yield ArchiveBytes(start, [b"zip"[start:]])
+    >>> source = Source("dataset", "somebody/birds")
+    >>> fetch_archive(Shelf(), source, Path("birds.zip"), require_room=lambda n_bytes, to_come: None)
+    Fetched(n_bytes=3, version='1')
+    >>> Path("birds.zip").read_bytes()
+    b'zip'
     """
     if archive.is_file():
         _, version = _read_note(archive)
@@ -119,13 +172,30 @@ def fetch_archive(
 
 
 def remove_archive(archive: Path) -> None:
-    """Remove an archive, and what came of one."""
+    """Remove an archive, and what came of one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("birds.zip").touch()
+    >>> remove_archive(Path("birds.zip"))
+    >>> Path("birds.zip").exists()
+    False
+    """
     for path in (archive, _partial(archive), _note(archive)):
         path.unlink(missing_ok=True)
 
 
 def bytes_at_hand(archive: Path) -> int:
-    """Return how much of an archive is on the disk."""
+    """Return how much of an archive is on the disk.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("birds.zip.partial").write_bytes(bytes(100))
+    >>> bytes_at_hand(Path("birds.zip"))
+    100
+    """
     return _size(archive) + _size(_partial(archive))
 
 

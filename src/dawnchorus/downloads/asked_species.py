@@ -27,6 +27,11 @@ class AskedSpecies(NamedTuple):
         Scientific name: two words, or one for a genus or more.
     code
         Its label, where a list gives one.
+
+    Examples
+    --------
+    >>> AskedSpecies("Turdus merula", code="eurbla").code
+    'eurbla'
     """
 
     name: str
@@ -41,6 +46,14 @@ class SpeciesList:
     ----------
     asked
         In the order in which they were named.
+
+    Examples
+    --------
+    >>> species = read_species(["Turdus merula", "Strix"])
+    >>> [asked.name for asked in species.asked], species.has_codes
+    (['Turdus merula', 'Strix'], False)
+    >>> species.label("Turdus merula", species.asked[0])
+    'Turdus_merula'
     """
 
     asked: tuple[AskedSpecies, ...]
@@ -81,17 +94,35 @@ class SpeciesList:
 
 
 def is_species(name: str) -> bool:
-    """Tell whether a scientific name is that of a species, not of a genus or more."""
+    """Tell whether a scientific name is that of a species, not of a genus or more.
+
+    Examples
+    --------
+    >>> is_species("Turdus merula"), is_species("Turdus")
+    (True, False)
+    """
     return " " in name
 
 
 def underscored(name: str) -> str:
-    """Return a scientific name as a label and the name of a folder: Turdus_merula."""
+    """Return a scientific name as a label and the name of a folder: Turdus_merula.
+
+    Examples
+    --------
+    >>> underscored("Turdus merula")
+    'Turdus_merula'
+    """
     return name.replace(" ", "_")
 
 
 def plain_species(name: str) -> str | None:
-    """Return the first two words of a scientific name; None for a hybrid, an unnamed species, or one word."""
+    """Return the first two words of a scientific name; None for a hybrid, an unnamed species, or one word.
+
+    Examples
+    --------
+    >>> plain_species("Turdus merula merula"), plain_species("Turdus")
+    ('Turdus merula', None)
+    """
     words = name.split()[:2]
     plain = " ".join(words)
     is_plain = len(words) == 2 and words[1] not in ("x", "sp", "sp.") and _NAME.fullmatch(plain)
@@ -112,6 +143,13 @@ def read_species(values: Sequence[str]) -> SpeciesList:
     ------
     DataError
         A file cannot be read, lacks the column or names nothing, or a name is none of a species.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("species.txt").write_text("Turdus merula\\nStrix aluco  # the tawny owl\\n")
+    >>> [asked.name for asked in read_species(["species.txt"]).asked]
+    ['Turdus merula', 'Strix aluco']
     """
     found: dict[str, AskedSpecies] = {}
     for value in values:

@@ -45,7 +45,13 @@ _LOCK_NAME = "lock"
 
 
 class PartOutcome(NamedTuple):
-    """What became of a part, and one sentence about it."""
+    """What became of a part, and one sentence about it.
+
+    Examples
+    --------
+    >>> PartOutcome("noise", "fetched", "12.30 GB in 4,500 files").state
+    'fetched'
+    """
 
     name: str
     state: Literal["fetched", "there", "failed"]
@@ -63,6 +69,12 @@ class PartPlan(NamedTuple):
         Whether nothing of it would be fetched.
     n_bytes
         Its files together; None as long as Kaggle has not said it.
+
+    Examples
+    --------
+    >>> from dawnchorus.downloads.parts import Part
+    >>> PartPlan(Part("noise", "soundscapes without birds", ()), is_there=False, n_bytes=None).is_there
+    False
     """
 
     part: Part
@@ -79,6 +91,14 @@ def plan_competition(competition: Competition, out: Path, *, only: Sequence[str]
     ------
     DownloadError
         No part of such a name, or ``out`` holds another competition.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.downloads.parts import Competition, Part
+    >>> bundled = Competition("birdclef-1999", (Part("tables", "tables that come with dawnchorus", ()),))
+    >>> [plan.part.name for plan in plan_competition(bundled, Path("data"))]
+    ['tables']
     """
     parts = select_parts(competition, only)
     record = read_record(out, competition.name)
@@ -119,6 +139,16 @@ def download_parts(
         competition or is in use, too little room for all parts together.
     MissingExtraError
         Kaggle's client is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.downloads.parts import COMPETITIONS
+    >>> list(download_parts(COMPETITIONS["birdclef-2025"], Path("data"), only=["owls"]))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DownloadError: birdclef-2025 has no part 'owls'; legal: competition, additional,
+    backbones, pseudo-labels, noise, models, pretraining-tables
     """
     parts = select_parts(competition, only)
     read_record(out, competition.name)  # refuses before anything is made

@@ -13,11 +13,27 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(DownloadError):
-    """Less of the disk is free than is to be left free."""
+    """Less of the disk is free than is to be left free.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> try:
+    ...     check_free_disk(Path(), leave_gb=1e9)
+    ... except DiskFullError as error:
+    ...     print("make room" in str(error))
+    True
+    """
 
 
 def size_text(n_bytes: float) -> str:
-    """Return a size as a person reads it: ``12.30 GB``, or ``4.56 MB`` where it is small."""
+    """Return a size as a person reads it: ``12.30 GB``, or ``4.56 MB`` where it is small.
+
+    Examples
+    --------
+    >>> size_text(12.3e9), size_text(4.56e6)
+    ('12.30 GB', '4.56 MB')
+    """
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.2f} MB"
 
 
@@ -37,6 +53,11 @@ def require_room(folder: Path, n_bytes: int, what: str) -> None:
     ------
     DownloadError
         There is less room; it says how much is needed, how much is free, and what to do.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> require_room(Path(), 1000, "a table")
     """
     free = shutil.disk_usage(folder).free
     if n_bytes > free:
@@ -53,6 +74,11 @@ def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
     ------
     DiskFullError
         They do not.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> check_free_disk(Path(), leave_gb=0.0)
     """
     free = shutil.disk_usage(folder).free
     if free - n_bytes < leave_gb * _GB:
@@ -63,7 +89,15 @@ def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
 
 
 def sentence(error: OSError, folder: Path) -> str:
-    """Return in one sentence what kept files from being written below ``folder``."""
+    """Return in one sentence what kept files from being written below ``folder``.
+
+    Examples
+    --------
+    >>> import errno
+    >>> from pathlib import Path
+    >>> sentence(OSError(errno.ENOSPC, "No space left on device"), Path("data"))
+    'the disk of data is full; make room and run this again: it goes on where it stopped'
+    """
     if error.errno in _FULL:
         return f"the disk of {folder} is full; make room and run this again: it goes on where it stopped"
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -24,6 +24,11 @@ class ArchiveRecord(BaseModel):
         What the service called this version; None where it did not.
     files
         The files from it, relative to the folder of downloads, and their sizes, bytes.
+
+    Examples
+    --------
+    >>> ArchiveRecord(n_bytes=1024, version="2", files={"train.csv": 4096}).files
+    {'train.csv': 4096}
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -34,7 +39,14 @@ class ArchiveRecord(BaseModel):
 
 
 class PartRecord(BaseModel):
-    """What is there of a part: its archives by their names at Kaggle, and what their pieces held."""
+    """What is there of a part: its archives by their names at Kaggle, and what their pieces held.
+
+    Examples
+    --------
+    >>> archive = ArchiveRecord(n_bytes=1024, version="2", files={"train.csv": 4096})
+    >>> PartRecord(archives={"birdclef-2025": archive}).files()
+    {'train.csv': 4096}
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,7 +67,13 @@ class PartRecord(BaseModel):
 
 
 class DownloadRecord(BaseModel):
-    """What a folder holds."""
+    """What a folder holds.
+
+    Examples
+    --------
+    >>> DownloadRecord(competition="birdclef-2025").parts
+    {}
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -64,7 +82,15 @@ class DownloadRecord(BaseModel):
 
 
 def missing_files(out: Path, files: dict[str, int]) -> list[str]:
-    """Return which files are not there with their sizes."""
+    """Return which files are not there with their sizes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("train.csv").write_bytes(bytes(4))
+    >>> missing_files(Path(), {"train.csv": 4, "taxonomy.csv": 10})
+    ['taxonomy.csv']
+    """
     return [name for name, size in files.items() if not _has_size(out / name, size)]
 
 
@@ -84,6 +110,12 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
         It holds another competition, or its record cannot be read.
     UnsafePathError
         The record names a file outside the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_record(Path("data"), "birdclef-2025").parts
+    {}
     """
     path = out / RECORD_NAME
     if not path.is_file():
@@ -106,5 +138,13 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
 
 
 def write_record(out: Path, record: DownloadRecord) -> None:
-    """Write what a folder holds."""
+    """Write what a folder holds.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_record(Path(), DownloadRecord(competition="birdclef-2025"))
+    >>> read_record(Path(), "birdclef-2025").competition
+    'birdclef-2025'
+    """
     write_text(out / RECORD_NAME, record.model_dump_json())

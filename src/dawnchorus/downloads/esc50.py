@@ -36,6 +36,17 @@ def write_esc50_table(folder: Path, path: Path) -> int:
     """Write the CSV table ``filename``, ``category`` of the clips in a folder, and return how many there are.
 
     Files that are not named as ESC-50 names its clips are left out.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("audio").mkdir()
+    >>> Path("audio/1-17367-A-10.wav").touch()
+    >>> write_esc50_table(Path("audio"), Path("esc50.csv"))
+    1
+    >>> print(Path("esc50.csv").read_text())
+    filename,category
+    1-17367-A-10.wav,rain
     """
     found = [(file.name, _NAME.match(file.name)) for file in sorted(folder.iterdir())]
     rows = [

@@ -53,6 +53,11 @@ class INaturalistWishes:
         Whether sounds without a licence are wanted too.
     at_most
         Recordings of a species, the oldest first.
+
+    Examples
+    --------
+    >>> INaturalistWishes(licences=("cc-by*",), at_most=20).at_most
+    20
     """
 
     places: tuple[int, ...] = ()
@@ -68,6 +73,12 @@ class INaturalist(DownloadSource):
     ----------
     wishes
         What recordings have to be like.
+
+    Examples
+    --------
+    >>> source = INaturalist(INaturalistWishes(licences=("cc-by*",)))
+    >>> source.name, source.wishes.licences
+    ('iNaturalist', ('cc-by*',))
     """
 
     name = NAME
@@ -86,7 +97,13 @@ class INaturalist(DownloadSource):
 
 
 def inaturalist_pace() -> Pace:
-    """Return what iNaturalist allows."""
+    """Return what iNaturalist allows.
+
+    Examples
+    --------
+    >>> len(inaturalist_pace().searches)
+    2
+    """
     request = Allowance(1, SECONDS_A_REQUEST)
     return Pace(
         searches=(request, Allowance(_SEARCHES_AT_ONCE, _DAY_S / _SEARCHES_A_DAY)),
@@ -113,6 +130,21 @@ def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INatural
         No species is named.
     DownloadError
         iNaturalist refuses a search, cannot be reached, or sends something else than it says.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from dawnchorus.downloads.asked_species import read_species
+    >>> def search(url, params):  # in place of a connection
+    ...     if url.endswith("taxa"):
+    ...         return {"results": [{"id": 12716, "name": "Turdus merula"}]}
+    ...     sound = {"id": 5, "license_code": "cc-by", "file_url": "https://example.org/5.mp3"}
+    ...     observation = {"id": 7, "taxon": {"name": "Turdus merula"}, "sounds": [sound]}
+    ...     return {"results": [observation], "total_results": 1}
+    >>> service = SimpleNamespace(search=search)
+    >>> found = find_on_inaturalist(service, read_species(["Turdus merula"]), INaturalistWishes())
+    >>> [(recording.id, recording.license) for recording in found.recordings]
+    [('iNat7_5', 'cc-by')]
     """
     if not species.asked:
         raise DataError("name what to download: --species, which may also be a group such as Aves")

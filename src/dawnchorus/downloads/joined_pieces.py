@@ -11,7 +11,16 @@ from typing import IO
 
 
 def open_joined(paths: Sequence[Path]) -> io.BufferedReader:
-    """Open files as one, in the order given; they must not change meanwhile."""
+    """Open files as one, in the order given; they must not change meanwhile.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("zip.part-0").write_bytes(b"dawn"), Path("zip.part-1").write_bytes(b"chorus")
+    >>> with open_joined([Path("zip.part-0"), Path("zip.part-1")]) as joined:
+    ...     joined.read()
+    b'dawnchorus'
+    """
     return io.BufferedReader(_JoinedPieces(paths))
 
 

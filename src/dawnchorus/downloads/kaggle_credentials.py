@@ -17,7 +17,13 @@ _HOW = (
 
 
 class Credentials(NamedTuple):
-    """Exactly one of a token, and a name with a key."""
+    """Exactly one of a token, and a name with a key.
+
+    Examples
+    --------
+    >>> Credentials(username="somebody", key="a secret")  # which is never shown
+    Credentials(...)
+    """
 
     token: str | None = None
     username: str | None = None
@@ -36,6 +42,14 @@ def find_credentials() -> Credentials:
     ------
     DownloadError
         There are none, or ``kaggle.json`` does not hold them.
+
+    Examples
+    --------
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, {"KAGGLE_API_TOKEN": "a secret"}):
+    ...     find_credentials()
+    Credentials(...)
     """
     from kagglesdk.kaggle_env import get_access_token_from_env
 

@@ -39,7 +39,14 @@ _BUSY = (408, 429)
 
 
 class CredentialsRefusedError(DownloadError):
-    """Kaggle does not know who asks: no other part would do better."""
+    """Kaggle does not know who asks: no other part would do better.
+
+    Examples
+    --------
+    >>> from dawnchorus.errors import DownloadError
+    >>> issubclass(CredentialsRefusedError, DownloadError)
+    True
+    """
 
 
 class _PunctualAdapter(HTTPAdapter):
@@ -51,7 +58,14 @@ class _PunctualAdapter(HTTPAdapter):
 
 
 class KaggleFiles:
-    """A session with Kaggle; a context manager that closes it."""
+    """A session with Kaggle; a context manager that closes it.
+
+    Examples
+    --------
+    >>> from dawnchorus.downloads.kaggle_credentials import Credentials
+    >>> with KaggleFiles(Credentials(token="a secret")) as kaggle:
+    ...     pass  # kaggle.locate(source), then kaggle.read(...)
+    """
 
     def __init__(self, credentials: Credentials) -> None:
         self._client = KaggleClient(

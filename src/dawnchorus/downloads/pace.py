@@ -18,6 +18,15 @@ class Allowance:
         Seconds in which one unit comes back.
     clock, sleep
         Time in seconds, and what waits.
+
+    Examples
+    --------
+    >>> waited = []
+    >>> allowance = Allowance(1, unit_s=2.0, clock=lambda: sum(waited), sleep=waited.append)
+    >>> allowance.spend()
+    >>> allowance.spend()
+    >>> waited
+    [2.0]
     """
 
     def __init__(
@@ -48,7 +57,14 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a service allows: of searches, of recordings, and of bytes of recordings."""
+    """What a service allows: of searches, of recordings, and of bytes of recordings.
+
+    Examples
+    --------
+    >>> a_request_a_second = Allowance(1, unit_s=1.0)
+    >>> Pace(searches=(a_request_a_second,), recordings=(a_request_a_second,)).n_bytes
+    ()
+    """
 
     searches: Sequence[Allowance] = ()
     recordings: Sequence[Allowance] = ()

@@ -21,6 +21,12 @@ class Source:
         The data of a competition, whose rules must be accepted first, or a dataset.
     ref
         The competition's name, or the dataset's as ``owner/name``.
+
+    Examples
+    --------
+    >>> source = Source("dataset", "somebody/birds")
+    >>> source.slug, source.url
+    ('birds', 'https://www.kaggle.com/datasets/somebody/birds')
     """
 
     kind: Literal["competition", "dataset"]
@@ -50,6 +56,11 @@ class Pieces:
         What the names of the pieces begin with; in the order of their names they are one zip archive.
     folder
         Where its files must lie, relative to the folder of all downloads.
+
+    Examples
+    --------
+    >>> Pieces(prefix="soundscapes.zip.part-", folder="soundscapes").folder
+    'soundscapes'
     """
 
     prefix: str
@@ -78,6 +89,11 @@ class Part:
         The zip archive that its archives hold in pieces, if they do.
     esc50
         (folder of ESC-50's clips, table of what is heard in them that is made of their names), if it has any.
+
+    Examples
+    --------
+    >>> Part("noise", "soundscapes without birds", (Source("dataset", "somebody/noise"),)).default
+    True
     """
 
     name: str
@@ -92,7 +108,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Competition:
-    """A competition by its name, and the parts that its pipeline needs."""
+    """A competition by its name, and the parts that its pipeline needs.
+
+    Examples
+    --------
+    >>> [part.name for part in COMPETITIONS["birdclef-2024"].parts]
+    ['competition']
+    """
 
     name: str
     parts: tuple[Part, ...]
@@ -168,6 +190,11 @@ def select_parts(competition: Competition, only: Sequence[str]) -> tuple[Part, .
     ------
     DownloadError
         The competition has no part of such a name.
+
+    Examples
+    --------
+    >>> [part.name for part in select_parts(COMPETITIONS["birdclef-2025"], ["noise", "backbones"])]
+    ['backbones', 'noise']
     """
     names = [part.name for part in competition.parts]
     for name in only:

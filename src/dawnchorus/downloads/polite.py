@@ -51,7 +51,14 @@ _SECRET = re.compile(r"([?&]key=)[^&\s'\"]*")
 
 
 class ServiceDownError(DownloadError):
-    """A service that cannot be reached, or is busy for longer than can be waited for."""
+    """A service that cannot be reached, or is busy for longer than can be waited for.
+
+    Examples
+    --------
+    >>> from dawnchorus.errors import DownloadError
+    >>> issubclass(ServiceDownError, DownloadError)
+    True
+    """
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,13 @@ class Service:
     answers
         Folder in which the answers to searches are kept, so that a search that was cut off goes on; None
         keeps nothing.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from dawnchorus.downloads.pace import Pace
+    >>> Service("xeno-canto", SimpleNamespace(), Pace()).name
+    'xeno-canto'
     """
 
     name: str
@@ -196,6 +210,13 @@ def connected(name: str, pace: Pace, *, answers: Path | None = None) -> Iterator
     ------
     MissingExtraError
         requests is not installed.
+
+    Examples
+    --------
+    >>> from dawnchorus.downloads.pace import Pace
+    >>> with connected("xeno-canto", Pace()) as service:
+    ...     service.name  # service.search(...) would ask it
+    'xeno-canto'
     """
     try:
         import requests
@@ -221,7 +242,14 @@ def connected(name: str, pace: Pace, *, answers: Path | None = None) -> Iterator
 
 
 def describe_broken(error: Exception) -> str:
-    """Return why a request came to nothing, without the URL, which may hold a key."""
+    """Return why a request came to nothing, without the URL, which may hold a key.
+
+    Examples
+    --------
+    >>> import requests
+    >>> describe_broken(requests.ConnectionError("refused"))
+    'there is no connection, or it broke'
+    """
     import requests
 
     reasons = {

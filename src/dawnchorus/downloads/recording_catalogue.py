@@ -63,6 +63,14 @@ class Recording:
         As the service has them, 2022-01-18 and 08:00.
     duration_s
         Length, seconds, None where unknown.
+
+    Examples
+    --------
+    >>> from dataclasses import fields
+    >>> names = [field.name for field in fields(Recording)]
+    >>> blackbird = {"id": "XC1", "suffix": ".mp3", "scientific_name": "Turdus merula"}
+    >>> Recording(**dict.fromkeys(names, "") | blackbird).filename
+    'Turdus_merula/XC1.mp3'
     """
 
     id: str
@@ -116,6 +124,13 @@ class Found(NamedTuple):
         How many others there are, by the reason.
     notes
         What the user should know about names.
+
+    Examples
+    --------
+    >>> from collections import Counter
+    >>> found = Found([], Counter({"with all rights reserved": 3}), notes=[])
+    >>> found.left_out.total()
+    3
     """
 
     recordings: list[Recording]
@@ -127,6 +142,14 @@ def best_of(recordings: Iterable[Recording], at_most: int | None) -> list[Record
     """Return at most so many recordings of each label, the best first: by rating, then the oldest.
 
     The order is by species; a recording that comes twice is taken once.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> fair = SimpleNamespace(id="XC1", primary_label="owl", rating=3)
+    >>> good = SimpleNamespace(id="XC2", primary_label="owl", rating=5)
+    >>> [recording.id for recording in best_of([fair, good], at_most=1)]
+    ['XC2']
     """
     once = {recording.id: recording for recording in reversed(list(recordings))}.values()
     ranked = sorted(once, key=lambda r: (r.primary_label, -(r.rating or 0), id_order(r.id)))
@@ -140,12 +163,24 @@ def best_of(recordings: Iterable[Recording], at_most: int | None) -> list[Record
 
 
 def id_order(identity: str) -> tuple[int, ...]:
-    """Return what sorts ids by their numbers."""
+    """Return what sorts ids by their numbers.
+
+    Examples
+    --------
+    >>> sorted(["XC100", "XC99"], key=id_order)
+    ['XC99', 'XC100']
+    """
     return tuple(int(digits) for digits in re.findall(r"\d+", identity))
 
 
 def suffix_of(*, name: str = "", content_type: str = "") -> str | None:
-    """Return how the name of a file that can be decoded ends, after its old name, or its type."""
+    """Return how the name of a file that can be decoded ends, after its old name, or its type.
+
+    Examples
+    --------
+    >>> suffix_of(name="dawn.FLAC"), suffix_of(content_type="audio/mpeg"), suffix_of(name="notes.txt")
+    ('.flac', '.mp3', None)
+    """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in AUDIO_SUFFIXES:
         return suffix
@@ -156,6 +191,11 @@ def licence_code(text: str) -> str:
     """Return a licence as its code and version, from a Creative Commons address or an abbreviation.
 
     ``//creativecommons.org/licenses/by-nc-sa/4.0/`` is ``cc-by-nc-sa 4.0``.
+
+    Examples
+    --------
+    >>> licence_code("//creativecommons.org/licenses/by-nc-sa/4.0/")
+    'cc-by-nc-sa 4.0'
     """
     match = re.search(r"creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/?([\d.]*)", text.lower())
     code, version = match.groups() if match else (text.strip().lower(), "")
@@ -170,6 +210,11 @@ def is_licensed(licence: str, wanted: Sequence[str]) -> bool:
     """Tell whether a licence is one of those wanted; of none, all are.
 
     ``cc-by`` is that licence alone, in any version; ``cc-by*`` all that begin so.
+
+    Examples
+    --------
+    >>> is_licensed("cc-by-nc 4.0", ["cc-by*"]), is_licensed("cc-by-nc 4.0", ["cc-by"])
+    (True, False)
     """
     code = licence.partition(" ")[0]
     for pattern in (name.strip().lower() for name in wanted):
@@ -180,7 +225,13 @@ def is_licensed(licence: str, wanted: Sequence[str]) -> bool:
 
 
 def number(text: object, low: float, high: float) -> float | None:
-    """Return a number within a range; None for anything else, which services write in many ways."""
+    """Return a number within a range; None for anything else, which services write in many ways.
+
+    Examples
+    --------
+    >>> number("48.2", -90, 90), number("north", -90, 90)
+    (48.2, None)
+    """
     try:
         value = float(str(text))
     except ValueError:
@@ -189,7 +240,17 @@ def number(text: object, low: float, high: float) -> float | None:
 
 
 def row_of(recording: Recording, filename: str, size_bytes: int) -> dict[str, str]:
-    """Return a recording's line of the table."""
+    """Return a recording's line of the table.
+
+    Examples
+    --------
+    >>> from dataclasses import fields
+    >>> names = [field.name for field in fields(Recording)]
+    >>> blackbird = Recording(**dict.fromkeys(names, "") | {"id": "XC1", "suffix": ".mp3"})
+    >>> row = row_of(blackbird, "Turdus_merula/XC1.mp3", size_bytes=4096)
+    >>> row["id"], row["size_bytes"]
+    ('XC1', '4096')
+    """
     row = {"filename": filename, "size_bytes": str(size_bytes)}
     for name in COLUMNS[1:-1]:
         value = getattr(recording, name)
@@ -204,6 +265,14 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
     ------
     DataError
         The file is another table, which must not be overwritten.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> row = {"id": "XC1", "filename": "owl/XC1.mp3", "size_bytes": "4096"}
+    >>> write_table(Path("table.csv"), {"XC1": row})
+    >>> read_table(Path("table.csv"))["XC1"]["filename"]
+    'owl/XC1.mp3'
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -223,7 +292,16 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write_table(path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
-    """Write the table, sorted by id, with columns that somebody added at its end."""
+    """Write the table, sorted by id, with columns that somebody added at its end.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> row = {"id": "XC1", "filename": "owl/XC1.mp3", "size_bytes": "4096"}
+    >>> write_table(Path("table.csv"), {"XC1": row})
+    >>> len(Path("table.csv").read_text().splitlines())  # a heading and a recording
+    2
+    """
     added = dict.fromkeys(name for row in rows.values() for name in row if name not in COLUMNS)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*COLUMNS, *added], restval="", lineterminator="\n")

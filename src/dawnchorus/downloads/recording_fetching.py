@@ -37,6 +37,13 @@ class FetchReport:
         The reasons.
     n_bytes
         Size of the new ones.
+
+    Examples
+    --------
+    >>> report = FetchReport()
+    >>> report.fetched["Turdus merula"] += 1
+    >>> report.species, report.failures
+    (['Turdus merula'], [])
     """
 
     fetched: Counter[str] = field(default_factory=Counter)
@@ -52,7 +59,14 @@ class FetchReport:
 
 
 def default_table(folder: Path) -> Path:
-    """Return the table beside a folder: data/xeno_canto.csv of data/xeno_canto."""
+    """Return the table beside a folder: data/xeno_canto.csv of data/xeno_canto.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> default_table(Path("data/xeno_canto")).as_posix()
+    'data/xeno_canto.csv'
+    """
     return folder.with_name(f"{folder.name}.csv")
 
 
@@ -85,6 +99,16 @@ def fetch_recordings(
         The table is somebody else's.
     UnsafePathError
         A line of the table names a file outside the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.downloads.pace import Pace
+    >>> from dawnchorus.downloads.polite import connected
+    >>> with connected("xeno-canto", Pace()) as service:
+    ...     report = fetch_recordings(service, [], Path("audio"), Path("audio.csv"), leave_gb=0.0)
+    >>> report.n_bytes, Path("audio.csv").is_file()
+    (0, True)
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / LOCK_NAME) as is_ours:

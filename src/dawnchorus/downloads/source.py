@@ -36,6 +36,7 @@ class DownloadSource(ABC):
     Examples
     --------
     >>> from collections import Counter
+    >>> from dawnchorus.downloads.recording_catalogue import Found, Recording
     >>> class OwlArchive(DownloadSource):
     ...     name = "owl archive"
     ...     catalogue_number = r"OWL\\d+"
@@ -92,6 +93,11 @@ def source_of(given: str | type[DownloadSource], options: Mapping[str, str] | No
     ------
     ConfigError
         It is not known, is no :class:`DownloadSource`, or does not take the options.
+
+    Examples
+    --------
+    >>> source_of("inaturalist").name
+    'iNaturalist'
     """
     found: Any = DOWNLOAD_SOURCES.find(given, where="the download source")
     if not (isinstance(found, type) and issubclass(found, DownloadSource)):
@@ -114,6 +120,16 @@ def wanted_of(
     ------
     DownloadError
         There is none, or the name of one would lead out of the folder of recordings.
+
+    Examples
+    --------
+    >>> from collections import Counter
+    >>> from types import SimpleNamespace
+    >>> from dawnchorus.downloads.recording_catalogue import Found
+    >>> owl = {"primary_label": "owl", "license": "cc-by 4.0", "rating": 5}
+    >>> found = [SimpleNamespace(id=f"XC{n}", filename=f"owl/XC{n}.mp3", **owl) for n in (1, 2)]
+    >>> [each.id for each in wanted_of(source_of("inaturalist"), Found(found, Counter(), []), at_most=1)]
+    ['XC1']
     """
     for recording in found.recordings:
         parts = PurePosixPath(recording.filename.replace("\\", "/")).parts
@@ -166,6 +182,14 @@ def download_recordings(
         Nothing is found, the source cannot be reached, or the disk is full.
     MissingExtraError
         requests is not installed.
+
+    Examples
+    --------
+    >>> download_recordings("xeno-cantor", ["Turdus merula"], "data/blackbirds")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: the download source is 'xeno-cantor', which is not known; did you mean
+    xeno-canto?; one of your own is named as package.module:name
     """
     opened = source if isinstance(source, DownloadSource) else source_of(source)
     folder = Path(folder)

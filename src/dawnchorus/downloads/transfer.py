@@ -55,6 +55,21 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
         The file does not fit.
     DownloadError
         What comes is no sound, or nothing.
+
+    Examples
+    --------
+    >>> import io
+    >>> from contextlib import contextmanager
+    >>> from pathlib import Path
+    >>> from types import SimpleNamespace
+    >>> from dawnchorus.downloads.pace import Pace
+    >>> @contextmanager
+    ... def recording(url, headers):  # in place of a connection
+    ...     raw = io.BytesIO(b"RIFF")
+    ...     yield SimpleNamespace(status_code=200, headers={}, raw=raw, iter_content=lambda n: [raw.read(n)])
+    >>> service = SimpleNamespace(recording=recording, pace=Pace())
+    >>> fetch_file(service, "https://example.org/1.wav", Path("owl/1.wav"))
+    4
     """
     part = path.with_name(path.name + PART_SUFFIX)
     path.parent.mkdir(parents=True, exist_ok=True)

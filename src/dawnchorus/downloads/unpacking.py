@@ -35,11 +35,29 @@ _DAMAGE = (
 
 
 class DamagedArchiveError(DownloadError):
-    """An archive that cannot be unpacked, or must not be."""
+    """An archive that cannot be unpacked, or must not be.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("birds.zip").write_bytes(b"no zip archive")
+    >>> unpack(Path("birds.zip"), Path("data"), lambda names: {}, title="birds")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.downloads.unpacking.DamagedArchiveError: birds: its archive cannot be unpacked (File is not a
+    zip file); what came is removed: run this again
+    """
 
 
 def piece_folder(part: Part) -> str:
-    """Return where the pieces of a part gather, relative to the folder of all downloads."""
+    """Return where the pieces of a part gather, relative to the folder of all downloads.
+
+    Examples
+    --------
+    >>> from dawnchorus.downloads.parts import Part
+    >>> piece_folder(Part("noise", "soundscapes without birds", ())).endswith("noise")
+    True
+    """
     return f"{WORK_NAME}/{part.name}"
 
 
@@ -55,6 +73,12 @@ def destinations(names: Sequence[str], part: Part) -> dict[str, str]:
         The files of the archive, with slashes.
     part
         Says what is moved where.
+
+    Examples
+    --------
+    >>> from dawnchorus.downloads.parts import Part
+    >>> destinations(["train.csv"], Part("tables", "tables", (), folder="birdclef"))
+    {'train.csv': 'birdclef/train.csv'}
     """
     if part.moved or part.pieces:
         found = {name: _moved(name, part) for name in names}
@@ -63,7 +87,15 @@ def destinations(names: Sequence[str], part: Part) -> dict[str, str]:
 
 
 def below(names: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the files of an archive below a folder, once where the archive holds nothing but that folder."""
+    """Return the files of an archive below a folder, once where the archive holds nothing but that folder.
+
+    Examples
+    --------
+    >>> below(["models/a.pth", "models/b.pth"], "models")
+    {'models/a.pth': 'models/a.pth', 'models/b.pth': 'models/b.pth'}
+    >>> below(["a.pth"], "models")
+    {'a.pth': 'models/a.pth'}
+    """
     is_same = bool(folder) and all(name.startswith(f"{folder}/") for name in names)
     return {name: str(PurePosixPath("" if is_same else folder, name)) for name in names}
 
@@ -106,6 +138,15 @@ def unpack(
         It is no zip archive, a file in it is damaged, or one would lie outside ``out``.
     DownloadError
         What is in it does not fit on the disk.
+
+    Examples
+    --------
+    >>> import zipfile
+    >>> from pathlib import Path
+    >>> with zipfile.ZipFile("birds.zip", "w") as archive:
+    ...     archive.writestr("train.csv", "label")
+    >>> unpack(Path("birds.zip"), Path("data"), lambda names: {name: name for name in names}, title="birds")
+    {'train.csv': 5}
     """
     with _damage_told(title), zipfile.ZipFile(archive) as opened:
         wanted = _wanted(opened, arrange, title)

@@ -56,6 +56,11 @@ class XenoCantoWishes:
         Codes such as ``cc-by-nc-sa``, or patterns such as ``cc-by*``.
     min_s, max_s
         Length, seconds.
+
+    Examples
+    --------
+    >>> XenoCantoWishes(qualities=("A", "B"), country="Spain", min_s=5.0).qualities
+    ('A', 'B')
     """
 
     qualities: tuple[str, ...] = ()
@@ -100,6 +105,12 @@ class XenoCanto(DownloadSource):
         What recordings have to be like.
     key
         The user's; otherwise that of the environment variable XENO_CANTO_KEY.
+
+    Examples
+    --------
+    >>> source = XenoCanto(XenoCantoWishes(qualities=("A",)), key="a secret")
+    >>> source.name, source.wishes.qualities
+    ('xeno-canto', ('A',))
     """
 
     name = NAME
@@ -124,6 +135,14 @@ def xeno_canto_key() -> str:
     ------
     DownloadError
         The variable is not set.
+
+    Examples
+    --------
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, {KEY_VARIABLE: "a secret"}):
+    ...     xeno_canto_key() == "a secret"
+    True
     """
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key:
@@ -135,7 +154,13 @@ def xeno_canto_key() -> str:
 
 
 def xeno_canto_pace() -> Pace:
-    """Return what xeno-canto allows: a request a second, be it a search or a recording."""
+    """Return what xeno-canto allows: a request a second, be it a search or a recording.
+
+    Examples
+    --------
+    >>> len(xeno_canto_pace().recordings)
+    1
+    """
     request = (Allowance(1, SECONDS_A_REQUEST),)
     return Pace(searches=request, recordings=request)
 
@@ -160,6 +185,19 @@ def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCanto
         Neither a species nor a group nor a country is named.
     DownloadError
         xeno-canto refuses a search, cannot be reached, or sends something else than it says.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> from dawnchorus.downloads.asked_species import read_species
+    >>> entry = {"id": "1", "gen": "Turdus", "sp": "merula", "q": "A", "length": "0:46"}
+    >>> entry["file"] = "//example.org/1"
+    >>> def search(url, params, **options):  # in place of a connection
+    ...     return {"recordings": [entry], "numPages": 1}
+    >>> service, species = SimpleNamespace(search=search), read_species(["Turdus merula"])
+    >>> found = find_on_xeno_canto(service, species, XenoCantoWishes(), key="a secret")
+    >>> [(recording.id, recording.rating, recording.duration_s) for recording in found.recordings]
+    [('XC1', 5, 46.0)]
     """
     searches: list[AskedSpecies | None] = list(species.asked)
     if not searches:
@@ -275,7 +313,13 @@ def _add(
 
 
 def seconds_of(length: str) -> float | None:
-    """Return a length such as ``0:46`` or ``1:02:15`` in seconds; None where it is none."""
+    """Return a length such as ``0:46`` or ``1:02:15`` in seconds; None where it is none.
+
+    Examples
+    --------
+    >>> seconds_of("0:46"), seconds_of("1:02:15"), seconds_of("long")
+    (46.0, 3735.0, None)
+    """
     if not re.fullmatch(r"\d+(:\d{1,2}){0,2}", length):
         return None
     seconds = 0

@@ -32,6 +32,14 @@ class CombinedRuntime(Runtime):
     ------
     ModelError
         The models hear clips of different kinds, or a weight is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> both = CombinedRuntime([open_runtime("model", n_threads=1) for _ in range(2)], weights=[1.0, 2.0])
+    >>> both.card.exp_name, both.predict(np.zeros((1, 80_000), np.float32)).shape
+    ('tiny+tiny', (1, 3))
     """
 
     def __init__(self, runtimes: Sequence[Runtime], weights: Sequence[float]) -> None:
@@ -103,6 +111,14 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
     ------
     ModelError
         The models hear clips of different kinds.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from dawnchorus import open_runtime
+    >>> card = open_runtime("model", n_threads=1).card
+    >>> combined_card([card, replace(card, exp_name="warblers", labels=("robin", "blackcap"))]).labels
+    ('wren', 'robin', 'owl', 'blackcap')
     """
     first = cards[0]
     for other in cards[1:]:

@@ -27,6 +27,12 @@ class WeightedModel(NamedTuple):
         Above 0.
     config
         The training config of a run directory with parts of one's own.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> WeightedModel(Path("model"), weight=2.0).weight
+    2.0
     """
 
     path: Path
@@ -49,6 +55,12 @@ def models_in(path: Path) -> list[Path]:
     ------
     RunError
         A folder beside models holds none: an ensemble that lacks one must not go unnoticed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [path.name for path in models_in(Path("model"))]
+    ['model']
     """
     if holds_model(path) or not path.is_dir():
         return [path]
@@ -71,6 +83,13 @@ class Ensemble:
         One or more.
     engine, n_threads, clips_per_request, folds
         As for :func:`dawnchorus.engines.open_runtime`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> ensemble.open().card.labels
+    ('wren', 'robin', 'owl')
     """
 
     models: Sequence[WeightedModel]

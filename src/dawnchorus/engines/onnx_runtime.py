@@ -27,6 +27,14 @@ class OnnxRuntime(Runtime):
         is run: its pictures come from a real FFT, which ONNX Runtime is slow at.
     settings
         Threads and clips of a request; streams do not exist here.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.settings import default_settings
+    >>> runtime = OnnxRuntime(Path("model/model.onnx"), default_settings(n_threads=1))
+    >>> runtime.card.labels, runtime.input_kind
+    (('wren', 'robin', 'owl'), 'logmel')
     """
 
     def __init__(self, path: Path, settings: EngineSettings) -> None:

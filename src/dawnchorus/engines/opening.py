@@ -73,7 +73,13 @@ def open_runtime(
 
     Examples
     --------
-    >>> open_runtime("logdirs/mine", "torch", config="train_configs/mine.py")  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> runtime = open_runtime("model", n_threads=1)
+    >>> runtime.predict(np.zeros((3, 80_000), np.float32)).shape  # three silent clips, three classes
+    (3, 3)
+    >>> open_runtime("logdirs/tiny", "torch", config="train.py").card.labels
+    ('owl', 'wren')
     """
     path = Path(path)
     if config is not None or path.suffix == ".py" or is_run(path):
@@ -92,12 +98,26 @@ def open_runtime(
 
 
 def is_run(path: Path) -> bool:
-    """Tell whether a folder is that of a run."""
+    """Tell whether a folder is that of a run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> is_run(Path("model")), is_run(Path("logdirs/tiny"))
+    (False, True)
+    """
     return (path / "model_card.json").is_file()
 
 
 def holds_model(path: Path) -> bool:
-    """Tell whether a folder is a run or a bundle."""
+    """Tell whether a folder is a run or a bundle.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> holds_model(Path("model")), holds_model(Path("recordings"))
+    (True, False)
+    """
     return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES)
 
 
@@ -108,6 +128,12 @@ def exported_files(path: Path) -> list[Path]:
     ------
     RunError
         There is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [path.as_posix() for path in exported_files(Path("model"))]
+    ['model/model.onnx']
     """
     if not is_run(path):
         return [_file_of_bundle(path, None)]
@@ -118,7 +144,14 @@ def exported_files(path: Path) -> list[Path]:
 
 
 def engine_of(file: Path) -> Literal["onnx", "openvino"]:
-    """Return the engine that a model file is for."""
+    """Return the engine that a model file is for.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> engine_of(Path("model/model.onnx")), engine_of(Path("model/model.xml"))
+    ('onnx', 'openvino')
+    """
     return "onnx" if file.suffix == ".onnx" else "openvino"
 
 
@@ -131,6 +164,13 @@ def open_file(file: Path, settings: EngineSettings) -> Runtime:
         The file does not exist.
     ModelError
         It is no model of dawnchorus, or the engine is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.settings import default_settings
+    >>> open_file(Path("model/model.onnx"), default_settings(n_threads=1)).card.sample_rate
+    16000
     """
     from dawnchorus.engines.onnx_runtime import OnnxRuntime
     from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
@@ -230,7 +270,17 @@ def _open_checkpoints(
 
 
 def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
-    """Return what tells the best checkpoints of folds from others, by their content."""
+    """Return what tells the best checkpoints of folds from others, by their content.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> checkpoints_fingerprint(run, [0, 1]).split()[0]
+    'torch'
+    >>> checkpoints_fingerprint(run, [0]) == checkpoints_fingerprint(run, [1])
+    False
+    """
     return fingerprint_of("torch", [run.best_checkpoint(fold) for fold in folds])
 
 

@@ -30,6 +30,19 @@ class OpenVinoRuntime(Runtime):
         ``model.xml``; ``model.bin`` lies beside it.
     settings
         Precision, threads, streams and clips of a request.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.engines.settings import default_settings
+    >>> from dawnchorus.export.openvino import read_onnx, write_ir
+    >>> card = open_runtime("model", n_threads=1).card
+    >>> write_ir(read_onnx(Path("model/model.onnx"), card), Path("model.xml"))
+    >>> runtime = OpenVinoRuntime(Path("model.xml"), default_settings(n_threads=1))
+    >>> runtime.predict(np.zeros((1, 80_000), np.float32)).shape
+    (1, 3)
     """
 
     def __init__(self, path: Path, settings: EngineSettings) -> None:
@@ -141,6 +154,16 @@ def networks_of(model: Any) -> Any | None:
     """Return the part of an ensemble's graph behind the front-end, or None where that is not marked.
 
     It shares its constants with ``model``, which cannot be used any more.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.export.openvino import read_onnx
+    >>> card = open_runtime("model", n_threads=1).card
+    >>> networks = networks_of(read_onnx(Path("model/model.onnx"), card))
+    >>> len(networks.inputs)  # the log-mel spectrogram
+    1
     """
     import openvino
     from openvino import opset13
@@ -194,6 +217,11 @@ def openvino_core() -> Any:
 
     Its CPU plugin gives the main thread a stack for signal handlers and unmaps it when the core
     goes; the next handled signal, such as the end of a loader's worker, would then end the process.
+
+    Examples
+    --------
+    >>> openvino_core() is openvino_core()
+    True
     """
     import openvino
 

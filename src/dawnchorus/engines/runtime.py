@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.card import ModelCard
+from dawnchorus.wording import counted
 
 KeyT = TypeVar("KeyT")
 Inputs = Any
@@ -33,10 +34,21 @@ class Outputs(NamedTuple):
         Shape (batch, n_classes), float32 in [0, 1].
     embeddings
         Shape (batch, n_features), float32: what the first network hears before it names species.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> outputs = Outputs(np.zeros((4, 3), np.float32), np.zeros((4, 64), np.float32))
+    >>> outputs.probabilities.shape
+    (4, 3)
     """
 
     probabilities: npt.NDArray[np.float32]
     embeddings: npt.NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        n_clips, n_classes = self.probabilities.shape
+        return f"Outputs({counted(n_clips, 'clip')}, {counted(n_classes, 'class', 'classes')})"
 
 
 class Runtime(ABC):
@@ -58,6 +70,17 @@ class Runtime(ABC):
         ``wave`` or ``logmel``: what the networks take.
     n_networks
         Networks that the mean is over and that can be left out one by one; 1 where they cannot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> runtime = open_runtime("model", n_threads=1)
+    >>> isinstance(runtime, Runtime), runtime.n_networks
+    (True, 1)
+    >>> outputs = runtime.outputs(np.zeros((2, runtime.card.n_samples), np.float32))
+    >>> outputs.probabilities.shape, outputs.embeddings.shape
+    ((2, 3), (2, 96))
     """
 
     card: ModelCard
@@ -125,9 +148,24 @@ class Runtime(ABC):
             raise ModelError("the clips hold NaN or infinite samples; leave such clips out")
         return waves.astype(np.float32, copy=False)
 
+    def __repr__(self) -> str:
+        card = self.card
+        clip = f"clips of {card.n_samples / card.sample_rate:g} s at {card.sample_rate} Hz"
+        return (
+            f"{type(self).__name__}({card.exp_name}: {counted(len(card.labels), 'class', 'classes')}, {clip})"
+        )
+
 
 def fingerprint_of(what: str, files: Iterable[Path]) -> str:
-    """Return ``what`` with a digest of the content of some files."""
+    """Return ``what`` with a digest of the content of some files.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("weights.bin").write_bytes(b"weights")
+    >>> fingerprint_of("onnx", [Path("weights.bin")])
+    'onnx 59f3d85be3f9f90b'
+    """
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
@@ -142,6 +180,15 @@ def checked_share(n_networks: int, n_there: int) -> int:
     ------
     ValueError
         It is not from 1 to ``n_there``.
+
+    Examples
+    --------
+    >>> checked_share(2, n_there=5)
+    2
+    >>> checked_share(6, n_there=5)
+    Traceback (most recent call last):
+        ...
+    ValueError: n_networks=6; legal: 1 to 5
     """
     if not 1 <= n_networks <= n_there:
         raise ValueError(f"n_networks={n_networks}; legal: 1 to {n_there}")
@@ -149,6 +196,13 @@ def checked_share(n_networks: int, n_there: int) -> int:
 
 
 def filled_up(waves: npt.NDArray[np.float32], n_clips: int) -> npt.NDArray[np.float32]:
-    """Return clips with silent ones behind them, shape (n_clips, n_samples)."""
+    """Return clips with silent ones behind them, shape (n_clips, n_samples).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> filled_up(np.ones((3, 80_000), np.float32), 4).shape
+    (4, 80000)
+    """
     n_missing = n_clips - len(waves)
     return np.pad(waves, ((0, n_missing), (0, 0))) if n_missing else waves

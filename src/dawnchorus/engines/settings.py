@@ -32,6 +32,11 @@ class EngineSettings:
         Clips of one request.
     precision
         ``f32``, or ``bf16`` where that was measured to be faster and close enough.
+
+    Examples
+    --------
+    >>> EngineSettings(n_threads=4, n_streams=2, clips_per_request=8).precision
+    'f32'
     """
 
     n_threads: int
@@ -41,23 +46,48 @@ class EngineSettings:
 
 
 def default_settings(n_threads: int | None = None) -> EngineSettings:
-    """Return settings that are good on most machines: a stream a core, a few clips each, float32."""
+    """Return settings that are good on most machines: a stream a core, a few clips each, float32.
+
+    Examples
+    --------
+    >>> settings = default_settings(n_threads=4)
+    >>> settings.n_threads, settings.precision
+    (4, 'f32')
+    """
     n_threads = n_threads or usable_cores()
     return EngineSettings(n_threads, min(n_threads, _MAX_STREAMS), _CLIPS_PER_REQUEST)
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use, which in a container are fewer than the machine's."""
+    """Return the cores that this process may use, which in a container are fewer than the machine's.
+
+    Examples
+    --------
+    >>> usable_cores() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def frontend_threads(n_threads: int | None = None) -> int:
-    """Return how many threads make spectrograms beside an engine of ``n_threads``: one for two."""
+    """Return how many threads make spectrograms beside an engine of ``n_threads``: one for two.
+
+    Examples
+    --------
+    >>> frontend_threads(4), frontend_threads(1)
+    (2, 1)
+    """
     return max(1, (n_threads or usable_cores()) // 2)
 
 
 def machine_name() -> str:
-    """Return what tuned settings depend on: the processor and the cores that may be used."""
+    """Return what tuned settings depend on: the processor and the cores that may be used.
+
+    Examples
+    --------
+    >>> machine_name().endswith("cores")
+    True
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     facts = dict(line.partition(":")[::2] for line in lines)  # of the last core, which is like the others
@@ -83,6 +113,12 @@ def engine_settings(
         ``onnx`` or ``openvino``.
     n_threads, clips_per_request
         What the caller insists on.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> engine_settings(Path("model"), "onnx", n_threads=2, clips_per_request=8).clips_per_request
+    8
     """
     wanted = n_threads or usable_cores()
     settings = read_tuned(folder, engine) or default_settings(wanted)
@@ -93,7 +129,14 @@ def engine_settings(
 
 
 def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
-    """Return the settings that were measured for an engine on this machine, or None."""
+    """Return the settings that were measured for an engine on this machine, or None.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_tuned(Path("model"), "onnx") is None  # nothing was measured
+    True
+    """
     try:
         found = json.loads((folder / TUNED_NAME).read_text(encoding="utf-8"))
         values = found[machine_name()][engine]["settings"]
@@ -108,7 +151,14 @@ def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
 def with_tuned(
     earlier: dict[str, Any], engine: str, settings: EngineSettings, ms_per_clip: float
 ) -> dict[str, Any]:
-    """Return the content of ``tuned.json`` with an engine's settings on this machine set."""
+    """Return the content of ``tuned.json`` with an engine's settings on this machine set.
+
+    Examples
+    --------
+    >>> tuned = with_tuned({}, "onnx", default_settings(n_threads=1), ms_per_clip=12.5)
+    >>> tuned[machine_name()]["onnx"]["ms_per_clip"]
+    12.5
+    """
     machine = machine_name()
     entry = {"settings": asdict(settings), "ms_per_clip": round(ms_per_clip, 3)}
     return {**earlier, machine: {**earlier.get(machine, {}), engine: entry}}

@@ -31,6 +31,15 @@ class TorchRuntime(Runtime):
         Clips of a forward pass.
     fingerprint
         What tells these weights from others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> runtime = TorchRuntime([run.load_model(0), run.load_model(1)], run.card(), device="cpu")
+    >>> runtime.predict(np.zeros((1, run.card().n_samples), np.float32)).shape
+    (1, 2)
     """
 
     def __init__(

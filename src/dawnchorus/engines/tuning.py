@@ -37,6 +37,12 @@ class Trial(NamedTuple):
         The best of some rounds, without the front-end: what slows a round down is another program.
     largest_difference
         Of a probability, from float32.
+
+    Examples
+    --------
+    >>> from dawnchorus.engines.settings import default_settings
+    >>> Trial(default_settings(n_threads=1), ms_per_clip=12.5, largest_difference=0.0).ms_per_clip
+    12.5
     """
 
     settings: EngineSettings
@@ -69,6 +75,14 @@ def tune(
     ------
     ModelError
         The model gives no numbers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> best, *others = tune(Path("model/model.onnx"), np.zeros((2, 80_000), np.float32), n_threads=1)
+    >>> best.settings.n_threads, Path("model/tuned.json").is_file()
+    (1, True)
     """
     n_threads = n_threads or usable_cores()
     candidates = list(_candidates(file, n_threads, lower_precision=len(waves) > 0))

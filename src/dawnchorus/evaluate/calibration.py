@@ -51,6 +51,12 @@ class ClassThreshold(NamedTuple):
         Items at or above the threshold.
     how
         ``class``; ``pooled`` and the reason, such as ``pooled: 2 positives``; or ``never``.
+
+    Examples
+    --------
+    >>> line = ClassThreshold("wren", 0.4, precision=0.9, recall=0.7, n_positive=20, n_above=16, how="class")
+    >>> line.label, line.threshold
+    ('wren', 0.4)
     """
 
     label: str
@@ -71,6 +77,12 @@ class PrecisionRecall(NamedTuple):
         Rising, shape (n_thresholds,), float64.
     precision, recall
         In [0, 1], same shape; recall falls, and is NaN where no item is positive.
+
+    Examples
+    --------
+    >>> curve = precision_recall([1, 0, 1], [0.9, 0.6, 0.4])
+    >>> curve.lowest_reaching(0.9), curve.thresholds[curve.lowest_reaching(0.9)].item()
+    (2, 0.9)
     """
 
     thresholds: NDArray[np.float64]
@@ -87,7 +99,16 @@ class PrecisionRecall(NamedTuple):
 
 
 def check_precision(precision: float) -> None:
-    """Raise a DataError where ``precision`` is not in (0, 1]."""
+    """Raise a DataError where ``precision`` is not in (0, 1].
+
+    Examples
+    --------
+    >>> check_precision(0.9)
+    >>> check_precision(90)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: precision is 90; legal: above 0, at most 1, such as 0.9
+    """
     if not 0 < precision <= 1:
         raise DataError(f"precision is {precision:g}; legal: above 0, at most 1, such as 0.9")
 
@@ -108,6 +129,12 @@ def precision_recall(targets: ArrayLike, scores: ArrayLike) -> PrecisionRecall:
     ------
     DataError
         The arrays do not fit this description.
+
+    Examples
+    --------
+    >>> curve = precision_recall([1, 0, 1], [0.9, 0.6, 0.4])
+    >>> curve.thresholds.tolist(), curve.precision.round(2).tolist(), curve.recall.tolist()
+    ([0.4, 0.6, 0.9], [0.67, 0.5, 1.0], [1.0, 0.5, 0.5])
     """
     truth, known, score = checked_pairs(targets, scores)
     score, truth = score[known], truth[known]
@@ -162,6 +189,14 @@ def thresholds_at_precision(
     ------
     DataError
         The arrays or the precision do not fit this description, or the number of labels is another.
+
+    Examples
+    --------
+    >>> targets = [[1], [1], [0], [0]]
+    >>> scores = [[0.9], [0.7], [0.5], [0.1]]
+    >>> (wren,) = thresholds_at_precision(targets, scores, ["wren"], 0.9, min_positives=1)
+    >>> wren.threshold, wren.recall, wren.how
+    (0.7, 1.0, 'class')
     """
     check_precision(precision)
     truth, known, score = checked_pairs(targets, scores)
@@ -186,6 +221,15 @@ def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
 
     A threshold keeps every digit, so that the score that it was taken from still reaches it; ``inf`` is an
     infinite one. Precision and recall have four decimals, and are empty where they are NaN.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> line = ClassThreshold("wren", 0.4, precision=0.9, recall=0.7, n_positive=20, n_above=16, how="class")
+    >>> write_thresholds(Path("thresholds.csv"), [line])
+    >>> print(Path("thresholds.csv").read_text())
+    label,threshold,precision,recall,n_positive,n_above,how
+    wren,0.4,0.9000,0.7000,20,16,class
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -22,6 +22,7 @@ from dawnchorus.formats.whole_tables import write_csv, write_parquet
 from dawnchorus.metrics import LOG_PREFIX, MACRO_ROC_AUC, known_metrics, macro_roc_auc, per_class_table
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
+from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,14 @@ class OutOfFold(NamedTuple):
     scores
         The metrics of the config over these classes, by their names, macro ROC-AUC first. Left out are those
         that are not defined here, and those of the run's author, where the config does not hold them itself.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> result = predict_out_of_fold(run, run.config())
+    >>> result.predictions.shape, result.scored_labels
+    ((8, 5), ('owl', 'wren'))
     """
 
     predictions: pd.DataFrame
@@ -51,6 +60,11 @@ class OutOfFold(NamedTuple):
     macro_roc_auc: float
     scored_labels: tuple[str, ...]
     scores: dict[str, float]
+
+    def __repr__(self) -> str:
+        classes = counted(len(self.scored_labels), "class", "classes")
+        scored = f"macro ROC-AUC {self.macro_roc_auc:.4f} over {classes}"
+        return f"OutOfFold({counted(len(self.predictions), 'recording')}, {scored})"
 
 
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
@@ -62,6 +76,14 @@ def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     ------
     RunError
         Recordings that the folds were made of are gone.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> table = recordings_with_folds(run, run.config())
+    >>> len(table), sorted(set(table["fold"]))
+    (8, [0, 1])
     """
     labels = None if config.labels is None else LabelMap(run.card().labels)
     recordings = load_recordings(config.data, labels=labels).table.drop(
@@ -85,6 +107,16 @@ def predict_out_of_fold(
 
     They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class)
     and ``oof_score.json``.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> result = predict_out_of_fold(run, run.config())
+    >>> result.targets.shape, list(result.predictions.columns)
+    ((8, 2), ['filename', 'primary_label', 'fold', 'owl', 'wren'])
+    >>> 0 <= result.macro_roc_auc <= 1
+    True
     """
     chosen = run.chosen_folds(folds)
     recordings = recordings_with_folds(run, config)
@@ -120,6 +152,16 @@ def saved_out_of_fold(
         A fold is not finished, or recordings that the folds were made of are gone.
     DataError
         No class can be scored without a leak.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> saved_out_of_fold(run, run.config()) is None  # nothing was predicted yet
+    True
+    >>> _ = predict_out_of_fold(run, run.config())
+    >>> saved_out_of_fold(run, run.config()).scored_labels
+    ('owl', 'wren')
     """
     chosen, labels = run.chosen_folds(folds), LabelMap(run.card().labels)
     trained = [run.best_checkpoint(fold).stat().st_mtime_ns for fold in chosen]
@@ -150,6 +192,16 @@ def scored_columns(
     A class counts where it has a positive and a negative among the rows, and at least one fold
     has it on both sides: a class whose recordings all lie in one fold is only ever tested by a
     model that has not learnt it. What is always in training, fold -1, is learnt by every model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.data.labels import LabelMap
+    >>> recordings = pd.DataFrame({"primary_label": ["owl", "owl", "wren", "wren"], "fold": [0, 1, 0, 0]})
+    >>> targets = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> scored_columns(targets, np.array([0, 1, 0, 0]), recordings, LabelMap(("owl", "wren")))
+    [0]
     """
     learnt_in: dict[str, set[int]] = {label: set() for label in labels.labels}
     for fold, heard in zip(recordings["fold"], learnt_labels(recordings), strict=True):

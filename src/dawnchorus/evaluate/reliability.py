@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dawnchorus.errors import DataError
+from dawnchorus.wording import counted
 
 _Z_95 = 1.959963984540054  # quantile of the standard normal distribution at 0.975
 
@@ -28,6 +29,12 @@ class Reliability(NamedTuple):
         independent, which those of one item are not quite.
     expected_calibration_error
         Mean distance of ``mean_score`` from ``observed_share``, weighted by ``n_pairs``.
+
+    Examples
+    --------
+    >>> found = reliability([1, 0, 1, 1], [0.8, 0.2, 0.9, 0.7], n_bins=2)
+    >>> found.n_pairs, found.observed_share
+    (array([1, 3]), array([0., 1.]))
     """
 
     edges: NDArray[np.float64]
@@ -37,6 +44,10 @@ class Reliability(NamedTuple):
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     expected_calibration_error: float
+
+    def __repr__(self) -> str:
+        error = f"expected calibration error {self.expected_calibration_error:.4f}"
+        return f"Reliability({counted(len(self.n_pairs), 'bin')}, {error})"
 
 
 def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> Reliability:
@@ -59,6 +70,12 @@ def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> R
     ------
     DataError
         The arrays do not fit this description, or there is no bin.
+
+    Examples
+    --------
+    >>> found = reliability([1, 0, 1, 1], [0.8, 0.2, 0.9, 0.7], n_bins=2)
+    >>> round(found.expected_calibration_error, 3)
+    0.2
     """
     truth, known, score = checked_pairs(targets, scores)
     if n_bins < 1:
@@ -87,6 +104,12 @@ def wilson_interval(
 
     Both have the shape of the arguments; NaN where ``n_items`` is 0. Wilson (1927), "Probable inference, the
     law of succession, and statistical inference", without a correction for continuity.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(8, 10)
+    >>> round(float(low), 3), round(float(high), 3)
+    (0.49, 0.943)
     """
     n = np.asarray(n_items, dtype=np.float64)
     n = np.where(n > 0, n, np.nan)
@@ -113,6 +136,12 @@ def checked_pairs(
     ------
     DataError
         The arrays do not fit this description.
+
+    Examples
+    --------
+    >>> positive, known, scores = checked_pairs([1, 0, -1], [0.9, 0.2, 0.5])
+    >>> positive, known
+    (array([ True, False, False]), array([ True,  True, False]))
     """
     target, score = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     if target.shape != score.shape or target.size == 0:

@@ -16,6 +16,15 @@ def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[st
     """Return 1 where a box of the label overlaps the window enough (:mod:`dawnchorus.data.time_labels`).
 
     Shape (n_windows, n_labels), float32.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> windows = pd.DataFrame({"filename": "night.wav", "start_s": [0.0, 5.0], "end_s": [5.0, 10.0]})
+    >>> boxes = pd.DataFrame({"filename": ["night.wav"], "start_s": [7.0], "end_s": [9.0], "label": ["owl"]})
+    >>> window_truth(windows, boxes, ["owl", "wren"])
+    array([[0., 0.],
+           [1., 0.]], dtype=float32)
     """
     truth = np.zeros((len(windows), len(labels)), dtype=np.float32)
     filenames, classes = windows["filename"].to_numpy(), LabelMap(tuple(labels))
@@ -28,7 +37,17 @@ def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[st
 
 
 def soundscape_macro_roc_auc(windows: pd.DataFrame, boxes: pd.DataFrame) -> float | None:
-    """Return macro ROC-AUC over windows, or None where no annotated species is one of the model's."""
+    """Return macro ROC-AUC over windows, or None where no annotated species is one of the model's.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> windows = pd.DataFrame({"filename": "night.wav", "start_s": [0.0, 5.0], "end_s": [5.0, 10.0]})
+    >>> windows["owl"] = [0.1, 0.8]
+    >>> boxes = pd.DataFrame({"filename": ["night.wav"], "start_s": [7.0], "end_s": [9.0], "label": ["owl"]})
+    >>> soundscape_macro_roc_auc(windows, boxes)
+    1.0
+    """
     labels = [label for label in windows.columns[3:] if label in set(boxes["label"])]
     truth = window_truth(windows, boxes, labels)
     if not labels or not ((truth.max(axis=0) > 0) & (truth.min(axis=0) < 1)).any():

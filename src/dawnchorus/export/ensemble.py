@@ -56,6 +56,15 @@ def export_ensemble(
         An export differs from PyTorch by more than it may; the exports that were there stay.
     MissingExtraError
         8 bits are wanted and nncf is not installed.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> export_ensemble(run, run.config(), folds=[7])
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.RunError: logdirs/tiny has no finished fold 7; finished are [0, 1]
     """
     chosen = run.chosen_folds(folds)
     card = replace(run.card(), folds=chosen)

@@ -55,14 +55,32 @@ _LOUD_LOGGERS = ("nncf", "torch.utils.cpp_extension")
 
 
 class ScoreClips(NamedTuple):
-    """Real clips to score on: ``waves`` (n_clips, n_samples), ``targets`` (n_clips, n_classes) in {0, 1}."""
+    """Real clips to score on: ``waves`` (n_clips, n_samples), ``targets`` (n_clips, n_classes) in {0, 1}.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clips = ScoreClips(np.zeros((4, 80_000), np.float32), np.zeros((4, 3), np.float32))
+    >>> clips.waves.shape
+    (4, 80000)
+    """
 
     waves: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float32]
 
 
 def score_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ScoreClips:
-    """Return one window of each of many recordings, spread evenly over the table, with its targets."""
+    """Return one window of each of many recordings, spread evenly over the table, with its targets.
+
+    Examples
+    --------
+    >>> from dawnchorus import label_map_of, load_recordings
+    >>> from dawnchorus.config import load_train_config
+    >>> recordings = load_recordings("recordings").table
+    >>> clips = score_clips(recordings, load_train_config("train.py"), label_map_of(recordings))
+    >>> clips.waves.shape, clips.targets.shape
+    ((8, 32000), (8, 2))
+    """
     first = first_windows(recordings, config, labels, n_clips=N_SCORE_CLIPS)
     return ScoreClips(first.waves, (first.targets > 0.5).astype(np.float32))
 
@@ -82,6 +100,18 @@ def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
     ------
     MissingExtraError
         nncf is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.export.openvino import read_onnx
+    >>> card = open_runtime("model", n_threads=1).card
+    >>> waves = np.random.default_rng(0).normal(size=(2, 80_000)).astype(np.float32)
+    >>> narrow = quantize(read_onnx(Path("model/model.onnx"), card), waves)
+    >>> any(node.get_type_name() == "FakeQuantize" for node in narrow.get_ops())
+    True
     """
     try:
         import nncf
@@ -146,6 +176,16 @@ def float_nodes(networks: Any) -> set[str]:
 
     Those are products with weights, at more than one position, between a network's first product and its
     last picture. Gates after pooling have one position, and the head comes after the last picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import openvino
+    >>> from openvino import opset13
+    >>> wave = opset13.parameter([1, 4], np.float32, name="input")
+    >>> model = openvino.Model([opset13.relu(wave)], [wave], "tiny")
+    >>> len(float_nodes(model)) == len(model.get_ops())  # there is no large product in it
+    True
     """
     nodes = networks.get_ordered_ops()
     within = _before_pictures(nodes) & _behind_products(nodes)
@@ -238,6 +278,16 @@ def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Par
     ------
     ExportError
         Its macro ROC-AUC over the clips is lower by more than 0.002, or the clips allow no score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> runtime = open_runtime("model", n_threads=1)
+    >>> waves = np.random.default_rng(0).normal(size=(2, 80_000)).astype(np.float32)
+    >>> clips = ScoreClips(waves, np.float32([[1, 0, 0], [0, 1, 1]]))
+    >>> check_score(runtime, runtime, clips).largest_difference
+    0.0
     """
     found, expected = exported.predict(clips.waves), reference.predict(clips.waves)
     try:

@@ -32,6 +32,16 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
     Fourier transform, so it is written as matrix products of the same numbers. ``networks.onnx`` is the rest
     of that graph behind the front-end: it takes ``logmel`` (batch, 1, n_mels, n_frames), so that a real
     transform can stand beside it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> Path("exported").mkdir()
+    >>> write_onnx([run.load_model(0)], run.card(), Path("exported/model.onnx"))
+    >>> sorted(path.name for path in Path("exported").iterdir())
+    ['model.onnx', 'networks.onnx', 'weights.bin']
     """
     _export(models, card, path)
     graph = onnx.load(path)

@@ -16,7 +16,16 @@ MIN_COMPRESSED = 1024
 
 
 def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
-    """Return the graph as an OpenVINO model in float32, with the card in it."""
+    """Return the graph as an OpenVINO model in float32, with the card in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> model = read_onnx(Path("model/model.onnx"), open_runtime("model", n_threads=1).card)
+    >>> len(model.inputs), len(model.outputs)
+    (1, 2)
+    """
     model = openvino.convert_model(onnx_path)
     if not any(LOGMEL_NAME in output.get_names() for node in model.get_ops() for output in node.outputs()):
         raise AssertionError("the picture has lost its name on the way")  # a new release of OpenVINO
@@ -30,6 +39,15 @@ def write_fp16(model: Any, path: Path) -> None:
     The front-end's constants stay in float32. OpenVINO's own compression rounds those too, and a
     Fourier transform with 11-bit sines has a noise floor inside the 80 dB that the picture shows: on
     real clips it moved the probabilities by 2e-3, ten times as far as the networks' weights do.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> model = read_onnx(Path("model/model.onnx"), open_runtime("model", n_threads=1).card)
+    >>> write_fp16(model, Path("model.xml"))
+    >>> Path("model.bin").stat().st_size < Path("model/weights.bin").stat().st_size
+    True
     """
     frontend = frontend_nodes(model)
     for node in model.get_ops():
@@ -41,12 +59,36 @@ def write_fp16(model: Any, path: Path) -> None:
 
 
 def write_ir(model: Any, path: Path) -> None:
-    """Write ``path`` (.xml) and its ``.bin`` as the model is."""
+    """Write ``path`` (.xml) and its ``.bin`` as the model is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import openvino
+    >>> from openvino import opset13
+    >>> wave = opset13.parameter([1, 4], np.float32, name="input")
+    >>> write_ir(openvino.Model([opset13.relu(wave)], [wave], "tiny"), Path("model.xml"))
+    >>> Path("model.xml").is_file(), Path("model.bin").is_file()
+    (True, True)
+    """
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def frontend_nodes(model: Any) -> set[str]:
-    """Return the names of all nodes up to the one that makes the picture."""
+    """Return the names of all nodes up to the one that makes the picture.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import openvino
+    >>> from openvino import opset13
+    >>> wave = opset13.parameter([1, 4], np.float32, name="input")
+    >>> logmel = opset13.relu(wave)
+    >>> logmel.output(0).set_names({"logmel"})
+    >>> len(frontend_nodes(openvino.Model([opset13.sigmoid(logmel)], [wave], "tiny")))  # up to the relu
+    2
+    """
     names: set[str] = set()
     waiting = [
         node

@@ -23,14 +23,27 @@ N_CLIPS = 24
 
 
 class ParityClips(NamedTuple):
-    """Real clips to compare on: ``waves`` (n_clips, n_samples) and the file that each is from."""
+    """Real clips to compare on: ``waves`` (n_clips, n_samples) and the file that each is from.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ParityClips(np.zeros((2, 80_000), np.float32), ("a.wav", "b.wav")).filenames
+    ('a.wav', 'b.wav')
+    """
 
     waves: npt.NDArray[np.float32]
     filenames: tuple[str, ...]
 
 
 class Parity(NamedTuple):
-    """The largest difference of a probability from PyTorch's, and the clip where it is."""
+    """The largest difference of a probability from PyTorch's, and the clip where it is.
+
+    Examples
+    --------
+    >>> Parity("ONNX", largest_difference=2e-6, filename="a.wav").engine
+    'ONNX'
+    """
 
     engine: str
     largest_difference: float
@@ -48,6 +61,15 @@ class FirstWindows(NamedTuple):
         All labels of each recording, shape (n_clips, n_classes).
     filenames
         The recordings.
+
+    Examples
+    --------
+    >>> from dawnchorus import label_map_of, load_recordings
+    >>> from dawnchorus.config import load_train_config
+    >>> recordings = load_recordings("recordings").table
+    >>> config = load_train_config("train.py")
+    >>> first_windows(recordings, config, label_map_of(recordings), n_clips=3).targets.shape
+    (3, 2)
     """
 
     waves: npt.NDArray[np.float32]
@@ -58,7 +80,17 @@ class FirstWindows(NamedTuple):
 def first_windows(
     recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, *, n_clips: int
 ) -> FirstWindows:
-    """Return the first windows of up to ``n_clips`` recordings, spread evenly over the table."""
+    """Return the first windows of up to ``n_clips`` recordings, spread evenly over the table.
+
+    Examples
+    --------
+    >>> from dawnchorus import label_map_of, load_recordings
+    >>> from dawnchorus.config import load_train_config
+    >>> recordings = load_recordings("recordings").table
+    >>> config = load_train_config("train.py")
+    >>> first_windows(recordings, config, label_map_of(recordings), n_clips=3).waves.shape
+    (3, 32000)
+    """
     rows = np.unique(np.linspace(0, len(recordings) - 1, n_clips).astype(int))
     chosen = recordings.iloc[rows].reset_index(drop=True)
     args = config.train_function_args
@@ -69,7 +101,16 @@ def first_windows(
 
 
 def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap) -> ParityClips:
-    """Return the first windows of some recordings."""
+    """Return the first windows of some recordings.
+
+    Examples
+    --------
+    >>> from dawnchorus import label_map_of, load_recordings
+    >>> from dawnchorus.config import load_train_config
+    >>> recordings = load_recordings("recordings").table
+    >>> len(parity_clips(recordings, load_train_config("train.py"), label_map_of(recordings)).filenames)
+    8
+    """
     first = first_windows(recordings, config, labels, n_clips=N_CLIPS)
     return ParityClips(first.waves, first.filenames)
 
@@ -83,6 +124,15 @@ def check_parity(
     ------
     ExportError
         Further than ``tolerance``, with the clip where it is furthest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> runtime = open_runtime("model", n_threads=1)
+    >>> clips = ParityClips(np.ones((1, 80_000), np.float32), ("a.wav",))
+    >>> check_parity("ONNX", runtime, runtime, clips)
+    Parity(engine='ONNX', largest_difference=0.0, filename='a.wav')
     """
     differences = np.abs(exported.predict(clips.waves) - reference.predict(clips.waves)).max(axis=1)
     worst = int(np.argmax(differences))

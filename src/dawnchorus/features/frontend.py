@@ -35,6 +35,15 @@ def log_scale(mel_power: Tensor, top_db: float) -> Tensor:
     -------
     Tensor
         Log-mel picture, shape (batch, 1, n_mels, n_frames), float32; all 0 where a clip is silent.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mel_power = torch.tensor([[[1.0, 1e-2], [1e-4, 0.0]]])  # 0 and -20 dB, then -40 and -100 dB
+    >>> log_scale(mel_power, top_db=80).shape
+    torch.Size([1, 1, 2, 2])
+    >>> [round(level, 2) for level in log_scale(mel_power, top_db=80).flatten().tolist()]
+    [1.0, 0.5, 0.75, 0.0]
     """
     level_db = 10 * mel_power.clamp_min(MIN_POWER).log10()
     loudest_db = level_db.amax((1, 2), keepdim=True)
@@ -51,6 +60,13 @@ class LogMelFrontend(nn.Module):
 
     It has no weights: its constants follow ``.to(device)`` but stay out of the state dict. Under
     autocast it still computes in float32, for a power spectrum overflows float16.
+
+    Examples
+    --------
+    >>> import torch
+    >>> frontend = LogMelFrontend()
+    >>> frontend(torch.zeros(2, 160_000)).shape  # two clips of 5 s at 32 kHz
+    torch.Size([2, 1, 128, 313])
     """
 
     window: Tensor
@@ -106,6 +122,14 @@ class MatrixLogMelFrontend(nn.Module):
     subtracting the four quarters of a frame (the second and fourth reversed) leaves four products of
     N/4 samples by N/4 bins, instead of two of N by N/2. Even and odd bins are never interleaved
     again: each has its own rows of the mel filters.
+
+    Examples
+    --------
+    >>> import torch
+    >>> clips = torch.sin(torch.arange(32_000) * 0.3)[None]
+    >>> difference = MatrixLogMelFrontend()(clips) - LogMelFrontend()(clips)
+    >>> bool(difference.abs().max() < 1e-3)
+    True
     """
 
     window: Tensor

@@ -60,6 +60,16 @@ class FrontendSettings:
     ------
     ConfigError
         If a value is out of its range.
+
+    Examples
+    --------
+    >>> settings = FrontendSettings(n_mels=64)
+    >>> settings.n_mels, settings.n_frames(160_000)
+    (64, 313)
+    >>> FrontendSettings.from_mapping({"n_mel": 64})
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: frontend: n_mel is not known; did you mean n_mels?
     """
 
     sample_rate: int = 32_000
@@ -124,6 +134,12 @@ def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
 
     Written out, although librosa has them, because importing librosa's filters compiles and loads
     numba: 1.5 s at best, before a field laptop can predict anything.
+
+    Examples
+    --------
+    >>> filters = mel_filters(FrontendSettings())
+    >>> filters.shape, float(filters.max()) <= 1
+    ((1025, 128), True)
     """
     corners_hz = _mel_corners_hz(settings)
     bins_hz = np.linspace(0, settings.sample_rate / 2, settings.n_fft // 2 + 1)
@@ -141,7 +157,15 @@ def _mel_corners_hz(settings: FrontendSettings) -> npt.NDArray[np.float64]:
 
 
 def unit_energy_window(n_fft: int) -> npt.NDArray[np.float64]:
-    """Return the periodic Hann window divided by the root of its energy, shape (n_fft,)."""
+    """Return the periodic Hann window divided by the root of its energy, shape (n_fft,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> window = unit_energy_window(2048)
+    >>> window.shape, round(float(np.square(window).sum()), 6)
+    ((2048,), 1.0)
+    """
     window = 0.5 - 0.5 * np.cos(2 * np.pi / n_fft * np.arange(n_fft))
     return window / np.sqrt(np.square(window).sum())
 
@@ -153,6 +177,13 @@ class NumpyLogMel:
     ----------
     settings
         The front-end of the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logmel = NumpyLogMel(FrontendSettings())
+    >>> logmel(np.zeros((2, 160_000), np.float32)).shape  # two clips of 5 s at 32 kHz
+    (2, 1, 128, 313)
     """
 
     def __init__(self, settings: FrontendSettings) -> None:
@@ -217,7 +248,16 @@ def _filter_blocks(
 
 
 def check_waves(shape: tuple[int, ...], n_fft: int) -> None:
-    """Raise a ModelError unless clips of this shape can be turned into pictures."""
+    """Raise a ModelError unless clips of this shape can be turned into pictures.
+
+    Examples
+    --------
+    >>> check_waves((4, 160_000), n_fft=2048)
+    >>> check_waves((4, 1024), n_fft=2048)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ModelError: the waveform has 1024 samples; with n_fft 2048 it needs more than 1024
+    """
     if len(shape) != 2:
         raise ModelError(f"the waveform has shape {tuple(shape)}; it must be (batch, n_samples)")
     if shape[1] <= n_fft // 2:

@@ -38,6 +38,17 @@ def show_spectrogram(
         Level from which on down all is black; 1 is the brightest.
     start_s
         Where the seconds begin.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from dawnchorus.features.logmel import FrontendSettings
+    >>> figure, axes = plt.subplots()
+    >>> image = show_spectrogram(axes, np.zeros((128, 313)), frontend=FrontendSettings(), duration_s=5.0)
+    >>> image.get_array().shape, [float(edge) for edge in axes.get_xlim()]
+    ((128, 313), [0.0, 5.0])
+    >>> plt.close(figure)
     """
     extent = (start_s, start_s + duration_s, 0, frontend.n_mels)
     image = axes.imshow(
@@ -49,6 +60,13 @@ def show_spectrogram(
 
 
 def mel_row(hz: float, frontend: FrontendSettings) -> float:
-    """Return where a frequency lies on the picture's axis of mel bands (HTK scale)."""
+    """Return where a frequency lies on the picture's axis of mel bands (HTK scale).
+
+    Examples
+    --------
+    >>> from dawnchorus.features.logmel import FrontendSettings
+    >>> round(mel_row(1000.0, FrontendSettings()), 1)
+    35.0
+    """
     low, high, value = (2595 * np.log10(1 + f / 700) for f in (frontend.f_min_hz, frontend.f_max_hz, hz))
     return float((value - low) / (high - low) * frontend.n_mels)

@@ -45,6 +45,14 @@ class Annotations(NamedTuple):
         The other rows.
     incomplete
         Recordings of which a box is lost among the faults.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("boxes.csv").write_text("filename,start_s,end_s,label\\nnight.wav,7.0,9.0,owl\\n")
+    >>> annotations = read_annotations(Path("boxes.csv"), ["night.wav"])
+    >>> annotations.filenames, len(annotations.boxes), annotations.faults
+    (['night.wav'], 1, [])
     """
 
     boxes: pd.DataFrame
@@ -73,6 +81,15 @@ def read_annotations(
     ------
     DataError
         There is no table, or one cannot be read as such.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("night.txt").write_text("7.0\\t9.0\\towl\\n")  # an Audacity label track
+    >>> boxes = read_annotations(Path("night.txt"), ["night.wav"]).boxes
+    >>> boxes[["filename", "start_s", "end_s", "label"]]
+        filename  start_s  end_s label
+    0  night.wav      7.0    9.0   owl
     """
     names = _Names(filenames)
     if not path.is_dir():
@@ -100,6 +117,13 @@ def read_boxes_csv(path: Path) -> pd.DataFrame:
     ------
     DataError
         It cannot be read, or rows are wrong; all of them are named.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("boxes.csv").write_text("filename,start_s,end_s,label\\nnight.wav,7.0,9.0,owl\\n")
+    >>> read_boxes_csv(Path("boxes.csv"))["end_s"].tolist()
+    [9.0]
     """
     found = _read_csv(path, _Names(()))
     if found.faults:

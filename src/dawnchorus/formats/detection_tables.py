@@ -64,6 +64,7 @@ def write_detections(
     Examples
     --------
     >>> import tempfile
+    >>> import pandas as pd
     >>> table = pd.DataFrame(
     ...     [("a.wav", 0.0, 5.0, "wren", 0.9)],
     ...     columns=["filename", "start_s", "end_s", "label", "probability"],
@@ -108,6 +109,7 @@ def read_detections(path: Path | str) -> pd.DataFrame:
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "night.wav.txt"
     ...     _ = path.write_text("0.000000\\t5.000000\\twren 0.9000\\n")

@@ -28,6 +28,12 @@ class Fault(NamedTuple):
         What is wrong, and what would be right.
     unit
         ``line`` or ``row``, whichever is counted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> print(Fault(Path("train.csv"), 7, "XC1.ogg", "primary_label is empty; name the species"))
+    train.csv, line 7: primary_label is empty; name the species
     """
 
     table: Path
@@ -42,7 +48,15 @@ class Fault(NamedTuple):
 
 
 class FaultyTableError(DataError):
-    """Tables with faults; ``faults`` has all of them, the message the first twenty."""
+    """Tables with faults; ``faults`` has all of them, the message the first twenty.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> error = FaultyTableError([Fault(Path("train.csv"), 7, "XC1.ogg", "primary_label is empty")])
+    >>> error.faults[0].line
+    7
+    """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
@@ -61,7 +75,15 @@ _REMEDY_IN_MEMORY = (
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:
-    """Return a heading with the count, and the first twenty faults, a line each."""
+    """Return a heading with the count, and the first twenty faults, a line each.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> print(describe_faults([Fault(Path("train.csv"), 7, "XC1.ogg", "primary_label is empty")]))
+    1 fault in the recordings:
+      train.csv, line 7: primary_label is empty
+    """
     lines = [str(fault) for fault in faults[:_SHOWN]]
     if len(faults) > _SHOWN:
         lines.append(f"... and {len(faults) - _SHOWN} more")
@@ -70,17 +92,41 @@ def describe_faults(faults: Sequence[Fault]) -> str:
 
 
 def failures_of(faults: Iterable[Fault]) -> list[Failure]:
-    """Return the faults as recordings that were left out."""
+    """Return the faults as recordings that were left out.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> failures_of([Fault(Path("train.csv"), 7, "XC1.ogg", "primary_label is empty")])[0].reason
+    'train.csv, line 7: primary_label is empty'
+    """
     return [Failure(Path(fault.filename or fault.table.name), str(fault)) for fault in faults]
 
 
 def faults_of(failures: Iterable[Failure]) -> list[Fault]:
-    """Return recordings that cannot be read as faults."""
+    """Return recordings that cannot be read as faults.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.files import Failure
+    >>> faults_of([Failure(Path("XC1.ogg"), "truncated")])[0].filename
+    'XC1.ogg'
+    """
     return [Fault(failure.path, None, failure.path.as_posix(), failure.reason) for failure in failures]
 
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
-    """Write all faults as a CSV table: table, line, filename, what."""
+    """Write all faults as a CSV table: table, line, filename, what.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_faults(Path("faults.csv"), [Fault(Path("train.csv"), 7, "XC1.ogg", "primary_label is empty")])
+    >>> print(Path("faults.csv").read_text())
+    table,line,filename,what
+    train.csv,7,XC1.ogg,primary_label is empty
+    """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("table", "line", "filename", "what"))

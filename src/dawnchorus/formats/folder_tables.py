@@ -79,6 +79,17 @@ class RavenWriter(FolderWriter):
     """``raven/<recording>.selections.txt``: selection tables, tab-separated, as Raven Pro and Lite open them.
 
     Where a recording's time is known, ``Begin Date Time`` is the last column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> with open_writers(["raven"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections))
+    >>> Path("tables/raven/night.wav.selections.txt").read_text().split("\\t")[:4]
+    ['Selection', 'View', 'Channel', 'Begin Time (s)']
     """
 
     goal = "raven"
@@ -103,7 +114,19 @@ class RavenWriter(FolderWriter):
 
 
 class AudacityWriter(FolderWriter):
-    """``audacity/<recording>.txt``: label tracks, with the probability behind the label."""
+    """``audacity/<recording>.txt``: label tracks, with the probability behind the label.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> with open_writers(["audacity"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections))
+    >>> Path("tables/audacity/night.wav.txt").read_text().split()
+    ['0.000000', '5.000000', 'owl', '0.9000']
+    """
 
     goal = "audacity"
     ending = ".txt"
@@ -119,6 +142,18 @@ class BirdnetWriter(FolderWriter):
     """``birdnet/<recording without suffix>.BirdNET.results.csv``: the columns of BirdNET-Analyzer's CSV.
 
     The suffix stays where two recordings would share a table without it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> with open_writers(["birdnet"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections))
+    >>> print(Path("tables/birdnet/night.BirdNET.results.csv").read_text())
+    Start (s),End (s),Scientific name,Common name,Confidence,File
+    0.0,5.0,owl,owl,0.9000,night.wav
     """
 
     goal = "birdnet"

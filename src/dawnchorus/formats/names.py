@@ -11,7 +11,13 @@ _FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class SpeciesNames(NamedTuple):
-    """The two names of a class; the same one twice where its label holds only one."""
+    """The two names of a class; the same one twice where its label holds only one.
+
+    Examples
+    --------
+    >>> SpeciesNames("Turdus merula", "Eurasian Blackbird").common
+    'Eurasian Blackbird'
+    """
 
     scientific: str
     common: str
@@ -23,6 +29,13 @@ def species_names(label: str) -> SpeciesNames:
     The part before the underscore must be a scientific name, that is capitalized and of several words, or
     equal the other one as in ``Engine_Engine``: labels such as ``Turdus_merula`` and ``robin_song`` hold
     one name.
+
+    Examples
+    --------
+    >>> species_names("Turdus merula_Eurasian Blackbird")
+    SpeciesNames(scientific='Turdus merula', common='Eurasian Blackbird')
+    >>> species_names("robin_song").scientific
+    'robin_song'
     """
     scientific, _, common = label.partition("_")
     is_scientific = scientific[:1].isupper() and " " in scientific
@@ -44,12 +57,24 @@ def inert(cell: object) -> object:
 
 
 def legible(filename: str) -> str:
-    """Return the name with escapes for bytes that are no UTF-8, which Parquet could not hold."""
+    """Return the name with escapes for bytes that are no UTF-8, which Parquet could not hold.
+
+    Examples
+    --------
+    >>> legible("Nachtigall.wav"), legible("caf\\udce9.wav")
+    ('Nachtigall.wav', 'caf\\\\udce9.wav')
+    """
     return filename.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def fitting(filename: str, ending: str) -> str:
-    """Return ``filename`` with ``ending``; where a name has no room for both, with a mark for a part."""
+    """Return ``filename`` with ``ending``; where a name has no room for both, with a mark for a part.
+
+    Examples
+    --------
+    >>> fitting("night.wav", ".selections.txt"), len(fitting("n" * 300, ".txt"))
+    ('night.wav.selections.txt', 255)
+    """
     folder, slash, name = filename.rpartition("/")
     n_room = _MAX_NAME_BYTES - len(ending.encode())
     encoded = os.fsencode(name)

@@ -41,6 +41,19 @@ class ParquetWriter(DetectionWriter):
 
     A day may come back, with the next site for one; pyarrow's own partitioning would either hold all days
     open or begin another file. So each day is written in segments, which become one file at the end.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> began = datetime(2024, 5, 4, 22)
+    >>> with open_writers(["parquet"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, began, detections))
+    >>> [path.as_posix() for path in Path("tables").glob("*/*/*")]
+    ['tables/detections/day=2024-05-04/part-0.parquet']
     """
 
     goal = "detections"

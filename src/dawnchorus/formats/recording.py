@@ -15,7 +15,13 @@ _HALF_MILLISECOND_S = 0.0005
 
 
 class Detection(NamedTuple):
-    """One row, in Python's own types."""
+    """One row, in Python's own types.
+
+    Examples
+    --------
+    >>> Detection(0.0, 5.0, "owl", 0.9).label
+    'owl'
+    """
 
     start_s: float
     end_s: float
@@ -41,6 +47,9 @@ class RecordingDetections(NamedTuple):
 
     Examples
     --------
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"start_s": [5.0], "end_s": [10.0], "label": ["wren"], "probability": [0.9]})
     >>> recording = RecordingDetections("a.wav", Path("a.wav"), 60.0, datetime(2024, 5, 1, 4), table)
     >>> [(row.label, str(recording.time_of(row))) for row in recording.rows()]
@@ -64,11 +73,27 @@ class RecordingDetections(NamedTuple):
 
 
 def absolute_time(start: datetime | None, offset_s: float) -> datetime | None:
-    """Return the moment ``offset_s`` seconds after ``start``, to the microsecond; None if ``start`` is."""
+    """Return the moment ``offset_s`` seconds after ``start``, to the microsecond; None if ``start`` is.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> absolute_time(datetime(2024, 5, 4, 22), 7.5).isoformat()
+    '2024-05-04T22:00:07.500000'
+    >>> absolute_time(None, 7.5) is None
+    True
+    """
     return None if start is None else time_at(start, offset_s)
 
 
 def nearest_millisecond(moment: datetime) -> datetime:
-    """Return ``moment`` rounded to whole milliseconds, halves up."""
+    """Return ``moment`` rounded to whole milliseconds, halves up.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> nearest_millisecond(datetime(2024, 5, 4, 22, 0, 0, 1500)).isoformat()
+    '2024-05-04T22:00:00.002000'
+    """
     later = absolute_time(moment, _HALF_MILLISECOND_S) or moment
     return later.replace(microsecond=later.microsecond // 1000 * 1000)

@@ -64,6 +64,20 @@ class CsvWriter(TableWriter):
     """``detections.csv``: every detection, and when it was where that is known.
 
     ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [7.5], "end_s": [10.0], "label": ["owl"], "probability": [0.9]})
+    >>> began = datetime(2024, 5, 4, 22)
+    >>> with open_writers(["csv"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, began, detections))
+    >>> print(Path("tables/detections.csv").read_text())
+    filename,start_s,end_s,label,probability,time
+    night.wav,7.5,10.0,owl,0.9,2024-05-04T22:00:07.500
     """
 
     goal = "detections.csv"
@@ -81,6 +95,17 @@ class KaleidoscopeWriter(TableWriter):
     """``kaleidoscope.csv``: the columns of BirdNET-Analyzer's table for Kaleidoscope.
 
     Its place, week and sensitivity are settings of BirdNET that we have no counterpart of: empty.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [7.5], "end_s": [10.0], "label": ["owl"], "probability": [0.9]})
+    >>> with open_writers(["kaleidoscope"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections))
+    >>> Path("tables/kaleidoscope.csv").read_text().split(",")[:5]
+    ['INDIR', 'FOLDER', 'IN FILE', 'OFFSET', 'DURATION']
     """
 
     goal = "kaleidoscope.csv"

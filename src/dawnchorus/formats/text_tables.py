@@ -35,6 +35,13 @@ def read_text_table(
     ------
     DataError
         The file is missing, is no table in UTF-8, or lacks a column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.csv").write_text("primary_label; rarity\\nowl; 3\\n")
+    >>> read_text_table(Path("labels.csv"), required=("primary_label",)).iloc[0].to_dict()
+    {'primary_label': 'owl', 'rarity': '3'}
     """
     try:
         with warnings.catch_warnings():
@@ -90,7 +97,13 @@ def without_probability(label: str) -> str:
 
 
 def some(names: list[str]) -> str:
-    """Return a count and the first few names, as the subject or object of a message."""
+    """Return a count and the first few names, as the subject or object of a message.
+
+    Examples
+    --------
+    >>> some(["owl", "wren"])
+    'owl, wren'
+    """
     shown = ", ".join(names[:_EXAMPLES_SHOWN])
     rest = len(names) - _EXAMPLES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown

@@ -30,6 +30,13 @@ class TableSettings:
         By how much consecutive windows overlap.
     escape_formulas
         Whether names that a spreadsheet would take for formulas are written as text.
+
+    Examples
+    --------
+    >>> from dawnchorus.formats.names import species_names
+    >>> settings = TableSettings({"owl": species_names("owl")}, high_hz=16_000.0, overlap_s=0.0)
+    >>> settings.species["owl"].common
+    'owl'
     """
 
     species: Mapping[str, SpeciesNames]
@@ -118,5 +125,14 @@ class DetectionWriter(ABC):
 
 
 def open_text(path: Path, mode: str = "w") -> IO[str]:
-    """Open a text file for writing; a file name that is no UTF-8 is written as the bytes that it has."""
+    """Open a text file for writing; a file name that is no UTF-8 is written as the bytes that it has.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_text(Path("notes.txt")) as file:
+    ...     _ = file.write("an owl at dusk")
+    >>> Path("notes.txt").read_text()
+    'an owl at dusk'
+    """
     return path.open(mode, encoding="utf-8", errors="surrogateescape", newline="")

@@ -29,6 +29,19 @@ class DetectionWriters:
     ----------
     paths
         What will be written, by the name of the format: a file or a folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats.recording import RecordingDetections
+    >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> night = RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections)
+    >>> writers = open_writers(["csv", "audacity"], Path("tables"), labels=["owl"], high_hz=16_000)
+    >>> with writers:
+    ...     writers.add(night)
+    >>> [path.as_posix() for path in writers.paths.values()]
+    ['tables/detections.csv', 'tables/audacity']
     """
 
     def __init__(self, writers: dict[str, DetectionWriter]) -> None:
@@ -133,6 +146,14 @@ def open_writers(
     ------
     ConfigError
         As :func:`formats_of`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_writers(["csv"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     pass  # writers.add(...) for each recording
+    >>> Path("tables/detections.csv").read_text().split(",")[:4]
+    ['filename', 'start_s', 'end_s', 'label']
     """
     species = {label: species_names(label) for label in labels}
     settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas)

@@ -33,7 +33,15 @@ _BUILD_ERRORS = (AttributeError, TypeError, ValueError, RuntimeError, AssertionE
 
 
 class Backbone(NamedTuple):
-    """A backbone, and how it takes spectrograms."""
+    """A backbone, and how it takes spectrograms.
+
+    Examples
+    --------
+    >>> import torch
+    >>> module, maps = make_backbone("test_resnet.r160_in1k", size=(128, 313))
+    >>> maps.of(module, torch.zeros(2, 1, 128, 313)).shape
+    torch.Size([2, 96, 4, 10])
+    """
 
     module: nn.Module
     maps: FeatureMaps
@@ -75,6 +83,12 @@ def make_backbone(
         It cannot be imported, or a keyword is not known.
     WeightsError
         Published weights cannot be had.
+
+    Examples
+    --------
+    >>> backbone = make_backbone("test_resnet.r160_in1k", size=(128, 313))
+    >>> backbone.maps.n_features, backbone.maps.shape
+    (96, (1, 96, 4, 10))
     """
     config = dict(config or {})
     if isinstance(given, str) and given not in BACKBONES and (":" not in given or _is_source(given)):
@@ -186,6 +200,7 @@ def create_backbone(
 
     Examples
     --------
+    >>> import torch
     >>> backbone = create_backbone("test_resnet")
     >>> backbone(torch.zeros(1, 1, 64, 96))[0].shape
     torch.Size([1, 96, 2, 3])

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dawnchorus.errors import ModelError
+from dawnchorus.wording import counted
 
 CARD_KEY = "dawnchorus_model_card"
 """Key of the card in an ONNX file's metadata and in an OpenVINO model's runtime information."""
@@ -37,6 +38,21 @@ class ModelCard:
         Versions of dawnchorus and of the packages that the numbers depend on.
     look_back_s, look_ahead_s
         Seconds before and after the segment that belong to the clip.
+
+    Examples
+    --------
+    >>> card = ModelCard(
+    ...     exp_name="owls",
+    ...     model_class="dawnchorus.models.wave_cnn:WaveCNNAttenClassifier",
+    ...     model_config={"backbone": "test_resnet.r160_in1k"},
+    ...     labels=("owl", "wren"),
+    ...     frontend={"sample_rate": 32_000},
+    ...     sample_rate=32_000,
+    ...     segment_len=5.0,
+    ...     late_normalize=True,
+    ... )
+    >>> card.n_samples, ModelCard.from_json(card.to_json(), where="an example") == card
+    (160000, True)
     """
 
     exp_name: str
@@ -87,3 +103,7 @@ class ModelCard:
             raise ModelError(
                 f"{where} holds no dawnchorus model card ({error}); export the model again"
             ) from None
+
+    def __repr__(self) -> str:
+        clip = f"clips of {self.n_samples / self.sample_rate:g} s at {self.sample_rate} Hz"
+        return f"ModelCard({self.exp_name}: {counted(len(self.labels), 'class', 'classes')}, {clip})"

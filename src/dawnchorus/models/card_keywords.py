@@ -69,6 +69,12 @@ def checked_keywords(network: Any, values: Mapping[str, Any], *, where: str) -> 
     ------
     ConfigError
         A key is not known, or a value is none that a card may give, such as a path or a guest's part.
+
+    Examples
+    --------
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> checked_keywords(WaveCNNAttenClassifier, {"dropout": 0.2}, where="the card")["dropout"]
+    0.2
     """
     values = {key: value for key, value in values.items() if key not in _NOT_BUILDING}
     if network is not WaveCNNAttenClassifier:

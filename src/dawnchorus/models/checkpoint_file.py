@@ -39,6 +39,13 @@ class Checkpoint(NamedTuple):
         What a resumed training needs: dicts, lists, tuples, tensors, numbers, text; None if it is left out.
     metadata
         Text by key, such as the model card.
+
+    Examples
+    --------
+    >>> import torch
+    >>> checkpoint = Checkpoint({"head.weight": torch.zeros(3, 2)}, state=None, metadata={})
+    >>> list(checkpoint.weights)
+    ['head.weight']
     """
 
     weights: dict[str, Tensor]
@@ -72,6 +79,15 @@ def write_checkpoint(
         The state holds something that is neither plain nor a tensor.
     OSError
         The disk is full, or the folder cannot be written to.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> weights = {"head.weight": torch.zeros(3, 2)}
+    >>> write_checkpoint(Path("best.safetensors"), weights, state={"epoch": 4})
+    >>> read_checkpoint(Path("best.safetensors")).state
+    {'epoch': 4}
     """
     tensors = {name: _own_memory(tensor) for name, tensor in weights.items()}
     texts = {"format": "pt", **(metadata or {})}
@@ -91,6 +107,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ------
     WeightsError
         The file is damaged, or no safetensors file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> write_checkpoint(Path("best.safetensors"), {"head.weight": torch.zeros(3, 2)})
+    >>> read_checkpoint(Path("best.safetensors")).weights["head.weight"].shape
+    torch.Size([3, 2])
     """
     tensors, metadata = _read(path)
     state = None
@@ -110,6 +134,15 @@ def read_metadata(path: Path) -> dict[str, str]:
     ------
     WeightsError
         The file is damaged, or no safetensors file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> weights = {"head.weight": torch.zeros(3, 2)}
+    >>> write_checkpoint(Path("best.safetensors"), weights, metadata={"epoch": "4"})
+    >>> read_metadata(Path("best.safetensors"))["epoch"]
+    '4'
     """
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:

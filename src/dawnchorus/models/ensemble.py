@@ -20,6 +20,13 @@ class EnsembleOutput(NamedTuple):
         The first model's embedding, shape (batch, in_features): models trained apart have no common space.
     logmel
         The picture that all models were given, shape (batch, 1, n_mels, n_frames).
+
+    Examples
+    --------
+    >>> import torch
+    >>> output = EnsembleOutput(torch.zeros(2, 3), torch.zeros(2, 64), torch.zeros(2, 1, 128, 313))
+    >>> output.probabilities.shape
+    torch.Size([2, 3])
     """
 
     probabilities: Tensor
@@ -36,6 +43,17 @@ class Ensemble(nn.Module):
         Models with a ``forward_spectrogram``, all trained on the same front-end.
     frontend
         Module that turns waves (batch, n_samples) into spectrograms.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> network = {"n_classes": 3, "backbone": "test_resnet.r160_in1k"}
+    >>> models = [WaveCNNAttenClassifier(**network) for fold in range(2)]
+    >>> ensemble = Ensemble(models, models[0].frontend).eval()
+    >>> output = ensemble(torch.zeros(4, 32_000))
+    >>> output.probabilities.shape, output.logmel.shape
+    (torch.Size([4, 3]), torch.Size([4, 1, 128, 63]))
     """
 
     def __init__(self, models: Sequence[nn.Module], frontend: nn.Module) -> None:

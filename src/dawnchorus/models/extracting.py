@@ -28,6 +28,18 @@ def extract_backbone(checkpoint: Path, out: Path) -> int:
     ------
     WeightsError
         The checkpoint cannot be read or has no backbone, or ``out`` has another suffix.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> from dawnchorus.models.checkpoint_file import write_checkpoint
+    >>> from dawnchorus.models.weights import is_whole_model, load_state_dict_file
+    >>> model = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet.r160_in1k")
+    >>> write_checkpoint(Path("whole.safetensors"), model.state_dict())
+    >>> n_tensors = extract_backbone(Path("whole.safetensors"), Path("backbone.safetensors"))
+    >>> is_whole_model(load_state_dict_file("backbone.safetensors"))
+    False
     """
     if out.suffix not in (".safetensors", ".pth"):
         raise WeightsError(f"{out}: a backbone is written as .safetensors or .pth; choose one of them")

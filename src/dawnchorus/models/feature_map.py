@@ -51,6 +51,13 @@ class FeatureMaps(NamedTuple):
         Whether the backbone gives (batch, frequency, time, channels).
     shape
         Of the feature map of the spectrogram that was tried, with a batch of 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> maps = FeatureMaps(n_features=8, multiple=(32, 32), channels_last=False, shape=(1, 8, 4, 10))
+    >>> maps.of(torch.nn.Conv2d(1, 8, 32, stride=32), torch.zeros(2, 1, 128, 313)).shape
+    torch.Size([2, 8, 4, 10])
     """
 
     n_features: int
@@ -74,6 +81,7 @@ def trial_size(settings: FrontendSettings) -> tuple[int, int]:
 
     Examples
     --------
+    >>> from dawnchorus.features.logmel import FrontendSettings
     >>> trial_size(FrontendSettings())
     (128, 313)
     """
@@ -108,6 +116,12 @@ def try_backbone(
     ------
     ModelError
         It gives none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> try_backbone(torch.nn.Conv2d(1, 8, 32, stride=32), (128, 313), name="a convolution").shape
+    (1, 8, 4, 9)
     """
     output_format = getattr(backbone, "output_fmt", None)
     channels_last = str(getattr(output_format, "value", output_format)) == "NHWC"
@@ -129,7 +143,18 @@ def try_backbone(
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run a block in evaluation mode, without gradients, and leave modes and random numbers as they were."""
+    """Run a block in evaluation mode, without gradients, and leave modes and random numbers as they were.
+
+    Examples
+    --------
+    >>> import torch
+    >>> dropout = torch.nn.Dropout()
+    >>> with evaluating(dropout):
+    ...     dropout.training
+    False
+    >>> dropout.training
+    True
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -141,7 +166,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where a module's weights are; the CPU where it has none."""
+    """Return where a module's weights are; the CPU where it has none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> device_of(torch.nn.Linear(2, 1))
+    device(type='cpu')
+    """
     found = next(module.parameters(), None)
     return torch.device("cpu") if found is None else found.device
 

@@ -38,6 +38,7 @@ class ModelOutput(NamedTuple):
 
     Examples
     --------
+    >>> import torch
     >>> logits = torch.zeros(2, 3)
     >>> ModelOutput(logits, logits.sigmoid()).frame_logits is None
     True
@@ -55,6 +56,13 @@ class FrequencyGeM(nn.Module):
 
     Exponent 1 is the mean, infinity the maximum. Computed in float32 even under autocast, for the
     cube of a small feature vanishes in float16.
+
+    Examples
+    --------
+    >>> import torch
+    >>> features = torch.tensor([1.0, 3.0]).view(1, 1, 2, 1)  # one channel, two frequencies, one moment
+    >>> FrequencyGeM(exponent=1.0)(features).item(), round(FrequencyGeM(exponent=3.0)(features).item(), 3)
+    (2.0, 2.41)
     """
 
     def __init__(self, exponent: float = 3.0, *, eps: float = 1e-6) -> None:
@@ -97,6 +105,7 @@ class AttentionHead(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> head = AttentionHead(in_features=16, n_classes=3).eval()
     >>> head(torch.rand(2, 16, 4, 10)).frame_logits.shape
     torch.Size([2, 10, 3])

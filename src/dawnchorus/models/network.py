@@ -28,6 +28,9 @@ class Network(Protocol):
 
     Examples
     --------
+    >>> from torch import nn
+    >>> from dawnchorus.features.frontend import LogMelFrontend
+    >>> from dawnchorus.models.head import ModelOutput
     >>> class Linear(nn.Module):
     ...     def __init__(self, *, n_classes):
     ...         super().__init__()
@@ -69,6 +72,17 @@ def check_network(model: nn.Module, *, n_samples: int, n_classes: int) -> None:
     ------
     ModelError
         It has no front-end, cannot take a clip of this length, or gives something else than it must.
+
+    Examples
+    --------
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> network = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet.r160_in1k")
+    >>> check_network(network, n_samples=160_000, n_classes=3)
+    >>> check_network(network, n_samples=160_000, n_classes=4)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ModelError: network dawnchorus.models.wave_cnn:WaveCNNAttenClassifier: clip_logits has
+    the shape (1, 3); it must be (1, 4)
     """
     name = import_path(type(model))
     frontend: Any = getattr(model, "frontend", None)

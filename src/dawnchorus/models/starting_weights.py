@@ -26,6 +26,11 @@ class ClassStart(NamedTuple):
         ``kept`` where its rows were taken over, ``fresh`` where they are new.
     source_row
         Its place among the classes of the file; None where it is fresh.
+
+    Examples
+    --------
+    >>> ClassStart("wren", start="kept", source_row=41).start
+    'kept'
     """
 
     label: str
@@ -46,6 +51,14 @@ class StartingWeights(NamedTuple):
         Classes of the file that the model does not have.
     labels_known
         Whether the file's classes are known, or it has none.
+
+    Examples
+    --------
+    >>> from dawnchorus.models.weights import LoadReport
+    >>> classes = (ClassStart("owl", "fresh", None),)
+    >>> started = StartingWeights(LoadReport((), (), (), ()), classes, unused_labels=("wren",))
+    >>> [start.label for start in started.classes if start.start == "fresh"], started.unused_labels
+    (['owl'], ('wren',))
     """
 
     report: LoadReport
@@ -82,6 +95,19 @@ def start_from(
         ``source_labels``.
     MissingExtraError
         The package is not installed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> from dawnchorus.models.checkpoint_file import write_checkpoint
+    >>> earlier = WaveCNNAttenClassifier(n_classes=2, backbone="test_resnet.r160_in1k")
+    >>> write_checkpoint(Path("earlier.safetensors"), earlier.state_dict())
+    >>> model = WaveCNNAttenClassifier(n_classes=2, backbone="test_resnet.r160_in1k")
+    >>> labels, source_labels = ["owl", "robin"], ["wren", "owl"]
+    >>> started = start_from(model, "earlier.safetensors", labels=labels, source_labels=source_labels)
+    >>> [(start.label, start.start, start.source_row) for start in started.classes]
+    [('owl', 'kept', 1), ('robin', 'fresh', None)]
     """
     if source.startswith(PREFIX):
         tensors = read_packaged_weights(source.removeprefix(PREFIX))

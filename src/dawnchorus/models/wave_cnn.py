@@ -63,6 +63,7 @@ class WaveCNNAttenClassifier(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> model = WaveCNNAttenClassifier(n_classes=206, backbone="test_resnet").eval()
     >>> model(torch.zeros(1, 160_000)).clip_probabilities.shape
     torch.Size([1, 206])

@@ -50,6 +50,12 @@ class LoadReport(NamedTuple):
         In the file but not in the model, or there of another shape.
     reshaped
         Of those loaded, stems made for colour and summed to one channel.
+
+    Examples
+    --------
+    >>> report = LoadReport(("backbone.conv1.weight",), ("head.att.bias",), unexpected=(), reshaped=())
+    >>> report.missing
+    ('head.att.bias',)
     """
 
     loaded: tuple[str, ...]
@@ -73,6 +79,13 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     ------
     WeightsError
         If the file is missing, damaged, of another kind, or holds code.
+
+    Examples
+    --------
+    >>> import torch
+    >>> torch.save({"state_dict": {"model.head.weight": torch.zeros(3, 2)}}, "lightning.ckpt")
+    >>> list(load_state_dict_file("lightning.ckpt"))
+    ['head.weight']
     """
     path = Path(path)
     if not path.is_file():
@@ -93,7 +106,13 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def is_whole_model(tensors: Iterable[str]) -> bool:
-    """Tell whether names are those of a whole model, and not of a backbone alone."""
+    """Tell whether names are those of a whole model, and not of a backbone alone.
+
+    Examples
+    --------
+    >>> is_whole_model(["backbone.conv1.weight", "head.att.bias"]), is_whole_model(["conv1.weight"])
+    (True, False)
+    """
     return any(name.startswith("backbone.") for name in tensors)
 
 
@@ -115,6 +134,15 @@ def load_weights(model: nn.Module, path: str | PathLike[str], *, strict: bool = 
     ------
     WeightsError
         If the file cannot be read, does not fit (``strict``), or has nothing for this model.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> model = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet.r160_in1k")
+    >>> torch.save(model.state_dict(), "weights.pth")
+    >>> load_weights(model, "weights.pth").missing
+    ()
     """
     return fit_weights(model, load_state_dict_file(path), where=str(path), strict=strict)
 
@@ -139,6 +167,15 @@ def fit_weights(
     ------
     WeightsError
         If they do not fit (``strict``), or none is for this model.
+
+    Examples
+    --------
+    >>> from dawnchorus import WaveCNNAttenClassifier
+    >>> model = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet.r160_in1k")
+    >>> other = WaveCNNAttenClassifier(n_classes=5, backbone="test_resnet.r160_in1k")
+    >>> report = fit_weights(model, other.state_dict(), where="another model", strict=False)
+    >>> all(name.startswith("head.") for name in report.missing)  # its classes are others
+    True
     """
     own = model.state_dict()
     if not is_whole_model(tensors) and tensors.keys() != own.keys():

@@ -54,6 +54,14 @@ class Calibrated(NamedTuple):
         ``thresholds.csv``, ``reliability.png`` and ``calibration.json`` in the run.
     export_dirs
         Folders of exports that have copies of the table and the summary.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> found = calibrate_run(run, run.config(), precision=0.5)
+    >>> [threshold.label for threshold in found.thresholds]
+    ['owl', 'wren']
     """
 
     thresholds: list[ClassThreshold]
@@ -99,6 +107,14 @@ def calibrate_run(
         The precision is not in (0, 1], or no class can be scored without a leak.
     RunError
         A fold is not finished, or recordings that the folds were made of are gone.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> found = calibrate_run(run, run.config(), precision=0.5)
+    >>> found.table.as_posix(), sum(found.n_by_how.values())
+    ('logdirs/tiny/thresholds.csv', 2)
     """
     check_precision(precision)
     result = saved_out_of_fold(run, config, folds=folds)

@@ -22,7 +22,17 @@ from dawnchorus.runs import Run, open_run
 
 
 class Compiled(NamedTuple):
-    """A run's score, its exports' agreement with PyTorch, and the predictions where there were any."""
+    """A run's score, its exports' agreement with PyTorch, and the predictions where there were any.
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> compiled = Compiled(run, predict_out_of_fold(run, run.config()), parities=[], predictions=None)
+    >>> compiled.out_of_fold.scored_labels
+    ('owl', 'wren')
+    """
 
     run: Run
     out_of_fold: OutOfFold
@@ -39,6 +49,15 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
         The config expects a run of another name.
     RunError
         There is no run, or its training config has changed.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import InferenceConfig
+    >>> compile_run(InferenceConfig(run="logdirs/tiny", exp_name="owls"))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: exp_name is 'owls' in the inference config and 'tiny' in the training
+    config; make them the same, or leave it out of the inference config
     """
     run = open_run(config.train_config or config.run or "", debug=debug)
     train_config = run.config()

@@ -83,6 +83,12 @@ class DemoSettings:
         Of the aviary, the folds and the training.
     n_cores
         Processes that convert audio.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> DemoSettings(Path("demo"), audio=Path("recordings")).seed
+    42
     """
 
     out: Path
@@ -104,6 +110,11 @@ class DemoResult:
         Sentences that a person should read beside the numbers.
     n_failures
         Recordings that could not be read.
+
+    Examples
+    --------
+    >>> DemoResult(notes=["Two species have few recordings."]).n_failures
+    0
     """
 
     measurements: list[Measurement] = field(default_factory=list)

@@ -22,7 +22,20 @@ from dawnchorus.report.pseudo_label_survey import Survey
 
 
 class PseudoLabelled(NamedTuple):
-    """The table, what it holds, the page that shows it, and the model's clip."""
+    """The table, what it holds, the page that shows it, and the model's clip.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> made = pseudo_label(ensemble, find_recordings(["night.wav"]), Path("out"), settings)
+    >>> made.survey.n_rows, made.card.labels
+    (2, ('wren', 'robin', 'owl'))
+    """
 
     made: PseudoLabels
     survey: Survey
@@ -63,6 +76,18 @@ def pseudo_label(
         common folds.
     DataError
         As there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> made = pseudo_label(ensemble, find_recordings(["night.wav"]), Path("out"), settings)
+    >>> made.page.name, made.made.n_rows
+    ('round_1.html', 2)
     """
     if out_of_fold:
         folds = ensemble.common_folds()

@@ -29,6 +29,12 @@ class RockSettings:
         Convert the biggest recordings first, and leave so much of the disk free; None converts all.
     n_devices
         GPUs that share the training of a fold.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> RockSettings(checkout=Path(), n_cores=4).n_devices
+    1
     """
 
     checkout: Path
@@ -64,7 +70,18 @@ class RockSettings:
 
 
 def competition_steps(settings: RockSettings) -> list[Step]:
-    """Return the steps of BirdCLEF 2025's second place, with its published data and pseudo-labels."""
+    """Return the steps of BirdCLEF 2025's second place, with its published data and pseudo-labels.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> for folder in ("train_configs", "inference_configs"):
+    ...     Path(folder).mkdir()
+    ...     for name in ("selected_ebs", "selected_eca"):
+    ...         Path(folder, f"{name}.py").touch()
+    >>> [step.name for step in competition_steps(RockSettings(Path()))][:2]
+    ['download', 'check the tables']
+    """
     converted = [
         _converting(settings, "train_audio", "train_features"),
         _converting(settings, "add_train_audio_from_prev_comps", "add_train_features_from_prev_comps"),
@@ -93,7 +110,18 @@ def competition_steps(settings: RockSettings) -> list[Step]:
 
 
 def sample_steps(settings: RockSettings) -> list[Step]:
-    """Return the same steps on a miniature competition, with a round of pseudo-labels of its own."""
+    """Return the same steps on a miniature competition, with a round of pseudo-labels of its own.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> for folder in ("train_configs", "inference_configs"):
+    ...     Path(folder).mkdir()
+    ...     for name in ("sample_a", "sample_b"):
+    ...         Path(folder, f"{name}.py").touch()
+    >>> [step.name for step in sample_steps(RockSettings(Path()))][-2:]
+    ['submit', 'score']
+    """
     first, second = "sample_a", "sample_b"
     labelling = (
         "pseudo-label",

@@ -59,6 +59,15 @@ def show_augmentations(config: TrainConfig, picture: Path, *, filename: str | No
         The training dataset is not a :class:`WaveDataset`, or a setting is wrong.
     DataError
         The recording is not there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> masks = {"train_function_args": {"batch_augmentations": {"spectrogram_masks": {"max_frames": 9}}}}
+    >>> titles = show_augmentations(load_train_config("train.py", masks), Path("augmentations.png"))
+    >>> len(titles), Path("augmentations.png").is_file()
+    (5, True)
     """
     check_train_config(config)
     args = config.train_function_args

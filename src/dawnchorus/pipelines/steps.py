@@ -47,6 +47,12 @@ class Step:
         What it needs or writes, for people.
     must_be_whole
         Whether what follows is in vain where it lists failures.
+
+    Examples
+    --------
+    >>> step = Step("make the miniature", ("miniature", "data"), makes=("data/train.csv",))
+    >>> str(step)
+    'dawnchorus miniature data'
     """
 
     name: str
@@ -77,6 +83,11 @@ class StepsResult:
         Names of steps that finished and listed failures.
     seconds
         The time it took.
+
+    Examples
+    --------
+    >>> StepsResult(n_run=3, n_skipped=0, incomplete=(), seconds=12.5).n_run
+    3
     """
 
     n_run: int
@@ -109,6 +120,14 @@ def run_steps(
     ------
     RunError
         A step failed; the message holds the end of its log. Or other steps are at work in the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> said = []
+    >>> result = run_steps([Step("show the help", ("--help",), makes=())], Path(), say=said.append)
+    >>> result.n_run, "show the help" in "".join(said)
+    (1, True)
     """
     logs = folder / "logs"
     logs.mkdir(parents=True, exist_ok=True)

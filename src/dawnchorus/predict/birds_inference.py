@@ -21,6 +21,7 @@ from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_reque
 from dawnchorus.predict.prefetch import in_background, map_ahead
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
+from dawnchorus.wording import counted
 
 if TYPE_CHECKING:
     from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
@@ -29,14 +30,33 @@ _AHEAD = 4  # requests that are decoded ahead of the spectrograms, which are ahe
 
 
 class Predicted(NamedTuple):
-    """One recording: its windows, or why there are none."""
+    """One recording: its windows, or why there are none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.files import Failure
+    >>> predicted = Predicted(Path("night.wav"), Failure(Path("night.wav"), "truncated"))
+    >>> isinstance(predicted.outcome, Failure), predicted.path.name
+    (True, 'night.wav')
+    """
 
     path: Path
     outcome: WindowPredictions | Failure
 
 
 class PredictedSound(NamedTuple):
-    """One sound: its windows, or why there are none."""
+    """One sound: its windows, or why there are none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.sound import Sound
+    >>> from dawnchorus.files import Failure
+    >>> predicted = PredictedSound(Sound.of("night.wav"), Failure(Path("night.wav"), "truncated"))
+    >>> predicted.sound, predicted.outcome.reason
+    (Sound(night.wav), 'truncated')
+    """
 
     sound: Sound
     outcome: WindowPredictions | Failure
@@ -67,6 +87,14 @@ class BirdsInference:
     ------
     ConfigError
         The overlap or the shift is out of its range.
+
+    Examples
+    --------
+    >>> from dawnchorus import BirdsInference, open_runtime
+    >>> inference = BirdsInference(open_runtime("model", n_threads=1))
+    >>> windows = inference.predict_recording("night.wav")
+    >>> windows.starts / windows.sample_rate, windows.probabilities.shape  # three classes
+    (array([ 0.,  5., 10.]), (3, 3))
     """
 
     def __init__(
@@ -197,6 +225,14 @@ class BirdsInference:
             for waves, recordings, _ in track(loader, description, total=len(loader)):
                 np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
         return best
+
+    def __repr__(self) -> str:
+        card = self.card
+        overlap_s = (card.n_segment - self.plan.step) / card.sample_rate
+        windows = f"windows of {card.segment_len:g} s" + (
+            f" that overlap by {overlap_s:g} s" if overlap_s else ""
+        )
+        return f"BirdsInference({card.exp_name}: {counted(len(card.labels), 'class', 'classes')}, {windows})"
 
 
 class _Collected:

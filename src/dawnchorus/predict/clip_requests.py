@@ -27,6 +27,12 @@ class WindowPlan:
         From one window's start to the next, at most a segment.
     shift
         Distance of the two neighbours that shift test-time augmentation adds to each window.
+
+    Examples
+    --------
+    >>> plan = WindowPlan(step=80_000, shift=40_000)
+    >>> plan.step
+    80000
     """
 
     step: int
@@ -34,7 +40,13 @@ class WindowPlan:
 
 
 class Place(NamedTuple):
-    """Where a clip comes from: the number of its sound, and its segment's first and last sample."""
+    """Where a clip comes from: the number of its sound, and its segment's first and last sample.
+
+    Examples
+    --------
+    >>> Place(recording=0, start=160_000, stop=320_000).start
+    160000
+    """
 
     recording: int
     start: int
@@ -42,14 +54,28 @@ class Place(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A sound of which no clip is to come, and why it failed, where it did."""
+    """A sound of which no clip is to come, and why it failed, where it did.
+
+    Examples
+    --------
+    >>> Ended(recording=3, failure="truncated").failure
+    'truncated'
+    """
 
     recording: int
     failure: str | None
 
 
 class ClipRequest(NamedTuple):
-    """Clips of one request, shape (at most its size, n_samples), their places, and what ends with them."""
+    """Clips of one request, shape (at most its size, n_samples), their places, and what ends with them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> request = ClipRequest(np.zeros((2, 160_000), np.float32), [Place(0, 0, 160_000)], ended=[])
+    >>> request.waves.shape
+    (2, 160000)
+    """
 
     waves: npt.NDArray[np.float32]
     places: list[Place]
@@ -62,6 +88,15 @@ def clip_requests(
     """Yield the clips of sounds, ``size`` at a time; only the last request may hold fewer.
 
     A sound that cannot be read to its end is reported as ended with the reason, the others go on.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.sound import Sound
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> plan = WindowPlan(step=160_000)
+    >>> requests = clip_requests([Sound.of("night.wav")], ClipSettings(), plan, sample_rate=32_000, size=2)
+    >>> [request.waves.shape for request in requests]  # three windows of 5 s in 12 s
+    [(2, 160000), (1, 160000)]
     """
     waves: list[npt.NDArray[np.float32]] = []
     places: list[Place] = []
@@ -88,7 +123,18 @@ def clip_requests(
 
 
 def window_stream(clip: Clip, plan: WindowPlan) -> WindowStream:
-    """Return what cuts a sound into the windows of a plan, each with what a clip has around it."""
+    """Return what cuts a sound into the windows of a plan, each with what a clip has around it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.data.clips import ClipSettings
+    >>> windows = window_stream(ClipSettings(), WindowPlan(step=160_000))
+    >>> [(start, stop) for start, stop, wave in windows.add(np.zeros(200_000, np.float32))]
+    [(0, 160000)]
+    >>> [(start, stop) for start, stop, wave in windows.end()]
+    [(160000, 200000)]
+    """
     n_after = clip.n_samples - clip.n_look_back - clip.n_segment
     return WindowStream(clip.n_segment, plan.step, plan.shift, n_before=clip.n_look_back, n_after=n_after)
 
@@ -111,6 +157,14 @@ def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) ->
     """Return up to ``n_clips`` clips from the beginnings of recordings, shape (n_clips, n_samples), float32.
 
     Each of the first recordings gives its share. What cannot be decoded gives nothing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> card = open_runtime("model", n_threads=1).card
+    >>> first_clips([Path("night.wav")], card, n_clips=2).shape  # clips of 5 s at 16 kHz
+    (2, 80000)
     """
     plan = WindowPlan(card.n_segment)
     clips: list[npt.NDArray[np.float32]] = []

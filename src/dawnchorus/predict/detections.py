@@ -19,6 +19,7 @@ import pandas as pd
 
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.wording import first_few
 
 _HEADINGS = frozenset({"label", "primary_label", "species", "species_code", "ebird_code", "scientific_name"})
 _SHOWN = 3
@@ -43,6 +44,13 @@ class DetectionSettings:
     ------
     ConfigError
         A value is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> settings = DetectionSettings(np.float32([0.5, 0.3]), merge=True)
+    >>> settings.thresholds, settings.top_k
+    (array([0.5, 0.3], dtype=float32), None)
     """
 
     thresholds: npt.NDArray[np.float32]
@@ -58,6 +66,16 @@ class DetectionSettings:
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}; it must be 1 or more; leave it out for all classes")
+
+    def __repr__(self) -> str:
+        low, high = np.min(self.thresholds), np.max(self.thresholds)
+        chosen = [
+            f"thresholds {low:g}" if low == high else f"thresholds {low:g} to {high:g}",
+            *([f"species {first_few(self.species)}"] if self.species is not None else []),
+            *([f"top {self.top_k}"] if self.top_k is not None else []),
+            *(["merged"] if self.merge else []),
+        ]
+        return f"DetectionSettings({', '.join(chosen)})"
 
 
 class _Found(NamedTuple):
@@ -100,6 +118,17 @@ def detect(
         The model does not know one of the species.
     ValueError
         Predictions, labels and thresholds are not of the same number of classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> starts, stops = np.array([0, 160_000]), np.array([160_000, 320_000])
+    >>> windows = WindowPredictions(starts, stops, np.float32([[0.9, 0.1], [0.8, 0.75]]), 32_000)
+    >>> detect(windows, ["owl", "wren"], DetectionSettings(np.float32([0.5, 0.5]), merge=True))
+       start_s  end_s label  probability
+    0      0.0   10.0   owl         0.90
+    1      5.0   10.0  wren         0.75
     """
     thresholds = _thresholds_of_asked(predictions, labels, settings)
     # Infinity is never reached by any number, but `inf >= inf` would be.
@@ -132,6 +161,13 @@ def read_species(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
     ------
     DataError
         The file cannot be read, names nothing, or names a species that the model does not know.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("species.txt").write_text("wren  # seen in May\\n")
+    >>> read_species(Path("species.txt"), ["owl", "wren"])
+    ('wren',)
     """
     names = _names_in_file(path)
     if not names:
@@ -211,7 +247,13 @@ def _table(found: _Found, labels: Sequence[str], sample_rate: int) -> pd.DataFra
 
 
 def is_threshold(value: float) -> bool:
-    """Tell whether a class can be detected from ``value`` on: 0 to 1, or infinity for never."""
+    """Tell whether a class can be detected from ``value`` on: 0 to 1, or infinity for never.
+
+    Examples
+    --------
+    >>> is_threshold(0.5), is_threshold(float("inf")), is_threshold(50)
+    (True, True, False)
+    """
     return 0 <= value <= 1 or value == math.inf
 
 

@@ -59,6 +59,18 @@ class Model:
         The experiment that it comes from.
     card
         All that is known of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dawnchorus as dc
+    >>> model = dc.load_model("model", n_threads=1)
+    >>> model.labels, model.sample_rate, model.window_s
+    (('wren', 'robin', 'owl'), 16000, 5.0)
+    >>> model.predict("night.wav").to_frame().shape  # three windows, three classes
+    (3, 3)
+    >>> model.embed(np.zeros(80_000), sample_rate=16_000).shape
+    (1, 96)
     """
 
     def __init__(self, runtime: Runtime, *, path: Path | None = None, n_workers: int | None = None) -> None:
@@ -325,6 +337,14 @@ def load_model(
     ConfigError
         The weights are not as many as the models, or the run has a network of someone's own and is opened
         without its config.
+
+    Examples
+    --------
+    >>> import dawnchorus as dc
+    >>> model = dc.load_model("model", n_threads=1)
+    >>> scores = model.predict("night.wav")
+    >>> list(scores.to_frame().index.names), list(scores.to_frame().columns)
+    (['file', 'start_time', 'end_time'], ['wren', 'robin', 'owl'])
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
     weights = [1.0] * len(paths) if weights is None else list(weights)

@@ -40,6 +40,12 @@ class PostprocessSettings:
     ------
     ConfigError
         A value is out of its range.
+
+    Examples
+    --------
+    >>> settings = PostprocessSettings(smoothing=(0.1, 0.8, 0.1))
+    >>> settings.smoothing, settings.overlap_average
+    ((0.1, 0.8, 0.1), False)
     """
 
     shift_s: float | None = None
@@ -79,6 +85,16 @@ def postprocess(
     window, step
         Length of a window and wanted distance of windows, in samples. With a shift, the result has the
         windows of :func:`~dawnchorus.audio.windows.window_starts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> starts, stops = np.array([0, 5, 10]), np.array([5, 10, 15])
+    >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.8], [0.2]]), sample_rate=1)
+    >>> settings = PostprocessSettings(smoothing=(1, 2, 1))
+    >>> postprocess(windows, settings, window=5, step=5).probabilities.ravel().round(2)
+    array([0.4, 0.5, 0.4], dtype=float32)
     """
     if settings.shift_s is not None:
         wanted = window_starts(int(predictions.stops.max()), window, step)
@@ -113,6 +129,15 @@ def shift_average(
     ------
     ValueError
         A wanted window was not predicted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> starts, stops = np.array([0, 2, 5]), np.array([5, 7, 10])
+    >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.6], [0.4]]), sample_rate=1)
+    >>> shift_average(windows, np.array([0, 5]), shift=2).probabilities.ravel()
+    array([0.4, 0.4], dtype=float32)
     """
     starts = predictions.starts
     sums = np.zeros((len(wanted_starts), predictions.probabilities.shape[1]))
@@ -140,6 +165,15 @@ def overlap_average(predictions: WindowPredictions, *, step: int) -> WindowPredi
     ------
     ValueError
         No window covers all of a cell: cells are longer than windows, or lie across their edges.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> starts, stops = np.array([0, 5]), np.array([10, 15])
+    >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.6]]), sample_rate=1)
+    >>> overlap_average(windows, step=5).probabilities.ravel()
+    array([0.2, 0.4, 0.6], dtype=float32)
     """
     end = int(predictions.stops.max())
     cell_starts = np.arange(0, end, step, dtype=np.int64)
@@ -178,6 +212,12 @@ def smooth(
     ------
     ValueError
         The kernel has an even length, a weight below 0, or nothing in its middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> smooth(np.float32([[0.0], [1.0], [0.0]]), (1, 2, 1)).ravel().round(3)
+    array([0.333, 0.5  , 0.333], dtype=float32)
     """
     fault = _fault_of_kernel(kernel)
     if fault:
@@ -206,6 +246,13 @@ def scale_by_maximum(
         Shape (n_windows, n_classes), in [0, 1]; the result has the same shape, float32.
     exponent
         0 or more; 0 changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scale_by_maximum(np.float32([[0.5, 0.2], [0.1, 1.0]])).round(3)
+    array([[0.25, 0.2 ],
+           [0.05, 1.  ]], dtype=float32)
     """
     maximum = probabilities.max(axis=0, initial=0).astype(np.float64)
     return (probabilities * maximum**exponent).astype(np.float32)

@@ -40,6 +40,13 @@ class PredictedRecording(NamedTuple):
         When it began, aware or naive; None where that is not known.
     windows
         What the model says.
+
+    Examples
+    --------
+    >>> import dawnchorus as dc
+    >>> (night,) = dc.load_model("model", n_threads=1).predict("night.wav").recordings
+    >>> night.name, night.windows.probabilities.shape
+    ('night.wav', (3, 3))
     """
 
     name: str
@@ -68,6 +75,7 @@ class Predictions:
     Examples
     --------
     >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
     >>> windows = WindowPredictions(
     ...     np.array([0, 10]), np.array([10, 20]), np.array([[0.9, 0.1], [0.8, 0.6]], np.float32), 2
     ... )
@@ -245,6 +253,14 @@ class Detections:
         Upper edge of boxes in tables that have frequencies, Hz.
     overlap_s
         Seconds that a window shares with the next one.
+
+    Examples
+    --------
+    >>> import dawnchorus as dc
+    >>> scores = dc.load_model("model", n_threads=1).predict("night.wav")
+    >>> found = scores.detections(threshold=0.0, merge=True)
+    >>> len(found), found.to_frame()["label"].nunique()
+    (3, 3)
     """
 
     labels: tuple[str, ...]

@@ -20,6 +20,11 @@ def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
     """Yield ``items``, made by another thread, which is at most ``n_ahead`` (2 or more) of them ahead.
 
     What goes wrong in that thread is raised here. A caller that stops early stops the thread too.
+
+    Examples
+    --------
+    >>> list(in_background(iter([1, 2, 3]), n_ahead=2))
+    [1, 2, 3]
     """
     # One more is in the thread's hands, waiting for a place.
     made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=max(1, n_ahead - 1))
@@ -60,7 +65,13 @@ def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], *, n_threads: int) -> Iterator[R]:
-    """Yield ``function(item)`` for each item, in their order, computed by threads a few items ahead."""
+    """Yield ``function(item)`` for each item, in their order, computed by threads a few items ahead.
+
+    Examples
+    --------
+    >>> list(map_ahead(str.upper, ["owl", "wren"], n_threads=2))
+    ['OWL', 'WREN']
+    """
     rest = iter(items)
     with ThreadPoolExecutor(n_threads, thread_name_prefix="preparing") as pool:
         waiting: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(rest, 2 * n_threads))

@@ -13,6 +13,7 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.audio.source import STORE_SUFFIXES
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
+from dawnchorus.wording import counted
 
 STDIN = "-"
 SEGMENTS_INDEX = "segments.csv"
@@ -20,17 +21,34 @@ SEGMENTS_INDEX = "segments.csv"
 
 
 class Recording(NamedTuple):
-    """A recording, and its name in the tables: its path below the root, with forward slashes."""
+    """A recording, and its name in the tables: its path below the root, with forward slashes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Recording(Path("audio/site_1/night.wav"), "site_1/night.wav").name
+    'site_1/night.wav'
+    """
 
     path: Path
     name: str
 
 
 class Recordings(NamedTuple):
-    """Recordings by name, and the folder that the names begin at."""
+    """Recordings by name, and the folder that the names begin at.
+
+    Examples
+    --------
+    >>> found = find_recordings(["recordings"])
+    >>> found.root.name, len(found.recordings)
+    ('recordings', 8)
+    """
 
     root: Path
     recordings: list[Recording]
+
+    def __repr__(self) -> str:
+        return f"Recordings({counted(len(self.recordings), 'recording')} below {self.root})"
 
 
 def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Recordings:
@@ -49,6 +67,11 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
     ------
     DataError
         A source does not exist, is no recording, or there is none in it.
+
+    Examples
+    --------
+    >>> [recording.name for recording in find_recordings(["recordings/owl"]).recordings]
+    ['XC1.wav', 'XC2.wav', 'XC3.wav', 'XC4.wav']
     """
     paths: dict[Path, None] = {}
     roots: list[Path] = []
@@ -130,5 +153,15 @@ def _folder_before_wildcards(pattern: Path) -> Path:
 
 
 def names_from_stdin() -> Iterator[str]:
-    """Yield the lines of standard input as file names, which need not be text; read only where asked for."""
+    """Yield the lines of standard input as file names, which need not be text; read only where asked for.
+
+    Examples
+    --------
+    >>> import io
+    >>> from unittest.mock import patch
+    >>> typed = io.TextIOWrapper(io.BytesIO(b"night.wav\\ndawn.wav\\n"))
+    >>> with patch("sys.stdin", typed):
+    ...     [name.strip() for name in names_from_stdin()]
+    ['night.wav', 'dawn.wav']
+    """
     yield from map(os.fsdecode, sys.stdin.buffer)

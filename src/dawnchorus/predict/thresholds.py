@@ -43,6 +43,12 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
         The number is out of its range, or the text is none of these.
     DataError
         The table cannot be read, or there is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> thresholds_from("0.5", ["owl", "wren"], Path("model"))
+    array([0.5, 0.5], dtype=float32)
     """
     if text == CALIBRATED:
         folder = model if model.is_dir() else model.parent
@@ -82,6 +88,13 @@ def read_thresholds(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32
     ------
     DataError
         The file cannot be read, a threshold is out of range, a label stands twice, or classes have none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("thresholds.csv").write_text("label,threshold\\nowl,0.4\\n*,0.6\\n")
+    >>> read_thresholds(Path("thresholds.csv"), ["owl", "wren"])
+    array([0.4, 0.6], dtype=float32)
     """
     table = read_text_table(path, required=("label", "threshold"))
     ours = table["label"].isin([*labels, ALL_OTHERS])

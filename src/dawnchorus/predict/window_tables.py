@@ -21,7 +21,20 @@ _ROWS_AT_ONCE = 4096
 
 
 class WindowTable:
-    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and a column a class."""
+    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and a column a class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.25]]), 32_000)
+    >>> with window_table(Path("windows.parquet"), ["owl", "wren"]) as table:
+    ...     table.add("night.wav", windows)
+    >>> pd.read_parquet("windows.parquet").iloc[0].to_dict()
+    {'filename': 'night.wav', 'start_s': 0.0, 'end_s': 5.0, 'owl': 0.8999999761581421, 'wren': 0.25}
+    """
 
     def __init__(self, writer: pq.ParquetWriter, columns: Sequence[str]) -> None:
         self.writer = writer
@@ -48,7 +61,21 @@ class WindowTable:
 
 
 class EmbeddingTable(WindowTable):
-    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and ``embedding``, a list of numbers."""
+    """A Parquet file with ``filename``, ``start_s``, ``end_s`` and ``embedding``, a list of numbers.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> scores, embeddings = np.float32([[0.9, 0.25]]), np.zeros((1, 64), np.float32)
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), scores, 32_000, embeddings)
+    >>> with embedding_table(Path("embeddings.parquet"), windows) as table:
+    ...     table.add("night.wav", windows)
+    >>> len(pd.read_parquet("embeddings.parquet")["embedding"][0])
+    64
+    """
 
     def _values(self, predictions: WindowPredictions) -> list[pa.Array]:
         assert predictions.embeddings is not None
@@ -58,7 +85,16 @@ class EmbeddingTable(WindowTable):
 
 @contextmanager
 def window_table(path: Path, labels: Sequence[str]) -> Iterator[WindowTable]:
-    """Yield a table of probabilities that takes its place at ``path`` when the block ends well."""
+    """Yield a table of probabilities that takes its place at ``path`` when the block ends well.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with window_table(Path("windows.parquet"), ["owl", "wren"]) as table:
+    ...     pass  # table.add(...) for each recording
+    >>> Path("windows.parquet").is_file()
+    True
+    """
     fields = [pa.field(label, pa.float32()) for label in labels]
     with _written(path, fields) as writer:
         table = WindowTable(writer, labels)
@@ -68,7 +104,20 @@ def window_table(path: Path, labels: Sequence[str]) -> Iterator[WindowTable]:
 
 @contextmanager
 def embedding_table(path: Path, example: WindowPredictions) -> Iterator[EmbeddingTable]:
-    """Yield a table of embeddings like the example's; it takes its place when the block ends well."""
+    """Yield a table of embeddings like the example's; it takes its place when the block ends well.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> scores, embeddings = np.float32([[0.9, 0.25]]), np.zeros((1, 64), np.float32)
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), scores, 32_000, embeddings)
+    >>> with embedding_table(Path("embeddings.parquet"), windows) as table:
+    ...     table.add("night.wav", windows)
+    >>> Path("embeddings.parquet").is_file()
+    True
+    """
     assert example.embeddings is not None
     n_features = example.embeddings.shape[1]
     with _written(path, [pa.field("embedding", pa.list_(pa.float32(), n_features))]) as writer:

@@ -34,6 +34,13 @@ class LabellingSettings:
     ------
     ConfigError
         The table is of another kind, or ``min_prob`` not in 0 to 1.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> settings = LabellingSettings(Path("round_1.parquet"), min_prob=0.1)
+    >>> settings.min_prob
+    0.1
     """
 
     table: Path
@@ -56,7 +63,14 @@ def _kind(table: Path) -> str:
 
 
 def made_with(settings: LabellingSettings, folds: Sequence[int]) -> dict[str, Any]:
-    """Return what the table depends on beside the journals, in JSON's types."""
+    """Return what the table depends on beside the journals, in JSON's types.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> made_with(LabellingSettings(Path("round_1.parquet")), folds=[0, 1])["out-of-fold"]
+    [0, 1]
+    """
     smoothing = settings.postprocess.smoothing
     return {
         "out-of-fold": list(folds),
@@ -73,6 +87,11 @@ def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force:
     ------
     RunError
         It was, and ``force`` is not set.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> check_earlier(Path("out"), Path("round_1.csv"), {"min-prob": 0.1}, force=False)  # there is none yet
     """
     if force or not table.exists():
         return

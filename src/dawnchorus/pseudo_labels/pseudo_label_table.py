@@ -27,6 +27,18 @@ class PseudoLabelTable:
     ----------
     n_rows
         Rows so far.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> with pseudo_label_table(Path("round_1.parquet"), ["owl", "wren"], has_folds=False) as table:
+    ...     table.add("night", np.array([5.0, 10.0]), np.float32([[0.1, 0.9], [0.8, 0.2]]))
+    >>> pd.read_parquet("round_1.parquet")[["row_id", "primary_label"]]
+         row_id primary_label
+    0   night_5          wren
+    1  night_10           owl
     """
 
     def __init__(self, writer: pq.ParquetWriter | pa_csv.CSVWriter, labels: Sequence[str], schema: pa.Schema):
@@ -85,6 +97,16 @@ def pseudo_label_table(path: Path, labels: Sequence[str], *, has_folds: bool) ->
     ------
     DataError
         A class has the name of another column.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> with pseudo_label_table(Path("round_1.csv"), ["owl", "wren"], has_folds=True) as table:
+    ...     table.add("night", np.array([5.0]), np.float32([[0.25, 0.75]]), fold=1)
+    >>> print(Path("round_1.csv").read_text())
+    "row_id","owl","wren","primary_label","primary_label_prob","fold"
+    "night_5",0.25,0.75,"wren",0.75,1
     """
     taken = {ROW_ID, PRIMARY_LABEL, PRIMARY_PROB, FOLD}.intersection(labels)
     if taken:
@@ -109,5 +131,11 @@ def pseudo_label_table(path: Path, labels: Sequence[str], *, has_folds: bool) ->
 
 
 def end_text(end_s: float) -> str:
-    """Return seconds as they stand in a row's name, never with an exponent: 5.0 is ``5``, 2.5 is ``2.5``."""
+    """Return seconds as they stand in a row's name, never with an exponent: 5.0 is ``5``, 2.5 is ``2.5``.
+
+    Examples
+    --------
+    >>> end_text(5.0), end_text(2.5)
+    ('5', '2.5')
+    """
     return f"{end_s:.{_END_DECIMALS}f}".rstrip("0").rstrip(".")

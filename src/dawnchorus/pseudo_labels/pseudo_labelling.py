@@ -66,6 +66,13 @@ class PseudoLabels(NamedTuple):
         Ends of soundscapes that got no row, being shorter than half a segment.
     failures
         Soundscapes that could not be decoded, also in ``failures.csv``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> made = PseudoLabels(Path("round_1.parquet"), 120, n_soundscapes=10, n_new=10, n_short=0, failures=[])
+    >>> made.n_rows
+    120
     """
 
     table: Path
@@ -121,6 +128,18 @@ def make_pseudo_labels(
         Two soundscapes have one name, a class has the name of another column, or nothing could be decoded.
     RunError
         The table is there and was made otherwise, and ``force`` is not set; or another process makes it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
+    >>> made = make_pseudo_labels(runtime, found, Path("out"), settings)
+    >>> made.n_rows, made.n_short  # the last 2 s are less than half a window
+    (2, 1)
     """
     part = _Part("all_folds", None, lambda: runtime, found.recordings)
     return _make([part], found, out_dir, settings, force=force)
@@ -156,6 +175,21 @@ def make_out_of_fold_pseudo_labels(
         There is only one fold.
     DataError
         There is only one soundscape.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> def open_fold(fold):
+    ...     return open_runtime("logdirs/tiny", "torch", folds=[fold])
+    >>> found = find_recordings(["recordings/owl"])
+    >>> made = make_out_of_fold_pseudo_labels(open_fold, [0, 1], found, Path("out"), settings)
+    >>> made.n_rows, sorted(set(pd.read_parquet(made.table)["fold"]))
+    (4, [0, 1])
     """
     if len(set(folds)) < 2:
         raise RunError(
@@ -260,6 +294,15 @@ def heard_enough(windows: WindowPredictions, n_segment: int) -> npt.NDArray[np.b
     """Return which windows make a row: all but a last one that holds less than half of ``n_segment`` samples.
 
     The only window of a soundscape always makes one. Shape (n_windows,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> starts, stops = np.array([0, 5, 10]), np.array([5, 10, 12])
+    >>> windows = WindowPredictions(starts, stops, np.zeros((3, 2), np.float32), sample_rate=1)
+    >>> heard_enough(windows, n_segment=5)
+    array([ True,  True, False])
     """
     if len(windows.starts) == 1:
         return np.ones(1, bool)

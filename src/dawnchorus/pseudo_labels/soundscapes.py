@@ -22,6 +22,13 @@ class Dealt(NamedTuple):
         The soundscapes that each fold's model predicts.
     unit
         What was kept together: ``site`` or ``soundscape``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import Recording
+    >>> Dealt({0: [Recording(Path("night.wav"), "night.wav")], 1: []}, unit="soundscape").unit
+    'soundscape'
     """
 
     by_fold: dict[int, list[Recording]]
@@ -32,6 +39,13 @@ def soundscape_name(recording: Recording) -> str:
     """Return the file name without its suffix, by which pseudo-labels are found again.
 
     Of a store ``H1.ogg.hdf5``, or ``H1.hdf5`` of the published layout, it is that of its audio file, ``H1``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import Recording
+    >>> soundscape_name(Recording(Path("store/H1.ogg.hdf5"), "H1.ogg.hdf5"))
+    'H1'
     """
     path = PurePosixPath(recording.name)
     if path.suffix.lower() in STORE_SUFFIXES and PurePosixPath(path.stem).suffix.lower() in AUDIO_SUFFIXES:
@@ -46,6 +60,13 @@ def soundscapes_by_name(recordings: Iterable[Recording]) -> dict[str, Recording]
     ------
     DataError
         Two have one name, or a name is no valid text: their rows would not be found again.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import Recording
+    >>> list(soundscapes_by_name([Recording(Path("audio/H1.ogg"), "H1.ogg")]))
+    ['H1']
     """
     named: dict[str, Recording] = {}
     for recording in recordings:
@@ -84,6 +105,15 @@ def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> D
     ------
     DataError
         There are fewer than two soundscapes: a fold would be left without any row of another fold's model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.sources import Recording
+    >>> names = ["site_1/a.wav", "site_1/b.wav", "site_2/a.wav"]
+    >>> dealt = deal_soundscapes([Recording(Path(name), name) for name in names], folds=[0, 1])
+    >>> dealt.unit, sorted(len(soundscapes) for soundscapes in dealt.by_fold.values())
+    ('site', [1, 2])
     """
     if len(recordings) < 2:
         raise DataError(

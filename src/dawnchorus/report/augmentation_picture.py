@@ -32,6 +32,12 @@ class Panel(NamedTuple):
         Shape (n_mels, n_frames), in [0, 1].
     duration_s
         Seconds that it shows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Panel("as it is", np.zeros((64, 100)), duration_s=5.0).title
+    'as it is'
     """
 
     title: str
@@ -61,6 +67,16 @@ def draw_panels(
     ------
     ValueError
         There are no panels.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.features.logmel import FrontendSettings
+    >>> panels = [Panel("as it is", np.zeros((64, 100)), 5.0), Panel("masked", np.zeros((64, 100)), 5.0)]
+    >>> draw_panels(Path("panels.png"), panels, frontend=FrontendSettings(n_mels=64), title="A wren")
+    >>> Path("panels.png").stat().st_size > 0
+    True
     """
     if not panels:
         raise ValueError("a picture needs at least one panel")

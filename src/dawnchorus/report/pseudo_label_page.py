@@ -42,7 +42,13 @@ _BLUE, _PALE_BLUE = "#0072b2", "#8cbfdc"
 
 
 class Heard(NamedTuple):
-    """A window as the page shows it: its picture, what the model took it for, and where it is."""
+    """A window as the page shows it: its picture, what the model took it for, and where it is.
+
+    Examples
+    --------
+    >>> Heard(b"...", "owl", "0.93", "night.wav", "0:05").label
+    'owl'
+    """
 
     picture: bytes
     label: str
@@ -52,7 +58,13 @@ class Heard(NamedTuple):
 
 
 class ClassRow(NamedTuple):
-    """A class and its rows above each threshold."""
+    """A class and its rows above each threshold.
+
+    Examples
+    --------
+    >>> ClassRow("owl", counts=[12, 7, 2]).counts
+    [12, 7, 2]
+    """
 
     label: str
     counts: list[int]
@@ -85,6 +97,22 @@ def write_pseudo_label_page(
     ------
     AudioError, StoreError
         A window that is to be shown cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.sources import Recording
+    >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
+    >>> card, table = open_runtime("model", n_threads=1).card, Path("round_1.parquet")
+    >>> with pseudo_label_table(table, card.labels, has_folds=False) as rows:
+    ...     rows.add("night", np.array([5.0]), np.float32([[0.9, 0.1, 0.2]]))
+    >>> night = {"night": Recording(Path("night.wav"), "night.wav")}
+    >>> write_pseudo_label_page(Path("round_1.html"), table, night, card).n_rows
+    1
+    >>> Path("round_1.html").is_file()
+    True
     """
     survey = survey_table(table)
     painter = _Painter(soundscapes, card)
@@ -106,7 +134,19 @@ def write_pseudo_label_page(
 
 
 def class_rows(survey: Survey) -> list[ClassRow]:
-    """Return the classes with their rows above each threshold: those with most first, with none last."""
+    """Return the classes with their rows above each threshold: those with most first, with none last.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
+    >>> from dawnchorus.report.pseudo_label_survey import survey_table
+    >>> with pseudo_label_table(Path("round_1.csv"), ["owl", "wren"], has_folds=False) as table:
+    ...     table.add("night", np.array([5.0, 10.0]), np.float32([[0.1, 0.95], [0.05, 0.6]]))
+    >>> [row.label for row in class_rows(survey_table(Path("round_1.csv")))]
+    ['wren', 'owl']
+    """
     rows = [
         ClassRow(label, counts) for label, counts in zip(survey.labels, survey.n_above.tolist(), strict=True)
     ]
@@ -115,7 +155,13 @@ def class_rows(survey: Survey) -> list[ClassRow]:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as ``m:ss`` or ``h:mm:ss``, with a tenth where there is one: 3725.5 is ``1:02:05.5``."""
+    """Return seconds as ``m:ss`` or ``h:mm:ss``, with a tenth where there is one: 3725.5 is ``1:02:05.5``.
+
+    Examples
+    --------
+    >>> clock(65), clock(3725.5)
+    ('1:05', '1:02:05.5')
+    """
     tenths = round(seconds * 10)
     minutes, rest = divmod(tenths, 600)
     second = f"{rest // 10:02}" + (f".{rest % 10}" if rest % 10 else "")

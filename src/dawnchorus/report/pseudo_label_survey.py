@@ -27,7 +27,13 @@ _READ = [ROW_ID, PRIMARY_LABEL, PRIMARY_PROB]
 
 
 class LabelledWindow(NamedTuple):
-    """A row: its soundscape, where it ends in seconds, its primary label and the probability of that."""
+    """A row: its soundscape, where it ends in seconds, its primary label and the probability of that.
+
+    Examples
+    --------
+    >>> LabelledWindow("night", 5.0, "owl", 0.93).label
+    'owl'
+    """
 
     soundscape: str
     end_s: float
@@ -53,6 +59,17 @@ class Survey(NamedTuple):
         The surest row of each class that has one, the surest first.
     doubtful
         The rows nearest to 0.5, at most ``N_DOUBTFUL``, the nearest first.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
+    >>> with pseudo_label_table(Path("round_1.csv"), ["owl", "wren"], has_folds=False) as table:
+    ...     table.add("night", np.array([5.0, 10.0]), np.float32([[0.1, 0.95], [0.05, 0.6]]))
+    >>> survey = survey_table(Path("round_1.csv"))
+    >>> survey.n_rows, survey.surest[0].label
+    (2, 'wren')
     """
 
     labels: tuple[str, ...]
@@ -69,7 +86,18 @@ class Survey(NamedTuple):
 
 
 def survey_table(table: Path) -> Survey:
-    """Return what a table of pseudo-labels holds, read some thousand rows at a time."""
+    """Return what a table of pseudo-labels holds, read some thousand rows at a time.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
+    >>> with pseudo_label_table(Path("round_1.csv"), ["owl", "wren"], has_folds=False) as table:
+    ...     table.add("night", np.array([5.0, 10.0]), np.float32([[0.1, 0.95], [0.05, 0.6]]))
+    >>> survey_table(Path("round_1.csv")).histogram.sum().item()
+    2
+    """
     labels = tuple(name for name in _columns(table) if name not in (*_READ, FOLD))
     n_above = np.zeros((len(labels), len(THRESHOLDS)), np.int64)
     histogram = np.zeros(N_BINS, np.int64)

@@ -44,6 +44,16 @@ class Calibration(NamedTuple):
         Of the classes.
     precision
         Wanted, in (0, 1].
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.calibration import precision_recall, thresholds_at_precision
+    >>> from dawnchorus.evaluate.reliability import reliability
+    >>> targets, scores = [[1], [1], [0]], [[0.9], [0.7], [0.2]]
+    >>> thresholds = thresholds_at_precision(targets, scores, ["owl"], 0.9)
+    >>> curve = precision_recall(targets, scores)
+    >>> Calibration(reliability(targets, scores), curve, thresholds, precision=0.9).precision
+    0.9
     """
 
     reliability: Reliability
@@ -63,6 +73,18 @@ def draw_calibration(picture: Path, calibration: Calibration, *, title: str) -> 
         What it shows.
     title
         Line above the picture.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.evaluate.calibration import precision_recall, thresholds_at_precision
+    >>> from dawnchorus.evaluate.reliability import reliability
+    >>> targets, scores = [[1], [1], [0]], [[0.9], [0.7], [0.2]]
+    >>> thresholds = thresholds_at_precision(targets, scores, ["owl"], 0.9)
+    >>> shown = Calibration(reliability(targets, scores), precision_recall(targets, scores), thresholds, 0.9)
+    >>> draw_calibration(Path("reliability.png"), shown, title="An owl")
+    >>> Path("reliability.png").is_file()
+    True
     """
     figure = calibration_figure(calibration, title=title)
     with replacing(picture) as temporary:
@@ -70,7 +92,18 @@ def draw_calibration(picture: Path, calibration: Calibration, *, title: str) -> 
 
 
 def calibration_figure(calibration: Calibration, *, title: str) -> Figure:
-    """Return the picture that :func:`draw_calibration` writes."""
+    """Return the picture that :func:`draw_calibration` writes.
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.calibration import precision_recall, thresholds_at_precision
+    >>> from dawnchorus.evaluate.reliability import reliability
+    >>> targets, scores = [[1], [1], [0]], [[0.9], [0.7], [0.2]]
+    >>> thresholds = thresholds_at_precision(targets, scores, ["owl"], 0.9)
+    >>> shown = Calibration(reliability(targets, scores), precision_recall(targets, scores), thresholds, 0.9)
+    >>> len(calibration_figure(shown, title="An owl").axes) >= 3
+    True
+    """
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left")
     grid = figure.add_gridspec(2, 3, height_ratios=_HEIGHT_RATIOS)

@@ -52,7 +52,13 @@ _PANELS = (
 
 
 class Theme(NamedTuple):
-    """Colours of paper, text and thin lines."""
+    """Colours of paper, text and thin lines.
+
+    Examples
+    --------
+    >>> LIGHT.paper != DARK.paper
+    True
+    """
 
     paper: str
     ink: str
@@ -78,6 +84,14 @@ def draw_curves(
         Epoch to mark in the validation panels, by fold; none where it is NaN.
     metrics
         The validation metrics, each with a panel.
+
+    Examples
+    --------
+    >>> from dawnchorus.report.run_tables import fold_histories, shown_metrics
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> len(draw_curves(fold_histories(run), {0: 0, 1: 0}, shown_metrics(run)).axes) > 1  # a panel a quantity
+    True
     """
     scores = (_Panel(f"Validation {metric.heading}", {metric.column: "-"}) for metric in metrics)
     panels = [_LOSSES, *scores, *_PANELS]
@@ -107,6 +121,14 @@ def draw_classes(classes: pd.DataFrame) -> Figure | None:
     ----------
     classes
         What :func:`dawnchorus.report.run_tables.class_table` returns.
+
+    Examples
+    --------
+    >>> from dawnchorus.report.run_tables import class_table
+    >>> from dawnchorus.runs import Run
+    >>> figure = draw_classes(class_table(Run.open("logdirs/tiny"), [0, 1]))
+    >>> len(figure.axes)
+    1
     """
     scored = classes[classes["mean_roc_auc"].notna()]
     if scored.empty:
@@ -127,7 +149,13 @@ def draw_classes(classes: pd.DataFrame) -> Figure | None:
 
 
 def fold_colours(n_folds: int) -> list[str]:
-    """Return a colour a fold, all different."""
+    """Return a colour a fold, all different.
+
+    Examples
+    --------
+    >>> len(set(fold_colours(5)))
+    5
+    """
     if n_folds <= len(_COLOURS):
         return list(_COLOURS[:n_folds])
     # The ends of the map are almost black.
@@ -136,7 +164,16 @@ def fold_colours(n_folds: int) -> list[str]:
 
 
 def png_of(figure: Figure, theme: Theme) -> bytes:
-    """Return a figure as PNG in the colours of a theme; the colours of its data stay."""
+    """Return a figure as PNG in the colours of a theme; the colours of its data stay.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> figure = Figure()
+    >>> _ = figure.add_subplot().plot([0.7, 0.4])
+    >>> png_of(figure, DARK)[1:4]
+    b'PNG'
+    """
     for text in figure.findobj(Text):
         text.set_color(theme.ink)
     for axes in figure.axes:

@@ -39,7 +39,13 @@ _DASH = "—"
 
 
 class Column(NamedTuple):
-    """How a column of a table is shown: its heading, and for numbers how one is written."""
+    """How a column of a table is shown: its heading, and for numbers how one is written.
+
+    Examples
+    --------
+    >>> Column("ROC-AUC", show="{:.3f}".format).is_number, Column("species").is_number
+    (True, False)
+    """
 
     heading: str
     show: Callable[[Any], str] | None = None
@@ -51,21 +57,39 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """The text of a cell, and the value that it is sorted by; an empty one comes last."""
+    """The text of a cell, and the value that it is sorted by; an empty one comes last.
+
+    Examples
+    --------
+    >>> Cell("0.913", value="0.9127").text
+    '0.913'
+    """
 
     text: str
     value: str
 
 
 class ShownTable(NamedTuple):
-    """A table as the page has it."""
+    """A table as the page has it.
+
+    Examples
+    --------
+    >>> ShownTable([Column("species")], [[Cell("owl", "owl")]]).rows[0][0].text
+    'owl'
+    """
 
     columns: list[Column]
     rows: list[list[Cell]]
 
 
 class Picture(NamedTuple):
-    """A PNG for light and one for dark pages, and what they show in words."""
+    """A PNG for light and one for dark pages, and what they show in words.
+
+    Examples
+    --------
+    >>> Picture(b"...", b"...", "Loss over the epochs").description
+    'Loss over the epochs'
+    """
 
     light: bytes
     dark: bytes
@@ -76,6 +100,13 @@ def write_run_page(run: Run) -> Path:
     """Write ``report.html`` and ``curves.png`` into a run, and return the page.
 
     Whatever the run lacks is called "not recorded"; folds may be finished, unfinished or not begun.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> page = write_run_page(Run.open("logdirs/tiny"))
+    >>> page.as_posix(), "tiny" in page.read_text()
+    ('logdirs/tiny/report.html', True)
     """
     histories = fold_histories(run)
     folds = fold_table(run, histories)
@@ -95,7 +126,13 @@ def write_run_page(run: Run) -> Path:
 
 
 def duration_text(seconds: float) -> str:
-    """Return seconds as ``h:mm:ss``: 3725.4 is ``1:02:05``."""
+    """Return seconds as ``h:mm:ss``: 3725.4 is ``1:02:05``.
+
+    Examples
+    --------
+    >>> duration_text(3725.4)
+    '1:02:05'
+    """
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 

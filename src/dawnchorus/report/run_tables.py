@@ -38,6 +38,11 @@ class ShownMetric(NamedTuple):
         What a table calls it.
     format
         How a number is written, as in an f-string.
+
+    Examples
+    --------
+    >>> ShownMetric("val_cmap", "padded cMAP", ".4f").heading
+    'padded cMAP'
     """
 
     column: str
@@ -46,7 +51,14 @@ class ShownMetric(NamedTuple):
 
 
 def shown_metrics(run: Run) -> list[ShownMetric]:
-    """Return the metrics of a run, the main one first; a run of an earlier version has noted none."""
+    """Return the metrics of a run, the main one first; a run of an earlier version has noted none.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> [metric.column for metric in shown_metrics(Run.open("logdirs/tiny"))]
+    ['val_macro_roc_auc', 'val_cmap']
+    """
     noted = read_object(run.metrics_file)
     shown = [
         ShownMetric(LOG_PREFIX + name, str(how["heading"]), _legal_format(how.get("format")))
@@ -58,7 +70,13 @@ def shown_metrics(run: Run) -> list[ShownMetric]:
 
 
 def history_columns(metrics: Sequence[ShownMetric]) -> tuple[str, ...]:
-    """Return the columns of a fold's history: losses and scores without unit, clips a second, a share."""
+    """Return the columns of a fold's history: losses and scores without unit, clips a second, a share.
+
+    Examples
+    --------
+    >>> history_columns([ShownMetric("val_cmap", "padded cMAP", ".4f")])[:3]
+    ('train_loss', 'val_loss', 'val_cmap')
+    """
     scores = (metric.column for metric in metrics)
     return ("train_loss", "val_loss", *scores, "learning_rate", "clips_per_s", "loader_wait_share")
 
@@ -73,6 +91,13 @@ def fold_history(run: Run, fold: int) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by epoch (int64, from 0, rising), a float64 column for each of :func:`history_columns`; NaN
         where nothing was logged. Without rows where no epoch was.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> history = fold_history(Run.open("logdirs/tiny"), 0)
+    >>> len(history), list(history.columns)[:2]
+    (1, ['train_loss', 'val_loss'])
     """
     rows = [row for file in _metrics_files(run.fold_dir(fold)) for row in _csv_rows(file, whole_lines=True)]
     logged = _numbers(rows, ("epoch", *history_columns(shown_metrics(run))))
@@ -81,12 +106,26 @@ def fold_history(run: Run, fold: int) -> pd.DataFrame:
 
 
 def fold_histories(run: Run) -> dict[int, pd.DataFrame]:
-    """Return the history of every fold that the run has or will have, by rising number."""
+    """Return the history of every fold that the run has or will have, by rising number.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> list(fold_histories(Run.open("logdirs/tiny")))
+    [0, 1]
+    """
     return {fold: fold_history(run, fold) for fold in fold_numbers(run)}
 
 
 def fold_numbers(run: Run) -> list[int]:
-    """Return the folds that the run validates, and those that it has a folder of, rising."""
+    """Return the folds that the run validates, and those that it has a folder of, rising.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> fold_numbers(Run.open("logdirs/tiny"))
+    [0, 1]
+    """
     table = recordings_table(run)
     if table is None:
         n_folds = _number(config_values(run, "folds").get("n_folds"))
@@ -109,6 +148,15 @@ def fold_table(run: Run, histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
         fold, state, best_epoch (from 0), a column for each of :func:`shown_metrics` (at the best epoch),
         n_epochs, seconds, clips_per_s, loader_wait_share (both a mean over the epochs); NaN where not
         recorded.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> fold_table(run, fold_histories(run))[["fold", "state", "n_epochs"]]
+       fold     state  n_epochs
+    0     0  finished       1.0
+    1     1  finished       1.0
     """
     metrics = [metric.column for metric in shown_metrics(run)]
     rows = [_fold_row(run, fold, history, metrics) for fold, history in histories.items()]
@@ -125,6 +173,12 @@ def class_table(run: Run, folds: Iterable[int]) -> pd.DataFrame:
         label, n_positive (sum over the folds), mean_roc_auc, lowest_roc_auc, n_folds (folds that define the
         ROC-AUC), mean_average_precision. Classes without a ROC-AUC are last. Without rows where no fold
         has scores.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> sorted(class_table(Run.open("logdirs/tiny"), [0, 1])["label"])
+    ['owl', 'wren']
     """
     rows = [row for fold in folds for row in _csv_rows(run.fold_dir(fold) / "per_class.csv")]
     rows = [row for row in rows if row.get("label")]
@@ -145,23 +199,52 @@ def class_table(run: Run, folds: Iterable[int]) -> pd.DataFrame:
 
 
 def config_table(run: Run) -> pd.DataFrame:
-    """Return the resolved config as key (``train_loader.batch_size``) and value, in its own order."""
+    """Return the resolved config as key (``train_loader.batch_size``) and value, in its own order.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> table = config_table(Run.open("logdirs/tiny")).set_index("key")["value"]
+    >>> table["exp_name"]
+    'tiny'
+    """
     return _texts(_dotted(read_object(run.config_file)), ["key", "value"])
 
 
 def failures_table(run: Run) -> pd.DataFrame:
-    """Return the recordings that were left out: path and reason."""
+    """Return the recordings that were left out: path and reason.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> len(failures_table(Run.open("logdirs/tiny")))
+    0
+    """
     rows = ((str(failure.path), failure.reason) for failure in read_failures(run.path))
     return _texts(rows, Failure._fields)
 
 
 def starting_weights_table(run: Run) -> pd.DataFrame:
-    """Return what is recorded of the starting weights, as text, with all its columns."""
+    """Return what is recorded of the starting weights, as text, with all its columns.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> len(starting_weights_table(Run.open("logdirs/tiny")))  # it starts from random weights
+    0
+    """
     return pd.DataFrame(_csv_rows(run.path / "starting_weights.csv"))
 
 
 def recordings_table(run: Run) -> pd.DataFrame | None:
-    """Return the table of :meth:`Run.folds`, or None where it cannot be read."""
+    """Return the table of :meth:`Run.folds`, or None where it cannot be read.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> len(recordings_table(Run.open("logdirs/tiny")))
+    8
+    """
     try:
         return run.folds()
     except (OSError, ValueError, RunError):
@@ -169,19 +252,41 @@ def recordings_table(run: Run) -> pd.DataFrame | None:
 
 
 def class_labels(run: Run) -> list[str]:
-    """Return the classes of the model card; none where there is no card."""
+    """Return the classes of the model card; none where there is no card.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> class_labels(Run.open("logdirs/tiny"))
+    ['owl', 'wren']
+    """
     labels = read_object(run.card_file).get("labels")
     return [str(label) for label in labels] if isinstance(labels, list) else []
 
 
 def config_values(run: Run, section: str) -> dict[str, Any]:
-    """Return a section of the resolved config; an empty one where it has none."""
+    """Return a section of the resolved config; an empty one where it has none.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> config_values(Run.open("logdirs/tiny"), "folds")["n_folds"]
+    2
+    """
     values = read_object(run.config_file).get(section)
     return values if isinstance(values, dict) else {}
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one where there is none."""
+    """Return the JSON object in a file; an empty one where there is none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("scores.json").write_text('{"val_cmap": 0.8}')
+    >>> read_object(Path("scores.json")), read_object(Path("missing.json"))
+    ({'val_cmap': 0.8}, {})
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

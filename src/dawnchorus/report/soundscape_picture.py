@@ -46,6 +46,17 @@ def draw_soundscape(
         Front-end of the model, whose spectrogram is shown.
     title
         Line above the picture.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.features.logmel import FrontendSettings
+    >>> found = pd.DataFrame({"start_s": [7.0], "end_s": [12.0], "label": ["owl"], "probability": [0.9]})
+    >>> night, picture = Path("night.wav"), Path("night.png")
+    >>> draw_soundscape(night, picture, found, None, frontend=FrontendSettings(), title="A night")
+    >>> picture.is_file()
+    True
     """
     wave = read_crop(path, 0, MAX_DURATION_S * frontend.sample_rate, sample_rate=frontend.sample_rate)
     duration_s = len(wave) / frontend.sample_rate

@@ -47,6 +47,14 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
         Not even the smallest batch fits.
     RunError
         What the run keeps of it is damaged.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> with_found_batch(config, prepare_run(config)) is config  # it does not ask for auto_batch
+    True
     """
     args = config.train_function_args
     if not args.auto_batch or args.debug:
@@ -96,6 +104,14 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     ------
     TrainingError
         Not even the smallest batch fits.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> list(measure_paces(config, prepare_run(config), largest=1))  # clips per second of batches of one clip
+    [1]
     """
     step: _Step | None = None
     paces: dict[int, float] = {}

@@ -34,6 +34,15 @@ def baseline_macro_roc_auc(run: Run, config: TrainConfig, network: OutOfFold) ->
         The run whose folds and front-end are used.
     network
         The network's out-of-fold result, whose recordings and classes are scored.
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> network = predict_out_of_fold(run, run.config())
+    >>> baseline_macro_roc_auc(run, run.config(), network) > 0.5
+    True
     """
     recordings = recordings_with_folds(run, config)
     labels = LabelMap(run.card().labels)

@@ -29,6 +29,16 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
         what is asked for.
     MissingExtraError
         The package of a logger is not installed.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> check_training_args(args, where="train.py")
+    >>> check_training_args(args.model_copy(update={"loss": "bce_focl"}), where="train.py")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: the loss 'bce_focl' is not known; did you mean bce_focal?
     """
     loss = make_loss(args.loss, args.loss_args, where=where)
     make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)

@@ -43,6 +43,14 @@ class SafetensorsIO(CheckpointIO):
     ----------
     card
         Model card that each of them carries.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus.runs import Run
+    >>> checkpoints = SafetensorsIO(Run.open("logdirs/tiny").card())
+    >>> checkpoints.load_checkpoint("logdirs/tiny/fold_0/checkpoints/last.safetensors")["epoch"]
+    0
     """
 
     def __init__(self, card: ModelCard) -> None:
@@ -113,7 +121,16 @@ class _MovableCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoints(_MovableCheckpoint):
-    """Keeps the best epochs by the validation metric."""
+    """Keeps the best epochs by the validation metric.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> best = BestCheckpoints(Path("checkpoints"), load_train_config("train.py").train_function_args)
+    >>> best.monitor, best.ranked()
+    ('val_macro_roc_auc', [])
+    """
 
     def __init__(self, folder: Path, args: TrainFunctionArgs) -> None:
         super().__init__(
@@ -136,7 +153,14 @@ class BestCheckpoints(_MovableCheckpoint):
 
 
 class LastCheckpoint(_MovableCheckpoint):
-    """Keeps what it takes to go on after the last whole epoch."""
+    """Keeps what it takes to go on after the last whole epoch.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> LastCheckpoint(Path("checkpoints")).filename
+    'last'
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
@@ -149,7 +173,15 @@ class LastCheckpoint(_MovableCheckpoint):
 
 
 class PatientStopping(EarlyStopping):
-    """Stops a fold that no longer improves, and does not forget that when it is resumed."""
+    """Stops a fold that no longer improves, and does not forget that when it is resumed.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> PatientStopping(args.model_copy(update={"early_stopping_epochs": 3})).patience
+    3
+    """
 
     def __init__(self, args: TrainFunctionArgs) -> None:
         super().__init__(
@@ -167,14 +199,28 @@ class PatientStopping(EarlyStopping):
 
 
 class AverageOfSteps(EMAWeightAveraging):
-    """The exponential moving average of the weights; it is what is validated and kept."""
+    """The exponential moving average of the weights; it is what is validated and kept.
+
+    Examples
+    --------
+    >>> from lightning.pytorch.callbacks import EMAWeightAveraging
+    >>> isinstance(AverageOfSteps(decay=0.999), EMAWeightAveraging)
+    True
+    """
 
     def __init__(self, decay: float) -> None:
         super().__init__(decay=decay)
 
 
 def epochs_done(last: Path) -> int:
-    """Return how many epochs a ``last.safetensors`` has behind it."""
+    """Return how many epochs a ``last.safetensors`` has behind it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> epochs_done(Path("logdirs/tiny/fold_0/checkpoints/last.safetensors"))
+    1
+    """
     try:
         return int(read_metadata(last)["epoch"]) + 1
     except (WeightsError, KeyError, ValueError) as error:
@@ -184,7 +230,15 @@ def epochs_done(last: Path) -> int:
 
 
 def epoch_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics of the epoch that a checkpoint of ours was written after, and ``epoch``."""
+    """Return the metrics of the epoch that a checkpoint of ours was written after, and ``epoch``.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> metrics = epoch_metrics(Run.open("logdirs/tiny").best_checkpoint(0))
+    >>> metrics["epoch"], "val_macro_roc_auc" in metrics
+    (0, True)
+    """
     metadata = read_metadata(checkpoint)
     return {"epoch": int(metadata["epoch"]), **json.loads(metadata.get(METRICS, "{}"))}
 
@@ -194,6 +248,17 @@ def average_checkpoints(paths: Sequence[Path], out: Path, card: ModelCard) -> No
     https://arxiv.org/abs/1803.05407, without their pass over the data for batch normalisation).
 
     Statistics of batch normalisation are averaged like weights; counters are the first checkpoint's.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.models.checkpoint_file import read_checkpoint
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> paths = [run.best_checkpoint(0), run.best_checkpoint(1)]
+    >>> average_checkpoints(paths, Path("mean.safetensors"), run.card())
+    >>> len(read_checkpoint(Path("mean.safetensors")).weights) == len(run.load_model(0).state_dict())
+    True
     """
     tensors = [read_checkpoint(path).weights for path in paths]
     averaged = {name: _mean([weights[name] for weights in tensors]) for name in tensors[0]}

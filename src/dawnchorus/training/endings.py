@@ -28,6 +28,11 @@ class NotFiniteError(Exception):
         Where, from 0; no batch where it was noticed in validation.
     value
         The loss.
+
+    Examples
+    --------
+    >>> NotFiniteError(epoch=3, batch=17, value=float("nan")).batch
+    17
     """
 
     def __init__(self, epoch: int, batch: int | None, value: float) -> None:
@@ -45,6 +50,19 @@ def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> I
         Settings that the sentence names.
     fold, folder
         What is trained, and where its checkpoints lie.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.errors import TrainingError
+    >>> args = load_train_config("train.py").train_function_args
+    >>> try:
+    ...     with told_in_a_sentence(args, fold=0, folder=Path("logdirs/tiny/fold_0")):
+    ...         raise MemoryError
+    ... except TrainingError as error:
+    ...     print(str(error).partition(";")[0])
+    out of memory in fold 0 with batches of 4 (64 in validation) in 32-true
     """
     try:
         yield
@@ -109,6 +127,16 @@ def not_finite(
         The checkpoint of the last whole epoch.
     args
         Settings that the sentence names.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> error = NotFiniteError(epoch=3, batch=17, value=float("nan"))
+    >>> stopped = not_finite(error, fold=0, recordings=[], last=Path("last.safetensors"), args=args)
+    >>> print(str(stopped).partition(";")[0])
+    fold 0 stopped: the loss is nan in epoch 3, batch 17
     """
     what = (
         "the network's answers are not numbers after" if error.batch is None else f"the loss is {error.value}"

@@ -62,6 +62,15 @@ class FoldTraining:
     ------
     DataError
         No class can be scored on the fold's validation recordings.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> fold = FoldTraining(config, prepare_run(config), 0)
+    >>> len(fold.train_set), len(fold.val_set)
+    (4, 4)
     """
 
     def __init__(self, config: TrainConfig, prepared: PreparedRun, fold: int) -> None:
@@ -195,6 +204,15 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
         The run on disk has become another one meanwhile.
     TrainingError
         The training cannot go on: no memory, no disk, a loss that is no number.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> report = train_fold(config, prepare_run(config), 0)
+    >>> report["n_epochs"], 0 <= report["val_macro_roc_auc"] <= 1
+    (1, True)
     """
     started = time.perf_counter()
     training = FoldTraining(config, prepared, fold)
@@ -235,6 +253,18 @@ class PerClassTable(Callback):
         Holds the scores of the epoch.
     path
         CSV file to write.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.checkpoints import BestCheckpoints
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> fold = FoldTraining(config, prepare_run(config), 0)
+    >>> best = BestCheckpoints(Path("checkpoints"), config.train_function_args)
+    >>> PerClassTable(best, fold.validation, Path("per_class.csv")).path.name
+    'per_class.csv'
     """
 
     def __init__(self, best: BestCheckpoints, validation: Validation, path: Path) -> None:
@@ -248,7 +278,22 @@ class PerClassTable(Callback):
 
 
 def write_per_class(path: Path, validation: Validation) -> None:
-    """Write the scores of each class: label, n_positive, roc_auc, average_precision."""
+    """Write the scores of each class: label, n_positive, roc_auc, average_precision.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> validation = FoldTraining(config, prepare_run(config), 0).validation
+    >>> _ = validation.score(validation.targets)  # the truth itself
+    >>> write_per_class(Path("per_class.csv"), validation)
+    >>> print(Path("per_class.csv").read_text())
+    label,n_positive,roc_auc,average_precision
+    owl,2,1.0,1.0
+    wren,2,1.0,1.0
+    """
     with replacing(path) as temporary:
         pd.DataFrame(validation.per_class).to_csv(temporary, index=False)
 

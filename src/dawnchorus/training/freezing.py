@@ -22,6 +22,15 @@ class FrozenLayers(NamedTuple):
         Names of the modules whose running statistics stay.
     n_epochs
         Epochs after which all is trained; None for never.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
+    >>> frozen = frozen_layers(model, ["backbone"])
+    >>> frozen.begin(model)
+    >>> [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    ['head.weight', 'head.bias']
     """
 
     parameters: frozenset[str]
@@ -62,6 +71,13 @@ def frozen_layers(model: nn.Module, prefixes: Sequence[str], *, n_epochs: int | 
     ------
     ConfigError
         Nothing in the model begins so, or nothing is left to train.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2), "head": torch.nn.Linear(2, 1)})
+    >>> sorted(frozen_layers(model, ["backbone"], n_epochs=3).parameters)
+    ['backbone.bias', 'backbone.weight']
     """
     names = [name for name, _ in model.named_parameters()]
     for prefix in prefixes:

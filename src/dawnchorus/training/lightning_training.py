@@ -49,6 +49,16 @@ def lightning_training(
         damaged.
     TrainingError
         The training cannot go on: no memory, no disk, a loss that is no number.
+
+    Examples
+    --------
+    >>> from dawnchorus import lightning_training
+    >>> from dawnchorus.config import load_train_config
+    >>> run = lightning_training(load_train_config("train.py"))
+    >>> run.path.as_posix(), run.finished_folds()
+    ('logdirs/tiny', [0, 1])
+    >>> sorted(path.name for path in run.path.glob("*.html"))
+    ['report.html']
     """
     is_first = this_process(config.train_function_args).rank == 0
     if not is_first:  # what the first process says, it says for all

@@ -31,6 +31,12 @@ class RunLocks:
         The run.
     is_needed
         False in the other processes of a data-parallel training, which take no lock.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> with RunLocks(Run.open("logdirs/tiny")) as locks, locks.preparing():
+    ...     pass  # nobody else writes the run meanwhile
     """
 
     def __init__(self, run: Run, *, is_needed: bool = True) -> None:
@@ -93,7 +99,14 @@ class RunLocks:
 
 
 def is_being_trained(run: Run) -> bool:
-    """Return whether another process trains a fold of a run; ask while :meth:`RunLocks.preparing`."""
+    """Return whether another process trains a fold of a run; ask while :meth:`RunLocks.preparing`.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> is_being_trained(Run.open("logdirs/tiny"))
+    False
+    """
     for file in run.path.glob(run.fold_lock("*").name):
         with locked(file) as is_free:
             if not is_free:

@@ -56,6 +56,12 @@ def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") 
         Shape (batch, n_classes), in [0, 1].
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> bce_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))  # log 2
+    tensor(0.6931)
     """
     logits, targets = _in_full_precision(logits, targets)
     return functional.binary_cross_entropy_with_logits(logits, targets, reduction=reduction)
@@ -86,6 +92,12 @@ def focal_loss(
         How sharply easy answers are discounted, from 0 on; 0 leaves the weighted cross-entropy.
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> focal_loss(torch.zeros(1, 1), torch.ones(1, 1))  # 1/4 · (1 − 1/2)² · log 2
+    tensor(0.0433)
     """
     logits, targets = _in_full_precision(logits, targets)
     probabilities = logits.sigmoid()
@@ -117,6 +129,12 @@ def bce_focal_loss(
         Of the focal loss (:func:`focal_loss`).
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
+
+    Examples
+    --------
+    >>> import torch
+    >>> bce_focal_loss(torch.zeros(1, 1), torch.ones(1, 1))  # (1 + 1/16) · log 2
+    tensor(0.7365)
     """
     focal = focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction=reduction)
     return bce_loss(logits, targets, reduction=reduction) + focal
@@ -147,6 +165,12 @@ def masked_bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "
     reduction
         ``"mean"`` for a scalar, the mean over the known entries of the batch, 0 where there are none;
         ``"none"`` for shape (batch, n_classes), 0 where unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masked_bce_loss(torch.zeros(1, 2), torch.tensor([[1.0, -1.0]]))  # log 2, of the first class alone
+    tensor(0.6931)
     """
     return _of_known(bce_loss, logits, targets, reduction)
 
@@ -172,6 +196,12 @@ def masked_bce_focal_loss(
         Of the focal loss (:func:`focal_loss`).
     reduction
         As in :func:`masked_bce_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> masked_bce_focal_loss(torch.zeros(1, 2), torch.tensor([[1.0, -1.0]]), reduction="none")
+    tensor([[0.7365, 0.0000]])
     """
     focal = partial(focal_loss, alpha=alpha, gamma=gamma)
     return masked_bce_loss(logits, targets, reduction=reduction) + _of_known(
@@ -192,6 +222,12 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction 
     reduction
         ``"mean"`` for a scalar, the mean over the clips that count, 0 where there are none; ``"none"`` for
         shape (batch,), 0 for the other clips.
+
+    Examples
+    --------
+    >>> import torch
+    >>> cross_entropy_loss(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 0.0, 0.0]]))  # log 4
+    tensor(1.3863)
     """
     logits, targets = _in_full_precision(logits, targets)
     total = targets.sum(1, keepdim=True)
@@ -221,6 +257,12 @@ def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
         Shape (batch, n_classes).
     targets
         Shape (batch, n_classes), in [0, 1], or below 0 where unknown: neither present nor absent.
+
+    Examples
+    --------
+    >>> import torch
+    >>> soft_auc_loss(torch.zeros(2, 1), torch.tensor([[1.0], [0.0]]))  # one pair, not ranked: log 2
+    tensor(0.6931)
     """
     logits, targets = _in_full_precision(logits, targets)
     present = (2 * targets - 1).clamp(min=0)
@@ -260,6 +302,7 @@ class ClipLoss(torch.nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> loss = ClipLoss(bce_loss, name="bce")
     >>> float(loss(torch.zeros(2, 3), torch.ones(2, 3)).exp()), loss.takes_unknown
     (2.0, False)
@@ -311,6 +354,7 @@ def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) 
 
     Examples
     --------
+    >>> import torch
     >>> loss = make_loss("bce_focal", {"gamma": 1.5})
     >>> loss(torch.zeros(4, 3), torch.zeros(4, 3)).shape
     torch.Size([])

@@ -31,6 +31,12 @@ class LossOnItsWay(NamedTuple):
         When a GPU will have written it; None on a CPU.
     batch_index
         Its batch in the epoch.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = LossOnItsWay.of(torch.tensor(0.7), batch_index=3, n_processes=1)
+    >>> loss.check(epoch=0)
     """
 
     value: torch.Tensor
@@ -73,6 +79,16 @@ class WaveClassifierModule(lightning.LightningModule):
         Fold that is left out; part of the random streams.
     validation
         What the validation recordings are, and what was said of them.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.fold_training import FoldTraining
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> module = FoldTraining(config, prepare_run(config), 0).module()
+    >>> type(module).__name__, type(module.model).__name__
+    ('WaveClassifierModule', 'WaveCNNAttenClassifier')
     """
 
     def __init__(

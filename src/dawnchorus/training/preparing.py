@@ -61,6 +61,13 @@ class PreparedRun(NamedTuple):
     ----------
     config
         The experiment as it was asked for, without what is found while it is trained.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> prepared = prepare_run(load_train_config("train.py"))
+    >>> prepared.labels.labels, len(prepared.recordings), prepared.assignment.n_folds
+    (('owl', 'wren'), 8, 2)
     """
 
     config: TrainConfig
@@ -68,6 +75,9 @@ class PreparedRun(NamedTuple):
     recordings: pd.DataFrame
     labels: LabelMap
     assignment: FoldAssignment
+
+    def __repr__(self) -> str:
+        return f"PreparedRun({self.run.path}: {self.labels!r}, {self.assignment!r})"
 
 
 def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> PreparedRun:
@@ -84,6 +94,13 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     ------
     RunError
         The directory holds a run of another config.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> prepared = prepare_run(load_train_config("train.py"))
+    >>> prepared.run.path.as_posix(), prepared.run.card().labels
+    ('logdirs/tiny', ('owl', 'wren'))
     """
     clip = check_train_config(config)
     given_labels = _given_labels(config)
@@ -122,6 +139,11 @@ def check_made_so(prepared: PreparedRun) -> None:
     ------
     RunError
         Its folder is gone, or holds a run of another config or of other recordings.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> check_made_so(prepare_run(load_train_config("train.py")))
     """
     if not prepared.run.config_file.is_file():
         raise RunError(f"{prepared.run.config_file} is gone, and with it the run; train it again")
@@ -136,6 +158,12 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
     ------
     ConfigError
         A key of the model or of a dataset is unknown, or the two clips differ.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> check_train_config(load_train_config("train.py")).n_samples
+    32000
     """
     where = config.exp_name
     if "n_classes" in config.nn_model_config:
@@ -161,7 +189,15 @@ def check_train_config(config: TrainConfig) -> ClipSettings:
 
 
 def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
-    """Return four recordings of every class, spread evenly over the table, for a debug run."""
+    """Return four recordings of every class, spread evenly over the table, for a debug run.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> recordings = pd.DataFrame({"filename": list("abcdefgh"), "primary_label": "owl"})
+    >>> few_of_each_class(recordings)["filename"].tolist()
+    ['a', 'c', 'e', 'g']
+    """
     rank = recordings.groupby("primary_label").cumcount()
     size = recordings.groupby("primary_label")["filename"].transform("size")
     step = (size / DEBUG_RECORDINGS_PER_CLASS).clip(lower=1)
@@ -170,7 +206,14 @@ def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
-    """Return the keys of the training dataset; a debug run does without noise and pseudo-labels."""
+    """Return the keys of the training dataset; a debug run does without noise and pseudo-labels.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> train_dataset_config(load_train_config("train.py"))
+    {'segment_len': 1.0}
+    """
     values = config.train_function_args.train_dataset_config
     if not config.train_function_args.debug:
         return values
@@ -252,7 +295,13 @@ def _checked_frontend(config: TrainConfig, clip: ClipSettings, model: Any) -> di
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
+    """Return the versions of the packages that a result depends on.
+
+    Examples
+    --------
+    >>> {"dawnchorus", "torch"} <= package_versions().keys()
+    True
+    """
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 

@@ -24,6 +24,11 @@ class Process(NamedTuple):
         From 0. The first one writes what there is to write.
     n_processes
         How many there are, on all machines.
+
+    Examples
+    --------
+    >>> Process(rank=1, n_processes=4).rank
+    1
     """
 
     rank: int = 0
@@ -34,6 +39,12 @@ def this_process(args: TrainFunctionArgs) -> Process:
     """Return the place of this process, from the variables that torchrun, SLURM or Lightning set.
 
     Lightning starts the processes of a machine itself, by running the command again with ``LOCAL_RANK``.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> this_process(load_train_config("train.py").train_function_args)
+    Process(rank=0, n_processes=1)
     """
     if args.n_devices == 1:
         return Process()
@@ -54,6 +65,12 @@ def wait_for(file: Path) -> None:
     ------
     RunError
         It is not there after half an hour.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("config.json").touch()
+    >>> wait_for(Path("config.json"))
     """
     waited_until = time.monotonic() + _PATIENCE_S
     while not file.is_file():

@@ -22,6 +22,12 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
         What it says first.
     metric
         The validation metric that it shows.
+
+    Examples
+    --------
+    >>> from dawnchorus.metrics import MACRO_ROC_AUC
+    >>> bar = FoldProgressBar("Fold 0", MACRO_ROC_AUC)
+    >>> bar.disable()  # as Lightning does in all processes but the first
     """
 
     def __init__(self, description: str, metric: Metric) -> None:

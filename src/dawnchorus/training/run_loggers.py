@@ -23,6 +23,13 @@ def chosen_loggers(args: TrainFunctionArgs) -> tuple[str, ...]:
     ------
     MissingExtraError
         The package of a logger that the config names is not installed.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py", {"train_function_args": {"loggers": ["tensorboard"]}})
+    >>> "tensorboard" in chosen_loggers(args.train_function_args)
+    True
     """
     for name in args.loggers:
         if importlib.util.find_spec(_PACKAGES[name]) is None:
@@ -39,7 +46,16 @@ def chosen_loggers(args: TrainFunctionArgs) -> tuple[str, ...]:
 
 
 def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
-    """Return the loggers of a fold; each writes below ``fold_dir``."""
+    """Return the loggers of a fold; each writes below ``fold_dir``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> type(make_loggers(args, Path("fold_0"))[0]).__name__
+    'CSVLogger'
+    """
     chosen = chosen_loggers(args)
     fold_dir.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder where this one is missing
     loggers: list[Logger] = [CSVLogger(fold_dir, name="logs")]
@@ -57,7 +73,14 @@ def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
 
 
 def close_loggers(loggers: list[Logger]) -> None:
-    """End the fold's own W&B run; otherwise the next fold would write into it."""
+    """End the fold's own W&B run; otherwise the next fold would write into it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> close_loggers(make_loggers(load_train_config("train.py").train_function_args, Path("fold_0")))
+    """
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()

@@ -38,6 +38,17 @@ def make_trainer(
         Callbacks beside those that the config asks for.
     loader
         The training loader, whose pace is logged.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.fold_training import FoldTraining
+    >>> from dawnchorus.training.preparing import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> prepared = prepare_run(config)
+    >>> loader, _ = FoldTraining(config, prepared, 0).loaders()
+    >>> make_trainer(config, prepared.run, 0, [], loader).max_epochs
+    1
     """
     args = config.train_function_args
     metrics = {metric.log_name: metric for metric in chosen_metrics(args.metrics, args.main_metric)}
@@ -75,6 +86,13 @@ class TimmSyncBatchNorm(TorchSyncBatchNorm):
     """Batch normalisation over all devices, for timm's layers too.
 
     They hold their activation, which PyTorch's own conversion would leave out without a word.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    >>> type(TimmSyncBatchNorm().apply(network)[1]).__name__
+    'SyncBatchNorm'
     """
 
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -88,7 +106,14 @@ class TimmSyncBatchNorm(TorchSyncBatchNorm):
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Ignore advice on worker counts and logging intervals, which the config has decided, and the like."""
+    """Ignore advice on worker counts and logging intervals, which the config has decided, and the like.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> with without_advice():
+    ...     warnings.warn("the dataloader does not have many workers", stacklevel=1)
+    """
     with warnings.catch_warnings():
         for message in (
             ".*does not have many workers.*",

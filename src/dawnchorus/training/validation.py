@@ -42,6 +42,20 @@ class Validation:
     ------
     DataError
         No class has both outcomes among the recordings, and so there is nothing to choose an epoch by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus import WaveAllFileDataset, label_map_of, load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> labels = label_map_of(recordings)
+    >>> windows = WaveAllFileDataset(recordings, labels, {"segment_len": 1.0})
+    >>> validation = Validation(windows, labels, fold=0, n_windows=len(windows))
+    >>> validation.add(np.array([0, 0]), np.float32([[0.25, 0.5], [0.75, 0]]))  # two windows of a recording
+    >>> validation.take()[0]
+    array([0.75, 0.5 ], dtype=float32)
+    >>> validation.score(validation.targets)["val_macro_roc_auc"]
+    1.0
     """
 
     def __init__(

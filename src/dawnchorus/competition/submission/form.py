@@ -22,7 +22,13 @@ _SHORTEST_LAST_ROW_S = 0.5
 
 
 class Row(NamedTuple):
-    """A row of a submission: its soundscape, by file name without suffix, and where it ends, in seconds."""
+    """A row of a submission: its soundscape, by file name without suffix, and where it ends, in seconds.
+
+    Examples
+    --------
+    >>> Row("H02_20230420_074000", 5.0).row_id
+    'H02_20230420_074000_5'
+    """
 
     soundscape: str
     end_s: float
@@ -45,6 +51,11 @@ class SubmissionForm:
         The sample's rows in their order; empty without a sample.
     values
         What the sample holds, shape (n_rows, n_classes), float32.
+
+    Examples
+    --------
+    >>> SubmissionForm(labels=("owl", "wren"), row_ids=("night_5", "night_10")).labels
+    ('owl', 'wren')
     """
 
     labels: tuple[str, ...]
@@ -60,6 +71,14 @@ def read_sample_submission(path: Path) -> SubmissionForm:
     DataError
         The file is missing, has no ``row_id`` or no class, names a row or a class twice, or has a row whose
         name does not end with a second.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("sample_submission.csv").write_text("row_id,owl,wren\\nnight_5,0.5,0.5\\n")
+    >>> form = read_sample_submission(Path("sample_submission.csv"))
+    >>> form.labels, form.row_ids
+    (('owl', 'wren'), ('night_5',))
     """
     table = read_submission(path)
     row_ids = tuple(table.index)
@@ -79,6 +98,13 @@ def read_submission(path: Path) -> pd.DataFrame:
     DataError
         The file is missing or no CSV table, has no ``row_id`` or no class, names a row or a class twice, or
         holds something that is no finite number.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("submission.csv").write_text("row_id,owl,wren\\nnight_5,0.9,0.1\\n")
+    >>> read_submission(Path("submission.csv")).loc["night_5", "owl"].item()
+    0.9
     """
     try:
         # Read without a header, for pandas would rename a class that is there twice.
@@ -120,6 +146,11 @@ def parse_row_id(row_id: str, *, where: str) -> Row:
     ------
     DataError
         The name does not end with ``_`` and a multiple of 5 seconds.
+
+    Examples
+    --------
+    >>> parse_row_id("H02_20230420_074000_5", where="sample_submission.csv")
+    Row(soundscape='H02_20230420_074000', end_s=5.0)
     """
     soundscape, _, end = row_id.rpartition("_")
     try:
@@ -135,6 +166,12 @@ def parse_row_id(row_id: str, *, where: str) -> Row:
 
 
 def rows_of(soundscape: str, duration_s: float) -> list[Row]:
-    """Return the rows of a soundscape of a length in seconds: at least one, the last one may be cut short."""
+    """Return the rows of a soundscape of a length in seconds: at least one, the last one may be cut short.
+
+    Examples
+    --------
+    >>> [row.row_id for row in rows_of("night", 12.0)]
+    ['night_5', 'night_10', 'night_15']
+    """
     n_rows = max(1, int(np.ceil((duration_s - _SHORTEST_LAST_ROW_S) / ROW_S)))
     return [Row(soundscape, ROW_S * (number + 1)) for number in range(n_rows)]

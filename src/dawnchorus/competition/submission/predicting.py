@@ -50,6 +50,11 @@ class SubmissionSettings:
         What is done to the probabilities of a soundscape's windows.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
+
+    Examples
+    --------
+    >>> SubmissionSettings(budget_s=90 * 60).n_workers is None
+    True
     """
 
     budget_s: float = math.inf
@@ -88,6 +93,13 @@ class Submission(NamedTuple):
         could not be read, were not reached, or end before them.
     seconds
         From the start of the command.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> submission = Submission(pd.DataFrame(), [], [], 3, n_unreached=0, n_filled=0, seconds=12.5)
+    >>> submission.n_predicted
+    3
     """
 
     table: pd.DataFrame
@@ -134,6 +146,16 @@ def predict_submission(
     ------
     ModelError
         The models' windows are shorter than a row, or they know none of the form's classes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> soundscapes = {"night": Path("night.wav")}
+    >>> runtimes = [open_runtime("model", n_threads=1)]
+    >>> submission = predict_submission(runtimes, [1.0], soundscapes, None, SubmissionSettings())
+    >>> submission.table.index.tolist(), submission.table.columns.tolist()
+    (['night_5', 'night_10', 'night_15'], ['wren', 'robin', 'owl'])
     """
     started = clock() if started is None else started
     ensemble = ShrinkingEnsemble(runtimes, weights, settings.postprocess, n_workers=settings.n_workers)

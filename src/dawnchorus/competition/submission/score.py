@@ -27,6 +27,11 @@ class CompetitionScore(NamedTuple):
         Classes that have a positive row, and one that is not: the others have no ROC-AUC.
     n_rows, n_classes
         Size of the table.
+
+    Examples
+    --------
+    >>> CompetitionScore(0.91, padded_cmap=0.74, n_scored=2, n_rows=12, n_classes=2).macro_roc_auc
+    0.91
     """
 
     macro_roc_auc: float
@@ -46,6 +51,14 @@ def competition_score(submission: Path, truth: Path) -> CompetitionScore:
     DataError
         A file is no such table, they hold other rows or classes, the truth holds something else than 0 and 1,
         or no class can be scored.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("submission.csv").write_text("row_id,owl\\nnight_5,0.9\\nnight_10,0.2\\n")
+    >>> _ = Path("truth.csv").write_text("row_id,owl\\nnight_5,1\\nnight_10,0\\n")
+    >>> competition_score(Path("submission.csv"), Path("truth.csv")).macro_roc_auc
+    1.0
     """
     given, wanted = read_submission(submission), read_submission(truth)
     _check_same(given.index, wanted.index, "rows", submission, truth)

@@ -40,6 +40,16 @@ class ShrinkingEnsemble:
     ------
     ModelError
         The models' windows are shorter than a row.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.postprocess import PostprocessSettings
+    >>> models = [open_runtime("model", n_threads=1), open_runtime("model", n_threads=1)]
+    >>> ensemble = ShrinkingEnsemble(models, [1.0, 1.0], PostprocessSettings())
+    >>> str(ensemble.ways[0]), ensemble.labels
+    ('1 + 1 networks', ('wren', 'robin', 'owl'))
     """
 
     def __init__(

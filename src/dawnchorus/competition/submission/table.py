@@ -30,6 +30,17 @@ class SubmissionTable:
         Classes, and the sample's rows.
     durations_s
         Length of each soundscape that is there, by its name, in seconds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.competition.submission.form import SubmissionForm
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
+    >>> table = SubmissionTable(SubmissionForm(("owl", "wren")), {"night": 10.0})
+    >>> table.add("night", windows, ["owl", "wren"])
+    >>> table.fill(), table.frame().index.tolist()  # the second row gets the means of the others
+    (1, ['night_5', 'night_10'])
     """
 
     def __init__(self, form: SubmissionForm, durations_s: Mapping[str, float]) -> None:

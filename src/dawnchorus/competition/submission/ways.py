@@ -23,6 +23,11 @@ class Way:
         Networks of each model that are still averaged; 0 for a model that is given up.
     shift
         Whether windows are averaged with those shifted against them.
+
+    Examples
+    --------
+    >>> print(Way(networks=(5, 4), shift=True))
+    5 + 4 networks, with shifted windows
     """
 
     networks: tuple[int, ...]
@@ -36,7 +41,13 @@ class Way:
 
 
 def thinner_ways(way: Way) -> Iterator[Way]:
-    """Yield the ways after ``way``, in the order of this module's text; the last has one network."""
+    """Yield the ways after ``way``, in the order of this module's text; the last has one network.
+
+    Examples
+    --------
+    >>> [way.networks for way in thinner_ways(Way((3, 2), shift=False))]
+    [(2, 2), (2, 1), (1, 1), (1, 0)]
+    """
     networks, shift = list(way.networks), way.shift
     for fewest in (2, 1):
         while max(networks) > fewest:

@@ -26,6 +26,12 @@ def find_form(given: Path | None, soundscapes: Path) -> SubmissionForm | None:
     ------
     DataError
         As for :func:`~dawnchorus.competition.submission.form.read_sample_submission`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> find_form(None, Path("soundscapes")) is None  # no sample_submission.csv lies beside it
+    True
     """
     beside = soundscapes.absolute().parent / SAMPLE_NAME
     path = given if given is not None else beside if beside.is_file() else None
@@ -42,6 +48,12 @@ def find_soundscapes(folder: Path, *, has_form: bool) -> dict[str, Path]:
     ------
     DataError
         There is no such folder, nothing to predict and no sample, or two soundscapes have one name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> list(find_soundscapes(Path("recordings/owl"), has_form=False))
+    ['XC1', 'XC2', 'XC3', 'XC4']
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder of the soundscapes")
@@ -63,6 +75,16 @@ def check_writable(out: Path, *, force: bool) -> None:
     ------
     DataError
         It is there and must not be replaced, is a folder, or its folder cannot be written to.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> check_writable(Path("submission.csv"), force=False)
+    >>> check_writable(Path("submission.xls"), force=False)
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: submission.xls does not end with .csv, and a submission is a CSV table; name
+    it with --out
     """
     if out.is_dir():
         raise DataError(f"{out} is a folder; name a file with --out, such as {out / 'submission.csv'}")
@@ -81,12 +103,31 @@ def check_writable(out: Path, *, force: bool) -> None:
 
 
 def failures_path(out: Path) -> Path:
-    """Return the list of soundscapes that could not be read, beside a submission."""
+    """Return the list of soundscapes that could not be read, beside a submission.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> failures_path(Path("submission.csv")).name
+    'submission_failures.csv'
+    """
     return out.with_name(f"{out.stem}_failures.csv")
 
 
 def write_submission(submission: Submission, out: Path) -> None:
-    """Write the table, and beside it the list of soundscapes that could not be read, where there are any."""
+    """Write the table, and beside it the list of soundscapes that could not be read, where there are any.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.competition.submission.predicting import Submission
+    >>> table = pd.DataFrame({"owl": [0.9]}, index=pd.Index(["night_5"], name="row_id"))
+    >>> write_submission(Submission(table, [], [], 1, 0, 0, seconds=1.0), Path("submission.csv"))
+    >>> print(Path("submission.csv").read_text())
+    row_id,owl
+    night_5,0.9
+    """
     with replacing(out) as temporary:
         submission.table.to_csv(temporary, float_format=_DECIMALS)
     failures = failures_path(out)
