@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from dawnchorus.files import locked
 SAMPLE_RATE = 32_000
 PITCH_HZ = {"owl": 600, "wren": 5000}
 SONG_S = {"owl": 0.8, "wren": 0.25}
-NETWORK = {"backbone": "test_resnet.r160_in1k"}
+NETWORK: dict[str, Any] = {"backbone": "test_resnet.r160_in1k"}
 FRONTEND = {"sample_rate": 16_000, "n_fft": 512, "hop_length": 256, "n_mels": 32, "f_max_hz": 8000.0}
 RECORDISTS = ("Ada", "Bea", "Cleo", "Dora")
 CLIP = {"segment_len": 1.0}

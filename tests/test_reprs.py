@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset, lightning_training
-from dawnchorus.config import FoldSettings, TrainConfig
+from dawnchorus.config import FoldSettings, TrainConfig, load_train_config
 from dawnchorus.data.folds import assign_folds
 from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
 from dawnchorus.data.labels import LabelMap
@@ -59,7 +59,9 @@ def test_recordings_and_folds_tell_their_numbers(recordings: pd.DataFrame, data_
     assert repr(found) == f"Recordings(6 recordings below {data_factory.root})"
     assignment = assign_folds(recordings, FoldSettings(n_folds=2), seed=0)
     assert repr(assignment) == "FoldAssignment(2 folds of 6 recordings in 4 groups)"
-    prepared = PreparedRun(Run(Path("tiny")), recordings, label_map_of(recordings), assignment)
+    prepared = PreparedRun(
+        load_train_config("smoke"), Run(Path("tiny")), recordings, label_map_of(recordings), assignment
+    )
     assert repr(prepared) == (
         "PreparedRun(tiny: LabelMap(2 labels: species_0, species_1), "
         "FoldAssignment(2 folds of 6 recordings in 4 groups))"
