@@ -1,15 +1,19 @@
-"""Run the bash blocks of a page one after the other, as a reader would: ``run_blocks.py docs/tutorial.md``.
+"""Run the code blocks of a page one after the other, as a reader would: ``run_blocks.py docs/tutorial.md``.
 
-A block is run unless its first line says ``no-run`` behind ``bash``; GitHub and Sphinx render both alike.
-Each is a shell of its own (``bash -euo pipefail``), in one fresh folder that holds what a page may name:
-the repository's configs and scripts. The exit code is 1 where a block fails.
+Bash and Python blocks are run unless their first line says ``no-run`` behind the language; GitHub and Sphinx
+render both alike. All run in one fresh folder that holds what a page may name: the repository's configs and
+scripts. A bash block is a shell of its own (``bash -euo pipefail``). The Python blocks of a page share their
+names, as the cells of a notebook do; a Python block that begins with the name of a file, such as
+``# my_parts.py``, is not run but added to this file. The exit code is 1 where a block fails.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,13 +22,15 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REACHABLE = ("train_configs", "inference_configs", "scripts", "rock_that_bird.sh")
 """What of the repository a page may name; copied, so that no block can change it."""
 
 NO_RUN = "no-run"
+LANGUAGES = ("bash", "python")
+_FILE = re.compile(r"# (?P<file>[\w./-]+\.py)\n")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>.*)$")
 
 
@@ -104,8 +110,8 @@ def _block(opening: re.Match[str], first: int, lines: Sequence[str]) -> Block:
 
 
 def runnable(blocks: Sequence[Block]) -> list[Block]:
-    """Return the bash blocks that are not marked ``no-run``."""
-    return [block for block in blocks if block.language == "bash" and NO_RUN not in block.marks]
+    """Return the bash and Python blocks that are not marked ``no-run``."""
+    return [block for block in blocks if block.language in LANGUAGES and NO_RUN not in block.marks]
 
 
 def run_page(
@@ -131,16 +137,17 @@ def run_page(
     """
     blocks = runnable(code_blocks(page.read_text(encoding="utf-8"), name=str(page)))
     if not blocks:
-        raise PageError(f"{page}: there is no bash block to run in it")
+        raise PageError(f"{page}: there is no block to run in it")
     if folder.exists() and any(folder.iterdir()):
         raise PageError(f"{folder} is not empty; name a new folder, so that nothing of before can help")
     folder.mkdir(parents=True, exist_ok=True)
     _bring(folder)
-    for block in blocks:
-        on_start(block)
-        started = time.monotonic()
-        _run(block, page, folder)
-        yield block, time.monotonic() - started
+    with PythonSession(folder) as session:
+        for block in blocks:
+            on_start(block)
+            started = time.monotonic()
+            _run(block, page, folder, session)
+            yield block, time.monotonic() - started
 
 
 def _bring(folder: Path) -> None:
@@ -153,24 +160,113 @@ def _bring(folder: Path) -> None:
             shutil.copy2(source, folder / name)
 
 
-def _run(block: Block, page: Path, folder: Path) -> None:
-    # The commands of this very environment, as after `source .venv/bin/activate`.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+def _run(block: Block, page: Path, folder: Path, session: PythonSession) -> None:
+    file = _FILE.match(block.code)
+    if block.language == "bash":
+        exit_code, output = _run_bash(block, folder)
+    elif file is None:
+        exit_code, output = session.run(block.code, page, block.line)
+    else:
+        _add_to(folder / file["file"], block.code)
+        return
+    if exit_code:
+        raise BlockError(
+            f"{page}:{block.line}: this block ended with exit code {exit_code}\n"
+            f"{textwrap.indent(block.code, '    ')}its output:\n{textwrap.indent(output, '    ')}"
+        )
+
+
+def _run_bash(block: Block, folder: Path) -> tuple[int, str]:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.code],
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    if done.returncode:
-        raise BlockError(
-            f"{page}:{block.line}: this block ended with exit code {done.returncode}\n"
-            f"{textwrap.indent(block.code, '    ')}its output:\n{textwrap.indent(done.stdout, '    ')}"
-        )
+    return done.returncode, done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment with the commands of this Python, as after `source .venv/bin/activate`."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path}
+
+
+def _add_to(file: Path, code: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(code)
+
+
+class PythonSession:
+    """A Python process that runs blocks one after the other in one namespace; started by the first of them.
+
+    Parameters
+    ----------
+    folder
+        Where it runs, and where it imports from first.
+    """
+
+    # The code is moved down to its lines in the page, so that a traceback shows them.
+    _LOOP = """
+import json, sys, traceback
+end, names = sys.argv.pop(), {"__name__": "__main__"}
+for request in sys.stdin:
+    page, line, code = json.loads(request)
+    failed = 0
+    try:
+        exec(compile("\\n" * (line - 1) + code, page, "exec"), names)
+    except BaseException:
+        traceback.print_exc()
+        failed = 1
+    print(f"{end}{failed}", file=sys.stdout, flush=True)
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._end = secrets.token_hex(16)
+        self._process: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def run(self, code: str, page: Path, line: int) -> tuple[int, str]:
+        """Run a block that begins at a line of a page; return its exit code and its output."""
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([str(page), line, code]) + "\n")
+        process.stdin.flush()
+        output = []
+        for said in process.stdout:
+            text, end, failed = said.partition(self._end)
+            output.append(text)
+            if end:
+                return int(failed), "".join(output)
+        return process.wait(), "".join(output)
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self._LOOP, self._end],
+                cwd=self.folder,
+                env={**_environment(), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        return self._process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
