@@ -37,10 +37,12 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-# Pages in docs/_build; every shell block of the tutorial is run on the miniature.
+# Pages in docs/_build, the notebooks executed; every block of the tutorial and of the pages on Python is run.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/tools/build.py
-	$(BIN)/python docs/tools/run_blocks.py docs/tutorial.md
+	@set -e; for page in docs/tutorial.md docs/how_to/python.md docs/how_to/own_parts.md; do \
+		$(BIN)/python docs/tools/run_blocks.py $$page; \
+	done
 
 bench: $(VENV)/.installed-dev
 	@set -e; for program in benchmarks/bench_*.py; do \

@@ -7,8 +7,14 @@ from typing import Any
 
 project = "dawnchorus"
 copyright = "the dawnchorus founders"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns: list[str] = []
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["notebooks/work"]
+# Notebooks hold no outputs; a cell that raises, warns or takes too long fails the build.
+nb_execution_mode = "force"
+nb_execution_timeout = 300  # seconds, of a cell; the longest one trains a small network
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_output_stderr = "remove-warn"
 html_theme = "furo"
 html_title = "dawnchorus"
 html_show_sphinx = False

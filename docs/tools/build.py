@@ -1,7 +1,8 @@
 """Build the documentation: reference pages and pictures from the code, then HTML, then its links.
 
-``python docs/tools/build.py`` writes ``docs/_build/html``. Every warning of Sphinx and every broken link is
-an error, with exit code 1. The internet is not needed; ``--external`` asks it about external links too.
+``python docs/tools/build.py`` writes ``docs/_build/html``. The notebooks are executed. Every warning of
+Sphinx, every cell that fails and every broken link is an error, with exit code 1. The internet is not needed;
+``--external`` asks it about external links too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from dawnchorus.progress import silence_progress
 
 DOCS = Path(__file__).resolve().parents[1]
 REPOSITORY = DOCS.parent
-HAND_WRITTEN = ("*.md", "how_to/*.md", "explanation/*.md", "conf.py", "pictures/*.png")
+HAND_WRITTEN = (
+    *("*.md", "how_to/*.md", "explanation/*.md", "notebooks/*.ipynb"),
+    *("conf.py", "pictures/*.png"),
+)
 
 
 def gather_pages(source: Path) -> None:
@@ -37,10 +41,27 @@ def gather_pages(source: Path) -> None:
     write_reference(source / "reference", repository=REPOSITORY)
 
 
-def run_sphinx(source: Path, out: Path, *, builder: str) -> int:
-    """Run Sphinx, with warnings as errors, and return its exit code."""
+def keep_notebooks_work(source: Path, work: Path) -> None:
+    """Let the notebooks find what an earlier build made for them: ``work`` beside them leads to it."""
+    work.mkdir(parents=True, exist_ok=True)
+    (source / "notebooks" / "work").symlink_to(work.absolute(), target_is_directory=True)
+
+
+def run_sphinx(source: Path, out: Path, *, builder: str, execute: bool = True) -> int:
+    """Run Sphinx, with warnings as errors, and return its exit code.
+
+    Parameters
+    ----------
+    source, out
+        Folder of the pages, and of what is built.
+    builder
+        Such as ``html``.
+    execute
+        Whether the notebooks are executed; else they are shown as they are.
+    """
     doctrees = out.parent / f"{out.name}_doctrees"
     options = ["-W", "--keep-going", "-n", "-q", "-E", "-b", builder, "-d", str(doctrees)]
+    options += [] if execute else ["-D", "nb_execution_mode=off"]
     return subprocess.run([sys.executable, "-m", "sphinx", *options, str(source), str(out)]).returncode
 
 
@@ -55,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     silence_progress()
     source, html = options.out / "source", options.out / "html"
     gather_pages(source)
+    keep_notebooks_work(source, options.out / "work" / "notebooks")
     # The aviary and the network behind the pictures stay there for the next build.
     draw_pictures(source / "explanation" / "pictures", work=options.out / "work")
     shutil.rmtree(html, ignore_errors=True)
@@ -63,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for fault in faults:
         sys.stderr.write(f"{fault}\n")
     if options.external:
-        failed = run_sphinx(source, options.out / "linkcheck", builder="linkcheck") or failed
+        failed = run_sphinx(source, options.out / "linkcheck", builder="linkcheck", execute=False) or failed
     if failed or faults:
         return 1
     sys.stdout.write(f"{html / 'index.html'}\n")

@@ -171,9 +171,7 @@ def api_page() -> str:
     """Return the page of the package's public names, whose docstrings Sphinx brings in."""
     parts = ["# Python\n", _GENERATED, "What `from dawnchorus import ...` offers.\n"]
     parts.append("```{eval-rst}\n.. py:module:: dawnchorus\n```\n")
-    rows = [
-        f"| `{name}` | {cell(summary(getattr(dawnchorus, name).__doc__))} |" for name in dawnchorus.__all__
-    ]
+    rows = [f"| `{name}` | {_what_it_is(name)} |" for name in dawnchorus.__all__]
     parts.append("\n".join(["| name | what it is |", "|---|---|", *rows]) + "\n")
     for name in dawnchorus.__all__:
         parts.append(f"## {name}\n")
@@ -181,8 +179,15 @@ def api_page() -> str:
     return "\n".join(parts)
 
 
+def _what_it_is(name: str) -> str:
+    public = getattr(dawnchorus, name)
+    return cell(summary(public.__doc__) if hasattr(public, "__name__") else repr(public))
+
+
 def _directive(name: str) -> str:
     public = getattr(dawnchorus, name)
+    if not hasattr(public, "__name__"):
+        return f"```{{eval-rst}}\n.. py:data:: dawnchorus.{name}\n   :value: {public!r}\n```\n"
     if public.__name__ != name:
         return f"Another spelling of [{public.__name__}](#{public.__name__.lower()}).\n"
     kind = "class" if isinstance(public, type) else "function"

@@ -114,6 +114,12 @@ def runnable(blocks: Sequence[Block]) -> list[Block]:
     return [block for block in blocks if block.language in LANGUAGES and NO_RUN not in block.marks]
 
 
+def file_of(block: Block) -> str | None:
+    """Return the file that a Python block is added to, None where it is to be run."""
+    named = _FILE.match(block.code) if block.language == "python" else None
+    return None if named is None else named["file"]
+
+
 def run_page(
     page: Path, folder: Path, *, on_start: Callable[[Block], object] = lambda block: None
 ) -> Iterator[tuple[Block, float]]:
@@ -161,14 +167,14 @@ def _bring(folder: Path) -> None:
 
 
 def _run(block: Block, page: Path, folder: Path, session: PythonSession) -> None:
-    file = _FILE.match(block.code)
+    file = file_of(block)
+    if file is not None:
+        _add_to(folder / file, block.code)
+        return
     if block.language == "bash":
         exit_code, output = _run_bash(block, folder)
-    elif file is None:
-        exit_code, output = session.run(block.code, page, block.line)
     else:
-        _add_to(folder / file["file"], block.code)
-        return
+        exit_code, output = session.run(block.code, page, block.line)
     if exit_code:
         raise BlockError(
             f"{page}:{block.line}: this block ended with exit code {exit_code}\n"

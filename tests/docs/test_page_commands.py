@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,26 @@ def test_a_wrong_command_in_a_page_is_found(tmp_path: Path, text: str, fault: st
     assert all(found.startswith(str(fault)) for found in faults)
 
 
+@pytest.fixture
+def modules_of_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the modules be imported that pages show, and that their commands and configs name."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    written = set()
+    for page in PAGES:
+        for block in run_blocks.code_blocks(page.read_text(encoding="utf-8"), name=str(page)):
+            file = run_blocks.file_of(block)
+            if file is not None and "/" not in file:
+                with (folder / file).open("a", encoding="utf-8") as lines:
+                    lines.write(block.code)
+                written.add(Path(file).stem)
+    monkeypatch.syspath_prepend(str(folder))
+    yield
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("modules_of_pages")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_pages_name_only_commands_and_options_that_exist(page: Path) -> None:
     faults = [page_commands.fault_of(shown) for shown in page_commands.shown_commands(page)]
@@ -77,7 +99,7 @@ def test_options_in_running_text_exist(page: Path, all_commands: dict[tuple[str,
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_files_of_the_repository_that_pages_name_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    own = set(re.findall(r"Save this as `([\w/]+\.py)`", text))
+    own = {*re.findall(r"Save this as `([\w/]+\.py)`", text), *re.findall(r"^# ([\w/]+\.py)$", text, re.M)}
     named = set(
         re.findall(r"\b((?:train_configs|inference_configs|scripts|benchmarks|docs)/[\w/]+\.\w+)", text)
     )
@@ -94,6 +116,7 @@ def config_blocks() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("where", "text"), config_blocks(), ids=lambda value: value.partition("\n")[0])
+@pytest.mark.usefixtures("modules_of_pages")
 def test_configs_that_pages_show_are_legal(tmp_path: Path, where: str, text: str) -> None:
     shutil.copytree(REPOSITORY / "train_configs", tmp_path / "train_configs")
     path = tmp_path / "train_configs" / "shown.py"
