@@ -286,7 +286,7 @@ def test_the_arguments_of_a_loss_are_bound_to_it(name):
         (
             "bce_fokal",
             {},
-            r"^loss is 'bce_fokal', which is not known; did you mean bce_focal\?; one of your own",
+            r"^loss is 'bce_fokal', which is not known; did you mean bce_focal\? One of your own",
         ),
         ("hinge", {}, "loss is 'hinge', which is not known; legal names are bce, bce_focal, cross_entropy"),
         ("focal", {"gama": 2}, r"^loss_args\.gama is not known; did you mean gamma\?"),

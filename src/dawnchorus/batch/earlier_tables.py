@@ -41,10 +41,12 @@ class EarlierTables:
     --------
     >>> from pathlib import Path
     >>> Path("tables").mkdir()
-    >>> EarlierTables.of(Path("tables")).begin({"threshold": 0.5}, {"csv": "detections.csv"})
+    >>> EarlierTables.of(Path("tables")).begin({"threshold": 0.5}, {"csv": "detections.csv"}, {})
     >>> EarlierTables.of(Path("tables")).written
     frozenset({'csv'})
-    >>> EarlierTables.of(Path("tables")).check({"threshold": 0.3}, {"csv": "detections.csv"})
+    >>> EarlierTables.of(Path("tables")).check(
+    ...     {"threshold": 0.3}, {"csv": "detections.csv"}, has_journal=True
+    ... )
     Traceback (most recent call last):
         ...
     dawnchorus.errors.RunError: tables holds tables made with another threshold; choose another --out, or make

@@ -25,6 +25,9 @@ from dawnchorus.errors import ConfigError
 
 PartT = TypeVar("PartT")
 
+OWN_PART = "One of your own is named as package.module:name"
+"""End of a message about a name that is not known."""
+
 
 class Registry(Mapping[str, Any]):
     """Parts of one kind by their names: a mapping whose values are imported when they are asked for.
@@ -105,10 +108,9 @@ class Registry(Mapping[str, Any]):
             return self[given]
         where = where or f"the {self.kind}"
         if ":" not in given:
-            raise ConfigError(
-                f"{where} is {given!r}, which is not known{nearest(given, list(self._parts), kind='names')}; "
-                "one of your own is named as package.module:name"
-            )
+            near = nearest(given, list(self._parts), kind="names")
+            end = " " if near.endswith("?") else ". "
+            raise ConfigError(f"{where} is {given!r}, which is not known{near}{end}{OWN_PART}")
         return imported(given, where=where)
 
     def known(self, reference: str, *, where: str, remedy: str) -> Any:

@@ -38,7 +38,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawnchorus.config import Settings
-from dawnchorus.config.registry import WAVE_TRANSFORMS, import_path, made_part
+from dawnchorus.config.registry import OWN_PART, WAVE_TRANSFORMS, import_path, made_part
 from dawnchorus.config.settings import check_keys, nearest
 from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError
 
@@ -281,9 +281,9 @@ def _transform_class(name: str, where: str) -> Any:
     ]
     if name not in (*legal, *COMPOSITIONS):
         near = nearest(name, (*legal, *COMPOSITIONS, *WAVE_TRANSFORMS), kind="transforms")
+        end = " " if near.endswith("?") else ". "
         raise ConfigError(
-            f"{where}.name is {name!r}, which is no transform of audiomentations{near}; one of your own is "
-            "named as package.module:name"
+            f"{where}.name is {name!r}, which is no transform of audiomentations{near}{end}{OWN_PART}"
         )
     return getattr(audiomentations, name)
 

@@ -189,7 +189,7 @@ def download_recordings(
     Traceback (most recent call last):
         ...
     dawnchorus.errors.ConfigError: the download source is 'xeno-cantor', which is not known; did you mean
-    xeno-canto?; one of your own is named as package.module:name
+    xeno-canto? One of your own is named as package.module:name
     """
     opened = source if isinstance(source, DownloadSource) else source_of(source)
     folder = Path(folder)

@@ -38,7 +38,7 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     >>> check_training_args(args.model_copy(update={"loss": "bce_focl"}), where="train.py")
     Traceback (most recent call last):
         ...
-    dawnchorus.errors.ConfigError: the loss 'bce_focl' is not known; did you mean bce_focal?
+    dawnchorus.errors.ConfigError: train.py: loss is 'bce_focl', which is not known; ...
     """
     loss = make_loss(args.loss, args.loss_args, where=where)
     make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
