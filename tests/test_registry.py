@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dawnchorus.config import to_jsonable
-from dawnchorus.config.registry import REGISTRIES, Registry, made_part, saved_text
+from dawnchorus.config.parts import made_part, saved_text
+from dawnchorus.config.registry import REGISTRIES, Registry
 from dawnchorus.errors import ConfigError
 
 

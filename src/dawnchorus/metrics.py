@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dawnchorus.config.registry import METRICS, made_part
+from dawnchorus.config.parts import made_part
+from dawnchorus.config.registry import METRICS
 from dawnchorus.errors import ConfigError, DataError
 
 LOG_PREFIX = "val_"

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 import pytest
 
-from dawnchorus.config.registry import DOWNLOAD_SOURCES, imported
+from dawnchorus.config.parts import imported
+from dawnchorus.config.registry import DOWNLOAD_SOURCES
 from dawnchorus.data.recordings import load_recordings
 from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.downloads.source import download_recordings, source_of

@@ -30,7 +30,8 @@ from torch import Generator, Tensor
 
 from dawnchorus.augment.spectrogram import SpectrogramMasks
 from dawnchorus.config import BatchAugmentationSettings
-from dawnchorus.config.registry import AUGMENTATIONS, made_part
+from dawnchorus.config.parts import made_part
+from dawnchorus.config.registry import AUGMENTATIONS
 from dawnchorus.errors import ConfigError
 
 Place = Literal["wave", "spectrogram"]

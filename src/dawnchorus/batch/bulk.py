@@ -15,7 +15,7 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
-from dawnchorus.config.registry import import_path
+from dawnchorus.config.parts import import_path
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, Failure, write_failures

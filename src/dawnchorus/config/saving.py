@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from dawnchorus.config.experiment import TrainConfig
+from dawnchorus.config.parts import saved_text
 from dawnchorus.config.reading import merge
-from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS, saved_text
+from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import validate
 from dawnchorus.config.tables import TableInMemory
 from dawnchorus.config.training import TrainFunctionArgs
@@ -33,7 +34,7 @@ REMEDY = (
 def to_jsonable(value: Any) -> Any:
     """Return a settings object as plain JSON types; classes and functions become ``module:name``.
 
-    An object becomes ``module:Class(attribute=value)``, see :func:`~dawnchorus.config.registry.saved_text`.
+    An object becomes ``module:Class(attribute=value)``, see :func:`~dawnchorus.config.parts.saved_text`.
 
     Examples
     --------

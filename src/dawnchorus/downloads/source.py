@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from dawnchorus.config.registry import DOWNLOAD_SOURCES, import_path
+from dawnchorus.config.parts import import_path
+from dawnchorus.config.registry import DOWNLOAD_SOURCES
 from dawnchorus.downloads.asked_species import SpeciesList, read_species
 from dawnchorus.downloads.pace import Allowance, Pace
 from dawnchorus.downloads.polite import Service, connected

@@ -61,8 +61,8 @@ def legible(filename: str) -> str:
 
     Examples
     --------
-    >>> legible("Nachtigall.wav"), legible("caf\\udce9.wav")
-    ('Nachtigall.wav', 'caf\\\\udce9.wav')
+    >>> legible("Nachtigall.wav"), legible("owl\\udce9.wav")
+    ('Nachtigall.wav', 'owl\\\\udce9.wav')
     """
     return filename.encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -17,7 +17,8 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from dawnchorus.config.registry import BACKBONES, import_path
+from dawnchorus.config.parts import import_path
+from dawnchorus.config.registry import BACKBONES
 from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError, WeightsError
 from dawnchorus.models.feature_map import MULTIPLES, WORKING, FeatureMaps, try_backbone

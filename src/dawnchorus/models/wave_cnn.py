@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dawnchorus.config.registry import HEADS, import_path
+from dawnchorus.config.parts import import_path
+from dawnchorus.config.registry import HEADS
 from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError
 from dawnchorus.features.frontend import LogMelFrontend

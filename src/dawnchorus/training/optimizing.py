@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from dawnchorus.config import OptimizerSettings, SchedulerSettings
-from dawnchorus.config.registry import OPTIMIZERS, import_path
+from dawnchorus.config.parts import import_path
+from dawnchorus.config.registry import OPTIMIZERS
 from dawnchorus.config.settings import check_keys
 from dawnchorus.errors import ConfigError
 

@@ -1,0 +1,143 @@
+"""What a part of one's own is: where it lies, what a saved config keeps of it, and how it is made."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from dawnchorus.config.settings import check_keys
+from dawnchorus.errors import ConfigError
+
+
+def imported(path: str, *, where: str) -> Any:
+    """Return what lies at ``package.module:attribute``. Importing runs the module: for trusted text only.
+
+    Raises
+    ------
+    ConfigError
+        There is no such module or attribute.
+
+    Examples
+    --------
+    >>> imported("pathlib:Path", where="an example").__name__
+    'Path'
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where} is {path!r}, which cannot be imported: {error}") from error
+
+
+def import_path(part: Any) -> str:
+    """Return ``module:name`` of a class or function; of any other object, that of its class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import_path(Path).endswith(":Path")
+    True
+    """
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def saved_text(part: Any) -> str:
+    """Return what a saved config keeps of a part: its import path, and of an object what it was made with.
+
+    That is its attributes of plain values, so that two runs with the same parts compare alike.
+
+    Examples
+    --------
+    >>> class Scaled:
+    ...     def __init__(self, factor):
+    ...         self.factor = factor
+    >>> saved_text(Scaled(2.0)).endswith(":Scaled(factor=2.0)"), saved_text(Scaled).endswith(":Scaled")
+    (True, True)
+    """
+    if hasattr(part, "__qualname__"):
+        return import_path(part)
+    path = import_path(part.func if isinstance(part, partial) else part)
+    values = part.keywords if isinstance(part, partial) else getattr(part, "__dict__", {})
+    kept = {name: value for name, value in values.items() if not name.startswith("_") and name != "training"}
+    texts = (f"{name}={text}" for name, value in kept.items() if (text := _plain_text(value)) is not None)
+    return f"{path}({', '.join(texts)})"
+
+
+def _plain_text(value: Any) -> str | None:
+    """Return a plain value as text, a part as its import path, and None of what has no lasting text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        texts = [_plain_text(item) for item in value]
+        return None if None in texts else f"[{', '.join(map(str, texts))}]"
+    if isinstance(value, Mapping):
+        return _plain_text([item for pair in value.items() for item in pair])
+    return import_path(value) if hasattr(value, "__qualname__") else None
+
+
+def made_part(part: Any, args: Mapping[str, Any], *, where: str, given_later: int = 0) -> Any:
+    """Return a part that is ready to be called: a class made, a function with its arguments bound.
+
+    An object comes back as it is, and takes no arguments.
+
+    Parameters
+    ----------
+    part
+        What :meth:`Registry.find` gave.
+    args
+        Keyword arguments.
+    where
+        What a message begins with: the key of the arguments in a config.
+    given_later
+        Leading parameters of a function that its caller gives, such as the logits and targets of a loss.
+
+    Raises
+    ------
+    ConfigError
+        An argument is not known or is refused, an object is given arguments, or the part cannot be called.
+
+    Examples
+    --------
+    >>> made_part(pow, {"exp": 3}, where="args", given_later=1)(2)
+    8
+    >>> from fractions import Fraction
+    >>> made_part(Fraction, {"numerator": 3}, where="args")
+    Fraction(3, 1)
+    """
+    is_class = isinstance(part, type)
+    if not is_class and not inspect.isroutine(part):
+        if args:
+            raise ConfigError(
+                f"{where} is {dict(args)!r}, but {saved_text(part)} is an object that is made already; make "
+                "it with these arguments, or give its class"
+            )
+        if not callable(part):
+            raise ConfigError(f"{where}: {part!r} cannot be called; give a class, a function or an object")
+        return part
+    _check_arguments(part, args, where=where, given_later=0 if is_class else given_later)
+    if not is_class:
+        return partial(part, **args) if args else part
+    try:
+        return part(**args)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError(f"{where}: {part.__name__} refuses {dict(args)!r}: {reason}") from error
+
+
+def _check_arguments(part: Any, args: Mapping[str, Any], *, where: str, given_later: int) -> None:
+    try:
+        parameters = list(inspect.signature(part).parameters.values())[given_later:]
+    except (TypeError, ValueError):
+        return  # compiled code need not tell
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        taken = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+        if args and not taken:
+            raise ConfigError(f"{where} is {dict(args)!r}, but {part.__name__} takes none; leave it out")
+        check_keys(args, taken, where=where)
