@@ -511,8 +511,8 @@ def test_a_registered_name_reaches_a_process_in_which_nothing_is_registered(
     ("given", "message"),
     [
         (
-            {"name": f"{HERE}:Hiss", "params": {"levl": 1}},
-            r"transforms.0.params.levl is not known; did you mean",
+            {"name": f"{HERE}:Hiss", "params": {"leveel": 1}},
+            r"transforms.0.params.leveel is not known; did you mean",
         ),
         ({"name": "nowhere:Hiss"}, "transforms.0.name is 'nowhere:Hiss', which cannot be imported"),
         ({"name": Hiss(), "params": {"level": 1.0}}, r"Hiss\(level=0.01\) is an object that is made already"),

@@ -182,7 +182,7 @@ class Named(nn.Module):
         (Named, {}, ModelError, "Named makes no feature map .* it gives dict, and no tensor"),
         (dict, {}, ModelError, "backbone builtins:dict makes dict, and no torch.nn.Module"),
         (3, {}, ModelError, "backbone is 3; give a name, a factory or a module"),
-        (Strided, {"widht": 3}, ConfigError, "widht is not known; did you mean width"),
+        (Strided, {"widthh": 3}, ConfigError, "widthh is not known; did you mean width"),
         (Strided(), {"width": 3}, ModelError, "is made already, and width come too late"),
         ("no_such_module:factory", {}, ConfigError, "'no_such_module:factory', which cannot be imported"),
         ("hf-hub:timm/test_resnet.r160_in1k", {}, ModelError, "give a name of timm itself"),
