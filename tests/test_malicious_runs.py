@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from dawnchorus.augment.batch import make_augmentations
 from dawnchorus.cli import main
+from dawnchorus.config import from_json_file
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import ConfigError, DawnchorusError, ModelError
 from dawnchorus.models.card import ModelCard
@@ -219,3 +221,42 @@ def test_weights_of_a_stranger_are_refused(canary: Canary, run: Run) -> None:
     (run.checkpoints_dir(0) / "evil.pth").write_bytes(canary.pickle.read_bytes())
     with pytest.raises(DawnchorusError, match="refused because it holds code"):
         run.load_model(0)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {
+            "val_dataset_class": "WaveDataset",
+            "val_dataset_config": {"early_transforms": [{"name": "canary_of_a_stranger:factory"}]},
+        },
+        {"loss": "canary_of_a_stranger:factory"},
+        {"metrics": ["canary_of_a_stranger:factory"]},
+        {"optimizer": {"name": "canary_of_a_stranger:factory"}},
+        {"batch_augmentations": {"canary_of_a_stranger:factory": {}}},
+    ],
+    ids=str,
+)
+def test_no_part_that_a_saved_config_names_is_ever_imported(
+    canary: Canary, tmp_path: Path, data_factory: Any, part: dict[str, Any]
+) -> None:
+    from dawnchorus import label_map_of, load_recordings
+    from dawnchorus.config import load_train_config, to_jsonable
+    from dawnchorus.metrics import known_metrics
+    from dawnchorus.training.checking import check_training_args
+
+    saved = to_jsonable(load_train_config("smoke"))
+    saved["train_function_args"] |= part
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(saved))
+    args = from_json_file(file).train_function_args
+    known_metrics(args.metrics)
+    recordings = load_recordings(data_factory.recordings(2, 2, (1.0, 1.5))).table
+
+    def used() -> None:
+        check_training_args(args, where="mine")
+        args.val_dataset_class(recordings, label_map_of(recordings), args.val_dataset_config)
+        make_augmentations(args.batch_augmentations)
+
+    with pytest.raises(ConfigError, match=r"'canary_of_a_stranger:factory' in a saved config, which imports"):
+        used()

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dawnchorus.config.parts import made_part
-from dawnchorus.config.registry import METRICS
+from dawnchorus.config.registry import FROM_FILE, METRICS
 from dawnchorus.errors import ConfigError, DataError
 
 LOG_PREFIX = "val_"
@@ -144,16 +144,19 @@ def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None)
 
 
 def known_metrics(given: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return those metrics of a saved config that are registered, or objects; nothing is imported by path.
+    """Return those metrics of a config that are at hand; what a data file names by its path is left out.
 
     Examples
     --------
-    >>> [metric.name for metric in known_metrics(["cmap", "my_package.metrics:F1"])]
+    >>> [metric.name for metric in known_metrics(["cmap", "from a saved config: my_package.metrics:F1"])]
     ['cmap']
     """
-    return tuple(
-        as_metric(each, where="metrics") for each in given if not isinstance(each, str) or each in METRICS
-    )
+    at_hand = (each for each in given if not isinstance(each, str) or each in METRICS or _is_trusted(each))
+    return tuple(as_metric(each, where="metrics") for each in at_hand)
+
+
+def _is_trusted(path: str) -> bool:
+    return ":" in path and not path.startswith(FROM_FILE)
 
 
 def as_metric(given: Any, *, where: str = "metrics") -> Metric:

@@ -25,6 +25,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -327,8 +328,9 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the scores of the finished folds as a table, as notebooks show it."""
         reports = {
-            int(file.parent.name.removeprefix("fold_")): json.loads(file.read_text(encoding="utf-8"))
+            int(number): self.finished(int(number)) or {}
             for file in sorted(self.path.glob("fold_*/finished.json"))
+            if (number := file.parent.name.removeprefix("fold_")).isdigit()
         }
         table = pd.DataFrame.from_dict(reports, orient="index").rename_axis("fold")
         return f"<p>{escape(repr(self))}</p>{table.to_html() if len(table) else ''}"
@@ -366,6 +368,9 @@ def open_run(
         return Run.open(path)  # type: ignore[arg-type]
     if not isinstance(config, TrainConfig):
         config = load_train_config(config, {"train_function_args": {"debug": True}} if debug else None)
+    if path:  # a run may have been given another name than the config's
+        name = Run.open(path).card().exp_name  # type: ignore[arg-type]
+        config = config.model_copy(update={"exp_name": name})
     run = Run.open(path or config.run_dir, config)  # type: ignore[arg-type]
     run.check_made_from(config)
     # The run may have been made with other folders than the config's, by the options of the command.
@@ -411,12 +416,19 @@ def network_of(config: TrainConfig, *, n_classes: int, pretrained: bool | None =
     'WaveCNNAttenClassifier'
     """
     keywords = model_keywords(config)
-    if pretrained is not None and "pretrained" in keywords:
+    if pretrained is not None and _takes_pretrained(config.nn_model_class):
         keywords["pretrained"] = pretrained
     try:
         return config.nn_model_class(n_classes=n_classes, **keywords)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{config.exp_name}: nn_model_config does not make a network: {error}") from error
+
+
+def _takes_pretrained(network: Any) -> bool:
+    try:
+        return "pretrained" in inspect.signature(network).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def build_model(card: ModelCard, *, where: str = "the model card") -> torch.nn.Module:

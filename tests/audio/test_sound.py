@@ -98,6 +98,7 @@ def test_an_array_has_the_length_that_a_file_of_it_has(tmp_path: Path, rate: int
             48_000,
             "2 of 3 samples are NaN or infinite",
         ),
+        (np.array([0.0, 1e39]), 48_000, "1 of 2 samples are NaN or infinite"),
         ("night.wav", 48_000, "night.wav: sample_rate is 48000, but a file knows its own"),
     ],
     ids=lambda value: None if isinstance(value, np.ndarray) else str(value)[:20],

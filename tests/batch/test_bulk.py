@@ -764,7 +764,7 @@ def test_the_command_reads_names_from_standard_input(exported: Any, folder: Path
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("goal", ["../victim", "{absolute}", "raven/../../victim", "mine", ""])
+@pytest.mark.parametrize("goal", ["../victim", "{absolute}", "raven/../../victim", "mine", "raven", ""])
 def test_a_note_that_names_what_predict_does_not_write_removes_nothing(
     bulk: Bulk, tmp_path: Path, goal: str, force: bool
 ) -> None:

@@ -14,6 +14,7 @@ import soundfile
 import dawnchorus as dc
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.model import Model, load_model
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
@@ -163,6 +164,20 @@ def test_embeddings_follow_the_protocol_of_model_zoos(model: Model, night: Path)
         model.batch_embed([wave, wave[:RATE]])
 
 
+def test_the_spectrogram_shows_what_the_model_hears_around_a_window(
+    card: Any, stub: Any, night: Path
+) -> None:
+    model = Model(stub(card(look_back_s=1.0, look_ahead_s=0.5)))
+    wave = dc.Sound.of(night).load(RATE)
+    for start_s in (0.0, 0.5, 4.0, 8.0):
+        first = round((start_s - 1.0) * RATE)
+        clip = np.pad(wave, (RATE, 4 * RATE))[first + RATE : first + RATE + model.card.n_samples]
+        expected = dc.Spectrogram.of_wave(clip / np.abs(clip).max(), FrontendSettings(**model.card.frontend))
+        found = model.spectrogram(night, start_s=start_s)
+        np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+        assert found.start_s == start_s - 1.0
+
+
 def test_the_spectrogram_is_what_the_networks_take(exported: Any, night: Path) -> None:
     model = load_model(exported.onnx)
     for start_s in (0.0, 4.0, 8.0):
@@ -187,6 +202,12 @@ def test_a_model_says_what_it_is(exported: Any) -> None:
     assert (model.labels, model.sample_rate, model.window_s) == (("wren", "robin", "owl"), RATE, 2.0)
     assert model.name == "tiny"
     assert model.path == exported.fp16
+
+
+def test_folds_are_chosen_of_a_run_and_not_of_an_export(exported: Any) -> None:
+    for path, engine in ((exported.onnx, None), (exported.run, "onnx")):
+        with pytest.raises(ConfigError, match=r"folds is \[0\], but .* is the mean of those"):
+            load_model(path, engine, folds=[0])
 
 
 def test_several_models_predict_as_one(exported: Any, night: Path) -> None:
@@ -266,15 +287,19 @@ def test_thresholds_are_a_number_or_one_a_label(model: Model, night: Path, tmp_p
     assert repr(everything).startswith("Detections(15 of 3 species in 1 recording")
 
 
-def test_detections_in_arrays_are_written_under_their_names(model: Model, tmp_path: Path) -> None:
+def test_detections_in_arrays_are_written_under_their_names(
+    model: Model, night: Path, tmp_path: Path
+) -> None:
     sounds = [
         dc.Sound.of(np.ones(RATE, np.float32), sample_rate=RATE, name="../a/b"),
         dc.Sound.of(np.ones(RATE, np.float32), sample_rate=RATE, name="c"),
     ]
-    paths = model.predict(sounds).detections(0.0).write(["raven", "csv"], tmp_path / "out")
+    found = model.predict([*sounds, night])
+    paths = found.detections(0.0).write(["raven", "csv"], tmp_path / "out")
+    assert set(pd.read_csv(paths["csv"])["filename"]) == {"a/b", "c", night.name}
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.txt"))
     assert all(name.startswith("out/raven/") for name in written)
-    assert len(written) == 2
+    assert len(written) == 3
     assert paths["csv"].is_file()
 
 

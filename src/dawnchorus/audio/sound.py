@@ -82,7 +82,7 @@ class Sound:
             or infinite samples. What is wrong with a file, or a block of a stream, shows when it is read.
         """
         if isinstance(source, Sound):
-            return source
+            return source if name is None else source.named(name)
         if isinstance(source, AudioSource):
             return _of_source(source, name or str(source.path))
         if isinstance(source, str | Path):
@@ -99,6 +99,12 @@ class Sound:
             return _of_stream(source, _checked_rate(sample_rate, name), name)
         name = name or "array"
         return _of_array(source, _checked_rate(sample_rate, name), name)
+
+    def named(self, name: str) -> Sound:
+        """Return the same sound under another name."""
+        return Sound(
+            name, self._blocks, path=self.path, sample_rate=self.sample_rate, n_samples=self.n_samples
+        )
 
     @property
     def duration_s(self) -> float | None:
@@ -216,13 +222,15 @@ def _checked_numbers(source: Any, name: str) -> npt.NDArray[np.float32]:
         raise AudioError(
             f"{name}: has the shape {numbers.shape}; legal: (n_samples,), or two axes, time and channels"
         )
+    with np.errstate(over="ignore"):
+        numbers = numbers.astype(np.float32, copy=False)
     faulty = ~np.isfinite(numbers)
     if faulty.any():
         at = int(np.argwhere(faulty)[0].max())
         raise AudioError(
             f"{name}: {faulty.sum()} of {numbers.size} samples are NaN or infinite, the first at {at}"
         )
-    return numbers.astype(np.float32, copy=False)
+    return np.asarray(numbers, np.float32)
 
 
 def _mono(numbers: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:

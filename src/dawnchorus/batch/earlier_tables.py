@@ -15,8 +15,8 @@ from dawnchorus.formats import own_goals
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 SETTINGS_NAME = "predictions.json"
-_GOALS = frozenset(own_goals().values()) | {WINDOWS_NAME, EMBEDDINGS_NAME}
-"""Every file and folder that a call writes tables to; a note that names another one is not ours."""
+_GOALS = {**own_goals(), "windows": WINDOWS_NAME, "embeddings": EMBEDDINGS_NAME}
+"""Every file and folder that a call writes tables to, by its name; a note that says otherwise is not ours."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class EarlierTables:
         try:
             found = json.loads(note.read_text(encoding="utf-8"))
             earlier = cls(folder, dict(found["made"]), dict(found["goals"]), dict(found.get("guests", {})))
-            unknown = set(earlier.goals.values()) - _GOALS
+            unknown = [goal for name, goal in earlier.goals.items() if _GOALS.get(name) != goal]
         except FileNotFoundError:
             return cls(folder)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

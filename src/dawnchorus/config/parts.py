@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -31,8 +32,11 @@ def imported(path: str, *, where: str) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
         return found
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where} is {path!r}, which cannot be imported: {error}") from error
+    except Exception as error:  # a module of one's own may raise anything
+        what = str(error) or type(error).__name__
+        gone = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        hint = "; install it, or name its folder in PYTHONPATH" if gone else ""
+        raise ConfigError(f"{where} is {path!r}, which cannot be imported: {what}{hint}") from error
 
 
 def import_path(part: Any) -> str:
@@ -66,6 +70,7 @@ def saved_text(part: Any) -> str:
     path = import_path(part.func if isinstance(part, partial) else part)
     values = part.keywords if isinstance(part, partial) else getattr(part, "__dict__", {})
     kept = {name: value for name, value in values.items() if not name.startswith("_") and name != "training"}
+    kept |= dict(part.named_buffers()) if hasattr(part, "named_buffers") else {}
     texts = (f"{name}={text}" for name, value in kept.items() if (text := _plain_text(value)) is not None)
     return f"{path}({', '.join(texts)})"
 
@@ -79,6 +84,8 @@ def _plain_text(value: Any) -> str | None:
         return None if None in texts else f"[{', '.join(map(str, texts))}]"
     if isinstance(value, Mapping):
         return _plain_text([item for pair in value.items() for item in pair])
+    if hasattr(value, "tolist"):  # arrays and tensors
+        return hashlib.sha256(repr(value.tolist()).encode()).hexdigest()[:16]
     return import_path(value) if hasattr(value, "__qualname__") else None
 
 

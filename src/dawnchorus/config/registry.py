@@ -23,6 +23,9 @@ from dawnchorus.errors import ConfigError
 
 PartT = TypeVar("PartT")
 
+FROM_FILE = "from a saved config: "
+"""What stands before an import path that was read from a data file: it is never imported."""
+
 OWN_PART = "One of your own is named as package.module:name"
 """End of a message about a name that is not known."""
 
@@ -105,6 +108,11 @@ class Registry(Mapping[str, Any]):
         if given in self._parts:
             return self[given]
         where = where or f"the {self.kind}"
+        if given.startswith(FROM_FILE):
+            raise ConfigError(
+                f"{where} is {given.removeprefix(FROM_FILE)!r} in a saved config, which imports no code; "
+                "open the run by the training config that it was made with (.py)"
+            )
         if ":" not in given:
             near = nearest(given, list(self._parts), kind="names")
             end = " " if near.endswith("?") else ". "

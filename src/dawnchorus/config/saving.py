@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from dawnchorus.config.experiment import TrainConfig
 from dawnchorus.config.parts import saved_text
 from dawnchorus.config.reading import merge
-from dawnchorus.config.registry import DATASETS, NETWORKS, TRAIN_FUNCTIONS
+from dawnchorus.config.registry import DATASETS, FROM_FILE, NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import validate
 from dawnchorus.config.tables import TableInMemory
 from dawnchorus.config.training import TrainFunctionArgs
@@ -82,12 +82,30 @@ def from_json_file(path: Path) -> TrainConfig:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("train_function_args", {}), dict):
+        raise ConfigError(f"{path} cannot be read as a saved config: it holds no keys and values")
     values["data"] = saved_places(values.get("data"), path.parent)
     args = values.get("train_function_args", {})
     named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
     for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
         owner[key] = registry.known(str(owner.get(key)), where=f"{path}: {key}", remedy=REMEDY)
+    for owner, key in ((values, "nn_model_config"), (values, "train_function_args")):
+        owner[key] = _without_imports(owner.get(key, {}))
     return validate(TrainConfig, values, where=str(path))
+
+
+def _without_imports(value: Any) -> Any:
+    """Return a part of a saved config in which every text that could be an import path is marked as none."""
+    if isinstance(value, Mapping):
+        return {
+            _without_imports(key): item if key == "weights" else _without_imports(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_imports(item) for item in value]
+    if isinstance(value, str) and ":" in value:
+        return f"{FROM_FILE}{value}"
+    return value
 
 
 def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dawnchorus.engines.runtime import Runtime, fingerprint_of
 from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
-from dawnchorus.errors import ModelError, RunError
+from dawnchorus.errors import ConfigError, ModelError, RunError
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
@@ -81,16 +81,25 @@ def open_runtime(
     >>> open_runtime("logdirs/tiny", "torch", config="train.py").card.labels
     ('owl', 'wren')
     """
+    if engine is not None and engine not in ("torch", *EXPORTS):
+        raise ConfigError(f"the engine is {engine!r}; legal: torch, {', '.join(sorted(EXPORTS))}")
+    if n_threads is not None and n_threads < 1:
+        raise ConfigError(f"n_threads is {n_threads}; legal: 1 or more, or None for all cores")
     path = Path(path)
     if config is not None or path.suffix == ".py" or is_run(path):
         from dawnchorus.runs import open_run
 
         run = open_run(path, config=config)
-        file = _file_of_run(run.path, engine)
+        file = _file_of_run(run.path, "torch" if folds is not None and engine is None else engine)
         if file is None:
             return _open_checkpoints(run, folds, n_threads, clips_per_request)
     else:
         file = _file_of_bundle(path, engine)
+    if folds is not None:
+        raise ConfigError(
+            f"folds is {list(folds)}, but {file} is the mean of those that it was exported with; folds are "
+            "chosen of a run, with the engine torch"
+        )
     settings = engine_settings(
         file.parent, engine_of(file), n_threads=n_threads, clips_per_request=clips_per_request
     )

@@ -144,9 +144,11 @@ class Runtime(ABC):
             )
         if waves.dtype.kind != "f":
             raise ModelError(f"the clips hold {waves.dtype}; samples are float32, full scale ±1")
+        with np.errstate(over="ignore"):
+            waves = waves.astype(np.float32, copy=False)
         if not np.isfinite(waves).all():
             raise ModelError("the clips hold NaN or infinite samples; leave such clips out")
-        return waves.astype(np.float32, copy=False)
+        return waves
 
     def __repr__(self) -> str:
         card = self.card

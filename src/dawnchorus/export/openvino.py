@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import openvino
 from openvino import opset13
 
+from dawnchorus.errors import ExportError
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 
 MIN_COMPRESSED = 1024
@@ -26,9 +28,21 @@ def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
     >>> len(model.inputs), len(model.outputs)
     (1, 2)
     """
-    model = openvino.convert_model(onnx_path)
+    # As an output while the graph is converted: a network that begins with a slice would lose it otherwise.
+    graph = onnx.load(onnx_path, load_external_data=False)
+    shape: list[str | int | None] = ["batch", 1, "n_mels", "n_frames"]
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(LOGMEL_NAME, onnx.TensorProto.FLOAT, shape))
+    with_output = onnx_path.with_name("with_logmel.onnx")
+    onnx.save(graph, with_output)
+    try:
+        model = openvino.convert_model(with_output)
+    finally:
+        with_output.unlink()
+    for result in model.get_results():
+        if LOGMEL_NAME in result.output(0).get_names():
+            model.remove_result(result)
     if not any(LOGMEL_NAME in output.get_names() for node in model.get_ops() for output in node.outputs()):
-        raise AssertionError("the picture has lost its name on the way")  # a new release of OpenVINO
+        raise ExportError(f"{onnx_path}: OpenVINO has lost the spectrogram of the graph; nothing was written")
     model.set_rt_info(card.to_json(), [CARD_KEY])
     return model
 

@@ -81,6 +81,12 @@ def write_detections(
             f"{', '.join(map(str, table.columns))}"
         )
     table = _with_numbers(table, "the table of detections")
+    if table["label"].isna().any():
+        raise DataError("the table of detections: label is empty in a row; name the class, or drop the row")
+    table["label"] = table["label"].astype(str)
+    strangers = [] if labels is None else sorted(set(table["label"]) - set(labels))
+    if strangers:
+        raise DataError(f"the table of detections has the label {strangers[0]!r}, which is none of labels")
     rows_of = {str(name): rows for name, rows in table.groupby(table["filename"].astype(str), sort=False)}
     names = list(dict.fromkeys([*map(str, filenames or ()), *rows_of]))
     place_of = _places_of(names)

@@ -159,7 +159,8 @@ def train(
     logdir
         Folder of the runs; ``logdirs`` unless the config says otherwise.
     audio_dir
-        Folder that the file names of a table are relative to. Without it, those of a DataFrame are relative
+        Folder that the file names of a table are relative to; it replaces the ``data`` of a whole config.
+        Without it, those of a DataFrame are relative
         to the working directory, and those of a CSV file to its folder.
     folds
         Folds to train; all if not given.
@@ -209,7 +210,7 @@ def train(
     return TrainedRun(run.path, config)
 
 
-def open_run(source: Experiment) -> TrainedRun:
+def open_run(source: Experiment, *, config: Experiment | None = None) -> TrainedRun:
     """Return a run that exists.
 
     Parameters
@@ -217,6 +218,8 @@ def open_run(source: Experiment) -> TrainedRun:
     source
         Its folder, or the config that it was made with, which a run with parts of one's own needs: a ``.py``
         file, a ``CONFIG`` dict or a ``TrainConfig``.
+    config
+        The config of a folder that was moved or renamed, where the run has parts of one's own.
 
     Raises
     ------
@@ -231,7 +234,9 @@ def open_run(source: Experiment) -> TrainedRun:
     """
     if isinstance(source, Mapping):
         source = validate(TrainConfig, resolve_config(source), where="the config")
-    run = runs.open_run(source)
+    if isinstance(config, Mapping):
+        config = validate(TrainConfig, resolve_config(config), where="the config")
+    run = runs.open_run(source, config=config)
     return TrainedRun(run.path, run.experiment)
 
 

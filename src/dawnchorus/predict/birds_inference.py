@@ -154,14 +154,14 @@ class BirdsInference:
         on_progress
             Called with the seconds of audio that were predicted since the last call.
         """
-        taken: list[Sound] = []
+        taken: dict[int, Sound] = {}
         collected = _Collected()
         for request, outputs in self.runtime.stream(self._prepared(_noting(sounds, taken))):
             collected.add(request, outputs, with_embeddings=self.with_embeddings)
             on_progress(self._seconds(request))
             for number, failure in request.ended:
                 windows = collected.pop(number, self.card.sample_rate)
-                sound = taken[number]
+                sound = taken.pop(number)
                 failed = None if failure is None else Failure(sound.path or Path(sound.name), failure)
                 yield PredictedSound(sound, failed or windows)
 
@@ -264,10 +264,10 @@ class _Collected:
         return WindowPredictions(bounds[:, 0], bounds[:, 1], probabilities, sample_rate, kept)
 
 
-def _noting(sounds: Iterable[Sound], taken: list[Sound]) -> Iterator[Sound]:
-    """Yield sounds, each noted in ``taken`` before it is."""
-    for sound in sounds:
-        taken.append(sound)
+def _noting(sounds: Iterable[Sound], taken: dict[int, Sound]) -> Iterator[Sound]:
+    """Yield sounds, each noted in ``taken``, by its number, before it is."""
+    for number, sound in enumerate(sounds):
+        taken[number] = sound
         yield sound
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +27,9 @@ from dawnchorus.features.spectrogram import Spectrogram
 from dawnchorus.files import Failure
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
-from dawnchorus.predict.clip_requests import WindowPlan, window_stream
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.predictions import PredictedRecording, Predictions
 from dawnchorus.predict.sources import find_recordings
-from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import audio_progress
 
 _SHOW_PROGRESS_FROM_S = 600.0  # of sound
@@ -143,6 +143,11 @@ class Model:
         """
         sounds = list(_sounds(sound, sample_rate))
         settings = postprocessing or PostprocessSettings()
+        if settings.overlap_average and 2 * overlap_s < self.window_s:
+            raise ConfigError(
+                f"with an overlap of {overlap_s:g} s nothing can be averaged; overlap by "
+                f"{self.window_s / 2:g} s or more, or leave overlap_average out"
+            )
         inference = self._inference(overlap_s, settings.shift_s, embeddings=embeddings)
         recordings: list[PredictedRecording] = []
         failures: list[Failure] = []
@@ -154,7 +159,7 @@ class Model:
                     windows = postprocess(
                         outcome, settings, window=self.card.n_segment, step=inference.plan.step
                     )
-                    recordings.append(_recording(done, windows))
+                    recordings.append(PredictedRecording(done.name, done.path, _start_of(done), windows))
         if not recordings:
             raise _none_readable(failures, n_sounds=len(sounds))
         return Predictions(self.labels, recordings, failures, self.path, overlap_s)
@@ -194,8 +199,10 @@ class Model:
         inference = self._inference(overlap_s, None, embeddings=embeddings)
 
         def parts() -> Iterator[Predictions]:
+            began = _start_of(sound)
             for windows in inference.stream_windows(sound):
-                yield Predictions(self.labels, [_recording(sound, windows)], (), self.path, overlap_s)
+                part = PredictedRecording(sound.name, sound.path, began, windows)
+                yield Predictions(self.labels, [part], (), self.path, overlap_s)
 
         return parts()
 
@@ -218,7 +225,9 @@ class Model:
             The sound cannot be read.
         """
         is_file = isinstance(sound, str | Path | Sound)
-        one = Sound.of(sound, sample_rate=sample_rate or (None if is_file else self.sample_rate))
+        if sample_rate is None and not is_file:
+            sample_rate = self.sample_rate
+        one = Sound.of(sound, sample_rate=sample_rate)
         return self.predict(one, overlap_s=overlap_s, embeddings=True).embeddings
 
     def batch_embed(
@@ -263,20 +272,12 @@ class Model:
             The sound cannot be read, or ends before.
         """
         one, first = Sound.of(sound, sample_rate=sample_rate), round(start_s * self.sample_rate)
-        windows = window_stream(self.card, WindowPlan(self.card.n_segment))
-        n_skipped = first
-        found: Iterable[tuple[int, int, np.ndarray]] = ()
-        for block in one.blocks(self.sample_rate):
-            passed, n_skipped = block[n_skipped:], max(n_skipped - len(block), 0)
-            found = list(windows.add(passed))
-            if found:
-                break
-        else:
-            found = list(windows.end()) if windows.n_samples else ()
-        if first < 0 or not found:
+        begin = first - self.card.n_look_back
+        n_before = max(-begin, 0)
+        wave = _stretch(one.blocks(self.sample_rate), max(begin, 0), self.card.n_samples - n_before)
+        if first < 0 or len(wave) <= self.card.n_look_back - n_before:
             raise AudioError(f"{one.name}: has no sound at {start_s:g} s")
-        _, _, wave = next(iter(found))
-        clip = make_clip(wave, self.card)
+        clip = make_clip(wave, self.card, n_before=n_before)
         settings = FrontendSettings(**self.card.frontend)
         return Spectrogram.of_wave(clip, settings, name=one.name, start_s=start_s - self.card.look_back_s)
 
@@ -353,8 +354,6 @@ def load_model(
     if isinstance(config, str):
         config = Path(config)
     models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
-    if folds is not None:
-        engine = engine or "torch"
     runtime = Ensemble(models, engine, n_threads, clips_per_request, folds).open()
     place = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
     return Model(runtime, path=place if len(paths) == 1 else None)
@@ -367,7 +366,11 @@ def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
             raise DataError("no sounds: the list is empty")
         for number, each in enumerate(given):
             if isinstance(each, str | Path):
-                yield from _files(each)
+                # A file that is gone is one of the failures, and the others go on.
+                is_gone = not Path(each).exists() and not has_magic(str(each))
+                yield from [Sound.of(each)] if is_gone else _files(each)
+            elif isinstance(each, Sound):
+                yield each
             elif isinstance(each, int | float | np.number):
                 raise AudioError("a list of numbers is no sound; make an array of it, numpy.array(numbers)")
             else:
@@ -388,6 +391,17 @@ def _files(given: str | Path) -> Iterator[Sound]:
         yield Sound.of(recording.path)
 
 
+def _stretch(blocks: Iterable[np.ndarray], start: int, n_samples: int) -> npt.NDArray[np.float32]:
+    """Return ``n_samples`` of a sound from ``start`` on, fewer at its end."""
+    parts, first = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        parts.append(block[max(start - first, 0) : max(start + n_samples - first, 0)])
+        first += len(block)
+        if first >= start + n_samples:
+            break
+    return np.concatenate(parts)
+
+
 def _progress(sounds: Sequence[Sound]) -> AbstractContextManager[Callable[[float], object]]:
     """Return a bar where there is much to predict."""
     total_s = sum(map(_duration_s, sounds))
@@ -406,12 +420,11 @@ def _duration_s(sound: Sound) -> float:
     return info.n_frames / info.sample_rate
 
 
-def _recording(sound: Sound, windows: WindowPredictions) -> PredictedRecording:
-    start = None
-    if sound.path is not None:
-        found = recorder_time(sound.path)
-        start = RecorderTimes().start_of(sound.path, None if found is None else found.start)
-    return PredictedRecording(sound.name, sound.path, start, windows)
+def _start_of(sound: Sound) -> datetime | None:
+    if sound.path is None:
+        return None
+    found = recorder_time(sound.path)
+    return RecorderTimes().start_of(sound.path, None if found is None else found.start)
 
 
 def _none_readable(failures: Sequence[Failure], *, n_sounds: int) -> Exception:

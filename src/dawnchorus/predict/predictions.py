@@ -6,18 +6,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import Failure
 from dawnchorus.formats import Format, RecordingDetections, absolute_time, open_writers
 from dawnchorus.predict.detections import DetectionSettings, detect
-from dawnchorus.predict.thresholds import ALL_OTHERS, thresholds_from
+from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
 from dawnchorus.predict.window_tables import window_table
 from dawnchorus.predict.windows import WindowPredictions
 
@@ -100,7 +101,12 @@ class Predictions:
     overlap_s: float = 0.0
 
     def __len__(self) -> int:
-        """Return the number of windows."""
+        """Return the number of recordings."""
+        return len(self.recordings)
+
+    @property
+    def n_windows(self) -> int:
+        """Windows of all recordings together."""
         return sum(len(recording.windows.starts) for recording in self.recordings)
 
     def __iter__(self) -> Iterator[PredictedRecording]:
@@ -184,7 +190,8 @@ class Predictions:
         ]
         rates = [recording.windows.sample_rate for recording in self.recordings]
         high_hz = max(rates, default=0) / 2
-        return Detections(self.labels, found, high_hz=high_hz, overlap_s=self.overlap_s)
+        arrays = frozenset(recording.name for recording in self.recordings if recording.path is None)
+        return Detections(self.labels, found, high_hz=high_hz, overlap_s=self.overlap_s, without_file=arrays)
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
@@ -195,14 +202,20 @@ class Predictions:
 
     def _thresholds(self, threshold: float | str | Path | Mapping[str, float]) -> npt.NDArray[np.float32]:
         if isinstance(threshold, str | Path):
-            if self.model is None:
+            if self.model is None and str(threshold) == CALIBRATED:
                 raise ConfigError(
                     f"the threshold is {str(threshold)!r}, and these predictions do not know their model; "
                     "give a number, or one a label"
                 )
-            return thresholds_from(str(threshold), self.labels, self.model)
+            return thresholds_from(str(threshold), self.labels, self.model or Path())
         if isinstance(threshold, Mapping | pd.Series):
             given = dict(threshold)
+            strangers = [label for label in given if label not in (*self.labels, ALL_OTHERS)]
+            if strangers:
+                raise ConfigError(
+                    f"threshold names {strangers[0]!r}, which is no class of this model"
+                    f"{nearest(str(strangers[0]), self.labels, kind='classes')}"
+                )
             missing = [label for label in self.labels if label not in given]
             if missing and ALL_OTHERS not in given:
                 raise ConfigError(
@@ -230,7 +243,7 @@ class Predictions:
         n, n_failed = len(self.recordings), len(self.failures)
         failed = f", {n_failed} failed" if n_failed else ""
         classes = "1 class" if len(self.labels) == 1 else f"{len(self.labels)} classes"
-        return f"Predictions({len(self)} windows of {_recordings(n)}, {classes}{failed})"
+        return f"Predictions({self.n_windows} windows of {_recordings(n)}, {classes}{failed})"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -253,6 +266,8 @@ class Detections:
         Upper edge of boxes in tables that have frequencies, Hz.
     overlap_s
         Seconds that a window shares with the next one.
+    without_file
+        Names of sounds that are arrays or streams.
 
     Examples
     --------
@@ -267,6 +282,7 @@ class Detections:
     recordings: Sequence[RecordingDetections]
     high_hz: float
     overlap_s: float = 0.0
+    without_file: frozenset[str] = frozenset()
     _frame: list[pd.DataFrame] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def to_frame(self) -> pd.DataFrame:
@@ -310,9 +326,11 @@ class Detections:
         there = [path for path in writers.paths.values() if path.exists()]
         if there and not overwrite:
             raise RunError(f"{there[0]} exists; choose another folder, or set overwrite=True")
+        if folder.exists() and not folder.is_dir():
+            raise RunError(f"{folder} is a file; name a folder for the tables")
         folder.mkdir(parents=True, exist_ok=True)
         with writers:
-            for recording in _with_table_names(self.recordings):
+            for recording in _with_table_names(self.recordings, self.without_file):
                 writers.add(recording)
         return dict(writers.paths)
 
@@ -343,19 +361,31 @@ def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _with_table_names(recordings: Sequence[RecordingDetections]) -> Iterator[RecordingDetections]:
-    """Yield the recordings under names that tables in a folder can have: relative, below what all share."""
+def _with_table_names(
+    recordings: Sequence[RecordingDetections], without_file: frozenset[str]
+) -> Iterator[RecordingDetections]:
+    """Yield the recordings under names that tables can have: below the folder that files share."""
     # Without "..", so that no table lies outside its folder.
-    paths = [Path(os.path.abspath(recording.path)) for recording in recordings]  # noqa: PTH100
-    root = _common_folder(paths)
+    paths = [
+        None if recording.filename in without_file else Path(os.path.abspath(recording.path))  # noqa: PTH100
+        for recording in recordings
+    ]
+    root = _common_folder([path for path in paths if path is not None])
     for recording, path in zip(recordings, paths, strict=True):
-        filename = path.relative_to(root).as_posix()
-        yield recording._replace(filename=filename, path=path)
+        if path is None:
+            parts = [part for part in PurePath(recording.filename).parts if part not in ("..", "/")]
+            yield recording._replace(filename="/".join(parts) or "array")
+        else:
+            yield recording._replace(filename=_below(path, root), path=path)
 
 
-def _common_folder(paths: Sequence[Path]) -> Path:
-    parents = [path.parent for path in paths]
-    root = parents[0] if parents else Path.cwd()
-    while not all(parent.is_relative_to(root) for parent in parents):
-        root = root.parent
-    return root
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    """Return the folder that all files lie in; None where they have none, as on different drives."""
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths])) if paths else None
+    except ValueError:
+        return None
+
+
+def _below(path: Path, root: Path | None) -> str:
+    return path.name if root is None else path.relative_to(root).as_posix()

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -295,11 +296,8 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _legal_format(given: Any) -> str:
-    try:
-        format(0.5, given)
-    except (TypeError, ValueError):
-        return MACRO_ROC_AUC.format
-    return str(given)
+    """Return how a number is shown, as a file says it where that is a plain format such as ``.4f``."""
+    return str(given) if re.fullmatch(r"(\.\d)?[fge%]", str(given)) else MACRO_ROC_AUC.format
 
 
 def _fold_row(run: Run, fold: int, history: pd.DataFrame, metrics: Sequence[str]) -> dict[str, Any]:
