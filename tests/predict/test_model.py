@@ -115,6 +115,8 @@ def test_one_bad_file_does_not_stop_the_others(model: Model, night: Path, data_f
     bad = night.with_name("bad.wav")
     bad.write_bytes(b"no sound at all")
     other = data_factory.tone("other.flac", 2.5, 900)
+    gone = night.with_name("gone.wav")
+    assert [failure.path for failure in model.predict([gone, night]).failures] == [gone]
     scores = model.predict([night, bad, other])
     assert [recording.name for recording in scores] == [str(night), str(other)]
     assert [failure.path for failure in scores.failures] == [bad]
@@ -278,6 +280,8 @@ def test_thresholds_are_a_number_or_one_a_label(model: Model, night: Path, tmp_p
     table = tmp_path / "thresholds.csv"
     table.write_text("label,threshold\n*,0\nowl,inf\n")
     assert set(scores.detections(table).to_frame()["label"]) == {"wren", "robin"}
+    with pytest.raises(ConfigError, match="names 'owll', which is no class of this model; did you mean owl"):
+        scores.detections({"owll": 0.5, "*": 0.5})
     with pytest.raises(ConfigError, match="names 1 labels and not 'wren'"):
         scores.detections({"owl": 0.5})
     with pytest.raises(ConfigError, match=r"a threshold is 1\.5"):
