@@ -47,7 +47,7 @@ class WaveCNNAttenClassifier(nn.Module):
         other clips give their size, in multiples of 32, such as ``{"img_size": (128, 640)}`` for 10 s.
     head
         ``attention``, another registered name, ``package.module:Head`` or a class. It is called with
-        (in_features, n_classes, **head_config), and the module that it makes maps a feature map (batch,
+        ``(in_features, n_classes, **head_config)``, and the module that it makes maps a feature map (batch,
         in_features, frequency, time) to a :class:`ModelOutput`.
     head_config
         More keywords of the head.
