@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import ProgressColumn
 
 T = TypeVar("T")
@@ -29,6 +30,19 @@ def silence_progress() -> None:
     """
     global _silent
     _silent = True
+
+
+def progress_console() -> Console:
+    """Return where bars are drawn: stderr, in a notebook too, for whose widgets rich needs more packages.
+
+    Examples
+    --------
+    >>> progress_console().is_jupyter
+    False
+    """
+    from rich.console import Console
+
+    return Console(stderr=True, force_jupyter=False)
 
 
 def track(
@@ -59,7 +73,6 @@ def track(
     >>> sum(track([1, 2, 3], "Adding"))
     6
     """
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -74,7 +87,7 @@ def track(
     counts: ProgressColumn = MofNCompleteColumn()
     if amount is not None:
         counts = TextColumn("{task.completed:.2f} of {task.total:.2f} " + unit)
-    console = Console(stderr=True)
+    console = progress_console()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -108,10 +121,9 @@ def audio_progress(description: str, *, total_s: float) -> Iterator[Advance]:
     ...     advance(300.0)
     ...     advance(300.0)
     """
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = progress_console()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

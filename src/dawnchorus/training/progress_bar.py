@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import lightning
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dawnchorus.metrics import Metric
+from dawnchorus.progress import progress_console
 
 _REFRESH_STEPS = 4
 
@@ -41,7 +41,7 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
             TextColumn("{task.fields[scores]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=progress_console(),
         )
 
     def disable(self) -> None:
