@@ -29,6 +29,9 @@ REACHABLE = ("train_configs", "inference_configs", "scripts", "rock_that_bird.sh
 """What of the repository a page may name; copied, so that no block can change it."""
 
 NO_RUN = "no-run"
+END_S = 30.0
+"""Seconds that the Python process of a page may take to end."""
+
 LANGUAGES = ("bash", "python")
 _FILE = re.compile(r"# (?P<file>[\w./-]+\.py)\n")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>.*)$")
@@ -241,9 +244,19 @@ for request in sys.stdin:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
+        """End the process as a script ends, and with it the workers that it started."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=END_S)
+        except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+        # Not read to its end: workers that outlive the process would hold it open.
+        self._process.stdout.close()
 
     def run(self, code: str, page: Path, line: int) -> tuple[int, str]:
         """Run a block that begins at a line of a page; return its exit code and its output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,14 @@ def test_a_failing_python_block_is_told_with_its_line_and_output(
         list(run_blocks.run_page(page, folder))
     assert told in str(error.value)
     assert not (folder / "last").exists()
+
+
+def test_a_worker_that_outlives_the_python_process_is_not_waited_for(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('```python\nimport subprocess\nworker = subprocess.Popen(["sleep", "60"])\n```\n')
+    started = time.monotonic()
+    list(run_blocks.run_page(page, tmp_path / "work"))
+    assert time.monotonic() - started < 30
 
 
 def test_a_traceback_of_a_python_block_shows_the_line_of_the_page(tmp_path: Path) -> None:
