@@ -177,7 +177,8 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
     """Hold a lock on a file while the block runs; yields whether it was free. It ends with the process.
 
     Where the file system knows no locks, it always counts as free. With ``inherited``, child processes that
-    are started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does.
+    are started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does. Whoever
+    holds it may remove the file.
 
     Examples
     --------
@@ -186,15 +187,12 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
     ...     print(was_free, is_free_again)
     True False
     """
-    with path.open("a+b") as file:
-        os.set_inheritable(file.fileno(), inherited)
-        try:
-            _lock(file)
-        except BlockingIOError:
+    file, is_free = _opened_and_locked(path)
+    with file:
+        if not is_free:
             yield False
             return
-        except OSError:
-            pass
+        os.set_inheritable(file.fileno(), inherited)
         if not inherited:
             _held.append(file)
         try:
@@ -202,6 +200,21 @@ def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
         finally:
             if not inherited:
                 _held.remove(file)
+
+
+def _opened_and_locked(path: Path) -> tuple[IO[bytes], bool]:
+    """Return the open file, and whether it was free."""
+    while True:
+        file = path.open("a+b")
+        try:
+            _lock(file)
+        except BlockingIOError:
+            return file, False
+        except OSError:
+            return file, True
+        if os.fstat(file.fileno()).st_nlink:
+            return file, True
+        file.close()  # whoever held it has removed it
 
 
 _held: list[IO[bytes]] = []

@@ -140,9 +140,12 @@ import os, sys, time
 from pathlib import Path
 from dawnchorus.files import locked
 with locked(Path(sys.argv[1])) as is_ours:
+    worker_began, told = os.pipe()
     if os.fork() == 0:
+        os.write(told, b"x")
         time.sleep(60)
         os._exit(0)
+    os.read(worker_began, 1)
     print(is_ours, flush=True)
     time.sleep(60)
 """

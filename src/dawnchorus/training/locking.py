@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -63,14 +64,19 @@ class RunLocks:
         if not self.is_needed:
             yield
             return
-        self.run.path.parent.mkdir(parents=True, exist_ok=True)
         # Beside the run, of which there is nothing yet, nor will be if the config turns out to be wrong.
         file = self.run.path.with_name(f".{self.run.path.name}.lock")
+        new_folders = [folder for folder in file.parents if not folder.exists()]
         waited_until, is_told = time.monotonic() + _PATIENCE_S, False
         while True:
+            file.parent.mkdir(parents=True, exist_ok=True)
             with locked(file) as is_ours:
                 if is_ours:
-                    yield
+                    try:
+                        yield
+                    finally:
+                        if not self.run.path.exists():
+                            _remove(file, new_folders)
                     return
             if not is_told:
                 logger.info("%s is being prepared by another process; waiting for it", self.run.path)
@@ -96,6 +102,14 @@ class RunLocks:
                 f"fold {fold} of {self.run.path} is being trained by another process; wait for it, train "
                 "other folds with --folds, or choose another exp_name"
             )
+
+
+def _remove(file: Path, folders: list[Path]) -> None:
+    """Remove a file and the folders above it that are empty then."""
+    with suppress(OSError):  # Windows removes no open file
+        file.unlink()
+        for folder in folders:
+            folder.rmdir()
 
 
 def is_being_trained(run: Run) -> bool:
