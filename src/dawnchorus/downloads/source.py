@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 from dawnchorus.config.parts import import_path
@@ -120,7 +120,7 @@ def wanted_of(
     Raises
     ------
     DownloadError
-        There is none, or the name of one would lead out of the folder of recordings.
+        There is none.
 
     Examples
     --------
@@ -132,13 +132,6 @@ def wanted_of(
     >>> [each.id for each in wanted_of(source_of("inaturalist"), Found(found, Counter(), []), at_most=1)]
     ['XC1']
     """
-    for recording in found.recordings:
-        parts = PurePosixPath(recording.filename.replace("\\", "/")).parts
-        if len(parts) != 2 or any(part.startswith(".") for part in parts):
-            raise DownloadError(
-                f"{source.name} names a recording {recording.filename!r}, which is no file in the folder of "
-                "its species; give ids and names of species without slashes"
-            )
     wanted = best_of([each for each in found.recordings if is_licensed(each.license, licences)], at_most)
     if not wanted:
         raise DownloadError(f"{source.name} has no such recordings; look at the names, or ask for less")
