@@ -16,6 +16,7 @@ import torch
 
 from dawnchorus.audio.decode import read_crop
 from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.config.registry import REGISTRIES
 from dawnchorus.engines.opening import EXPORTS
 from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime
 from dawnchorus.features.logmel import FrontendSettings
@@ -31,6 +32,13 @@ def _shared(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent; set DAWNCHORUS_SHARED to the folder that holds {name}/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget after each test what it registered."""
+    for registry in REGISTRIES.values():
+        monkeypatch.setattr(registry, "_parts", dict(registry._parts))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dawnchorus.config.registry import METRICS
+from dawnchorus.config.registry import FROM_FILE, METRICS
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.metrics import (
     Metric,
@@ -148,7 +148,7 @@ def test_a_metric_is_a_name_a_function_a_class_or_an_object():
         ("shouted", "HIT RATE", ".2f"),
     ]
     assert metrics[2](np.eye(2), np.eye(2)) == 0.25
-    assert known_metrics(["cmap", "elsewhere:hit_rate", hit_rate]) == (metrics[0], metrics[1])
+    assert known_metrics(["cmap", f"{FROM_FILE}elsewhere:hit_rate", hit_rate]) == (metrics[0], metrics[1])
 
 
 @pytest.mark.parametrize("main", ["val_macro_roc_auc", "macro_roc_auc"])

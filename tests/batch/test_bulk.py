@@ -780,8 +780,9 @@ def test_a_note_that_names_what_predict_does_not_write_removes_nothing(
     assert (out / "mine" / "thesis.txt").read_text() == "years"
 
 
-def test_a_note_whose_names_are_no_names_counts_as_damaged(bulk: Bulk, tmp_path: Path) -> None:
+def test_a_note_whose_names_are_no_names_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "predictions.json").write_text('{"made": {}, "goals": {"x": ["raven"]}}')
-    assert bulk(out).n_recordings == 6
+    with pytest.raises(RunError, match=r"names \['raven'\] as a table"):
+        bulk(out)

@@ -47,7 +47,7 @@ CONFIG = {{
 def guest_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
     """A function (name, source) → the file of a new module that can be imported, here and by commands.
 
-    A name with dots lies in packages. Choose another name in each test: what it registers stays registered.
+    A name with dots lies in packages.
     """
     root = tmp_path / "guests"
     root.mkdir()

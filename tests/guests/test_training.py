@@ -177,7 +177,7 @@ def test_objects_stand_where_names_do_and_a_run_with_them_goes_on_with_the_same_
     prepared = prepare_run(given)
     assert train_fold(given, prepared, 0)
     saved = json.loads(prepared.run.config_file.read_text())["train_function_args"]
-    assert saved["loss"] == "warbler.parts:Scaled(power=1.5)"
+    assert saved["loss"].startswith("warbler.parts:Scaled(power=1.5, offset=")
     assert saved["batch_augmentations"]["quieter"] == "warbler.parts:Quieter(factor=0.1)"
     assert saved["train_dataset_config"]["early_transforms"][0] == "warbler.parts:Hiss(level=0.02)"
     last = read_checkpoint(prepared.run.checkpoints_dir(0) / "last.safetensors")
