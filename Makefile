@@ -1,4 +1,4 @@
-# setup · demo · test · check · docs · bench: what the README tells a newcomer; CI calls these and nothing else.
+# setup · demo · test · stress · check · docs · bench: what the README tells a newcomer; CI calls these and nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(SOUNDSCAPES),--soundscapes
 # Tests share the cores, each of them with one thread.
 TEST_WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: setup demo test check docs bench
+.PHONY: setup demo test stress check docs bench
 
 setup: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ demo: setup
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
+
+# What make test leaves out: minutes of repeated kills, a compiler, a second engine.
+stress: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m stress $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -100,7 +100,7 @@ def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
     assert "which is not installed: pip install 'dawnchorus[train]'" in done.stderr
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.stress)])
 def test_a_bundle_predicts_with_numpy_soundfile_and_one_engine(
     engine: str, bundles: tuple[Path, Path, TorchRuntime], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -380,14 +380,15 @@ def test_a_killed_worker_ends_the_run_with_one_sentence(data_factory, tmp_path):
     assert temporary_files(features) == []
 
 
-def test_ten_kills_at_random_moments_change_nothing(data_factory, tmp_path):
+@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.stress)])
+def test_kills_at_random_moments_change_nothing(data_factory, tmp_path, n_kills):
     audio, undisturbed = data_factory.root, tmp_path / "undisturbed"
     for k in range(60):
         data_factory.tone(f"{k % 3}/{k}.ogg", duration_s=20, frequency_hz=500 + k)
     precompute_recordings(audio, undisturbed)
     whole = contents(undisturbed)
     random.seed(0)
-    for k in range(10):
+    for k in range(n_kills):
         features = tmp_path / f"killed {k}"
         n_cores = 1 + k % 2
         process = subprocess.Popen(

@@ -17,6 +17,7 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from timm.layers import EcaModule
 
 from dawnchorus.engines import open_runtime, opening
 from dawnchorus.engines.combined import CombinedRuntime
@@ -567,7 +568,8 @@ def test_an_engines_error_without_words_is_still_told(exported: Any, monkeypatch
 def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front_end(tmp_path: Path) -> None:
     torch.manual_seed(0)
     frontend = {"n_mels": 32, "hop_length": 2000}
-    model = WaveCNNAttenClassifier(n_classes=3, backbone="eca_nfnet_l0", frontend=frontend).eval()
+    backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 4, stride=4), EcaModule(8))
+    model = WaveCNNAttenClassifier(n_classes=3, backbone=backbone, frontend=frontend).eval()
     settings = vars(model.frontend.settings)
     card = ModelCard("eca", "", {}, ("a", "b", "c"), settings, 32_000, 5.0, True, (0,))
     write_onnx([model], card, tmp_path / "model.onnx")

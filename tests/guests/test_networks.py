@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dawnchorus.cli import main
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines import open_runtime
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
@@ -170,21 +171,33 @@ def test_a_registered_part_is_opened_by_its_card(guest_package: Any, tiny_config
 
 
 def test_the_command_line_takes_the_training_config_for_the_run(
-    guest_package: Any, tiny_config_file: Any, dawnchorus_command: Any, data_factory: Any
+    guest_package: Any,
+    tiny_config_file: Any,
+    data_factory: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def told(*arguments: str | Path) -> str:
+        with pytest.raises(SystemExit):
+            main(list(map(str, arguments)))
+        return "".join(capsys.readouterr())
+
+    monkeypatch.chdir(tmp_path)
     guest_package("guests_of_commands.parts", SOURCE)
     head = '{"head": "guests_of_commands.parts:MeanHead", "head_config": {"scale": 2.0}}'
     file: Path = tiny_config_file(f'"exp_name": "mine", "nn_model_config": {head},')
     soundscape = data_factory.tone("../night.wav", 3.0, sample_rate=16_000)
-    assert "trained folds 0, 1" in dawnchorus_command("train", file)
-    assert "out-of-fold macro ROC-AUC" in dawnchorus_command("evaluate", file)
+    assert "trained folds 0, 1" in told("train", file)
+    assert "out-of-fold macro ROC-AUC" in told("evaluate", file)
     run = file.parent / "logdirs" / "mine"
-    refused = dawnchorus_command("predict", run, soundscape, "--out", "refused", code=1)
+    refused = told("predict", run, soundscape, "--out", "refused")
+    assert "error: " in refused
     assert "a model card imports no code: open the run by the training config" in refused
-    printed = dawnchorus_command("predict", file, soundscape, "--out", "by_config", "--engine", "torch")
+    printed = told("predict", file, soundscape, "--out", "by_config", "--engine", "torch")
     assert "in 1 recordings" in printed
-    assert "ONNX: at most" in dawnchorus_command("export", file)
-    assert "in 1 recordings" in dawnchorus_command("predict", run, soundscape, "--out", "by_export")
+    assert "ONNX: at most" in told("export", file)
+    assert "in 1 recordings" in told("predict", run, soundscape, "--out", "by_export")
 
 
 BROKEN = """

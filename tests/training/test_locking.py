@@ -90,6 +90,7 @@ def test_of_two_configs_under_one_name_one_is_trained_and_the_other_told(
     assert run.finished_folds() == [0]
 
 
+@pytest.mark.stress
 def test_two_folds_are_trained_side_by_side(write_config: Callable[[int], Path], tmp_path: Path) -> None:
     both = [start(write_config(1), "--folds", str(fold)) for fold in (0, 1)]
     for process in both:

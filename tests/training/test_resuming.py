@@ -36,8 +36,6 @@ EVERYTHING = {
 }
 """Whatever has a state of its own."""
 
-N_KILLS = 2
-
 
 @pytest.fixture
 def make_config(data_factory: Any, tmp_path: Path) -> Callable[..., TrainConfig]:
@@ -111,8 +109,9 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bits(
     assert_same(lightning_training(config, folds=[0]), expected)
 
 
+@pytest.mark.parametrize("n_kills", [1, pytest.param(5, marks=pytest.mark.stress)])
 def test_killed_with_signal_9_at_random_moments_it_ends_with_the_same_bits(
-    make_config: Callable[..., TrainConfig], tmp_path: Path, data_factory: Any
+    make_config: Callable[..., TrainConfig], tmp_path: Path, data_factory: Any, n_kills: int
 ) -> None:
     args = {"n_epochs": 6, "clips_per_epoch": 16}
     expected = lightning_training(make_config("undisturbed", **args), folds=[0])
@@ -127,7 +126,7 @@ def test_killed_with_signal_9_at_random_moments_it_ends_with_the_same_bits(
     command = [sys.executable, "-m", "dawnchorus", "train", str(file), "--folds", "0"]
     moments = random.Random(0)
     n_killed = 0
-    for n_epochs in range(N_KILLS):
+    for n_epochs in range(n_kills):
         process = subprocess.Popen(
             command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ
         )

@@ -88,6 +88,7 @@ def test_two_processes_end_with_the_scores_and_weights_of_one(config_file: Path,
     ended(start(config_file, "two", "--fold", "all"))
 
 
+@pytest.mark.stress
 def test_two_machines_train_as_one_does(config_file: Path, one_process: Run) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -133,6 +133,7 @@ def test_faster_ways_learn_the_same_within_their_precision(
         assert ours == pytest.approx(theirs, rel=tolerance), column
 
 
+@pytest.mark.stress
 @pytest.mark.filterwarnings("ignore")  # the compiler warns of its own ways
 def test_a_compiled_network_learns_the_same_and_keeps_its_names(make_config: MakeConfig) -> None:
     plain = lightning_training(make_config({"nn_model_config": PLAIN}, n_epochs=1), folds=[0])
