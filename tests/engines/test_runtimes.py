@@ -41,7 +41,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 SIZES = (1, 7, 64)
-N_CALLS, N_CALLERS = 400, 8
+N_CALLERS = 8
 WIDE = 1e-4
 NARROW = 1e-3
 
@@ -79,8 +79,9 @@ def combined(exported: Any, settings: EngineSettings) -> Runtime:
     ("kind", "n_streams"),
     [("torch", 1), ("onnx", 1), ("float32", 1), ("float32", 2), ("fp16", 1), ("fp16", 2), ("combined", 2)],
 )
+@pytest.mark.parametrize("n_calls", [96, pytest.param(4000, marks=pytest.mark.stress)])
 def test_one_runtime_gives_every_thread_the_bits_that_it_gives_one(
-    exported: Any, clips: np.ndarray, kind: str, n_streams: int
+    exported: Any, clips: np.ndarray, kind: str, n_streams: int, n_calls: int
 ) -> None:
     settings = settings_of(n_streams, n_streams, 1)
     runtime = combined(exported, settings) if kind == "combined" else opened(exported, kind, settings)
@@ -88,7 +89,7 @@ def test_one_runtime_gives_every_thread_the_bits_that_it_gives_one(
     alone = [runtime.outputs(waves) for waves in asked]
 
     def differing(seed: int) -> int:
-        order = np.random.default_rng(seed).integers(len(asked), size=N_CALLS // N_CALLERS)
+        order = np.random.default_rng(seed).integers(len(asked), size=n_calls // N_CALLERS)
         n_differing = 0
         for number in order:
             found = runtime.outputs(asked[number])

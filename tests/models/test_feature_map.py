@@ -39,7 +39,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "test_convnext": {},
     "xcit_nano_12_p16_224": {},
 }
-EXPORTED = ("test_vit", "swin_tiny_patch4_window7_224", "test_maxvit", "test_mambaout")
+EXPORTED = (
+    "test_vit",
+    "test_mambaout",
+    pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.stress),
+    pytest.param("test_maxvit", marks=pytest.mark.stress),
+)
 
 
 def classifier(name: str, **changes: Any) -> WaveCNNAttenClassifier:

@@ -81,6 +81,7 @@ def test_a_second_run_does_nothing_again_and_a_lost_file_is_made_anew(rocked: Pa
     assert (rocked / "submission.csv").read_bytes() == before
 
 
+@pytest.mark.stress
 def test_half_a_bundle_is_made_whole_again(rocked: Path) -> None:
     before = (rocked / "submission.csv").read_bytes()
     (rocked / "bundle" / "sample_b" / "model.xml").unlink()

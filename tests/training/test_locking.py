@@ -73,6 +73,7 @@ def start(file: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.stress
 def test_of_two_configs_under_one_name_one_is_trained_and_the_other_told(
     write_config: Callable[[int], Path], tmp_path: Path
 ) -> None:

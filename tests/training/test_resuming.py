@@ -109,9 +109,9 @@ def test_interrupted_at_any_step_it_ends_with_the_same_bits(
     assert_same(lightning_training(config, folds=[0]), expected)
 
 
-@pytest.mark.parametrize("n_kills", [1, pytest.param(5, marks=pytest.mark.stress)])
+@pytest.mark.stress
 def test_killed_with_signal_9_at_random_moments_it_ends_with_the_same_bits(
-    make_config: Callable[..., TrainConfig], tmp_path: Path, data_factory: Any, n_kills: int
+    make_config: Callable[..., TrainConfig], tmp_path: Path, data_factory: Any
 ) -> None:
     args = {"n_epochs": 6, "clips_per_epoch": 16}
     expected = lightning_training(make_config("undisturbed", **args), folds=[0])
@@ -126,7 +126,7 @@ def test_killed_with_signal_9_at_random_moments_it_ends_with_the_same_bits(
     command = [sys.executable, "-m", "dawnchorus", "train", str(file), "--folds", "0"]
     moments = random.Random(0)
     n_killed = 0
-    for n_epochs in range(n_kills):
+    for n_epochs in range(5):
         process = subprocess.Popen(
             command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ
         )

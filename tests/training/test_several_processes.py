@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from dawnchorus.cli import main
 from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
@@ -51,6 +52,11 @@ def start(config_file: Path, name: str, *options: str, **variables: str) -> subp
     )
 
 
+def train_here(config_file: Path, name: str) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", str(config_file), "--exp-name", name])
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
@@ -59,7 +65,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def one_process(config_file: Path) -> Run:
-    ended(start(config_file, "one", "--fold", "all"))
+    train_here(config_file, "one")
     return Run.open(config_file.parent / "logdirs" / "one")
 
 
@@ -85,7 +91,7 @@ def test_two_processes_end_with_the_scores_and_weights_of_one(config_file: Path,
     assert "Warning" not in err
     assert "recommended" not in err
     # How many devices there are says nothing of what is trained: another number goes on with the run.
-    ended(start(config_file, "two", "--fold", "all"))
+    train_here(config_file, "two")
 
 
 @pytest.mark.stress
@@ -105,8 +111,10 @@ def test_two_machines_train_as_one_does(config_file: Path, one_process: Run) -> 
     assert_alike(Run.open(config_file.parent / "logdirs" / "machines"), one_process, folds=(0,))
 
 
-def test_a_batch_that_devices_cannot_share_is_refused(config_file: Path) -> None:
-    process = start(config_file, "three", "--devices", "3")
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 1
-    assert "train_loader.batch_size is 8, which 3 devices cannot share evenly; take a multiple" in err
+def test_a_batch_that_devices_cannot_share_is_refused(
+    config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="1"):
+        main(["train", str(config_file), "--exp-name", "three", "--devices", "3"])
+    told = capsys.readouterr().err
+    assert "train_loader.batch_size is 8, which 3 devices cannot share evenly; take a multiple" in told

@@ -181,6 +181,10 @@ def png_of(figure: Figure, theme: Theme) -> bytes:
         axes.tick_params(color=theme.rule, labelcolor=theme.ink, grid_color=theme.rule)
         for spine in axes.spines.values():
             spine.set_color(theme.rule)
+    if figure.get_layout_engine() is not None:  # once, and not in each theme: it takes as long as drawing
+        figure.set_dpi(_DPI)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, facecolor=theme.paper)
     return file.getvalue()
