@@ -23,9 +23,9 @@ from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recording
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import FoldSettings, TrainConfig, merge, validate
-from dawnchorus.data.folds import assign_folds
-from dawnchorus.data.recordings import load_recordings
+from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.pipelines.demo import TRAINING
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.report.measurements import Measurement
 from dawnchorus.training.checkpoints import LAST_NAME, epoch_metrics
 from dawnchorus.training.lightning_training import lightning_training

@@ -25,17 +25,17 @@ from torch.utils.data import DataLoader, Dataset
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
-from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import BatchAugmentationSettings, DataSettings, LoaderSettings
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.loading import ClipLoader
-from dawnchorus.data.recordings import load_recordings
-from dawnchorus.data.sampling import ClipSampler, class_weights
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.loaders import ClipLoader
+from dawnchorus.datasets.sampling import ClipSampler, class_weights
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.report.measurements import Measurement
 
 N_SAMPLES, SAMPLE_RATE, N_CLASSES = 160_000, 32_000, 206

@@ -26,9 +26,9 @@ from common import parse_arguments, report
 from lightning.pytorch.callbacks import Callback
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
-from dawnchorus.data.folds import FoldAssignment
-from dawnchorus.data.loading import ClipLoader
-from dawnchorus.data.recordings import load_recordings
+from dawnchorus.datasets.loaders import ClipLoader
+from dawnchorus.folds.assignment import FoldAssignment
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.report.measurements import Measurement
 from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from common import SHARED_DATA
 
 from dawnchorus.config import TrainConfig, validate
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, score_clips
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from dawnchorus.augment.batch import make_augmentations
+from dawnchorus.augment.batch_augmentations import make_augmentations
 from dawnchorus.cli import main
 from dawnchorus.config import from_json_file
 from dawnchorus.engines import open_runtime
@@ -179,7 +179,9 @@ def test_a_saved_config_names_nothing_that_is_not_registered(
     canary: Canary, run: Run, key: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = {name: f"dawnchorus:{name}" for name in ("train_dataset_class", "val_dataset_class")}
-    dataset["train_dataset_class"] = dataset["val_dataset_class"] = "dawnchorus.data.wave_dataset:WaveDataset"
+    dataset["train_dataset_class"] = dataset["val_dataset_class"] = (
+        "dawnchorus.datasets.wave_dataset:WaveDataset"
+    )
     values: dict[str, Any] = {
         "exp_name": "x",
         "data": {"audio_dir": "."},

@@ -12,18 +12,18 @@ import pytest
 
 from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset, lightning_training
 from dawnchorus.config import FoldSettings, TrainConfig, load_train_config
-from dawnchorus.data.folds import assign_folds
-from dawnchorus.data.labelled_audio import LabelledAudio, LabelledAudioSettings
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.recordings import label_map_of, load_recordings
-from dawnchorus.data.time_labels import Boxes
+from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings
 from dawnchorus.engines.runtime import Outputs
 from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.evaluate.reliability import reliability
+from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.sources import find_recordings
 from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.time_labels import Boxes
 from dawnchorus.runs import Run
 from dawnchorus.training.preparing import PreparedRun
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from dawnchorus.config import FoldSettings
-from dawnchorus.data.folds import assign_folds, save_folds
 from dawnchorus.errors import RunError, UnsafePathError
+from dawnchorus.folds.assignment import assign_folds, save_folds
 from dawnchorus.runs import Run
 
 

@@ -15,15 +15,15 @@ from sklearn.model_selection import StratifiedKFold
 from dawnchorus import load_recordings
 from dawnchorus.audio.decode import SAMPLE_RATE, read_crop
 from dawnchorus.audio.windows import normalize_peak
+from dawnchorus.augment.mixup import mix_at_equal_peaks, mix_targets
 from dawnchorus.aviary import Aviary, AviarySettings, make_aviary
 from dawnchorus.config import FoldSettings, load_train_config
-from dawnchorus.data.folds import assign_folds
-from dawnchorus.data.mixing import mix_at_equal_peaks, mix_targets
-from dawnchorus.data.sampling import class_weights
+from dawnchorus.datasets.sampling import class_weights
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.files import replacing
+from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.pipelines.showing import show_augmentations
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.losses import bce_loss, focal_loss

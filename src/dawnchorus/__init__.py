@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from dawnchorus.audio.sound import Sound
     from dawnchorus.config import DataSettings
     from dawnchorus.config.registry import register, registered
-    from dawnchorus.data.labels import LabelMap
-    from dawnchorus.data.recordings import label_map_of, load_recordings
-    from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-    from dawnchorus.data.wave_dataset import WaveDataset
+    from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+    from dawnchorus.datasets.wave_dataset import WaveDataset
     from dawnchorus.engines import open_runtime
     from dawnchorus.errors import DawnchorusError
     from dawnchorus.features.spectrogram import Spectrogram
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
     from dawnchorus.predict.predictions import Detections, Predictions
+    from dawnchorus.recordings.labels import LabelMap
+    from dawnchorus.recordings.table import label_map_of, load_recordings
     from dawnchorus.training.lightning_training import lightning_training
 
 __all__ = [
@@ -65,16 +65,16 @@ _HOME = {
     "Spectrogram": "dawnchorus.features.spectrogram",
     "load_model": "dawnchorus.predict.model",
     "DataSettings": "dawnchorus.config",
-    "LabelMap": "dawnchorus.data.labels",
-    "label_map_of": "dawnchorus.data.recordings",
-    "load_recordings": "dawnchorus.data.recordings",
+    "LabelMap": "dawnchorus.recordings.labels",
+    "label_map_of": "dawnchorus.recordings.table",
+    "load_recordings": "dawnchorus.recordings.table",
     "BirdsInference": "dawnchorus.predict.birds_inference",
     "DawnchorusError": "dawnchorus.errors",
     "ModelOutput": "dawnchorus.models.head",
-    "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset",
+    "WaveAllFileDataset": "dawnchorus.datasets.wave_all_file_dataset",
     "WaveCNNAttenClasifier": "dawnchorus.models.wave_cnn",
     "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",
-    "WaveDataset": "dawnchorus.data.wave_dataset",
+    "WaveDataset": "dawnchorus.datasets.wave_dataset",
     "lightning_training": "dawnchorus.training.lightning_training",
     "TrainedRun": "dawnchorus.pipelines.experiment",
     "open_run": "dawnchorus.pipelines.experiment",

@@ -84,7 +84,7 @@ class DataError(DawnchorusError):
 
     Examples
     --------
-    >>> from dawnchorus.data.labels import LabelMap
+    >>> from dawnchorus.recordings.labels import LabelMap
     >>> LabelMap(("wren", "owl")).index("cuckoo")
     Traceback (most recent call last):
         ...

@@ -15,7 +15,7 @@ from dawnchorus.audio.decode import count_samples, load_audio, stream_audio
 from dawnchorus.audio.source import open_source, stream_recording
 from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
 from dawnchorus.audio.store_writing import write_store
-from dawnchorus.data.labelled_audio import composition, open_recordings
+from dawnchorus.datasets.labelled_audio import composition, open_recordings
 from dawnchorus.errors import AudioError, StoreError
 
 

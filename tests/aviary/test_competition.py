@@ -13,9 +13,9 @@ import soundfile
 from dawnchorus.aviary.competition import CARD, MiniatureSettings, code_of, make_competition
 from dawnchorus.competition.submission import read_sample_submission
 from dawnchorus.config import DataSettings
-from dawnchorus.data.labels import read_labels
-from dawnchorus.data.places import load_place
 from dawnchorus.errors import DataError
+from dawnchorus.recordings.dataset_root import load_place
+from dawnchorus.recordings.labels import read_labels
 
 SMALL = MiniatureSettings(
     n_species=3, n_recordings=9, n_nocall=2, n_train_soundscapes=1, n_test_soundscapes=2, soundscape_s=20.0

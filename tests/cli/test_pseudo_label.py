@@ -17,15 +17,15 @@ from typer.testing import CliRunner
 
 from dawnchorus.cli.pseudo_labels import pseudo_label
 from dawnchorus.config import validate
-from dawnchorus.data.clips import ClipSettings
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.clip_settings import ClipSettings
+from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run, build_model
 
 LABELS = ("robin", "wren", "owl")

@@ -51,7 +51,7 @@ def test_a_broken_link_is_found(site: Path, link: str, fault: str) -> None:
 def test_references_to_names_that_do_not_exist_are_noticed(conf: ModuleType) -> None:
     assert conf.is_there("dawnchorus.audio.windows.planned_starts")
     assert conf.is_there("dawnchorus.audio.windows")
-    assert conf.is_there("dawnchorus.data.wave_dataset.WaveDataset.draw")
+    assert conf.is_there("dawnchorus.datasets.wave_dataset.WaveDataset.draw")
     assert not conf.is_there("dawnchorus.audio.windows.gone")
     assert not conf.is_there("dawnchorus.gone")
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import precision_recall_curve, precision_score, recall_score
 
-from dawnchorus.data.labels import UNKNOWN
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.calibration import (
     ClassThreshold,
@@ -21,6 +20,7 @@ from dawnchorus.evaluate.calibration import (
     thresholds_at_precision,
     write_thresholds,
 )
+from dawnchorus.recordings.labels import UNKNOWN
 
 LABELS = ("robin", "wren", "owl")
 

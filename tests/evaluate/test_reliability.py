@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 
-from dawnchorus.data.labels import UNKNOWN
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.reliability import reliability, wilson_interval
+from dawnchorus.recordings.labels import UNKNOWN
 
 
 def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,10 +15,10 @@ import pytest
 
 from dawnchorus.config.parts import imported
 from dawnchorus.config.registry import DOWNLOAD_SOURCES
-from dawnchorus.data.recordings import load_recordings
 from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.downloads.source import download_recordings, source_of
 from dawnchorus.errors import ConfigError, DownloadError
+from dawnchorus.recordings.table import load_recordings
 
 OWLS = """
 from collections import Counter

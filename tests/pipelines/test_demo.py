@@ -13,11 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.config import merge
-from dawnchorus.data.labels import LabelMap
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import scored_columns
 from dawnchorus.pipelines import demo
 from dawnchorus.pipelines.demo import DemoResult, DemoSettings, run_demo
+from dawnchorus.recordings.labels import LabelMap
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 
 from dawnchorus.cli import main
 from dawnchorus.config import TrainConfig, merge, validate
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.pipelines.showing import show_augmentations

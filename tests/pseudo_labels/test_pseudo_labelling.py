@@ -18,12 +18,10 @@ import torch
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import DataSettings, validate
-from dawnchorus.data.clips import ClipSettings
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.pseudo_labels import PseudoLabels, PseudoLabelSettings
-from dawnchorus.data.recordings import load_recordings
-from dawnchorus.data.sampling import Draw
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.clip_settings import ClipSettings
+from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.sampling import Draw
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import Outputs, Runtime, open_runtime
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.features.logmel import FrontendSettings
@@ -36,6 +34,8 @@ from dawnchorus.predict.sources import Recording, Recordings, find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import end_text
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels, make_pseudo_labels
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.runs import Run, build_model
 
 LABELS = ("robin", "wren", "owl")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dawnchorus.config import TrainFunctionArgs, validate
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import ConfigError, MissingExtraError
 from dawnchorus.training.checking import check_training_args
 

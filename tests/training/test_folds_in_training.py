@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import RunError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, scored_columns
+from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training

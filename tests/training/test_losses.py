@@ -8,8 +8,8 @@ import torch
 from scipy.special import expit, log_softmax, xlogy
 from sklearn.metrics import roc_auc_score
 
-from dawnchorus.data.labels import UNKNOWN
 from dawnchorus.errors import ConfigError
+from dawnchorus.recordings.labels import UNKNOWN
 from dawnchorus.training.losses import (
     LOSSES,
     bce_focal_loss,

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from dawnchorus.config import TrainConfig, from_json_file, merge, read_config_file, validate
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.recordings import load_recordings
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.files import read_failures
 from dawnchorus.formats.faults import FaultyTableError
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.training.lightning_training import lightning_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]

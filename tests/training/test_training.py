@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from dawnchorus.config import SchedulerSettings, TrainConfig, merge, read_config_file, validate
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import ConfigError, DataError, ModelError, RunError, WeightsError
 from dawnchorus.files import read_failures
 from dawnchorus.models.weights import load_state_dict_file

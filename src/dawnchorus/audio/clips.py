@@ -16,7 +16,7 @@ class Clip(Protocol):
 
     Examples
     --------
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> clip = ClipSettings(segment_len=5.0, look_back_s=1.0)
     >>> clip.n_segment, clip.n_look_back, clip.n_samples
     (160000, 32000, 192000)
@@ -58,7 +58,7 @@ def make_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> make_clip(np.float32([0.1, -0.5]), ClipSettings(segment_len=0.01, sample_rate=400))
     array([ 0. ,  0. ,  0.2, -1. ], dtype=float32)
     """
@@ -75,7 +75,7 @@ def fit_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 0
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> fit_clip(np.float32([0.1, -0.5]), ClipSettings(segment_len=0.01, sample_rate=400))
     array([ 0. ,  0. ,  0.1, -0.5], dtype=float32)
     """
@@ -104,7 +104,7 @@ def read_clip(
     Examples
     --------
     >>> from dawnchorus.audio.source import open_source
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> night = open_source("night.wav")
     >>> clip = ClipSettings(segment_len=5.0, look_back_s=1.0)
     >>> read_clip(night.read, 0, clip).shape  # one second of zeros, then the first five of the recording

@@ -4,8 +4,9 @@ Each is a frozen dataclass of settings with ``draw`` (random parameters from a g
 ``apply`` (no chance in it), and a call that does both. The input is never changed in place.
 """
 
-from dawnchorus.augment.batch import BatchAugmentations
-from dawnchorus.augment.spectrogram import (
+from dawnchorus.augment.batch_augmentations import BatchAugmentations
+from dawnchorus.augment.random_filtering import FilteringParams, RandomFiltering
+from dawnchorus.augment.spectrogram_augmentations import (
     MaskParams,
     PowerParams,
     PowerScaling,
@@ -13,7 +14,6 @@ from dawnchorus.augment.spectrogram import (
     SpectrogramMasks,
     TiltParams,
 )
-from dawnchorus.augment.wave import FilteringParams, RandomFiltering
 from dawnchorus.config.registry import AUGMENTATIONS
 
 __all__ = [

@@ -169,9 +169,9 @@ def folds(
     """
     from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings, FoldSettings, validate
-    from dawnchorus.data.folds import assign_folds, fold_counts, save_folds
-    from dawnchorus.data.recordings import leave_out_unreadable, load_recordings
     from dawnchorus.errors import DataError
+    from dawnchorus.folds.assignment import assign_folds, fold_counts, save_folds
+    from dawnchorus.recordings.table import leave_out_unreadable, load_recordings
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")

@@ -29,17 +29,17 @@ def recordings(
     """
     from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings
-    from dawnchorus.data.labels import read_labels
-    from dawnchorus.data.recordings import (
+    from dawnchorus.errors import ConfigError
+    from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
+    from dawnchorus.formats.text_tables import some
+    from dawnchorus.recordings.labels import read_labels
+    from dawnchorus.recordings.table import (
         count_recordings,
         leave_out_unreadable,
         load_recordings,
         unlisted_files,
         write_recordings,
     )
-    from dawnchorus.errors import ConfigError
-    from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
-    from dawnchorus.formats.text_tables import some
 
     _refuse_existing(force, faults, out)
     labels = None

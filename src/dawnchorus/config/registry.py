@@ -166,10 +166,10 @@ LOSSES = Registry(
 AUGMENTATIONS = Registry(
     "augmentation",
     {
-        "random_filtering": "dawnchorus.augment.wave:RandomFiltering",
-        "spectral_tilt": "dawnchorus.augment.spectrogram:SpectralTilt",
-        "power_scaling": "dawnchorus.augment.spectrogram:PowerScaling",
-        "spectrogram_masks": "dawnchorus.augment.spectrogram:SpectrogramMasks",
+        "random_filtering": "dawnchorus.augment.random_filtering:RandomFiltering",
+        "spectral_tilt": "dawnchorus.augment.spectrogram_augmentations:SpectralTilt",
+        "power_scaling": "dawnchorus.augment.spectrogram_augmentations:PowerScaling",
+        "spectrogram_masks": "dawnchorus.augment.spectrogram_augmentations:SpectrogramMasks",
     },
 )
 """What is done to a training batch on its device."""
@@ -217,8 +217,8 @@ DOWNLOAD_SOURCES = Registry(
 DATASETS = Registry(
     "dataset",
     {
-        "WaveDataset": "dawnchorus.data.wave_dataset:WaveDataset",
-        "WaveAllFileDataset": "dawnchorus.data.wave_all_file_dataset:WaveAllFileDataset",
+        "WaveDataset": "dawnchorus.datasets.wave_dataset:WaveDataset",
+        "WaveAllFileDataset": "dawnchorus.datasets.wave_all_file_dataset:WaveAllFileDataset",
     },
 )
 TRAIN_FUNCTIONS = Registry(

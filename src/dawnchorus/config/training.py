@@ -94,7 +94,7 @@ class BatchAugmentationSettings(Settings):
 
     A key is a name or the import path of one's own, and its value a dict of keyword arguments; None switches
     it off. An object of one's own stands under a key of any name. How to write one:
-    :mod:`dawnchorus.augment.batch`.
+    :mod:`dawnchorus.augment.batch_augmentations`.
 
     Examples
     --------

@@ -8,8 +8,8 @@ scored by the one model that never heard it: in soundscapes species are rarer an
 ensemble averages several models, whose scores are spread otherwise. And the thresholds are chosen on the very
 recordings that their precision is then counted on, which flatters classes with few of them.
 
-Targets below 0 are unknown (:data:`dawnchorus.data.labels.UNKNOWN`); such pairs of item and class are left
-out.
+Targets below 0 are unknown (:data:`dawnchorus.recordings.labels.UNKNOWN`); such pairs of item and class are
+left out.
 """
 
 from __future__ import annotations

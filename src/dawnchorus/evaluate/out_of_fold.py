@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.folds import validation_rows
-from dawnchorus.data.groups import learnt_labels
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.recordings import load_recordings
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import write_text
+from dawnchorus.folds.assignment import validation_rows
+from dawnchorus.folds.groups import learnt_labels
 from dawnchorus.formats.whole_tables import write_csv, write_parquet
 from dawnchorus.metrics import LOG_PREFIX, MACRO_ROC_AUC, known_metrics, macro_roc_auc, per_class_table
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import load_recordings
 from dawnchorus.runs import Run
 from dawnchorus.wording import counted
 
@@ -197,7 +197,7 @@ def scored_columns(
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from dawnchorus.data.labels import LabelMap
+    >>> from dawnchorus.recordings.labels import LabelMap
     >>> recordings = pd.DataFrame({"primary_label": ["owl", "owl", "wren", "wren"], "fold": [0, 1, 0, 0]})
     >>> targets = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
     >>> scored_columns(targets, np.array([0, 1, 0, 0]), recordings, LabelMap(("owl", "wren")))

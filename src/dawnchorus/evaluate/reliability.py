@@ -128,7 +128,7 @@ def checked_pairs(
     Parameters
     ----------
     targets
-        0, 1, or below 0 where unknown (:data:`dawnchorus.data.labels.UNKNOWN`); any shape.
+        0, 1, or below 0 where unknown (:data:`dawnchorus.recordings.labels.UNKNOWN`); any shape.
     scores
         Finite, of the same shape.
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.time_labels import Boxes, time_targets
 from dawnchorus.metrics import macro_roc_auc
+from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.time_labels import Boxes, time_targets
 
 
 def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
-    """Return 1 where a box of the label overlaps the window enough (:mod:`dawnchorus.data.time_labels`).
+    """Return 1 where a box of the label overlaps the window enough, shape (n_windows, n_labels), float32.
 
-    Shape (n_windows, n_labels), float32.
+    What is enough says :mod:`dawnchorus.recordings.time_labels`.
 
     Examples
     --------

@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.labels import LabelMap
 from dawnchorus.engines.onnx_runtime import OnnxRuntime
 from dawnchorus.engines.opening import BUNDLE_NAME, checkpoints_fingerprint
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
@@ -29,6 +28,7 @@ from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parit
 from dawnchorus.files import replacing
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,6 @@ import openvino
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.labels import LabelMap
 from dawnchorus.engines.openvino_runtime import networks_of, openvino_core
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import DataError, ExportError, MissingExtraError
@@ -41,6 +40,7 @@ from dawnchorus.export.parity import Parity, first_windows
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME
 from dawnchorus.progress import track
+from dawnchorus.recordings.labels import LabelMap
 
 MAX_SCORE_LOSS = 0.002
 N_CALIBRATION_CLIPS = 128

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.labels import LabelMap
 from dawnchorus.engines import Runtime
 from dawnchorus.errors import ExportError
+from dawnchorus.recordings.labels import LabelMap
 
 TOLERANCE = 1e-4
 """Largest difference of a probability where the weights are float32."""

@@ -19,8 +19,8 @@ from dawnchorus.aviary.making import make_aviary
 from dawnchorus.aviary.settings import AviarySettings
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.config import TrainConfig, validate
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.data.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dawnchorus import runs
 from dawnchorus.config import TrainConfig, find_config, read_config_file, resolve_config, validate
 from dawnchorus.config.changes import TABLE_BASE, changed, with_data
-from dawnchorus.data.recordings import Place, place_of
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import read_failures
+from dawnchorus.recordings.table import Place, place_of
 from dawnchorus.runs import Run
 
 if TYPE_CHECKING:

@@ -14,17 +14,17 @@ import pandas as pd
 import torch
 
 from dawnchorus.audio.windows import normalize_peak
-from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.augment.mixup import MixupSettings, draw_mixup_weight
+from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransforms
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.labels import LabelMap, read_labels
-from dawnchorus.data.mixing import MixupSettings, draw_mixup_weight
-from dawnchorus.data.recordings import label_map_of, leave_out_unreadable, load_recordings
-from dawnchorus.data.sampling import Draw, generator
-from dawnchorus.data.transforms import TransformSettings, WaveTransforms
-from dawnchorus.data.wave_dataset import ClipDraw, CropDraw, WaveDataset, WaveDatasetSettings
+from dawnchorus.datasets.sampling import Draw, generator
+from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset, WaveDatasetSettings
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.recordings.labels import LabelMap, read_labels
+from dawnchorus.recordings.table import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.preparing import check_train_config, few_of_each_class
 

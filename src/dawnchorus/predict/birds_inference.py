@@ -24,7 +24,7 @@ from dawnchorus.progress import track
 from dawnchorus.wording import counted
 
 if TYPE_CHECKING:
-    from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+    from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 
 _AHEAD = 4  # requests that are decoded ahead of the spectrograms, which are ahead of the engine
 
@@ -217,7 +217,7 @@ class BirdsInference:
     ) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
         from dawnchorus.config import LoaderSettings
-        from dawnchorus.data.loading import ClipLoader
+        from dawnchorus.datasets.loaders import ClipLoader
 
         settings = LoaderSettings(batch_size=self.runtime.clips_per_request, num_workers=num_workers)
         best = np.zeros((len(dataset.targets), len(self.card.labels)), dtype=np.float32)

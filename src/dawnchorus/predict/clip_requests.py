@@ -92,7 +92,7 @@ def clip_requests(
     Examples
     --------
     >>> from dawnchorus.audio.sound import Sound
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> plan = WindowPlan(step=160_000)
     >>> requests = clip_requests([Sound.of("night.wav")], ClipSettings(), plan, sample_rate=32_000, size=2)
     >>> [request.waves.shape for request in requests]  # three windows of 5 s in 12 s
@@ -128,7 +128,7 @@ def window_stream(clip: Clip, plan: WindowPlan) -> WindowStream:
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.data.clips import ClipSettings
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
     >>> windows = window_stream(ClipSettings(), WindowPlan(step=160_000))
     >>> [(start, stop) for start, stop, wave in windows.add(np.zeros(200_000, np.float32))]
     [(0, 160000)]

@@ -2,7 +2,7 @@
 
 One row a segment, segments side by side: ``row_id`` (``{soundscape}_{end second}``), a column a class,
 ``primary_label`` and ``primary_label_prob`` (the class with the largest probability, and that), and out of
-fold ``fold``. :mod:`dawnchorus.data.pseudo_labels` reads it.
+fold ``fold``. :mod:`dawnchorus.datasets.pseudo_clips` reads it.
 
 A row ends a whole number of segments after the beginning, also where the soundscape ends before that.
 Training then reads the last whole segment, of which the model heard the end alone; so the last row is kept
@@ -156,8 +156,8 @@ def make_out_of_fold_pseudo_labels(
 ) -> PseudoLabels:
     """Predict each soundscape with one fold's model alone, and tell in column ``fold`` with which.
 
-    With ``out_of_fold``, :class:`dawnchorus.data.pseudo_labels.PseudoLabelSettings` then gives no fold a row
-    that its own model made. :func:`~dawnchorus.pseudo_labels.soundscapes.deal_soundscapes` deals the
+    With ``out_of_fold``, :class:`dawnchorus.datasets.pseudo_clips.PseudoLabelSettings` then gives no fold a
+    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscapes.deal_soundscapes` deals the
     soundscapes.
 
     Parameters

@@ -13,15 +13,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dawnchorus.config import LoaderSettings, TrainConfig
-from dawnchorus.data.folds import training_rows, validation_rows
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.loading import ClipLoader
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.loaders import ClipLoader
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.evaluate.out_of_fold import OutOfFold, recordings_with_folds
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.folds.assignment import training_rows, validation_rows
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.progress import track
+from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
 
 

@@ -16,8 +16,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dawnchorus.config import LoaderSettings, TrainConfig
-from dawnchorus.data.loading import ClipLoader
-from dawnchorus.data.sampling import ClipSampler, class_weights, shared_out, torch_seeds
+from dawnchorus.datasets.loaders import ClipLoader
+from dawnchorus.datasets.sampling import ClipSampler, class_weights, shared_out, torch_seeds
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text

@@ -9,9 +9,9 @@ import lightning
 import numpy as np
 import torch
 
-from dawnchorus.augment.batch import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
+from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.sampling import torch_seeds
+from dawnchorus.datasets.sampling import torch_seeds
 from dawnchorus.training.checkpoints import METRICS
 from dawnchorus.training.endings import NotFiniteError
 from dawnchorus.training.freezing import frozen_layers

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.labels import read_labels
 from dawnchorus.files import replacing
 from dawnchorus.formats.text_tables import some
 from dawnchorus.models.starting_weights import StartingWeights, start_from
+from dawnchorus.recordings.labels import read_labels
 from dawnchorus.runs import Run, network_of
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from dawnchorus.data.loading import ClipLoader
+from dawnchorus.datasets.loaders import ClipLoader
 
 
 class Pace(Callback):

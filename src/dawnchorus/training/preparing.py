@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dawnchorus.augment.batch import make_augmentations
+from dawnchorus.augment.batch_augmentations import make_augmentations
 from dawnchorus.config import (
     DataSettings,
     TableInMemory,
@@ -25,22 +25,22 @@ from dawnchorus.config import (
     to_jsonable,
     validate,
 )
-from dawnchorus.data.clips import ClipSettings
-from dawnchorus.data.folds import FoldAssignment, assign_folds, save_folds
-from dawnchorus.data.labels import LabelMap, read_labels
-from dawnchorus.data.recordings import (
-    digest_of_labels,
-    label_map_of,
-    leave_out_unreadable,
-    load_recordings,
-)
+from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
+from dawnchorus.folds.assignment import FoldAssignment, assign_folds, save_folds
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import failures_of
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.network import check_network
+from dawnchorus.recordings.labels import LabelMap, read_labels
+from dawnchorus.recordings.table import (
+    digest_of_labels,
+    label_map_of,
+    leave_out_unreadable,
+    load_recordings,
+)
 from dawnchorus.runs import Run, model_keywords
 from dawnchorus.training.checking import check_training_args
 from dawnchorus.training.freezing import frozen_layers

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.data.loading import ClipLoader
+from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO

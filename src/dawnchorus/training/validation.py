@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.data.labels import LabelMap
-from dawnchorus.data.wave_all_file_dataset import WaveAllFileDataset
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import DataError
 from dawnchorus.metrics import CMAP, MACRO_ROC_AUC, ClassScore, Metric, per_class_table
+from dawnchorus.recordings.labels import LabelMap
 
 logger = logging.getLogger(__name__)
 

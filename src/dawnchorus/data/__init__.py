@@ -1,1 +1,0 @@
-"""From recordings on disk to clips and targets: tables, labels, folds, datasets."""

@@ -1,0 +1,1 @@
+"""Datasets: clips and targets of labelled recordings, for training and for validation."""

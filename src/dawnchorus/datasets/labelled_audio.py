@@ -1,0 +1,355 @@
+"""Recordings with their sound and what is known of it: what both datasets stand on."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from dawnchorus.audio.clips import read_clip
+from dawnchorus.audio.source import AudioSource, RawRecording, open_source
+from dawnchorus.datasets.clip_settings import ClipSettings
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.formats.text_tables import some
+from dawnchorus.progress import track
+from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, read_labels
+from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.time_labels import MIN_OVERLAP_S, Boxes, time_targets
+from dawnchorus.wording import counted
+
+logger = logging.getLogger(__name__)
+
+_GB = 1e9  # bytes
+
+
+class LabelledAudioSettings(ClipSettings):
+    """Settings of :class:`LabelledAudio`.
+
+    Attributes
+    ----------
+    use_h5py
+        Read the HDF5 file of a recording where there is one; the others are decoded at each read.
+    use_audio_cache
+        Keep recordings that were read in memory, for sets that are gone through again and again.
+    audio_cache_gb
+        What these may take, GB (10⁹ bytes) a process; the one that was not used for longest makes room.
+    use_secondary_labels
+        Count the secondary labels as present.
+    min_overlap_s
+        Overlap with a box of a label in time from which on a clip is about it, seconds; of a box shorter
+        than twice that, half is enough.
+
+    Examples
+    --------
+    >>> settings = LabelledAudioSettings(segment_len=5.0, use_audio_cache=True)
+    >>> settings.n_samples, settings.audio_cache_gb
+    (160000, 4.0)
+    """
+
+    use_h5py: bool = True
+    use_audio_cache: bool = False
+    audio_cache_gb: float = Field(default=4.0, gt=0)
+    use_secondary_labels: bool = True
+    min_overlap_s: float = Field(default=MIN_OVERLAP_S, gt=0)
+
+
+class LabelledAudio:
+    """Recordings that can be read clip by clip, with their targets.
+
+    Parameters
+    ----------
+    recordings
+        Recordings table (:mod:`dawnchorus.recordings.table`).
+    labels
+        Classes of the model.
+    settings
+        How they are read.
+    unknown_secondary_labels
+        Make the targets of secondary labels unknown, of recordings that are labelled as a whole.
+
+    Raises
+    ------
+    DataError
+        The primary label of a recording is none of the classes; secondary labels may be.
+
+    Attributes
+    ----------
+    sources
+        A handle a recording.
+    boxes
+        The boxes of each recording with labels in time, None for the others.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.table import label_map_of, load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> audio = LabelledAudio(recordings, label_map_of(recordings), LabelledAudioSettings(segment_len=1.0))
+    >>> audio.target(0), audio.clip(0, segment_start=0).shape
+    (array([1., 0.], dtype=float32), (32000,))
+    """
+
+    def __init__(
+        self,
+        recordings: pd.DataFrame,
+        labels: LabelMap,
+        settings: LabelledAudioSettings,
+        *,
+        unknown_secondary_labels: bool = False,
+    ) -> None:
+        self.settings = settings
+        _check_primary_labels(recordings["primary_label"], labels)
+        self.sources = open_recordings(
+            recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
+        )
+        self.boxes = [
+            None if boxes is None else Boxes.of(boxes, labels)
+            for boxes in recordings.get("boxes", [None] * len(recordings))
+        ]
+        self.n_classes = len(labels)
+        self._classes = [
+            np.unique(boxes.label) if boxes is not None else labels.indices([primary, *secondary])
+            for boxes, primary, secondary in zip(
+                self.boxes, recordings["primary_label"], self._secondary(recordings), strict=True
+            )
+        ]
+        self._unknown = self._only_secondary(recordings, labels) if unknown_secondary_labels else None
+        self._cache = AudioCache(settings.audio_cache_gb * _GB) if settings.use_audio_cache else None
+        logger.info(composition(self.sources))
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def target(self, recording: int) -> npt.NDArray[np.float32]:
+        """Return 1 for each label of a recording, or for all that its boxes name; shape (n_classes,).
+
+        With ``unknown_secondary_labels``, -1 for its secondary labels.
+        """
+        target = np.zeros(self.n_classes, dtype=np.float32)
+        target[self._classes[recording]] = 1
+        if self._unknown is not None:
+            target[self._unknown[recording]] = UNKNOWN
+        return target
+
+    def targets(self) -> npt.NDArray[np.float32]:
+        """Return :meth:`target` of all recordings, shape (n_recordings, n_classes), float32."""
+        targets = np.zeros((len(self), self.n_classes), dtype=np.float32)
+        for recording in range(len(self)):
+            targets[recording] = self.target(recording)
+        return targets
+
+    def keep_all(self) -> None:
+        """Read every recording once, and keep all in memory."""
+        n_bytes = sum(4.0 * source.n_samples for source in self.sources)
+        logger.info(f"Keeping {len(self)} recordings in memory: {n_bytes / _GB:.2f} GB")
+        self._cache = AudioCache(n_bytes)
+        for recording in track(range(len(self)), "Reading recordings", total=len(self)):
+            self._cache.read(recording, self.sources[recording], 0, 1)
+
+    def clip(self, recording: int, segment_start: int) -> npt.NDArray[np.float32]:
+        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place."""
+        source = self.sources[recording]
+
+        def read(start: int, n_samples: int) -> npt.NDArray[np.float32]:
+            if self._cache is None:
+                return source.read(start, n_samples)
+            return self._cache.read(recording, source, start, n_samples)
+
+        return read_clip(read, segment_start, self.settings)
+
+    def segment_targets(self, recording: int, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the targets of segments that begin at ``starts`` (samples), shape (n, n_classes).
+
+        With labels for the whole recording, all segments have them.
+        """
+        boxes = self.boxes[recording]
+        if boxes is None:
+            return np.repeat(self.target(recording)[None], len(starts), axis=0)
+        stops = np.minimum(starts + self.settings.n_segment, self.sources[recording].n_samples)
+        rate = self.settings.sample_rate
+        return time_targets(
+            starts / rate,
+            stops / rate,
+            boxes,
+            self.n_classes,
+            min_overlap_s=self.settings.min_overlap_s,
+        )
+
+    def _secondary(self, recordings: pd.DataFrame) -> Iterable[tuple[str, ...]]:
+        if self.settings.use_secondary_labels and "secondary_labels" in recordings:
+            return recordings["secondary_labels"]
+        return [()] * len(recordings)
+
+    def _only_secondary(self, recordings: pd.DataFrame, labels: LabelMap) -> list[npt.NDArray[np.int64]]:
+        """Return the classes that are a recording's secondary labels alone; none where there are boxes."""
+        return [
+            labels.indices(set(secondary) - {primary}) if boxes is None else labels.indices([])
+            for boxes, primary, secondary in zip(
+                self.boxes, recordings["primary_label"], self._secondary(recordings), strict=True
+            )
+        ]
+
+    def __repr__(self) -> str:
+        clip = f"clips of {self.settings.n_samples / self.settings.sample_rate:g} s"
+        classes = counted(self.n_classes, "class", "classes")
+        return f"LabelledAudio({counted(len(self), 'recording')}, {classes}, {clip})"
+
+
+class AudioCache:
+    """Whole recordings in memory, at most ``max_bytes`` of them; the one not used for longest goes first.
+
+    Examples
+    --------
+    >>> from dawnchorus.audio.source import open_source
+    >>> cache = AudioCache(max_bytes=10e6)
+    >>> cache.read(0, open_source("night.wav"), start=0, n_samples=160_000).shape
+    (160000,)
+    """
+
+    def __init__(self, max_bytes: float) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._waves: OrderedDict[int, npt.NDArray[np.float32]] = OrderedDict()
+
+    def read(
+        self, recording: int, source: AudioSource, start: int, n_samples: int
+    ) -> npt.NDArray[np.float32]:
+        """Return a copy of a stretch, shape (at most n_samples,), from memory where it is there."""
+        wave = self._waves.get(recording)
+        if wave is None:
+            wave = source.read(0, source.n_samples)
+            self._keep(recording, wave)
+        else:
+            self._waves.move_to_end(recording)
+        return wave[start : start + n_samples].copy()
+
+    def _keep(self, recording: int, wave: npt.NDArray[np.float32]) -> None:
+        while self._waves and self.n_bytes + wave.nbytes > self.max_bytes:
+            self.n_bytes -= self._waves.popitem(last=False)[1].nbytes
+        if wave.nbytes <= self.max_bytes:
+            self._waves[recording] = wave
+            self.n_bytes += wave.nbytes
+
+
+class LoadedTable(NamedTuple):
+    """A recordings table that was checked, and the classes.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.recordings.labels import LabelMap
+    >>> LoadedTable(pd.DataFrame({"primary_label": ["owl"]}), LabelMap(("owl",))).labels
+    LabelMap(1 label: owl)
+    """
+
+    recordings: pd.DataFrame
+    labels: LabelMap
+
+
+def loaded_table(
+    recordings: object,
+    labels: LabelMap | Sequence[str] | None = None,
+    *,
+    audio_dir: str | Path | None = None,
+) -> LoadedTable:
+    """Return the recordings and classes of a dataset, from what its caller gave.
+
+    Parameters
+    ----------
+    recordings
+        The table of :func:`~dawnchorus.recordings.table.load_recordings`, or a plain DataFrame with
+        ``filename`` and ``primary_label``, which is then loaded in the same way.
+    labels
+        The classes, or their names; all labels of the recordings if not given.
+    audio_dir
+        Folder that the file names of a plain DataFrame are relative to; the working directory if not given.
+
+    Raises
+    ------
+    DataError
+        It is no such table, or rows are wrong; all of them are named.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"filename": ["owl/XC1.wav", "wren/XC5.wav"], "primary_label": ["owl", "wren"]})
+    >>> loaded_table(table, audio_dir="recordings").labels
+    LabelMap(2 labels: owl, wren)
+    """
+    columns = set(recordings) if isinstance(recordings, pd.DataFrame) else set()
+    if "primary_label" not in columns or not columns & {"audio_path", "filename"} or not len(recordings):  # type: ignore[arg-type]
+        found = type(recordings).__name__
+        if isinstance(recordings, pd.DataFrame):
+            found = f"a table of {len(recordings)} rows with the columns {', '.join(map(str, recordings))}"
+        raise DataError(
+            "a dataset is made of a DataFrame with the columns filename and primary_label, not of "
+            f'{found}; load_recordings("folder").table is one'
+        )
+    assert isinstance(recordings, pd.DataFrame)
+    if "audio_path" not in recordings or audio_dir is not None:
+        recordings = load_recordings(recordings, audio_dir=audio_dir).table
+    if isinstance(labels, str | Mapping | ClipSettings):
+        raise ConfigError(
+            f"labels are a LabelMap or a list of names, not {type(labels).__name__}; name the settings: "
+            "settings=..."
+        )
+    if labels is None:
+        return LoadedTable(recordings, label_map_of(recordings))
+    return LoadedTable(recordings, labels if isinstance(labels, LabelMap) else read_labels(labels))
+
+
+def _check_primary_labels(primary_labels: pd.Series, labels: LabelMap) -> None:
+    unknown = primary_labels[[label not in labels and label != NOCALL for label in primary_labels]]
+    if len(unknown):
+        raise DataError(
+            f"{some(sorted(map(str, set(unknown))))}, the primary label of {len(unknown)} of the "
+            f"{len(primary_labels)} recordings, is none of the {len(labels)} labels; add it to them "
+            "(label_map_of(recordings) has all), or leave these recordings out"
+        )
+
+
+def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:
+    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
+
+    An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> sources = open_recordings(load_recordings("recordings").table, sample_rate=32_000, use_h5py=False)
+    >>> len(sources), sources[0].n_samples
+    (8, 32000)
+    """
+    has_stores = use_h5py and "stored_path" in recordings
+    stored = recordings["stored_path"].fillna("") if has_stores else [""] * len(recordings)
+    sources = [
+        open_source(Path(audio), stored=Path(store) if store else None, sample_rate=sample_rate)
+        for audio, store in zip(recordings["audio_path"], stored, strict=True)
+    ]
+    n_outdated = sum(isinstance(source, RawRecording) and source.has_outdated_store for source in sources)
+    if n_outdated:
+        logger.warning(
+            f"{n_outdated} of the HDF5 files were made from other versions of their recordings (size or "
+            "time differ) and are not read; run `dawnchorus precompute` again"
+        )
+    return sources
+
+
+def composition(sources: list[AudioSource]) -> str:
+    """Return the line that says where a dataset reads from.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> composition(open_recordings(recordings, sample_rate=32_000, use_h5py=True))
+    'Dataset composition: 0 HDF5 files, 8 raw audio files'
+    """
+    n_stored = sum(source.kind == "hdf5" for source in sources)
+    return f"Dataset composition: {n_stored} HDF5 files, {len(sources) - n_stored} raw audio files"

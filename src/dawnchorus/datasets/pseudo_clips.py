@@ -1,0 +1,306 @@
+"""Pseudo-labels: stretches of soundscapes with the probabilities that an ensemble gave them.
+
+A table has one row a stretch: ``row_id`` (``{soundscape}_{end second}``), a column a class, and where known
+``fold``, the fold whose model made the row. The primary label is the class with the largest probability,
+whatever a column of that name says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from dawnchorus.audio.clips import read_clip
+from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.source import find_stored
+from dawnchorus.config import Settings
+from dawnchorus.datasets.clip_settings import ClipSettings
+from dawnchorus.datasets.labelled_audio import open_recordings
+from dawnchorus.errors import DataError
+from dawnchorus.formats.text_tables import some
+from dawnchorus.recordings.dataset_root import real_path
+from dawnchorus.recordings.labels import LabelMap
+
+logger = logging.getLogger(__name__)
+
+
+class PseudoTableSettings(Settings):
+    """One table of pseudo-labels and where its soundscapes lie.
+
+    Attributes
+    ----------
+    table
+        ``.parquet`` or ``.csv``: ``row_id`` and a column a class.
+    audio_dir, features_dir
+        Folders of the soundscapes, and of the HDF5 files that ``dawnchorus precompute`` made of them.
+
+    Examples
+    --------
+    >>> PseudoTableSettings(table="round_1.parquet", audio_dir="soundscapes").features_dir is None
+    True
+    """
+
+    table: Path
+    audio_dir: Path
+    features_dir: Path | None = None
+
+
+class PseudoLabelSettings(Settings):
+    """Which pseudo-labels are trained on, and how often.
+
+    Attributes
+    ----------
+    tables
+        Tables in the order of their rank: a soundscape of an earlier one is not used again from a later.
+    primary_label_min_prob
+        Rows whose largest probability is above this are kept.
+    trim_min_prob
+        Probabilities below this become 0.
+    exponent
+        Power to which the probabilities are raised before that; above 1 it makes them sharper.
+    sampling_prob
+        Chance that a training clip is replaced by, or mixed with, a kept row.
+    how
+        ``replace``: a clip of class c becomes a random row whose primary label is c. ``mixup``: a clip is
+        mixed with a random row, whatever its class.
+    out_of_fold
+        Use only rows that the model of another fold made.
+    row_s
+        Length of a row, seconds.
+
+    Examples
+    --------
+    >>> table = {"table": "round_1.parquet", "audio_dir": "soundscapes"}
+    >>> PseudoLabelSettings(tables=[table], how="mixup").primary_label_min_prob
+    0.5
+    """
+
+    tables: tuple[PseudoTableSettings, ...] = Field(min_length=1)
+    primary_label_min_prob: float = Field(default=0.5, ge=0, lt=1)
+    trim_min_prob: float = Field(default=0.1, ge=0, le=1)
+    exponent: float = Field(default=1.0, gt=0)
+    sampling_prob: float = Field(default=0.4, ge=0, le=1)
+    how: Literal["replace", "mixup"] = "replace"
+    out_of_fold: bool = False
+    row_s: float = Field(default=5.0, gt=0)
+
+
+class PseudoLabels:
+    """The kept rows of all tables, drawn by their primary label.
+
+    Parameters
+    ----------
+    settings
+        Which rows.
+    labels
+        Classes of the model; other columns of a table are ignored, and missing ones are 0.
+    clip
+        What a clip is.
+    use_h5py
+        Read the HDF5 file of a soundscape where there is one.
+    fold
+        Fold that is left out of training.
+
+    Attributes
+    ----------
+    targets
+        Shape (n_rows, n_classes), float32 in [0, 1]: the probabilities, trimmed.
+
+    Raises
+    ------
+    DataError
+        A table cannot be read or has a wrong ``row_id``, a soundscape is missing, or no row is kept.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.datasets.clip_settings import ClipSettings
+    >>> from dawnchorus.recordings.labels import LabelMap
+    >>> rows = pd.DataFrame({"row_id": ["night_5", "night_10"], "owl": [0.05, 0.9], "wren": [0.8, 0.3]})
+    >>> rows.to_csv("round_1.csv", index=False)
+    >>> settings = PseudoLabelSettings(tables=[{"table": "round_1.csv", "audio_dir": "."}])
+    >>> Path("night.wav").is_file()  # the soundscape that the rows are of
+    True
+    >>> labels = PseudoLabels(settings, LabelMap(("owl", "wren")), ClipSettings(), use_h5py=False, fold=0)
+    >>> labels.targets, labels.draw_row(0, np.random.default_rng(0))
+    (array([[0. , 0.8],
+           [0.9, 0.3]], dtype=float32), 1)
+    """
+
+    def __init__(
+        self,
+        settings: PseudoLabelSettings,
+        labels: LabelMap,
+        clip: ClipSettings,
+        *,
+        use_h5py: bool,
+        fold: int,
+    ) -> None:
+        self.settings = settings
+        self.clip_settings = clip
+        rows = _kept_rows(settings, labels, fold)
+        probabilities = rows[list(labels.labels)].to_numpy(np.float32) ** np.float32(settings.exponent)
+        self.targets = np.where(probabilities < settings.trim_min_prob, np.float32(0), probabilities)
+        self.end_s = rows["end_s"].to_numpy()
+        soundscapes = rows[["audio_path", "stored_path"]].drop_duplicates("audio_path")
+        self.sources = open_recordings(soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py)
+        self.audio_paths = soundscapes["audio_path"].tolist()
+        self.source_of_row = pd.Index(soundscapes["audio_path"]).get_indexer(pd.Index(rows["audio_path"]))
+        self._refuse_rows_outside()
+        primary = probabilities.argmax(axis=1)
+        self.rows_of_class = [np.flatnonzero(primary == index) for index in range(len(labels))]
+        logger.info(f"Pseudo-labels: {len(rows)} rows of {len(soundscapes)} soundscapes are trained on")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def refuse_labelled(self, audio_paths: Iterable[str]) -> None:
+        """Raise a DataError where a soundscape is a labelled recording too, which a fold may test on."""
+        labelled = {real_path(path) for path in audio_paths}
+        both = [Path(path).name for path in self.audio_paths if real_path(path) in labelled]
+        if both:
+            raise DataError(
+                f"{some(both)} both a labelled recording and a pseudo-labelled soundscape; keep it in one of "
+                "the two, or a model would be tested on what it has learnt"
+            )
+
+    def draw_row(self, label: int | None, rng: np.random.Generator) -> int | None:
+        """Return a random row, or None where the class (-1: no class) has none.
+
+        ``label`` is what the row's primary label must be; None allows any.
+        """
+        if label is None:
+            return int(rng.integers(len(self)))
+        rows = self.rows_of_class[label] if label >= 0 else ()
+        return int(rows[rng.integers(len(rows))]) if len(rows) else None
+
+    def draw_start(self, row: int, rng: np.random.Generator) -> int:
+        """Return the first sample of a segment that holds the row, or that the row holds."""
+        rate, n_segment = self.clip_settings.sample_rate, self.clip_settings.n_segment
+        stop = round(self.end_s[row] * rate)
+        start = max(stop - round(self.settings.row_s * rate), 0)
+        earliest, latest = sorted((start, stop - n_segment))
+        last = max(self.sources[self.source_of_row[row]].n_samples - n_segment, 0)
+        earliest, latest = min(max(earliest, 0), last), min(max(latest, 0), last)
+        return int(rng.integers(earliest, latest + 1))
+
+    def _refuse_rows_outside(self) -> None:
+        rate, row_s = self.clip_settings.sample_rate, self.settings.row_s
+        durations_s = np.array([source.n_samples for source in self.sources])[self.source_of_row] / rate
+        wrong = np.flatnonzero((self.end_s - row_s >= durations_s) | (self.end_s < row_s))
+        if len(wrong):
+            name = Path(self.audio_paths[self.source_of_row[wrong[0]]]).name
+            raise DataError(
+                f"{len(wrong)} pseudo-labels of {row_s:g} s lie outside their soundscapes: one ends at "
+                f"{self.end_s[wrong[0]]:g} s of {name}, which has {durations_s[wrong[0]]:.2f} s; make the "
+                "tables again, or set row_s to the length of their rows"
+            )
+
+    def clip(self, row: int, segment_start: int) -> npt.NDArray[np.float32]:
+        """Return a clip of a row's soundscape, shape (n_samples,), not normalised."""
+        return read_clip(self.sources[self.source_of_row[row]].read, segment_start, self.clip_settings)
+
+
+def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd.DataFrame:
+    kept: list[pd.DataFrame] = []
+    used: set[str] = set()
+    for each in settings.tables:
+        rows = _read_table(each.table, labels, needs_fold=settings.out_of_fold)
+        rows = rows[~rows["soundscape"].isin(used)]
+        if settings.out_of_fold:
+            rows = rows[rows["fold"] != fold]
+        rows = rows[rows["primary_label_prob"] > settings.primary_label_min_prob]
+        used.update(rows["soundscape"])
+        kept.append(_with_soundscapes(rows, each))
+    rows = pd.concat(kept, ignore_index=True)
+    if rows.empty:
+        raise DataError(
+            f"{' and '.join(str(each.table) for each in settings.tables)}: no row has a probability above "
+            f"{settings.primary_label_min_prob:g}; lower primary_label_min_prob, or leave the tables out"
+        )
+    return rows
+
+
+def _read_table(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFrame:
+    """Return soundscape, end_s, primary_label_prob and a column a class."""
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the pseudo-labels {path} cannot be read: {error}") from None
+    needed = ["row_id", *(["fold"] if needs_fold else [])]
+    missing = [column for column in needed if column not in table]
+    if missing:
+        hint = "; without out_of_fold it is not needed" if missing == ["fold"] else ""
+        raise DataError(f"{path} has no column {', '.join(missing)}{hint}")
+    absent = [label for label in labels.labels if label not in table]
+    if len(absent) == len(labels):
+        raise DataError(f"{path} has no column of the classes {some(list(labels.labels))}")
+    if absent:
+        logger.warning(f"{path} has no column {some(absent)}: these classes count as absent in its rows")
+    probabilities = _checked_probabilities(table.reindex(columns=list(labels.labels), fill_value=0.0), path)
+    keys = table["row_id"].astype(str).str.extract(r"^(?P<soundscape>.+)_(?P<end_s>\d+(?:\.\d+)?)$")
+    wrong = table["row_id"][keys["end_s"].isna()].astype(str).tolist()
+    if wrong:
+        raise DataError(f"{path}: row_id {some(wrong)} does not end in _ and a second, such as XC1_5")
+    twice = table["row_id"][table["row_id"].duplicated()].astype(str).tolist()
+    if twice:
+        raise DataError(f"{path}: row_id {some(twice)} stands more than once; keep one row a stretch")
+    keys["end_s"] = keys["end_s"].astype(float)
+    keys["primary_label_prob"] = probabilities.max(axis=1)
+    if needs_fold:
+        keys["fold"] = _checked_folds(table["fold"], path)
+    return pd.concat([keys, probabilities], axis=1)
+
+
+def _checked_folds(column: pd.Series, path: Path) -> pd.Series:
+    folds = pd.to_numeric(column, errors="coerce")
+    wrong = column[folds.isna() | (folds % 1 != 0)]
+    if len(wrong):
+        raise DataError(
+            f"{path}: fold is {wrong.iloc[0]!r} in {len(wrong)} of {len(column)} rows; out_of_fold needs the "
+            "number of the fold whose model made the row, from 0"
+        )
+    return folds.astype(int)
+
+
+def _checked_probabilities(probabilities: pd.DataFrame, path: Path) -> pd.DataFrame:
+    try:
+        numbers = probabilities.astype(np.float32)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: a probability is no number: {error}") from None
+    outside = ~((numbers >= 0) & (numbers <= 1))
+    if outside.to_numpy().any():
+        label = str(outside.any().idxmax())
+        raise DataError(
+            f"{path}: the probability of {label} is {numbers[label][outside[label]].iloc[0]}, beyond 0 to 1"
+        )
+    return numbers
+
+
+def _with_soundscapes(rows: pd.DataFrame, place: PseudoTableSettings) -> pd.DataFrame:
+    """Return the rows with the files of their soundscapes, which are named by their stems."""
+    wanted = set(rows["soundscape"])
+    paths = [path for path in list_audio_files(place.audio_dir) if path.stem in wanted]
+    files = {path.stem: path.relative_to(place.audio_dir) for path in paths}
+    missing = sorted(wanted - set(files))
+    if missing:
+        raise DataError(f"{place.table} names {some(missing)} not found in {place.audio_dir}")
+    if len(paths) > len(files):
+        twice = sorted({path.stem for path in paths if path.relative_to(place.audio_dir) != files[path.stem]})
+        raise DataError(f"{place.audio_dir} holds {some(twice)} more than once; rows name a soundscape by it")
+    stored = {stem: find_stored(place.features_dir, file) for stem, file in files.items()}
+    read_headers(place.audio_dir, [file.as_posix() for stem, file in files.items() if stored[stem] is None])
+    return rows.assign(
+        audio_path=[str(place.audio_dir / files[stem]) for stem in rows["soundscape"]],
+        stored_path=[str(stored[stem] or "") for stem in rows["soundscape"]],
+    )

@@ -1,0 +1,421 @@
+"""``WaveDataset``: random clips of labelled recordings, for training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pydantic import Field, model_validator
+from torch.utils.data import Dataset
+
+from dawnchorus.audio.windows import normalize_peak
+from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseDraw
+from dawnchorus.augment.mixup import (
+    MixupSettings,
+    draw_mixup_weight,
+    mix_at_equal_peaks,
+    mix_targets,
+    mix_waves,
+)
+from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransforms
+from dawnchorus.config import Settings
+from dawnchorus.datasets.clip_settings import as_settings
+from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
+from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.sampling import (
+    Balance,
+    Draw,
+    EpochOfIntegers,
+    EpochSampler,
+    class_weights,
+    generator,
+)
+from dawnchorus.recordings.labels import NOCALL, LabelMap, scale_target, smooth_target
+from dawnchorus.recordings.time_labels import starts_over_box
+
+
+class WaveDatasetSettings(LabelledAudioSettings):
+    """Settings of a :class:`WaveDataset`, beside those of ``LabelledAudioSettings`` and ``ClipSettings``.
+
+    There: ``segment_len``, ``sample_rate``, ``late_normalize``, ``look_back_s``, ``look_ahead_s``,
+    ``use_h5py``, ``use_audio_cache``, ``audio_cache_gb``, ``use_secondary_labels``, ``min_overlap_s``.
+
+    Attributes
+    ----------
+    precompute
+        Read every recording once at the start and keep it in memory: for small sets.
+    unknown_secondary_labels
+        A secondary label is a bird that somebody heard somewhere in the recording; in a random clip it may
+        be silent. Its target is then unknown (-1) instead of 1, for the losses that pass over unknown targets
+        (``masked_bce``, ``masked_bce_focal``, ``soft_auc``). Needs ``use_secondary_labels``; labels in time
+        are exact and stay as they are.
+    label_smoothing
+        Share of the target that is spread over all classes.
+    use_rating
+        Scale the target by rating / 5 where a rating is known; 0 is Xeno-canto's mark of no rating.
+    anywhere_prob
+        Chance that a clip of a recording with labels in time begins anywhere in it, and not at its box.
+    mixup
+        Mixing of clips; None switches it off.
+    early_transforms
+        Waveform transforms on the crop as it was read: of audiomentations, or one's own
+        (:mod:`dawnchorus.augment.waveform_transforms`).
+    background
+        Late noises, each with its own probability, tried in a random order; one at most a clip.
+    late_transforms
+        Waveform transforms after the noise, before the last normalisation.
+    soundscape_pseudo_config
+        Pseudo-labelled soundscapes to train on; None does without.
+
+    Examples
+    --------
+    >>> settings = WaveDatasetSettings(segment_len=5.0, mixup={"probability": 0.5}, label_smoothing=0.05)
+    >>> settings.n_samples, settings.mixup.probability
+    (160000, 0.5)
+    """
+
+    precompute: bool = False
+    unknown_secondary_labels: bool = False
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    use_rating: bool = True
+    anywhere_prob: float = Field(default=0.2, ge=0, le=1)
+    mixup: MixupSettings | None = None
+    early_transforms: tuple[TransformSettings, ...] = ()
+    background: tuple[BackgroundSettings, ...] = ()
+    late_transforms: tuple[TransformSettings, ...] = ()
+    soundscape_pseudo_config: PseudoLabelSettings | None = None
+
+    @model_validator(mode="after")
+    def _unknown_are_read(self) -> WaveDatasetSettings:
+        if self.unknown_secondary_labels and not self.use_secondary_labels:
+            raise ValueError(
+                "unknown_secondary_labels is True, but use_secondary_labels is False, which takes secondary "
+                "labels for absent; set one of the two the other way"
+            )
+        return self
+
+
+class Clip(NamedTuple):
+    """A training example: ``wave`` (n_samples,) float32 and ``target`` (n_classes,) float32 in [0, 1].
+
+    With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.recordings.labels.UNKNOWN`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> clip = Clip(torch.zeros(160_000), torch.tensor([1.0, 0.0]))
+    >>> clip.wave.shape, clip.target
+    (torch.Size([160000]), tensor([1., 0.]))
+    """
+
+    wave: torch.Tensor
+    target: torch.Tensor
+
+
+class CropDraw(NamedTuple):
+    """A crop that was drawn.
+
+    Attributes
+    ----------
+    pseudo, row
+        The row of the recordings table, or where ``pseudo``, of the pseudo-labels.
+    start
+        First sample of the segment.
+    early
+        What the early transforms drew.
+
+    Examples
+    --------
+    >>> CropDraw(pseudo=False, row=3, start=16_000, early=0).start
+    16000
+    """
+
+    pseudo: bool
+    row: int
+    start: int
+    early: int
+
+
+class ClipDraw(NamedTuple):
+    """Everything that chance decided of a clip, so that the same clip can be made again.
+
+    Attributes
+    ----------
+    first, second
+        The crops; ``second`` is None where nothing is mixed in.
+    weight
+        Weight of the first, in [0, 1].
+    noise
+        Late noise, or None.
+    late
+        What the late transforms drew.
+
+    Examples
+    --------
+    >>> drawn = ClipDraw(CropDraw(False, 3, 16_000, 0), second=None, weight=1.0, noise=None, late=0)
+    >>> drawn.first.row, drawn.second
+    (3, None)
+    """
+
+    first: CropDraw
+    second: CropDraw | None
+    weight: float
+    noise: NoiseDraw | None
+    late: int
+
+
+class WaveDataset(Dataset[Clip]):
+    """Random crops of recordings with their targets.
+
+    An item is a recording, or a box of one with labels in time. It is asked for with a
+    :class:`~dawnchorus.datasets.sampling.Draw` and depends on nothing but the draw, the seed and the fold:
+    not on the worker, nor on what was drawn before.
+
+    In a loop of one's own, let :meth:`sampler` draw: it goes on to the next epoch by itself, and its crops
+    are the same for any number of workers, also where these stay from epoch to epoch::
+
+        loader = DataLoader(dataset, batch_size=16, sampler=dataset.sampler(), num_workers=2)
+
+    A plain integer, as a ``DataLoader`` with ``shuffle=True`` asks for, stands for that item in the epoch of
+    :meth:`set_epoch`, at first 0: call it before each epoch, or every epoch has the same crops. A warning
+    says so when a loader asks for an item twice in an epoch.
+
+    Parameters
+    ----------
+    recordings
+        A DataFrame with ``filename`` and ``primary_label``, or the table of
+        :func:`~dawnchorus.recordings.table.load_recordings`.
+    labels
+        Classes of the model, or their names; all labels of the recordings if not given.
+    settings
+        Settings object, or their keys as in a config.
+    audio_dir
+        Folder that the file names of a plain DataFrame are relative to; the working directory if not given.
+    seed, fold
+        Stream of random numbers.
+
+    Raises
+    ------
+    DataError
+        Rows are wrong, or a primary label is none of the classes.
+
+    Attributes
+    ----------
+    recordings
+        The checked table, one row a recording.
+    labels
+        The classes.
+    item_labels
+        The label of each item, by which classes are balanced.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import tempfile, soundfile
+    >>> import torch
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> soundfile.write(f"{folder.name}/song.wav", np.random.default_rng(0).normal(0, 0.1, 320_000), 32_000)
+    >>> table = pd.DataFrame({"filename": ["song.wav"], "primary_label": ["wren"]})
+    >>> dataset = WaveDataset(table, audio_dir=folder.name)
+    >>> dataset
+    WaveDataset(1 recordings, 1 labels, clips of 5 s at 32000 Hz)
+    >>> loader = torch.utils.data.DataLoader(dataset, sampler=dataset.sampler())
+    >>> (first,), (second,) = list(loader), list(loader)
+    >>> first.wave.shape, first.target.tolist(), torch.equal(first.wave, second.wave)
+    (torch.Size([1, 160000]), [[1.0]], False)
+    >>> folder.cleanup()
+    """
+
+    settings_class: type[Settings] = WaveDatasetSettings
+
+    def __init__(
+        self,
+        recordings: pd.DataFrame,
+        labels: LabelMap | Sequence[str] | None = None,
+        settings: WaveDatasetSettings | Mapping[str, Any] | None = None,
+        *,
+        audio_dir: str | Path | None = None,
+        seed: int = 42,
+        fold: int = 0,
+    ) -> None:
+        self.settings = as_settings(settings, WaveDatasetSettings, "WaveDataset")
+        self.recordings, self.labels = recordings, labels = loaded_table(
+            recordings, labels, audio_dir=audio_dir
+        )
+        self.seed = seed
+        self.fold = fold
+        rate, use_h5py = self.settings.sample_rate, self.settings.use_h5py
+        self.audio = LabelledAudio(
+            recordings,
+            labels,
+            self.settings,
+            unknown_secondary_labels=self.settings.unknown_secondary_labels,
+        )
+        self.rating = _rating_factors(recordings, self.settings)
+        self.items = [
+            (recording, box)
+            for recording, boxes in enumerate(self.audio.boxes)
+            for box in (range(len(boxes.label)) if boxes is not None and len(boxes.label) else (-1,))
+        ]
+        self.item_labels = [
+            self._label_of(recording, box, recordings["primary_label"].iloc[recording])
+            for recording, box in self.items
+        ]
+        self.early = WaveTransforms(
+            self.settings.early_transforms, sample_rate=rate, where="early_transforms"
+        )
+        self.late = WaveTransforms(self.settings.late_transforms, sample_rate=rate, where="late_transforms")
+        self.background = BackgroundNoise(
+            self.settings.background,
+            sample_rate=rate,
+            n_samples=self.settings.n_samples,
+            late_normalize=self.settings.late_normalize,
+            use_h5py=use_h5py,
+        )
+        pseudo = self.settings.soundscape_pseudo_config
+        self.pseudo = (
+            None
+            if pseudo is None
+            else PseudoLabels(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
+        )
+        if self.pseudo is not None:
+            self.pseudo.refuse_labelled(recordings["audio_path"])
+        self._epoch = EpochOfIntegers(len(self.items))
+        if self.settings.precompute:
+            self.audio.keep_all()
+
+    def __repr__(self) -> str:
+        n_recordings, n_labels = len(self.recordings), len(self.labels)
+        length, rate = self.settings.segment_len, self.settings.sample_rate
+        return (
+            f"WaveDataset({n_recordings} recordings, {n_labels} labels, clips of {length:g} s at {rate} Hz)"
+        )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, draw: Draw | int) -> Clip:
+        if not isinstance(draw, Draw):
+            item = range(len(self))[draw]
+            draw = Draw(epoch=self._epoch.now, position=item, item=item)
+        return self.apply(self.draw(draw))
+
+    def __getitems__(self, draws: Sequence[Draw | int]) -> list[Clip]:
+        """Return the clips of a batch, as PyTorch's ``DataLoader`` asks for them."""
+        self._epoch.notice([draw for draw in draws if not isinstance(draw, Draw)])
+        return [self[draw] for draw in draws]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that plain integers stand for, also in workers that are running."""
+        self._epoch.begin(epoch)
+
+    def sampler(self, *, class_balance: Balance = "none", n_draws: int | None = None) -> EpochSampler:
+        """Return what draws an epoch of items, and another one each time it is gone through.
+
+        Parameters
+        ----------
+        class_balance
+            As in ``train_function_args``: ``none`` goes through all items in a new order, the others draw
+            with replacement.
+        n_draws
+            Draws in an epoch; as many as there are items if not given.
+        """
+        weights = class_weights(self.item_labels, class_balance)
+        return EpochSampler(weights, n_draws=n_draws or len(self), seed=self.seed, fold=self.fold)
+
+    def draw(self, draw: Draw) -> ClipDraw:
+        """Return what chance decides of a clip."""
+        rng = generator(self.seed, self.fold, draw.epoch, draw.position)
+        first = self._draw_crop(draw.item, rng)
+        second, weight = self._draw_partner(rng)
+        return ClipDraw(first, second, weight, self.background.draw(rng), self.late.draw(rng))
+
+    def apply(self, drawn: ClipDraw) -> Clip:
+        """Return the clip that was drawn; there is no chance in it."""
+        late_normalize = self.settings.late_normalize
+        wave, target = self._crop(drawn.first)
+        if drawn.second is not None:
+            other, other_target = self._crop(drawn.second)
+            mix = mix_at_equal_peaks if late_normalize else mix_waves
+            wave = mix(wave, other, drawn.weight)
+            soft = self.settings.mixup is not None and self.settings.mixup.soft_targets
+            target = mix_targets(target, other_target, drawn.weight, soft=soft)
+        if drawn.noise is not None:
+            wave = self.background.apply(wave, drawn.noise)
+        if self.settings.late_transforms:
+            wave = self.late.apply(normalize_peak(wave) if late_normalize else wave, drawn.late)
+        wave = normalize_peak(wave) if late_normalize else wave
+        target = smooth_target(target, self.settings.label_smoothing)
+        return Clip(torch.from_numpy(wave), torch.from_numpy(target.astype(np.float32)))
+
+    def _label_of(self, recording: int, box: int, primary_label: str) -> str:
+        boxes = self.audio.boxes[recording]
+        if boxes is None:
+            return primary_label
+        return self.labels.labels[boxes.label[box]] if box >= 0 else NOCALL
+
+    def _draw_crop(self, item: int, rng: np.random.Generator) -> CropDraw:
+        pseudo = self.pseudo
+        if pseudo is not None and pseudo.settings.how == "replace":
+            label = self.item_labels[item]
+            of_class = self.labels.index(label) if label in self.labels else -1
+            row = pseudo.draw_row(of_class, rng) if rng.random() < pseudo.settings.sampling_prob else None
+            if row is not None:
+                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
+        recording, box = self.items[item]
+        return CropDraw(False, recording, self._draw_start(recording, box, rng), self.early.draw(rng))
+
+    def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
+        """Return the first sample of a segment: one that the box counts for, or anywhere."""
+        n_samples, boxes = self.audio.sources[recording].n_samples, self.audio.boxes[recording]
+        earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
+        if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
+            rate = self.settings.sample_rate
+            first_s, last_s = starts_over_box(
+                boxes.start_s[box],
+                boxes.end_s[box],
+                clip_s=self.settings.segment_len,
+                recording_s=n_samples / rate,
+                min_overlap_s=self.settings.min_overlap_s,
+            )
+            # Inwards, so that rounding takes nothing from the overlap.
+            earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
+        return int(rng.integers(min(earliest, latest), latest + 1))
+
+    def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
+        """Return what a clip is mixed with, and the clip's own weight."""
+        pseudo, mixup = self.pseudo, self.settings.mixup
+        if pseudo is not None and pseudo.settings.how == "mixup":
+            row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
+            if row is not None:
+                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng)), 0.5
+        if mixup is None or rng.random() >= mixup.probability:
+            return None, 1.0
+        return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
+
+    def _crop(self, drawn: CropDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return a crop, not normalised, and its target before smoothing."""
+        if drawn.pseudo:
+            assert self.pseudo is not None
+            wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
+        else:
+            wave = self.audio.clip(drawn.row, drawn.start)
+            target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
+            target = scale_target(target, self.rating[drawn.row])
+        return self.early.apply(wave, drawn.early), target
+
+
+def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:
+    """Return what the target of each recording is multiplied by, shape (n_recordings,)."""
+    if "rating" not in recordings:
+        return np.ones(len(recordings), dtype=np.float32)
+    rating = recordings["rating"].to_numpy(np.float64)
+    known = (rating > 0) & settings.use_rating  # false for NaN
+    return np.where(known, rating / 5, 1).astype(np.float32)

@@ -1,0 +1,203 @@
+"""Folds that do not leak: stratified by primary label, with linked recordings on one side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dawnchorus.config import FoldSettings
+from dawnchorus.errors import DataError
+from dawnchorus.files import replacing
+from dawnchorus.folds.filters import Wishes
+from dawnchorus.folds.groups import check_no_leak, group_columns, group_recordings
+from dawnchorus.folds.notes import fold_notes, group_notes
+from dawnchorus.folds.official import official_deal
+from dawnchorus.folds.stratified import deal_groups
+from dawnchorus.wording import counted
+
+
+class FoldAssignment(NamedTuple):
+    """The fold of every recording, and what a person should know about them.
+
+    Attributes
+    ----------
+    folds
+        Fold of every row of the recordings table, shape (n_recordings,), int64, from 0; -1 is always
+        in training.
+    validated
+        Which rows the model of their fold is tested on, shape (n_recordings,), bool; false in fold -1,
+        and where a rare recording lies in a fold only because its group does.
+    n_folds
+        Number of folds.
+    notes
+        Sentences on what could not be done: fewer folds, classes without a leak-free score.
+    groups
+        Group of every row, shape (n_recordings,), int64: a group is wholly in one fold.
+    group_columns
+        The columns that made the groups.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> assignment = assign_folds(recordings, FoldSettings(n_folds=2), seed=42)
+    >>> assignment.n_folds, assignment.n_groups, int(assignment.training_rows(0).sum())
+    (2, 4, 4)
+    """
+
+    folds: np.ndarray
+    validated: np.ndarray
+    n_folds: int
+    notes: tuple[str, ...]
+    groups: np.ndarray
+    group_columns: tuple[str, ...]
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups."""
+        return len(np.unique(self.groups))
+
+    def training_rows(self, fold: int) -> np.ndarray:
+        """Return which rows the model of a fold learns from, shape (n_recordings,), bool."""
+        return training_rows(self.folds, fold)
+
+    def validation_rows(self, fold: int) -> np.ndarray:
+        """Return which rows the model of a fold is tested on, shape (n_recordings,), bool."""
+        return validation_rows(self.folds, self.validated, fold)
+
+    def __repr__(self) -> str:
+        recordings, groups = counted(len(self.folds), "recording"), counted(self.n_groups, "group")
+        return f"FoldAssignment({counted(self.n_folds, 'fold')} of {recordings} in {groups})"
+
+
+def training_rows(folds: np.ndarray, fold: int) -> np.ndarray:
+    """Return which rows the model of a fold learns from, shape (n_recordings,), bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> training_rows(np.array([0, 1, -1]), fold=0)
+    array([False,  True,  True])
+    """
+    return np.asarray(folds) != fold
+
+
+def validation_rows(folds: np.ndarray, validated: np.ndarray, fold: int) -> np.ndarray:
+    """Return which rows the model of a fold is tested on, shape (n_recordings,), bool.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> validation_rows(np.array([0, 1, 0]), np.array([True, True, False]), fold=0)
+    array([ True, False, False])
+    """
+    return (np.asarray(folds) == fold) & np.asarray(validated)
+
+
+def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int) -> FoldAssignment:
+    """Return leak-free folds of the recordings, the same in whatever order the rows stand.
+
+    Official folds are taken where the table has them. Otherwise scikit-learn's
+    ``StratifiedGroupKFold`` deals the groups so that the classes are spread alike.
+
+    Raises
+    ------
+    DataError
+        There is one species only, a column is missing, official folds are incomplete or split a
+        group, there are too few groups, or nothing is left to validate in a fold.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> folds = assign_folds(recordings, FoldSettings(n_folds=2), seed=42).folds
+    >>> recordings.assign(fold=folds).groupby("author")["fold"].nunique().tolist()  # a fold each
+    [1, 1, 1, 1]
+    """
+    if recordings["primary_label"].nunique() < 2:
+        only = ", ".join(recordings["primary_label"].unique()) or "no species"
+        raise DataError(f"the recordings are all of {only}; at least two species are needed")
+    grouped = group_recordings(recordings, group_columns(recordings, settings.group_column))
+    wishes = Wishes.of(recordings, grouped, settings)
+    official = _official_column(recordings, settings)
+    if official is None:
+        deal = deal_groups(wishes, seed=seed)
+        deal.notes.extend(group_notes(deal, grouped))
+    else:
+        deal = official_deal(official, wishes)
+    folds = deal.fold_of_group[grouped.groups]
+    check_no_leak(folds, grouped.groups, columns=grouped.columns)
+    notes = (*deal.notes, *fold_notes(deal, wishes))
+    validated = wishes.validated(folds)
+    return FoldAssignment(folds, validated, deal.n_folds, notes, grouped.groups, grouped.columns)
+
+
+def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Series | None:
+    """Return the column of official folds: the default's where the table has it, any other without fail."""
+    name = settings.fold_column
+    if name is None or (name == FoldSettings.model_fields["fold_column"].default and name not in recordings):
+        return None
+    if name not in recordings:
+        raise DataError(
+            f"the recordings table has no column {name} of official folds; its columns are "
+            f"{', '.join(map(str, recordings.columns))}"
+        )
+    return recordings[name]
+
+
+def fold_counts(recordings: pd.DataFrame, assignment: FoldAssignment) -> pd.DataFrame:
+    """Return how many recordings of each class every fold learns and validates.
+
+    One row a class and a row ``all``. The columns are pairs: recordings and groups in all, and for
+    every fold ``train`` and ``val``.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> counts = fold_counts(recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
+    >>> counts.index.tolist(), counts.loc["owl"].tolist()
+    (['owl', 'wren', 'all'], [4, 4, 2, 2, 2, 2])
+    """
+    labels = recordings["primary_label"].to_numpy()
+    table = {
+        ("", "recordings"): np.ones(len(labels), dtype=bool),
+        ("", "groups"): ~pd.DataFrame({"label": labels, "group": assignment.groups}).duplicated().to_numpy(),
+    }
+    for fold in range(assignment.n_folds):
+        table[f"fold {fold}", "train"] = assignment.training_rows(fold)
+        table[f"fold {fold}", "val"] = assignment.validation_rows(fold)
+    counts = pd.DataFrame(table).groupby(labels).sum()
+    total = counts.sum()
+    total["", "groups"] = assignment.n_groups
+    return pd.concat([counts, total.to_frame("all").T]).rename_axis(index="primary_label")
+
+
+def save_folds(path: Path, recordings: pd.DataFrame, assignment: FoldAssignment) -> None:
+    """Write a table that a person can read and keep.
+
+    Its columns are filename, primary_label, author, the other columns that groups were made by,
+    fold, and validated (true or false).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import FoldSettings
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> recordings = load_recordings("recordings").table
+    >>> save_folds(Path("folds.csv"), recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
+    >>> Path("folds.csv").read_text().splitlines()[0]
+    'filename,primary_label,author,fold,validated'
+    """
+    first = dict.fromkeys(["filename", "primary_label", "author", *assignment.group_columns])
+    named = [column for column in first if column in recordings and column not in ("fold", "validated")]
+    validated = np.where(assignment.validated, "true", "false")
+    table = recordings[named].assign(fold=assignment.folds, validated=validated)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)

@@ -1,0 +1,1 @@
+"""Labelled recordings: their tables, their labels, and the files that the tables name."""

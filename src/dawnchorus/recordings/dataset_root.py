@@ -1,0 +1,318 @@
+"""One place of recordings: its tables and files brought together, and checked against each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from dawnchorus.audio.container import AudioInfo
+from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.source import find_stored, open_stored
+from dawnchorus.config import DataSettings, TableInMemory
+from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
+from dawnchorus.formats.faults import Fault
+from dawnchorus.formats.text_tables import some
+from dawnchorus.recordings.labels import NOCALL, LabelMap
+from dawnchorus.recordings.table_readers import (
+    TABLE_NAME,
+    read_recordings_table,
+    recordings_from_folders,
+    source_of,
+    with_all_columns,
+)
+from dawnchorus.wording import counted
+
+logger = logging.getLogger(__name__)
+
+_PAST_END_S = 0.1  # of which tables and headers may disagree on where a recording ends
+
+
+class Recordings(NamedTuple):
+    """Recordings, and what is wrong with others.
+
+    Attributes
+    ----------
+    table
+        The rows without faults, with the columns of :mod:`dawnchorus.recordings.table`.
+    faults
+        All that is wrong with the rows that were left out.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.table import load_recordings
+    >>> found = load_recordings("recordings")
+    >>> len(found.table), found.faults
+    (8, [])
+    """
+
+    table: pd.DataFrame
+    faults: list[Fault]
+
+    def __repr__(self) -> str:
+        faults = f", {counted(len(self.faults), 'fault')}" if self.faults else ""
+        return f"Recordings({counted(len(self.table), 'recording')}{faults})"
+
+
+def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
+    """Return the recordings of one place; ``labels`` are the classes, where they are given.
+
+    Raises
+    ------
+    DataError
+        A folder or a table is missing or empty, or a table lacks a column.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import DataSettings
+    >>> place = load_place(DataSettings(audio_dir="recordings"), labels=None)
+    >>> place.table["primary_label"].value_counts().to_dict()
+    {'owl': 4, 'wren': 4}
+    """
+    if not place.audio_dir.is_dir():
+        raise DataError(
+            f"the audio folder {place.audio_dir} does not exist; give a folder of recordings (paths are "
+            f"relative to the working directory, {Path.cwd()})"
+        )
+    if place.features_dir is not None and not place.features_dir.is_dir():
+        logger.warning(f"{place.features_dir}: no such folder, so that all audio is decoded as it is read")
+    table_file = place.recordings or _if_there(place.audio_dir / TABLE_NAME)
+    boxes_file = place.annotations or _if_there(place.audio_dir / ANNOTATIONS_NAME)
+    source, unit, _ = source_of(table_file or place.audio_dir)
+    faults: list[Fault] = []
+    if table_file is not None:
+        table, faults = read_recordings_table(table_file, () if labels is None else labels.labels)
+    elif boxes_file is not None:
+        table = _unlabelled(place.audio_dir)
+    else:
+        table = recordings_from_folders(place.audio_dir)
+    table, missing = _with_paths(table, place, source, unit)
+    table["duration_s"] = _durations(table, place)
+    own_boxes = table.get("boxes", pd.Series(dtype=object))
+    table["boxes"] = pd.Series([None] * len(table), dtype=object, index=table.index)
+    faults += missing
+    if place.annotations is None and own_boxes.notna().any():
+        boxes_file = None
+        found = _boxes_of(table, own_boxes, source)
+    elif boxes_file is not None:
+        found = read_annotations(boxes_file, table["filename"].tolist(), label_column=place.label_column)
+    else:
+        found = None
+    if found is not None:
+        in_rows = unit if boxes_file is None else "line"
+        checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels, unit=in_rows)
+        faults += [*found.faults, *wrong]
+        # With a box less than were drawn, a recording would be learnt and tested as if it were silent there.
+        incomplete = found.incomplete.union(fault.filename for fault in wrong)
+        table = _with_boxes(table[~table["filename"].isin(incomplete)], found.filenames, checked)
+    if labels is not None:
+        table, unknown = _without_unknown_labels(table, labels, source, unit)
+        faults += unknown
+    return Recordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
+
+
+def _if_there(file: Path) -> Path | None:
+    return file if file.is_file() else None
+
+
+def _boxes_of(table: pd.DataFrame, boxes: pd.Series, source: Path) -> Annotations:
+    """Return the boxes that stand in the recordings table itself, each once."""
+    lines = table["line"]
+    rows = [
+        (table["filename"][row], *box, source, int(lines[row]))
+        for row, found in boxes.items()
+        for box in dict.fromkeys(found or ())
+    ]
+    columns = [*BOX_COLUMNS, "table", "line"]
+    return Annotations(pd.DataFrame(rows, columns=columns), sorted(table["filename"][boxes.notna()]), [])
+
+
+def _unlabelled(audio_dir: Path) -> pd.DataFrame:
+    names = [path.relative_to(audio_dir).as_posix() for path in list_audio_files(audio_dir)]
+    return with_all_columns(pd.DataFrame({"filename": names, "primary_label": ""}))
+
+
+def _line_of(row: Any) -> int | None:
+    return int(row.line) if hasattr(row, "line") else None
+
+
+def _with_paths(
+    table: pd.DataFrame, place: DataSettings, source: Path, unit: str
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the rows whose audio or store is there, each file once, and where these are."""
+    found, kept, faults = [], [], []
+    name_of: dict[str, str] = {}
+    for row in table.itertuples():
+        files = _find_files(str(row.filename), str(row.primary_label), place) or _loaded_before(row)
+        file = None if files is None else real_path(files.audio)
+        if files is None or file in name_of:
+            what = (
+                f"{row.filename} not found in {_shown(place)}; restore the file or drop the {unit}"
+                if files is None
+                else f"{row.filename} is the same file as {name_of[str(file)]}; keep one {unit} a recording"
+            )
+            faults.append(Fault(source, _line_of(row), str(row.filename), what, unit))
+            continue
+        name_of[str(file)] = str(row.filename)
+        found.append(files)
+        kept.append(row.Index)
+    names, audio_paths, stored_paths = zip(*found, strict=True) if found else ((), (), ())
+    stored = ["" if path is None else str(path) for path in stored_paths]
+    columns = {"filename": names, "audio_path": list(map(str, audio_paths)), "stored_path": stored}
+    return table.loc[kept].assign(**columns), faults
+
+
+def _shown(place: DataSettings) -> str:
+    if place.audio_dir == Path() and isinstance(place.recordings, TableInMemory):
+        return f"the working directory, {Path.cwd()}; give audio_dir, the folder that names are relative to"
+    return str(place.audio_dir)
+
+
+def _loaded_before(row: Any) -> _Files | None:
+    """Return the files of a row of a table that was loaded before, or None."""
+    audio, stored = (Path(str(getattr(row, name, ""))) for name in ("audio_path", "stored_path"))
+    has_audio, has_stored = (path != Path() and path.is_file() for path in (audio, stored))
+    if not (has_audio or has_stored):
+        return None
+    return _Files(str(row.filename), audio, stored if has_stored else None)
+
+
+def real_path(path: Path | str) -> str:
+    """Return what tells whether two paths are one file.
+
+    Examples
+    --------
+    >>> real_path("recordings/owl/../night.wav") == real_path("recordings/night.wav")
+    True
+    """
+    return os.path.normcase(os.path.realpath(path))
+
+
+class _Files(NamedTuple):
+    """A recording's name, audio file and store."""
+
+    name: str
+    audio: Path
+    stored: Path | None
+
+
+def _find_files(filename: str, primary_label: str, place: DataSettings) -> _Files | None:
+    """Return a recording's files, or None where there is neither audio nor store.
+
+    BirdCLEF's tables before 2022 name the file alone, which lies in the folder of its species. Tables
+    from Windows have backslashes.
+    """
+    forward = filename.replace("\\", "/")
+    for written in dict.fromkeys((filename, forward, f"{primary_label}/{forward}")):
+        name = posixpath.normpath(written)
+        audio = place.audio_dir / name
+        stored = find_stored(place.features_dir, Path(name))
+        if stored is not None or audio.is_file():
+            return _Files(name, audio, stored)
+    return None
+
+
+def _checked_boxes(
+    found: Annotations,
+    table: pd.DataFrame,
+    labels: LabelMap | None,
+    *,
+    ignored: Sequence[str],
+    unit: str,
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the boxes of species that lie within their recordings, and the faults of the others."""
+    boxes = found.boxes[~found.boxes["label"].isin([*ignored, NOCALL])]
+    durations_s = dict(zip(table["filename"], table["duration_s"].fillna(float("inf")), strict=True))
+    faults, wrong = [], []
+    for row in boxes.itertuples():
+        what, duration_s = None, durations_s.get(row.filename, float("inf"))
+        if row.end_s > duration_s + _PAST_END_S:
+            what = (
+                f"{row.label} ends at {row.end_s:g} s, past the end of {row.filename} at {duration_s:.2f} s"
+            )
+        elif labels is not None and row.label not in labels:
+            what = _unknown(str(row.label))
+        if what is not None:
+            faults.append(Fault(row.table, int(row.line), str(row.filename), what, unit))
+            wrong.append(row.Index)
+    return boxes.drop(index=wrong), faults
+
+
+def _durations(table: pd.DataFrame, place: DataSettings) -> list[float]:
+    """Return the length in seconds of each recording; NaN where neither store nor header can be read.
+
+    Such a recording is left out, with its reason, when all are opened.
+    """
+    raw = table["filename"][table["stored_path"] == ""].tolist()
+    headers = dict(zip(raw, read_headers(place.audio_dir, raw), strict=True))
+    return [
+        _stored_duration(Path(stored)) if stored else _duration_of(headers[name])
+        for name, stored in zip(table["filename"], table["stored_path"], strict=True)
+    ]
+
+
+def _stored_duration(path: Path) -> float:
+    try:
+        stored = open_stored(path)
+    except StoreError:
+        return float("nan")
+    return stored.n_samples / stored.sample_rate
+
+
+def _duration_of(header: AudioInfo | AudioError) -> float:
+    return header.duration_s if isinstance(header, AudioInfo) else float("nan")
+
+
+def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the boxes of each annotated recording, and its most frequent label."""
+    table, unheard = table.copy(), []
+    of_file: dict[str, list[tuple[float, float, str]]] = {name: [] for name in annotated}
+    for row in boxes.sort_values(["filename", "start_s", "end_s", "label"]).itertuples():
+        of_file[row.filename].append((float(row.start_s), float(row.end_s), str(row.label)))
+    place_of = {name: index for index, name in zip(table.index, table["filename"], strict=True)}
+    for name, found in of_file.items():
+        if name not in place_of:
+            continue
+        counts = Counter(label for _, _, label in found)
+        if not counts and table.at[place_of[name], "primary_label"]:
+            continue  # its boxes name no species, and the table does
+        if table.at[place_of[name], "primary_label"] not in ("", NOCALL, *counts):
+            unheard.append(name)
+        table.at[place_of[name], "boxes"] = tuple(found)
+        table.at[place_of[name], "primary_label"] = min(
+            counts, key=lambda label: (-counts[label], label), default=NOCALL
+        )
+    if unheard:
+        logger.warning(f"{some(unheard)} with another label in the table than in any box; the boxes count")
+    silent = table["filename"][table["primary_label"] == ""].tolist()
+    if silent:
+        logger.warning(f"{some(silent)} in no table of labels, and left out")
+    return table[table["primary_label"] != ""]
+
+
+def _without_unknown_labels(
+    table: pd.DataFrame, labels: LabelMap, source: Path, unit: str
+) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the rows whose primary label is a class; a secondary label that is none says nothing."""
+    known = {*labels.labels, NOCALL}
+    wrong = table[~table["primary_label"].isin(known)]
+    faults = [
+        Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)), unit)
+        for row in wrong.itertuples()
+    ]
+    secondary = {label for found in table["secondary_labels"] for label in found} - known
+    if secondary:
+        logger.warning(f"{source}: {some(sorted(secondary))} among secondary labels, none of the classes")
+    return table.drop(index=wrong.index), faults
+
+
+def _unknown(label: str) -> str:
+    return f"{label} is none of the classes in the config's labels; correct it, or add it there"

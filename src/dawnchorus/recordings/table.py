@@ -1,0 +1,379 @@
+"""The recordings table: one row a labelled recording, wherever the labels come from.
+
+================ ======================================================================
+column           meaning
+================ ======================================================================
+filename         unique name: the path relative to the audio folder, with forward
+                 slashes; of several places, the name of the place before it
+audio_path       the audio file; it may be absent where there is a store
+stored_path      its HDF5 file, empty where there is none
+primary_label    the species the recording was made for; of a recording with labels
+                 in time, the one with the most boxes, or ``nocall``
+secondary_labels tuple of other species heard in it
+duration_s       length in seconds, NaN where it cannot be read
+boxes            tuple of (start_s, end_s, label), or None where the labels are for the
+                 whole recording
+author           recordist, empty where unknown
+rating           quality from 0 to 5, NaN where unknown
+fold             official fold, only where the source has one
+================ ======================================================================
+
+Other columns of a source, such as ``site``, ``url``, ``latitude`` and ``longitude``, are kept.
+
+A source is a folder, a CSV table, or a plain DataFrame with ``filename`` and ``primary_label``: all are read
+and checked in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from dawnchorus.audio.listing import list_audio_files
+from dawnchorus.audio.source import open_source
+from dawnchorus.config import DataSettings, is_dataframe, validate
+from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
+from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
+from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
+from dawnchorus.formats.faults import Fault, FaultyTableError
+from dawnchorus.progress import track
+from dawnchorus.recordings.dataset_root import Recordings, load_place, real_path
+from dawnchorus.recordings.labels import NOCALL, LabelMap, checked
+
+logger = logging.getLogger(__name__)
+
+Place: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
+"""One place of recordings: its settings, its folder where nothing else needs saying, or its table."""
+
+
+def load_recordings(
+    places: Place | Sequence[Place],
+    *,
+    labels: LabelMap | None = None,
+    audio_dir: str | Path | None = None,
+    faulty: Literal["refuse", "leave_out"] | None = None,
+) -> Recordings:
+    """Return the checked recordings of one place, or of several, each with its own root.
+
+    Parameters
+    ----------
+    places
+        Where the recordings lie, and their tables: a folder; a table, as a DataFrame or a CSV file; or
+        settings, as an object or a dict. A DataFrame needs the columns ``filename`` and ``primary_label``.
+    labels
+        The classes, where they are given: any other label is a fault.
+    audio_dir
+        Folder that the file names of a table are relative to. Without it, those of a DataFrame are relative
+        to the working directory, and those of a CSV file to its folder. Whole paths are taken as they are.
+    faulty
+        ``leave_out`` goes on without faulty rows; what the settings say if not given.
+
+    Raises
+    ------
+    FaultyTableError
+        Rows of a place that does not leave such rows out are wrong: all of them are named.
+    DataError
+        A folder or a table is missing or empty, or a table lacks a column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import tempfile, numpy, soundfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> soundfile.write(f"{folder.name}/night.wav", numpy.zeros(16_000), 16_000)
+    >>> mine = pd.DataFrame({"filename": ["night.wav"], "primary_label": ["wren"]})
+    >>> table, faults = load_recordings(mine, audio_dir=folder.name)
+    >>> table[["filename", "primary_label", "duration_s"]].values.tolist(), faults
+    ([['night.wav', 'wren', 1.0]], [])
+    >>> folder.cleanup()
+    """
+    one = isinstance(places, DataSettings | Mapping | str | Path) or is_dataframe(places)
+    several: Any = (places,) if one else places
+    places = tuple(place_of(place, audio_dir=audio_dir) for place in several)
+    if faulty is not None:
+        places = tuple(place.model_copy(update={"faulty": faulty}) for place in places)
+    place_of_file: dict[str, str] = {}
+    catalogued: set[str] = set()
+    tables: list[pd.DataFrame] = []
+    refused: list[Fault] = []
+    left_out: list[Fault] = []
+    for place, name in zip(places, _names_of(places), strict=True):
+        table, faults = load_place(place, labels)
+        table, repeated = _without_files_of(table, place_of_file, name)
+        table = _without_catalogued(table, catalogued, place)
+        faults += [Fault(place.audio_dir, None, *what) for what in repeated]
+        if name:
+            table["filename"] = f"{name}/" + table["filename"]
+            faults = [fault._replace(filename=f"{name}/{fault.filename}") for fault in faults]
+        tables.append(table)
+        (refused if place.faulty == "refuse" else left_out).extend(faults)
+    if refused:
+        raise FaultyTableError(refused)
+    recordings = pd.concat(tables, ignore_index=True)
+    if recordings.empty and left_out:
+        raise FaultyTableError(left_out)
+    if recordings.empty:
+        raise DataError(
+            f"no recording in {' or '.join(str(place.audio_dir) for place in places)} has a label"
+        )
+    for column in ("author", "site", "fold"):  # a column that only some places have is unknown elsewhere
+        if column in recordings:
+            recordings[column] = recordings[column].fillna("")
+    return Recordings(recordings, left_out)
+
+
+def leave_out_unreadable(
+    recordings: pd.DataFrame, places: Sequence[DataSettings], *, sample_rate: int
+) -> tuple[pd.DataFrame, list[Failure]]:
+    """Return the recordings that can be read, and the others with the reason.
+
+    A recording is left out where ``dawnchorus precompute`` could not convert it, or where neither
+    its HDF5 file nor its own header can be read.
+
+    Raises
+    ------
+    DataError
+        None can be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import DataSettings
+    >>> _ = Path("recordings/owl/XC1.wav").write_bytes(b"RIFF")
+    >>> table = load_recordings("recordings").table
+    >>> places = [DataSettings(audio_dir="recordings")]
+    >>> readable, failures = leave_out_unreadable(table, places, sample_rate=32_000)
+    >>> len(readable), [failure.path.name for failure in failures]
+    (7, ['XC1.wav'])
+    """
+    failed_before = _failed_conversions(places)
+    failures: list[Failure] = []
+    readable: list[bool] = []
+    rows = recordings[["filename", "audio_path", "stored_path"]].itertuples(index=False)
+    for name, audio, stored in track(rows, "Checking recordings", total=len(recordings)):
+        readable.append(False)
+        if not stored and audio in failed_before:
+            failures.append(Failure(Path(name), failed_before[audio]))
+            continue
+        try:
+            open_source(Path(audio), stored=Path(stored) if stored else None, sample_rate=sample_rate)
+        except (AudioError, StoreError) as error:
+            failures.append(Failure(Path(name), str(error)))
+        else:
+            readable[-1] = True
+    if not any(readable):
+        raise DataError(f"none of the {len(recordings)} recordings can be read: {failures[0].reason}")
+    return recordings[readable].reset_index(drop=True), failures
+
+
+def label_map_of(recordings: pd.DataFrame) -> LabelMap:
+    """Return the classes to train: every primary label, and every label in time.
+
+    ``nocall`` is no class but all zeros.
+
+    Parameters
+    ----------
+    recordings
+        Any table with the column ``primary_label``, and ``boxes`` where there are labels in time.
+
+    Raises
+    ------
+    DataError
+        A label is missing, or the name of a column in the tables that are written later, or there is none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> label_map_of(pd.DataFrame({"primary_label": ["wren", "nocall", "robin", "wren"]})).labels
+    ('robin', 'wren')
+    """
+    if not is_dataframe(recordings) or "primary_label" not in recordings:
+        columns = f"; its columns are {', '.join(map(str, recordings))}" if is_dataframe(recordings) else ""
+        raise DataError(f"labels are taken from a table with the column primary_label{columns}")
+    primary = ["" if pd.isna(label) else str(label).strip() for label in recordings["primary_label"]]
+    if "" in primary:
+        row = primary.index("")
+        raise DataError(f"primary_label is empty in row {row} of the table; fill it or drop the row")
+    found = set(primary)
+    for boxes in recordings.get("boxes", ()):
+        if isinstance(boxes, Sequence) and not isinstance(boxes, str):
+            found.update(str(label).strip() for _, _, label in boxes)
+    labels = checked(LabelMap.of(found - {NOCALL}))
+    if not labels.labels:
+        raise DataError(f"all recordings are {NOCALL}; there is no species to learn")
+    return labels
+
+
+def _without_files_of(
+    table: pd.DataFrame, place_of_file: dict[str, str], place: str
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Return the rows whose file no earlier place has, noting them; and the others with the reason."""
+    files = [real_path(path) for path in table["audio_path"]]
+    new = np.array([file not in place_of_file for file in files], dtype=bool)
+    repeated = [
+        (name, f"{name} is a recording of {place_of_file[file]} too; keep it in one place")
+        for name, file in zip(table["filename"], files, strict=True)
+        if file in place_of_file
+    ]
+    place_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], place))
+    return table[new].reset_index(drop=True), repeated
+
+
+def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSettings) -> pd.DataFrame:
+    """Return the rows whose recording no earlier place has, by the number that its archive gave it.
+
+    Copies of one recording in several places, such as a competition's and an archive's own, would else lie on
+    both sides of a fold.
+    """
+    ids = catalogue_numbers(map(str, table["filename"]))
+    new = np.array([found not in earlier for found in ids], dtype=bool)
+    earlier.update(found for found in ids if found)
+    if not new.all():
+        logger.info(
+            f"{place.audio_dir}: {(~new).sum()} recordings are in an earlier place too, by the numbers that "
+            "their archive gave them, and left out here"
+        )
+    return table[new].reset_index(drop=True)
+
+
+def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettings:
+    """Return a place of recordings as settings; for ``audio_dir`` see :func:`load_recordings`.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, or ``audio_dir`` is given beside a folder.
+
+    Examples
+    --------
+    >>> place_of("songs").audio_dir.name
+    'songs'
+    """
+    if isinstance(place, DataSettings):
+        return place if audio_dir is None else place.model_copy(update={"audio_dir": Path(audio_dir)})
+    values: Mapping[str, Any]
+    if is_dataframe(place):
+        values = {"audio_dir": audio_dir or Path(), "recordings": place}
+    elif isinstance(place, Mapping):
+        values = {**place, "audio_dir": audio_dir} if audio_dir is not None else place
+    elif isinstance(place, str | Path) and Path(place).is_file():
+        values = {"audio_dir": audio_dir or Path(place).parent, "recordings": place}
+    elif audio_dir is not None:
+        raise ConfigError(f"audio_dir is for the names in a table, and {place} is a folder; leave it out")
+    else:
+        values = {"audio_dir": place}
+    return validate(DataSettings, values, where="a place of recordings")
+
+
+def _names_of(places: Sequence[DataSettings]) -> list[str]:
+    """Return what the file names of each place begin with: nothing where there is one place only."""
+    if len(places) == 1:
+        return [places[0].name or ""]
+    names = [place.name or place.audio_dir.absolute().name for place in places]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f'two places of recordings are named {twice[0]}; give each its own "name"')
+    return names
+
+
+def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
+    """Return the audio files that could not be converted, and have not changed since, with the reasons."""
+    failed = {}
+    for place in places:
+        if place.features_dir is None:
+            continue
+        reasons = read_failures(place.features_dir)
+        since = (place.features_dir / FAILURES_NAME).stat().st_mtime if reasons else 0.0
+        for failure in reasons:
+            audio = place.audio_dir / failure.path
+            if not (audio.exists() and audio.stat().st_mtime > since):
+                failed[str(audio)] = failure.reason
+    return failed
+
+
+def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
+    """Return the audio files of the places that are none of ``listed``: in no table, or left out.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import DataSettings
+    >>> unlisted_files([DataSettings(audio_dir="recordings/owl")], ["recordings/owl/XC1.wav"])
+    ['recordings/owl/XC2.wav', 'recordings/owl/XC3.wav', 'recordings/owl/XC4.wav']
+    """
+    known = {real_path(path) for path in listed}
+    found = []
+    for place in places:
+        try:
+            found += list_audio_files(place.audio_dir)
+        except DataError:
+            continue  # there are stores only
+    return [str(path) for path in found if real_path(path) not in known]
+
+
+def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a label, most recordings first, and a row ``all``.
+
+    Columns: recordings with it as their primary label, their hours and known recordists, and boxes of it
+    in all recordings.
+
+    Examples
+    --------
+    >>> counts = count_recordings(load_recordings("recordings").table)
+    >>> counts["recordings"].to_dict()
+    {'owl': 4, 'wren': 4, 'all': 8}
+    """
+    known = recordings.assign(author=recordings["author"].replace("", pd.NA))
+    of_label = known.groupby("primary_label")
+    boxes = Counter(label for found in recordings["boxes"] for _, _, label in found or ())
+    table = pd.DataFrame(
+        {
+            "recordings": of_label.size(),
+            "hours": of_label["duration_s"].sum() / 3600,
+            "recordists": of_label["author"].nunique(),
+        }
+    )
+    table = table.reindex(sorted({*table.index, *boxes})).fillna(0)
+    table["boxes"] = [boxes[label] for label in table.index]
+    table = table.sort_values(["recordings", "boxes"], ascending=False, kind="stable")
+    all_rows = {"recordings": len(known), "hours": known["duration_s"].sum() / 3600}
+    all_rows |= {"recordists": known["author"].nunique(), "boxes": sum(boxes.values())}
+    table = pd.concat([table, pd.DataFrame(all_rows, index=["all"])])
+    whole = {"recordings": int, "recordists": int, "boxes": int}
+    return table.round({"hours": 2}).astype(whole).rename_axis("primary_label")
+
+
+def digest_of_labels(recordings: pd.DataFrame) -> str:
+    """Return a digest of all labels of the recordings, whatever the order of their rows.
+
+    Examples
+    --------
+    >>> table = load_recordings("recordings").table
+    >>> digest_of_labels(table) == digest_of_labels(table[::-1])
+    True
+    """
+    columns = ["filename", "primary_label", "secondary_labels", "rating", "boxes"]
+    rows = sorted(zip(*(recordings[column] for column in columns), strict=True), key=lambda row: row[0])
+    return hashlib.sha256(repr(rows).encode("utf-8", errors="surrogateescape")).hexdigest()
+
+
+def write_recordings(path: Path, recordings: pd.DataFrame) -> None:
+    """Write the table as CSV: lists with semicolons, boxes as their number.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_recordings(Path("table.csv"), load_recordings("recordings").table)
+    >>> len(Path("table.csv").read_text().splitlines())  # a heading and eight recordings
+    9
+    """
+    boxes = ["" if found is None else len(found) for found in recordings["boxes"]]
+    secondary = recordings["secondary_labels"].map(";".join)
+    with replacing(path) as temporary:
+        recordings.assign(boxes=boxes, secondary_labels=secondary).to_csv(temporary, index=False)
