@@ -243,6 +243,15 @@ def test_a_resolved_config_survives_json(tmp_path: Path) -> None:
     assert from_json_file(file) == config
 
 
+def test_a_saved_config_is_read_although_its_modules_were_renamed(tmp_path: Path) -> None:
+    config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
+    saved = to_jsonable(config)
+    values = json.loads(json.dumps(saved).replace("dawnchorus.datasets.", "dawnchorus.data."))
+    assert values != saved
+    assert from_json_file(write(tmp_path / "config.json", json.dumps(values))) == config
+    assert differing_keys(values, saved) == []
+
+
 def test_a_saved_config_cannot_name_a_class_from_elsewhere(tmp_path: Path) -> None:
     config = load_train_config(REPOSITORY / "train_configs" / "selected_eca.py")
     values = {**to_jsonable(config), "nn_model_class": "os:system"}

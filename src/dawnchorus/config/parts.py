@@ -52,6 +52,21 @@ def import_path(part: Any) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
+def is_same_part(first: str, second: str) -> bool:
+    """Return whether two import paths mean one part; of dawnchorus's own also where its module was renamed.
+
+    Examples
+    --------
+    >>> is_same_part("dawnchorus.data.clips:WaveDataset", "dawnchorus.datasets.clips:WaveDataset")
+    True
+    >>> is_same_part("owls.data:WaveDataset", "owls.datasets:WaveDataset")
+    False
+    """
+    paths = [path.partition(":") for path in (first, second)]
+    is_ours = all(module.startswith("dawnchorus.") for module, _, _ in paths)
+    return first == second or (is_ours and paths[0][2] == paths[1][2] != "")
+
+
 def saved_text(part: Any) -> str:
     """Return what a saved config keeps of a part: its import path, and of an object what it was made with.
 

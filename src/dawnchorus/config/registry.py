@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from dawnchorus.config.parts import import_path, imported
+from dawnchorus.config.parts import import_path, imported, is_same_part
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError
 
@@ -137,7 +137,8 @@ class Registry(Mapping[str, Any]):
             No registered part is meant.
         """
         for name, part in self._parts.items():
-            if reference in (name, part if isinstance(part, str) else import_path(part)):
+            path = part if isinstance(part, str) else import_path(part)
+            if reference == name or is_same_part(reference, path):
                 return self[name]
         raise ConfigError(f"{where} is {reference!r}, which is no {self.kind} of dawnchorus; {remedy}")
 

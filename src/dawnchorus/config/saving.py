@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from dawnchorus.config.experiment import TrainConfig
-from dawnchorus.config.parts import saved_text
+from dawnchorus.config.parts import is_same_part, saved_text
 from dawnchorus.config.reading import merge
 from dawnchorus.config.registry import DATASETS, FROM_FILE, NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import validate
@@ -159,4 +159,5 @@ def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
             if key not in _MAY_CHANGE
             for difference in differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         ]
-    return [] if old == new else [f"{path}: {old!r} → {new!r}"]
+    is_same = old == new or (isinstance(old, str) and isinstance(new, str) and is_same_part(old, new))
+    return [] if is_same else [f"{path}: {old!r} → {new!r}"]

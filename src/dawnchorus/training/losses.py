@@ -3,7 +3,8 @@
 All take clip logits and targets, both of shape (batch, n_classes), the targets in [0, 1] (soft ones too),
 and return a scalar, or with ``reduction="none"`` the values whose mean it is. Those with the attribute
 ``takes_unknown`` take targets below 0 as well (:data:`dawnchorus.recordings.labels.UNKNOWN`): it is unknown
-whether the species is there, and such an entry counts for nothing. Half-precise logits are made float32 first.
+whether the species is there, and such an entry counts for nothing. Half-precise logits are made float32
+first.
 
 A loss of one's own is a function of logits and targets, a class, or an object::
 
