@@ -24,7 +24,7 @@ import platformdirs
 from bundles import Bundle, untrained_bundle
 from common import one_minute_recordings, parse_arguments, report
 
-from dawnchorus.engines.settings import TUNED_NAME, default_settings, with_tuned
+from dawnchorus.engines.engine_settings import TUNED_NAME, default_settings, with_tuned
 from dawnchorus.report.measurements import Measurement
 
 BACKBONES = {"EfficientNetV2-S": "tf_efficientnetv2_s_in21k", "eca_nfnet_l0": "eca_nfnet_l0"}

@@ -20,8 +20,8 @@ import pandas as pd
 from common import SHARED_DATA, parse_arguments, report
 
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
-from dawnchorus.aviary.making import make_aviary
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
+from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.config import FoldSettings, TrainConfig, merge, validate
 from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.pipelines.demo import TRAINING

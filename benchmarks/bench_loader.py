@@ -26,8 +26,8 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
-from dawnchorus.aviary.making import make_aviary
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
+from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.config import BatchAugmentationSettings, DataSettings, LoaderSettings
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.datasets.sampling import ClipSampler, class_weights

@@ -33,8 +33,8 @@ from dawnchorus.report.measurements import Measurement
 from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining
 from dawnchorus.training.module import WaveClassifierModule
-from dawnchorus.training.pace import Pace
-from dawnchorus.training.preparing import PreparedRun
+from dawnchorus.training.run_preparation import PreparedRun
+from dawnchorus.training.throughput import Pace
 
 RECIPE = Path(__file__).resolve().parents[1] / "train_configs" / "winning.py"
 CUDA = torch.cuda.is_available()

@@ -13,8 +13,8 @@ import numpy as np
 import soundfile
 import torch
 
-from dawnchorus.aviary.making import make_aviary
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
+from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.features.frontend import log_scale
 from dawnchorus.features.logmel import FrontendSettings, mel_filters
 from dawnchorus.report.measurements import (

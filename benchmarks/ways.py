@@ -16,8 +16,8 @@ from bundles import Bundle
 from published import BATCH, Predictor, PublishedGraph, predict_in_turn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from dawnchorus.engines.engine_settings import EngineSettings, default_settings
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
-from dawnchorus.engines.settings import EngineSettings, default_settings
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.engines.tuning import tune
 from dawnchorus.files import Failure

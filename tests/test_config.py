@@ -24,7 +24,7 @@ from dawnchorus.config import (
     to_jsonable,
     validate,
 )
-from dawnchorus.config.listing import differences_table, list_configs, own_settings
+from dawnchorus.config.config_list import differences_table, list_configs, own_settings
 from dawnchorus.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]

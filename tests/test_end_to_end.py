@@ -21,7 +21,7 @@ from dawnchorus.engines import Runtime, open_runtime
 from dawnchorus.errors import ConfigError, ExportError, ModelError, RunError
 from dawnchorus.export.parity import ParityClips, check_parity
 from dawnchorus.features.frontend import MatrixLogMelFrontend
-from dawnchorus.pipelines.compiling import compile_run
+from dawnchorus.pipelines.run_compilation import compile_run
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
 

@@ -245,7 +245,7 @@ def test_no_part_that_a_saved_config_names_is_ever_imported(
     from dawnchorus import label_map_of, load_recordings
     from dawnchorus.config import load_train_config, to_jsonable
     from dawnchorus.metrics import known_metrics
-    from dawnchorus.training.checking import check_training_args
+    from dawnchorus.training.setting_checks import check_training_args
 
     saved = to_jsonable(load_train_config("smoke"))
     saved["train_function_args"] |= part

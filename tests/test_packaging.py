@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from dawnchorus.engines.torch_runtime import TorchRuntime
-from dawnchorus.export.ensemble import BUNDLE_NAME
+from dawnchorus.export.ensemble_export import BUNDLE_NAME
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16
 from dawnchorus.models.card import ModelCard

@@ -37,7 +37,7 @@ for path in sys.argv[1:]:
 
 EXPORT = """
 from pathlib import Path
-import dawnchorus.export.ensemble, dawnchorus.export.int8
+import dawnchorus.export.ensemble_export, dawnchorus.export.int8
 import nncf.telemetry
 import dawnchorus.training.lightning_training
 from dawnchorus.engines.opening import open_runtime

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.config import to_jsonable
-from dawnchorus.config.parts import made_part, saved_text
+from dawnchorus.config.import_paths import made_part, saved_text
 from dawnchorus.config.registry import REGISTRIES, Registry
 from dawnchorus.errors import ConfigError
 

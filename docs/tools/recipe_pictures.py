@@ -24,7 +24,7 @@ from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
 from dawnchorus.files import replacing
 from dawnchorus.folds.assignment import assign_folds
-from dawnchorus.pipelines.showing import show_augmentations
+from dawnchorus.pipelines.augmentation_panels import show_augmentations
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.losses import bce_loss, focal_loss
 

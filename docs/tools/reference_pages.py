@@ -15,8 +15,8 @@ from settings_tables import Section, section_of, section_table, train_sections
 import dawnchorus
 from dawnchorus.cli import app
 from dawnchorus.config import InferenceConfig
-from dawnchorus.config.listing import ListedConfig, list_configs, own_settings
-from dawnchorus.config.reading import read_own_config
+from dawnchorus.config.config_files import read_own_config
+from dawnchorus.config.config_list import ListedConfig, list_configs, own_settings
 from dawnchorus.files import write_text
 
 _GENERATED = (

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dawnchorus.config.parts import made_part
+from dawnchorus.config.import_paths import made_part
 from dawnchorus.config.registry import FROM_FILE, METRICS
 from dawnchorus.errors import ConfigError, DataError
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dawnchorus.audio import converting
+from dawnchorus.audio import conversion
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings, verify_stores
 from dawnchorus.audio.source import open_stored
@@ -325,7 +325,7 @@ def test_a_recording_that_changes_during_the_run_is_listed_and_the_rest_converte
 ):
     for name in ("a.wav", "b.wav", "c.wav"):
         data_factory.tone(name)
-    count, n_calls = converting.count_samples, {}
+    count, n_calls = conversion.count_samples, {}
 
     def count_and_change(path, *, sample_rate):
         n_calls[path.name] = n_calls.get(path.name, 0) + 1
@@ -336,7 +336,7 @@ def test_a_recording_that_changes_during_the_run_is_listed_and_the_rest_converte
             data_factory.tone("b.wav", duration_s=3).unlink()
         return n_samples
 
-    monkeypatch.setattr(converting, "count_samples", count_and_change)
+    monkeypatch.setattr(conversion, "count_samples", count_and_change)
     report = precompute_recordings(data_factory.root, tmp_path / "features")
     reasons = {failure.path.name: failure.reason for failure in report.failures}
     assert report.n_done == 1

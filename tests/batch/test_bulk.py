@@ -29,7 +29,7 @@ from dawnchorus.files import read_failures
 from dawnchorus.formats import FORMATS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 
 RATE = 16_000
 LABELS = ["wren", "robin", "owl"]
@@ -211,7 +211,7 @@ from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.formats import FORMATS
 from dawnchorus.batch.journal import Journal
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 
 def dying(function, n_calls, begin=lambda *args: None):
     count = iter(range(n_calls))

@@ -17,7 +17,7 @@ import pytest
 
 from dawnchorus.batch.journal import Entry, Journal, version_of
 from dawnchorus.errors import RunError
-from dawnchorus.predict.sources import Recording
+from dawnchorus.predict.recording_files import Recording
 from dawnchorus.predict.windows import WindowPredictions
 
 NETWORK = {"model": "onnx 1234", "overlap or shift": [80_000, None], "embeddings": False}

@@ -14,10 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from dawnchorus.cli.downloads import download_app
-from dawnchorus.downloads.parts import COMPETITIONS
+from dawnchorus.competition.kaggle.kaggle_catalogue import COMPETITIONS
 
 _SPEC = importlib.util.spec_from_file_location(
-    "kaggle_server", Path(__file__).parents[1] / "downloads" / "kaggle_server.py"
+    "kaggle_server", Path(__file__).parents[1] / "competition" / "kaggle" / "kaggle_server.py"
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None

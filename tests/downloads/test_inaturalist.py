@@ -14,13 +14,13 @@ import pytest
 import soundfile
 
 from dawnchorus import DataSettings, load_recordings
-from dawnchorus.downloads import inaturalist, polite
-from dawnchorus.downloads.asked_species import read_species
+from dawnchorus.downloads import http_service, inaturalist
+from dawnchorus.downloads.http_service import connected
 from dawnchorus.downloads.inaturalist import INaturalistWishes, find_on_inaturalist, inaturalist_pace
-from dawnchorus.downloads.pace import Pace
-from dawnchorus.downloads.polite import connected
+from dawnchorus.downloads.rate_limit import Pace
 from dawnchorus.downloads.recording_catalogue import Found
-from dawnchorus.downloads.recording_fetching import fetch_recordings
+from dawnchorus.downloads.recording_download import fetch_recordings
+from dawnchorus.downloads.species_list import read_species
 from dawnchorus.errors import DataError, DownloadError
 
 _spec = importlib.util.spec_from_file_location(
@@ -34,7 +34,7 @@ AVES, BLACKBIRD, BLUE_TIT, SUBSPECIES, GENUS = 3, 12716, 144849, 99, 12705
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(polite, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
     with recording_server.RecordingServer() as running:
         monkeypatch.setattr(inaturalist, "API_URL", f"{running.url}/v1")
         running.taxa += [
@@ -212,15 +212,15 @@ def test_no_more_is_asked_for_than_is_wanted(server: Any) -> None:
 def test_an_answer_of_another_api_is_refused(
     server: Any, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
-    search = polite.Service.search
+    search = http_service.Service.search
 
-    def changed(service: polite.Service, url: str, params: Any) -> dict[str, Any]:
+    def changed(service: http_service.Service, url: str, params: Any) -> dict[str, Any]:
         return answer if url.endswith("observations") else search(service, url, params)
 
-    monkeypatch.setattr(polite.Service, "search", changed)
+    monkeypatch.setattr(http_service.Service, "search", changed)
     with pytest.raises(DownloadError, match="iNaturalist answers the search taxon_id 12716 otherwise"):
         find("Turdus merula")
-    monkeypatch.setattr(polite.Service, "search", lambda *_: {"results": [{"id": "x"}]})
+    monkeypatch.setattr(http_service.Service, "search", lambda *_: {"results": [{"id": "x"}]})
     with pytest.raises(DownloadError, match="iNaturalist answers the search taxon Turdus merula otherwise"):
         find("Turdus merula")
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.downloads import disk_room, inaturalist, polite, transfer
-from dawnchorus.downloads.disk_room import DiskFullError
-from dawnchorus.downloads.pace import Allowance, Pace
-from dawnchorus.downloads.polite import Service, ServiceDownError, connected
+from dawnchorus.downloads import disk_space, http_service, inaturalist, transfer
+from dawnchorus.downloads.disk_space import DiskFullError
+from dawnchorus.downloads.http_service import Service, ServiceDownError, connected
+from dawnchorus.downloads.rate_limit import Allowance, Pace
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError, MissingExtraError
 
@@ -33,7 +33,7 @@ PATH = "/1/download"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polite, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ def test_waits_grow_and_end(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits_s: list[float] = []
-    monkeypatch.setattr(polite, "FIRST_WAIT_S", 2.0)
-    monkeypatch.setattr(polite, "LONGEST_WAIT_S", 20.0)
+    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 2.0)
+    monkeypatch.setattr(http_service, "LONGEST_WAIT_S", 20.0)
     monkeypatch.setattr(time, "sleep", waits_s.append)
     server.script[PATH] = ["500", "503", "429 after 7", "429 after 3600", "502", "504"]
     with pytest.raises(ServiceDownError, match="xeno-canto is busy: it answers 504 after 6 tries"):
@@ -226,7 +226,7 @@ def test_a_service_that_is_not_there_is_told(service: Service, tmp_path: Path) -
 def test_a_service_that_falls_silent_is_told(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polite, "READ_S", 0.05)
+    monkeypatch.setattr(http_service, "READ_S", 0.05)
     server.pause_s = 0.2
     with pytest.raises(ServiceDownError, match=r"/1/download: .*, 5 times"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
@@ -236,7 +236,7 @@ def test_the_disk_is_not_filled(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=5_000_100_000)
-    monkeypatch.setattr(disk_room.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DiskFullError, match=r"5\.00 GB are free, and 5 GB are to stay free; make room"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=5)
     assert list(tmp_path.iterdir()) == []

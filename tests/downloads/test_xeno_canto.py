@@ -17,13 +17,13 @@ import pytest
 import soundfile
 
 from dawnchorus import DataSettings, load_recordings
-from dawnchorus.downloads import polite, recording_fetching, xeno_canto
-from dawnchorus.downloads.asked_species import read_species
-from dawnchorus.downloads.disk_room import DiskFullError
-from dawnchorus.downloads.pace import Pace
-from dawnchorus.downloads.polite import ServiceDownError, connected
+from dawnchorus.downloads import http_service, recording_download, xeno_canto
+from dawnchorus.downloads.disk_space import DiskFullError
+from dawnchorus.downloads.http_service import ServiceDownError, connected
+from dawnchorus.downloads.rate_limit import Pace
 from dawnchorus.downloads.recording_catalogue import Found, best_of
-from dawnchorus.downloads.recording_fetching import FetchReport, default_table, fetch_recordings
+from dawnchorus.downloads.recording_download import FetchReport, default_table, fetch_recordings
+from dawnchorus.downloads.species_list import read_species
 from dawnchorus.downloads.xeno_canto import (
     XenoCantoWishes,
     find_on_xeno_canto,
@@ -47,7 +47,7 @@ API = "/api/3/recordings"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(polite, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
     with recording_server.RecordingServer() as running:
         monkeypatch.setattr(xeno_canto, "API_URL", running.url + API)
         yield running
@@ -235,7 +235,7 @@ def test_a_service_that_recovers_is_not_noticed(server: Any) -> None:
 def test_an_answer_of_another_api_is_refused(
     server: Any, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(polite.Service, "search", lambda *_, **__: answer)
+    monkeypatch.setattr(http_service.Service, "search", lambda *_, **__: answer)
     with pytest.raises(DownloadError, match="otherwise than its API says"):
         find("Turdus merula")
 
@@ -369,7 +369,7 @@ def test_a_full_disk_ends_the_work_and_keeps_what_came(
         def free(self) -> float:
             return next(free_gb) * 1e9
 
-    monkeypatch.setattr("dawnchorus.downloads.disk_room.shutil.disk_usage", lambda _: Usage())
+    monkeypatch.setattr("dawnchorus.downloads.disk_space.shutil.disk_usage", lambda _: Usage())
     with pytest.raises(DiskFullError, match=r"4\.00 GB are free, and 5 GB are to stay free"):
         fetch(tmp_path / "xc", "Turdus merula", leave_gb=5)
     assert pd.read_csv(tmp_path / "xc.csv")["id"].tolist() == ["XC1"]
@@ -381,18 +381,18 @@ def test_ctrl_c_keeps_what_came_and_the_answers(
     folder = tmp_path / "xc"
     for number in range(1, 4):
         server.add(number, "Turdus merula", bytes([number]) * 3000)
-    fetched = recording_fetching.fetch_file
+    fetched = recording_download.fetch_file
 
     def interrupted(service: Any, url: str, *rest: Any, **options: Any) -> int:
         if "/2/" in url:
             raise KeyboardInterrupt
         return fetched(service, url, *rest, **options)
 
-    monkeypatch.setattr(recording_fetching, "fetch_file", interrupted)
+    monkeypatch.setattr(recording_download, "fetch_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fetch(folder, "Turdus merula")
     assert pd.read_csv(tmp_path / "xc.csv")["id"].tolist() == ["XC1"]
-    monkeypatch.setattr(recording_fetching, "fetch_file", fetched)
+    monkeypatch.setattr(recording_download, "fetch_file", fetched)
     fetch(folder, "Turdus merula")
     assert pd.read_csv(tmp_path / "xc.csv")["id"].tolist() == ["XC1", "XC2", "XC3"]
     assert len(server.paths(API)) == 1, "the search was not made again"
@@ -418,7 +418,7 @@ def test_only_one_download_works_in_a_folder(server: Any, tmp_path: Path) -> Non
     server.add(1, "Turdus merula", b"x")
     (tmp_path / "xc").mkdir()
     with (
-        locked(tmp_path / "xc" / recording_fetching.LOCK_NAME),
+        locked(tmp_path / "xc" / recording_download.LOCK_NAME),
         pytest.raises(DownloadError, match="another download is at work here"),
     ):
         fetch(tmp_path / "xc", "Turdus merula")

@@ -21,10 +21,7 @@ from timm.layers import EcaModule
 
 from dawnchorus.engines import open_runtime, opening
 from dawnchorus.engines.combined import CombinedRuntime
-from dawnchorus.engines.onnx_runtime import OnnxRuntime
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
-from dawnchorus.engines.runtime import Outputs, Runtime, filled_up, fingerprint_of
-from dawnchorus.engines.settings import (
+from dawnchorus.engines.engine_settings import (
     EngineSettings,
     default_settings,
     engine_settings,
@@ -33,6 +30,9 @@ from dawnchorus.engines.settings import (
     usable_cores,
     with_tuned,
 )
+from dawnchorus.engines.onnx_runtime import OnnxRuntime
+from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
+from dawnchorus.engines.runtime import Outputs, Runtime, filled_up, fingerprint_of
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.export.onnx import write_onnx

@@ -16,8 +16,8 @@ import torch
 from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
+from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.errors import ExportError, MissingExtraError
 from dawnchorus.export.int8 import ScoreClips, check_score, float_nodes, quantize
 from dawnchorus.export.onnx import write_onnx
@@ -121,7 +121,7 @@ import sys
 import numpy as np
 from pathlib import Path
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.engines.settings import EngineSettings
+from dawnchorus.engines.engine_settings import EngineSettings
 settings = EngineSettings(n_threads=1, n_streams=1, clips_per_request=4)
 np.save(sys.argv[3], OpenVinoRuntime(Path(sys.argv[1]), settings).outputs(np.load(sys.argv[2])).embeddings)
 """

@@ -13,18 +13,18 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 import pytest
 
-from dawnchorus.config.parts import imported
+from dawnchorus.config.import_paths import imported
 from dawnchorus.config.registry import DOWNLOAD_SOURCES
 from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
-from dawnchorus.downloads.source import download_recordings, source_of
+from dawnchorus.downloads.download_source import download_recordings, source_of
 from dawnchorus.errors import ConfigError, DownloadError
 from dawnchorus.recordings.table import load_recordings
 
 OWLS = """
 from collections import Counter
-from dawnchorus.downloads.pace import Pace
+from dawnchorus.downloads.rate_limit import Pace
 from dawnchorus.downloads.recording_catalogue import Found, Recording
-from dawnchorus.downloads.source import DownloadSource
+from dawnchorus.downloads.download_source import DownloadSource
 
 class Owls(DownloadSource):
     name = "Owl Archive"
@@ -164,7 +164,7 @@ def test_the_numbers_of_the_archives_that_come_with_dawnchorus_are_those_of_befo
     ("arguments", "message"),
     [
         (["xeno-cant"], "did you mean xeno-canto?"),
-        (["pathlib:Path"], "is no subclass of dawnchorus.downloads.source.DownloadSource"),
+        (["pathlib:Path"], "is no subclass of dawnchorus.downloads.download_source.DownloadSource"),
         (["archives.wrongly:Owls"], "cannot be made: .*missing 1 required positional argument: 'url'"),
         (["archives.wrongly:Owls", "--option", "url"], "--option url sets nothing; write NAME=VALUE"),
     ],

@@ -14,13 +14,13 @@ import pytest
 
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.config import load_inference_config
-from dawnchorus.config.parts import imported
+from dawnchorus.config.import_paths import imported
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.formats import formats_of, own_goals, read_detections, write_detections
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS
 from dawnchorus.predict.detections import DetectionSettings
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 
 RATE = 16_000
 TALLY = """

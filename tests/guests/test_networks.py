@@ -15,7 +15,7 @@ from dawnchorus.engines import open_runtime
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
-from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.runs import Run, open_run
 from dawnchorus.training.lightning_training import lightning_training
 

@@ -13,11 +13,11 @@ import pytest
 
 from dawnchorus.audio.recorder_names import RecorderTimes, name_pattern
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
-from dawnchorus.config.parts import imported
+from dawnchorus.config.import_paths import imported
 from dawnchorus.config.registry import RECORDER_NAMES, registered
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.predict.detections import DetectionSettings
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 
 RATE = 16_000
 SWALLOWS = """

@@ -18,7 +18,7 @@ from dawnchorus.config import TrainConfig
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
-from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.models.checkpoint_file import read_checkpoint
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
@@ -26,7 +26,7 @@ from dawnchorus.training.checkpoints import epoch_metrics
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.module import WaveClassifierModule
-from dawnchorus.training.preparing import check_train_config, prepare_run
+from dawnchorus.training.run_preparation import check_train_config, prepare_run
 
 MakeConfig = Callable[..., TrainConfig]
 SOURCE = '''

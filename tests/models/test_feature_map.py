@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from dawnchorus.config.registry import register
+from dawnchorus.engines.engine_settings import default_settings
 from dawnchorus.engines.onnx_runtime import OnnxRuntime
 from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.engines.settings import default_settings
 from dawnchorus.engines.torch_runtime import TorchRuntime
 from dawnchorus.errors import ConfigError, ModelError
 from dawnchorus.export.onnx import write_onnx

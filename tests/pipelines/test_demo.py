@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 from sklearn.metrics import roc_auc_score
 
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.config import merge
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import scored_columns

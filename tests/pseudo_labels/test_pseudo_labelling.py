@@ -30,7 +30,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-from dawnchorus.predict.sources import Recording, Recordings, find_recordings
+from dawnchorus.predict.recording_files import Recording, Recordings, find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import end_text
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels, make_pseudo_labels
@@ -393,7 +393,7 @@ from dawnchorus.pseudo_labels import pseudo_label_table
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels
 from dawnchorus.engines import Outputs, Runtime
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.models.card import ModelCard
 
 nights, table, out_dir, card, where, n_calls = sys.argv[1:]

@@ -20,7 +20,7 @@ from PIL import Image
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
-from dawnchorus.predict.sources import Recording
+from dawnchorus.predict.recording_files import Recording
 from dawnchorus.report.pseudo_label_page import MAX_CLASSES, clock, write_pseudo_label_page
 
 LABELS = [f"s{number:02}" for number in range(15)]

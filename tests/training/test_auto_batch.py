@@ -15,8 +15,8 @@ from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.training import auto_batch
 from dawnchorus.training.auto_batch import measure_paces, with_found_batch
 from dawnchorus.training.lightning_training import lightning_training
-from dawnchorus.training.optimizing import scaled_lr
-from dawnchorus.training.preparing import prepare_run
+from dawnchorus.training.optimizer import scaled_lr
+from dawnchorus.training.run_preparation import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]

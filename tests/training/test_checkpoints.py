@@ -27,7 +27,7 @@ from dawnchorus.training.checkpoints import (
 )
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
-from dawnchorus.training.preparing import prepare_run
+from dawnchorus.training.run_preparation import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]

@@ -19,7 +19,7 @@ from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training
-from dawnchorus.training.preparing import prepare_run
+from dawnchorus.training.run_preparation import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

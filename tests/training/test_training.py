@@ -23,8 +23,8 @@ from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.networks import new_model
-from dawnchorus.training.optimizing import lr_multiplier
-from dawnchorus.training.preparing import prepare_run
+from dawnchorus.training.optimizer import lr_multiplier
+from dawnchorus.training.run_preparation import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dawnchorus.audio.converting import Ending, Job, Limits, Outcome, Todo, convert, survey, verify
+from dawnchorus.audio.conversion import Ending, Job, Limits, Outcome, Todo, convert, survey, verify
 from dawnchorus.audio.listing import Listing, list_recordings
 from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import StoreSettings

@@ -30,7 +30,7 @@ from torch import Generator, Tensor
 
 from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
 from dawnchorus.config import BatchAugmentationSettings
-from dawnchorus.config.parts import made_part
+from dawnchorus.config.import_paths import made_part
 from dawnchorus.config.registry import AUGMENTATIONS
 from dawnchorus.errors import ConfigError
 

@@ -38,7 +38,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dawnchorus.config import Settings
-from dawnchorus.config.parts import import_path, made_part
+from dawnchorus.config.import_paths import import_path, made_part
 from dawnchorus.config.registry import OWN_PART, WAVE_TRANSFORMS
 from dawnchorus.config.settings import check_keys, nearest
 from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError

@@ -4,7 +4,7 @@ It is what ``dawnchorus demo`` runs on without data of one's own, and where test
 share their bands and differ in the shape of their songs, so that a mean spectrum is not enough to tell them.
 """
 
-from dawnchorus.aviary.making import Aviary, make_aviary
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
+from dawnchorus.aviary.synthesis import Aviary, make_aviary
 
 __all__ = ["Aviary", "AviarySettings", "make_aviary"]

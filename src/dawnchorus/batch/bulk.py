@@ -15,14 +15,14 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
-from dawnchorus.config.parts import import_path
+from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, Failure, write_failures
 from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.sources import Recordings
+from dawnchorus.predict.recording_files import Recordings
 from dawnchorus.predict.window_tables import (
     EMBEDDINGS_NAME,
     WINDOWS_NAME,
@@ -157,7 +157,7 @@ def predict_bulk(
     >>> import numpy as np
     >>> from dawnchorus import open_runtime
     >>> from dawnchorus.predict.detections import DetectionSettings
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> settings = BulkSettings(DetectionSettings(np.zeros(3, np.float32)), formats=("csv",))
     >>> found = find_recordings(["night.wav"])
     >>> made = predict_bulk(open_runtime("model", n_threads=1), found, Path("tables"), settings)

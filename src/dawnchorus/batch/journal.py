@@ -31,7 +31,7 @@ import numpy as np
 from dawnchorus.audio.recorder_times import RecorderTime, recorder_time
 from dawnchorus.errors import RunError
 from dawnchorus.files import locked, remove_replacements, replacing, write_text
-from dawnchorus.predict.sources import Recording
+from dawnchorus.predict.recording_files import Recording
 from dawnchorus.predict.windows import WindowPredictions
 
 _DAMAGE = (
@@ -108,7 +108,7 @@ class Journal:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus.predict.sources import Recording
+    >>> from dawnchorus.predict.recording_files import Recording
     >>> from dawnchorus.predict.windows import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
     >>> night, journal = Recording(Path("night.wav"), "night.wav"), Journal(Path("tables/journal"))
@@ -253,7 +253,7 @@ def version_of(recording: Recording) -> Version:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.sources import Recording
+    >>> from dawnchorus.predict.recording_files import Recording
     >>> night = Recording(Path("night.wav"), "night.wav")
     >>> version_of(night) == version_of(night)
     True

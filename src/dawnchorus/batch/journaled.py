@@ -16,7 +16,7 @@ from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, remove_replacements
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
-from dawnchorus.predict.sources import Recording, Recordings
+from dawnchorus.predict.recording_files import Recording, Recordings
 from dawnchorus.progress import audio_progress
 
 
@@ -64,7 +64,7 @@ def open_journal(
     >>> from pathlib import Path
     >>> from dawnchorus import open_runtime
     >>> from dawnchorus.predict.postprocess import PostprocessSettings
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
     >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
     ...     job.predict(found), job.predict(found)  # the second time, nothing is new
@@ -120,7 +120,7 @@ class JournaledInference:
     >>> from pathlib import Path
     >>> from dawnchorus import open_runtime
     >>> from dawnchorus.predict.postprocess import PostprocessSettings
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
     >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
     ...     n_new, failures = job.predict(found)
@@ -201,7 +201,7 @@ def durations_of(root: Path, recordings: Sequence[Recording]) -> Iterator[float]
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> found = find_recordings(["recordings/owl"])
     >>> sum(durations_of(found.root, found.recordings))
     4.0

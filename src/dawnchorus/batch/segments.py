@@ -28,7 +28,7 @@ from dawnchorus.errors import AudioError, ConfigError, DataError
 from dawnchorus.files import Failure, replacing, write_text
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, NUMBER_COLUMNS
 from dawnchorus.formats.whole_tables import write_csv
-from dawnchorus.predict.sources import SEGMENTS_INDEX
+from dawnchorus.predict.recording_files import SEGMENTS_INDEX
 from dawnchorus.progress import track
 
 SETTINGS_NAME = "segments.json"

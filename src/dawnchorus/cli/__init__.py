@@ -24,13 +24,13 @@ from dawnchorus.cli import (
     preparation,
     pseudo_labels,
     recordings,
-    rocking,
+    rock_that_bird,
     segments,
     submission,
     training,
-    tuning,
+    tune,
 )
-from dawnchorus.cli.own_parts import CommandWithFormats
+from dawnchorus.cli.part_options import CommandWithFormats
 from dawnchorus.errors import DawnchorusError
 
 app = typer.Typer(
@@ -55,14 +55,14 @@ app.command()(inference.evaluate)
 app.command()(inference.export)
 app.command("compile")(inference.compile_)
 app.command()(calibration.calibrate)
-app.command()(tuning.tune)
+app.command()(tune.tune)
 app.command(cls=CommandWithFormats)(prediction.predict)
 app.command()(segments.segments)
 app.command("pseudo-label")(pseudo_labels.pseudo_label)
 app.command()(submission.bundle)
 app.command("submit-kaggle")(submission.submit_kaggle)
 app.command()(submission.score)
-app.command("rock-that-bird")(rocking.rock_that_bird)
+app.command("rock-that-bird")(rock_that_bird.rock_that_bird)
 
 REPEATABLE = ("--folds", "--fold")
 """Options that take several values in a row, ``--folds 0 2``."""

@@ -10,7 +10,7 @@ import typer
 from dawnchorus.cli.inference import BatchOption, DebugOption, FoldsOption, RunArgument, open_run
 
 if TYPE_CHECKING:
-    from dawnchorus.pipelines.calibrating import Calibrated
+    from dawnchorus.pipelines.run_calibration import Calibrated
 
 PrecisionOption = Annotated[
     float, typer.Option(min=0, max=1, help="Wanted share of right detections, above 0.")
@@ -25,7 +25,7 @@ def calibrate(
     debug: DebugOption = False,
 ) -> None:
     """Write the threshold of each class at a wanted precision, from out-of-fold predictions."""
-    from dawnchorus.pipelines.calibrating import calibrate_run
+    from dawnchorus.pipelines.run_calibration import calibrate_run
 
     opened, config = open_run(run, debug=debug)
     calibrated = calibrate_run(

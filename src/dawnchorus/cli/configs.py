@@ -18,7 +18,7 @@ def configs(
     ] = False,
 ) -> None:
     """List the configs of a folder with one line each."""
-    from dawnchorus.config.listing import differences_table, list_configs
+    from dawnchorus.config.config_list import differences_table, list_configs
     from dawnchorus.config.shipped import FOLDER_NAME, shipped_configs_dir
 
     if folder is None:

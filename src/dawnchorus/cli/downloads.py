@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from dawnchorus.cli.recording_downloads import inaturalist, recordings, xeno_canto
-from dawnchorus.downloads.parts import COMPETITIONS, Competition
+from dawnchorus.competition.kaggle.kaggle_catalogue import COMPETITIONS, Competition
 
 download_app = typer.Typer(
     help="Download recordings, competition data and weights to where the configs look for them.",
@@ -36,7 +36,7 @@ _WHOLE_PIPELINE = "For the whole pipeline with all parts, count on 600 GB of dis
 
 
 def _help(competition: Competition) -> str:
-    from dawnchorus.downloads.parts import SETTINGS_URL
+    from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL
 
     rules = f"{competition.parts[0].sources[0].url}/rules"
     lines = [
@@ -80,8 +80,8 @@ def tell_plan(
     competition: Competition, out: Path, only: list[str] | None = None, *, indent: str = ""
 ) -> None:
     """Print what a download would bring, a line a part, with sizes where Kaggle can be asked."""
-    from dawnchorus.downloads.competitions import plan_competition
-    from dawnchorus.downloads.disk_room import size_text
+    from dawnchorus.competition.kaggle.competition_data import plan_competition
+    from dawnchorus.downloads.disk_space import size_text
 
     for plan in plan_competition(competition, out, only=only or []):
         sources = " and ".join(str(source) for source in plan.part.sources)
@@ -92,7 +92,7 @@ def tell_plan(
 
 
 def _download(competition: Competition, out: Path, only: list[str], keep_archives: bool) -> None:
-    from dawnchorus.downloads.competitions import download_parts
+    from dawnchorus.competition.kaggle.competition_data import download_parts
 
     outcomes = []
     for outcome in download_parts(competition, out, only=only, keep_archives=keep_archives):

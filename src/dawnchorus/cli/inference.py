@@ -47,7 +47,7 @@ def export(
 
     Each is a folder that predicts wherever it is copied to, without PyTorch.
     """
-    from dawnchorus.export.ensemble import export_ensemble
+    from dawnchorus.export.ensemble_export import export_ensemble
 
     opened, config = open_run(run, debug=debug)
     _print_parities(opened, export_ensemble(opened, config, folds=folds or None, int8=int8))
@@ -59,7 +59,7 @@ def compile_(
 ) -> None:
     """Score a run out of fold, export it, and predict what the inference config asks for."""
     from dawnchorus.config import load_inference_config
-    from dawnchorus.pipelines.compiling import compile_run
+    from dawnchorus.pipelines.run_compilation import compile_run
 
     compiled = compile_run(load_inference_config(config), debug=debug)
     _print_out_of_fold(compiled.run, compiled.out_of_fold)

@@ -17,7 +17,7 @@ def miniature(
 
     Eight invented species, 128 labelled recordings, six soundscapes without labels and six to predict.
     """
-    from dawnchorus.aviary.competition import MiniatureSettings, make_competition
+    from dawnchorus.competition.miniature import MiniatureSettings, make_competition
 
     made = make_competition(folder, MiniatureSettings(seed=seed), n_cores=n_cores)
     typer.echo(f"a miniature competition is in {made}")

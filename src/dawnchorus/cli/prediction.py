@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dawnchorus.cli.own_parts import check_formats, own_parts_of
+from dawnchorus.cli.part_options import check_formats, own_parts_of
 
 if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
@@ -138,11 +138,11 @@ def predict(
     """
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
-    from dawnchorus.engines.settings import frontend_threads
+    from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.errors import ConfigError
     from dawnchorus.predict.detections import DetectionSettings, read_species
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.predict.sources import find_recordings, names_from_stdin
+    from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
     from dawnchorus.predict.thresholds import CALIBRATED, thresholds_from
 
     with own_parts_of(recorder_name):

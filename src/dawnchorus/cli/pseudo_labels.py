@@ -24,8 +24,8 @@ from dawnchorus.cli.prediction import (
 )
 
 if TYPE_CHECKING:
-    from dawnchorus.pipelines.pseudo_labelling import PseudoLabelled
-    from dawnchorus.predict.sources import Recordings
+    from dawnchorus.pipelines.run_pseudo_labels import PseudoLabelled
+    from dawnchorus.predict.recording_files import Recordings
 
 OutOption = Annotated[
     Path, typer.Option(help="Table to write, .parquet or .csv; a page of the same name lies beside it.")
@@ -60,10 +60,10 @@ def pseudo_label(
     A killed job goes on when the same command is run again. Soundscapes that cannot be read are listed in
     failures.csv, in a folder beside the table, and the exit code is 2.
     """
-    from dawnchorus.engines.settings import frontend_threads
-    from dawnchorus.pipelines.pseudo_labelling import pseudo_label as run
+    from dawnchorus.engines.engine_settings import frontend_threads
+    from dawnchorus.pipelines.run_pseudo_labels import pseudo_label as run
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-    from dawnchorus.predict.sources import find_recordings, names_from_stdin
+    from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
     from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 
     settings = LabellingSettings(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dawnchorus.cli.own_parts import own_parts_of
+from dawnchorus.cli.part_options import own_parts_of
 
 if TYPE_CHECKING:
-    from dawnchorus.downloads.source import DownloadSource
+    from dawnchorus.downloads.download_source import DownloadSource
 
 Species = Annotated[
     list[str] | None,
@@ -151,13 +151,13 @@ def recordings(
 ) -> None:
     """Download recordings of species from a source of your own, with the table that training reads.
 
-    A source is a small class in Python, dawnchorus.downloads.source.DownloadSource. A download that was cut
-    off is simply run again. The sources that come with dawnchorus have commands of their own, with more
-    options.
+    A source is a small class in Python, dawnchorus.downloads.download_source.DownloadSource. A download that
+    was cut off is simply run again. The sources that come with dawnchorus have commands of their own, with
+    more options.
 
     Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
     """
-    from dawnchorus.downloads.source import source_of
+    from dawnchorus.downloads.download_source import source_of
     from dawnchorus.errors import ConfigError
 
     options = {}
@@ -192,10 +192,10 @@ def _download(
     leave_gb: float,
     dry_run: bool,
 ) -> None:
-    from dawnchorus.downloads.asked_species import read_species
-    from dawnchorus.downloads.polite import connected
-    from dawnchorus.downloads.recording_fetching import ANSWERS_NAME, default_table, fetch_recordings
-    from dawnchorus.downloads.source import wanted_of
+    from dawnchorus.downloads.download_source import wanted_of
+    from dawnchorus.downloads.http_service import connected
+    from dawnchorus.downloads.recording_download import ANSWERS_NAME, default_table, fetch_recordings
+    from dawnchorus.downloads.species_list import read_species
     from dawnchorus.files import FAILURES_NAME
 
     asked = read_species(species or ())

@@ -85,7 +85,7 @@ def show_augmentations(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the picture.")] = False,
 ) -> None:
     """Draw one clip, each augmentation of a config alone, and all of them as training draws them."""
-    from dawnchorus.pipelines.showing import show_augmentations
+    from dawnchorus.pipelines.augmentation_panels import show_augmentations
 
     _refuse_existing(force, out)
     experiment = _load(config, audio=audio, features=features, seed=seed)
@@ -95,7 +95,7 @@ def show_augmentations(
 
 
 def _load(config: Path, **changes: Any) -> TrainConfig:
-    from dawnchorus.cli.changes import config_changes
+    from dawnchorus.cli.config_options import config_changes
     from dawnchorus.config import load_train_config
 
     return load_train_config(config, config_changes(**changes))

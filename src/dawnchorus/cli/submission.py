@@ -46,7 +46,7 @@ def bundle(
     force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
 ) -> None:
     """Gather the exported models of several runs in one folder, which predicts wherever it is copied to."""
-    from dawnchorus.competition.bundling import bundle_runs
+    from dawnchorus.competition.bundle import bundle_runs
 
     names = bundle_runs(runs, out, engine.value, force=force)
     size_mb = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6
@@ -79,14 +79,14 @@ def submit_kaggle(
     """
     started = time.monotonic()
     from dawnchorus.competition.submission import SubmissionSettings, predict_submission
-    from dawnchorus.competition.submission.writing import (
+    from dawnchorus.competition.submission.submission_file import (
         check_writable,
         find_form,
         find_soundscapes,
         write_submission,
     )
+    from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.engines.ensembles import models_in
-    from dawnchorus.engines.settings import frontend_threads
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 
     check_writable(out, force=force)
@@ -125,7 +125,7 @@ def score(
 
 def _print_submission(submission: Submission, out: Path) -> None:
     """Say how the submission came to be; end with exit code 2 where something is missing."""
-    from dawnchorus.competition.submission.writing import failures_path
+    from dawnchorus.competition.submission.submission_file import failures_path
 
     rows, classes = submission.table.shape
     how = f", with {', then '.join(map(str, submission.ways))}" if submission.n_predicted else ""

@@ -33,7 +33,7 @@ def train(
     ] = False,
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again."""
-    from dawnchorus.cli.changes import config_changes
+    from dawnchorus.cli.config_options import config_changes
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
     from dawnchorus.training.processes import this_process
@@ -65,7 +65,7 @@ def extract_backbone(
 ) -> None:
     """Write the backbone of a checkpoint, for other models to start from."""
     from dawnchorus.errors import ConfigError, DataError
-    from dawnchorus.models.extracting import extract_backbone as extract
+    from dawnchorus.models.backbone_extraction import extract_backbone as extract
     from dawnchorus.runs import Run
 
     if out.exists() and not force:

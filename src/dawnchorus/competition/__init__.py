@@ -1,1 +1,1 @@
-"""Competitions: bundles of models, submissions within a time budget, scores."""
+"""Competitions: their data, a miniature, bundles of models, submissions and scores, and all of it in a row."""

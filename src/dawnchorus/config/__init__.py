@@ -13,8 +13,7 @@ name the nearest legal one. What a run was made with is kept beside it as ``conf
 read back without running any code.
 """
 
-from dawnchorus.config.experiment import DataSettings, FoldSettings, InferenceConfig, TrainConfig
-from dawnchorus.config.reading import (
+from dawnchorus.config.config_files import (
     config_chain,
     load_inference_config,
     load_train_config,
@@ -22,11 +21,18 @@ from dawnchorus.config.reading import (
     read_config_file,
     resolve_config,
 )
-from dawnchorus.config.saving import differing_keys, from_json_file, saved_places, to_jsonable, with_defaults
+from dawnchorus.config.experiment_settings import DataSettings, FoldSettings, InferenceConfig, TrainConfig
+from dawnchorus.config.saved_config import (
+    differing_keys,
+    from_json_file,
+    saved_places,
+    to_jsonable,
+    with_defaults,
+)
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
 from dawnchorus.config.shipped import find_config, shipped_config, shipped_configs_dir
-from dawnchorus.config.tables import TableInMemory, is_dataframe
-from dawnchorus.config.training import (
+from dawnchorus.config.tables_in_memory import TableInMemory, is_dataframe
+from dawnchorus.config.training_settings import (
     BatchAugmentationSettings,
     LoaderSettings,
     OptimizerSettings,

@@ -6,10 +6,15 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dawnchorus.config.experiment import DataSettings, FoldSettings, TrainConfig
-from dawnchorus.config.reading import merge
+from dawnchorus.config.config_files import merge
+from dawnchorus.config.experiment_settings import DataSettings, FoldSettings, TrainConfig
 from dawnchorus.config.settings import Settings, nearest
-from dawnchorus.config.training import LoaderSettings, OptimizerSettings, SchedulerSettings, TrainFunctionArgs
+from dawnchorus.config.training_settings import (
+    LoaderSettings,
+    OptimizerSettings,
+    SchedulerSettings,
+    TrainFunctionArgs,
+)
 from dawnchorus.errors import ConfigError
 
 TABLE_BASE = "small_data"

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from dawnchorus.config.parts import import_path, imported, is_same_part
+from dawnchorus.config.import_paths import import_path, imported, is_same_part
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError
 
@@ -213,7 +213,7 @@ DOWNLOAD_SOURCES = Registry(
         "inaturalist": "dawnchorus.downloads.inaturalist:INaturalist",
     },
 )
-"""Archives of recordings: subclasses of :class:`dawnchorus.downloads.source.DownloadSource`."""
+"""Archives of recordings: subclasses of :class:`dawnchorus.downloads.download_source.DownloadSource`."""
 
 DATASETS = Registry(
     "dataset",

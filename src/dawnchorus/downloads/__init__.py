@@ -1,1 +1,1 @@
-"""Labelled recordings and competition data from the services that hold them."""
+"""Labelled recordings from the services that hold them."""

@@ -1,7 +1,7 @@
 """The numbers that archives name their recordings by: copies of one recording are recognized by them.
 
-Each :class:`dawnchorus.downloads.source.DownloadSource` has its own; two archives whose recordings come with
-competitions, but which nothing is downloaded from, are added here.
+Each :class:`dawnchorus.downloads.download_source.DownloadSource` has its own; two archives whose recordings
+come with competitions, but which nothing is downloaded from, are added here.
 """
 
 from __future__ import annotations

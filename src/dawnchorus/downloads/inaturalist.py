@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from dawnchorus.downloads.asked_species import AskedSpecies, SpeciesList, is_species, plain_species
-from dawnchorus.downloads.pace import Allowance, Pace
-from dawnchorus.downloads.polite import Service
+from dawnchorus.downloads.download_source import DownloadSource
+from dawnchorus.downloads.http_service import Service
+from dawnchorus.downloads.rate_limit import Allowance, Pace
 from dawnchorus.downloads.recording_catalogue import (
     ALL_RIGHTS_RESERVED,
     Found,
@@ -24,7 +24,7 @@ from dawnchorus.downloads.recording_catalogue import (
     number,
     suffix_of,
 )
-from dawnchorus.downloads.source import DownloadSource
+from dawnchorus.downloads.species_list import AskedSpecies, SpeciesList, is_species, plain_species
 from dawnchorus.errors import DataError, DownloadError
 from dawnchorus.progress import track
 
@@ -134,7 +134,7 @@ def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INatural
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> from dawnchorus.downloads.asked_species import read_species
+    >>> from dawnchorus.downloads.species_list import read_species
     >>> def search(url, params):  # in place of a connection
     ...     if url.endswith("taxa"):
     ...         return {"results": [{"id": 12716, "name": "Turdus merula"}]}

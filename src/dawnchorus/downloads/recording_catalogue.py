@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES
-from dawnchorus.downloads.asked_species import underscored
+from dawnchorus.downloads.species_list import underscored
 from dawnchorus.errors import DataError
 from dawnchorus.files import replacing
 

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dawnchorus.downloads import polite
-from dawnchorus.downloads.disk_room import check_free_disk
-from dawnchorus.downloads.polite import Service, ServiceDownError, describe_broken
+from dawnchorus.downloads import http_service
+from dawnchorus.downloads.disk_space import check_free_disk
+from dawnchorus.downloads.http_service import Service, ServiceDownError, describe_broken
 from dawnchorus.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     >>> from contextlib import contextmanager
     >>> from pathlib import Path
     >>> from types import SimpleNamespace
-    >>> from dawnchorus.downloads.pace import Pace
+    >>> from dawnchorus.downloads.rate_limit import Pace
     >>> @contextmanager
     ... def recording(url, headers):  # in place of a connection
     ...     raw = io.BytesIO(b"RIFF")
@@ -76,7 +76,7 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     broken = ""
     for attempt in range(_TRIES):
         if attempt:
-            time.sleep(min(polite.LONGEST_WAIT_S, polite.FIRST_WAIT_S * 2 ** (attempt - 1)))
+            time.sleep(min(http_service.LONGEST_WAIT_S, http_service.FIRST_WAIT_S * 2 ** (attempt - 1)))
         try:
             _receive(service, url, part, leave_gb)
         except _BrokenError as error:

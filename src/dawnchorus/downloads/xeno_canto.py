@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dawnchorus.downloads.asked_species import AskedSpecies, SpeciesList, is_species, plain_species
-from dawnchorus.downloads.pace import Allowance, Pace
-from dawnchorus.downloads.polite import Service
+from dawnchorus.downloads.download_source import DownloadSource
+from dawnchorus.downloads.http_service import Service
+from dawnchorus.downloads.rate_limit import Allowance, Pace
 from dawnchorus.downloads.recording_catalogue import (
     Found,
     Recording,
@@ -23,7 +23,7 @@ from dawnchorus.downloads.recording_catalogue import (
     number,
     suffix_of,
 )
-from dawnchorus.downloads.source import DownloadSource
+from dawnchorus.downloads.species_list import AskedSpecies, SpeciesList, is_species, plain_species
 from dawnchorus.errors import DataError, DownloadError
 from dawnchorus.progress import track
 
@@ -189,7 +189,7 @@ def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCanto
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> from dawnchorus.downloads.asked_species import read_species
+    >>> from dawnchorus.downloads.species_list import read_species
     >>> entry = {"id": "1", "gen": "Turdus", "sp": "merula", "q": "A", "length": "0:46"}
     >>> entry["file"] = "//example.org/1"
     >>> def search(url, params, **options):  # in place of a connection

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, fingerprint_of
-from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, ModelCard
 from dawnchorus.privacy import disable_events
@@ -31,7 +31,7 @@ class OnnxRuntime(Runtime):
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.engines.settings import default_settings
+    >>> from dawnchorus.engines.engine_settings import default_settings
     >>> runtime = OnnxRuntime(Path("model/model.onnx"), default_settings(n_threads=1))
     >>> runtime.card.labels, runtime.input_kind
     (('wren', 'robin', 'owl'), 'logmel')

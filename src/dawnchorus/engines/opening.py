@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
 from dawnchorus.engines.runtime import Runtime, fingerprint_of
-from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
 from dawnchorus.errors import ConfigError, ModelError, RunError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def open_file(file: Path, settings: EngineSettings) -> Runtime:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.engines.settings import default_settings
+    >>> from dawnchorus.engines.engine_settings import default_settings
     >>> open_file(Path("model/model.onnx"), default_settings(n_threads=1)).card.sample_rate
     16000
     """

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share, fingerprint_of
-from dawnchorus.engines.settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
@@ -36,7 +36,7 @@ class OpenVinoRuntime(Runtime):
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from dawnchorus import open_runtime
-    >>> from dawnchorus.engines.settings import default_settings
+    >>> from dawnchorus.engines.engine_settings import default_settings
     >>> from dawnchorus.export.openvino import read_onnx, write_ir
     >>> card = open_runtime("model", n_threads=1).card
     >>> write_ir(read_onnx(Path("model/model.onnx"), card), Path("model.xml"))

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
 from dawnchorus.engines.opening import engine_of, open_file
 from dawnchorus.engines.runtime import Inputs, Runtime, filled_up
-from dawnchorus.engines.settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
 from dawnchorus.errors import ModelError
 from dawnchorus.files import write_text
 from dawnchorus.progress import track
@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 
     Examples
     --------
-    >>> from dawnchorus.engines.settings import default_settings
+    >>> from dawnchorus.engines.engine_settings import default_settings
     >>> Trial(default_settings(n_threads=1), ms_per_clip=12.5, largest_difference=0.0).ms_per_clip
     12.5
     """

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
-from dawnchorus.config.parts import import_path
+from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError
 from dawnchorus.formats.names import species_names

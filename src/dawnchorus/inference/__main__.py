@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 from dawnchorus.engines import open_runtime
-from dawnchorus.engines.settings import frontend_threads
+from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference
-from dawnchorus.predict.sources import find_recordings, names_from_stdin
+from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from dawnchorus.config.parts import import_path
+from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import BACKBONES
 from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError, WeightsError

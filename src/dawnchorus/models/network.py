@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dawnchorus.config.parts import import_path
+from dawnchorus.config.import_paths import import_path
 from dawnchorus.errors import ModelError
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.models.feature_map import SIZE_ERRORS, device_of, evaluating

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dawnchorus.config.parts import import_path
+from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import HEADS
 from dawnchorus.config.settings import check_keywords
 from dawnchorus.errors import ModelError

@@ -15,8 +15,8 @@ import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
-from dawnchorus.aviary.making import make_aviary
-from dawnchorus.aviary.settings import AviarySettings
+from dawnchorus.aviary.aviary_settings import AviarySettings
+from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.config import TrainConfig, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
@@ -25,12 +25,12 @@ from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
-from dawnchorus.export.ensemble import export_ensemble
+from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.predict.detections import DetectionSettings
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.report.measurements import PATH, Measurement
 from dawnchorus.report.soundscape_picture import draw_soundscape
 from dawnchorus.runs import Run

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dawnchorus.engines.opening import EngineName
     from dawnchorus.evaluate.out_of_fold import OutOfFold
     from dawnchorus.export.parity import Parity
-    from dawnchorus.pipelines.calibrating import Calibrated
+    from dawnchorus.pipelines.run_calibration import Calibrated
     from dawnchorus.predict.model import Model
 
 Experiment = TrainConfig | Mapping[str, Any] | str | Path
@@ -109,7 +109,7 @@ class TrainedRun(Run):
         ExportError
             An export differs from PyTorch by more than it may.
         """
-        from dawnchorus.export.ensemble import export_ensemble
+        from dawnchorus.export.ensemble_export import export_ensemble
 
         return export_ensemble(self, self.config(), folds=folds, int8=int8)
 
@@ -121,7 +121,7 @@ class TrainedRun(Run):
         DataError
             The precision is not in (0, 1], or no class can be scored without a leak.
         """
-        from dawnchorus.pipelines.calibrating import calibrate_run
+        from dawnchorus.pipelines.run_calibration import calibrate_run
 
         return calibrate_run(self, self.config(), precision=precision)
 

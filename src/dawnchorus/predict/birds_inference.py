@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.sound import Sound
+from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.engines.runtime import Inputs, Outputs, Runtime, filled_up
-from dawnchorus.engines.settings import frontend_threads
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
 from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests, window_stream

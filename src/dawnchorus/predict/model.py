@@ -29,7 +29,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.predictions import PredictedRecording, Predictions
-from dawnchorus.predict.sources import find_recordings
+from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.progress import audio_progress
 
 _SHOW_PROGRESS_FROM_S = 600.0  # of sound

@@ -36,7 +36,7 @@ from dawnchorus.batch.journaled import JournaledInference, open_journal
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
-from dawnchorus.predict.sources import Recording, Recordings
+from dawnchorus.predict.recording_files import Recording, Recordings
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
 from dawnchorus.pseudo_labels.pseudo_label_settings import (
@@ -46,7 +46,7 @@ from dawnchorus.pseudo_labels.pseudo_label_settings import (
     made_with,
 )
 from dawnchorus.pseudo_labels.pseudo_label_table import PseudoLabelTable, pseudo_label_table
-from dawnchorus.pseudo_labels.soundscapes import deal_soundscapes, soundscapes_by_name
+from dawnchorus.pseudo_labels.soundscape_files import deal_soundscapes, soundscapes_by_name
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def make_pseudo_labels(
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_runtime
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     >>> settings = LabellingSettings(Path("round_1.parquet"))
     >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
@@ -157,7 +157,7 @@ def make_out_of_fold_pseudo_labels(
     """Predict each soundscape with one fold's model alone, and tell in column ``fold`` with which.
 
     With ``out_of_fold``, :class:`dawnchorus.datasets.pseudo_clips.PseudoLabelSettings` then gives no fold a
-    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscapes.deal_soundscapes` deals the
+    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscape_files.deal_soundscapes` deals the
     soundscapes.
 
     Parameters
@@ -181,7 +181,7 @@ def make_out_of_fold_pseudo_labels(
     >>> from pathlib import Path
     >>> import pandas as pd
     >>> from dawnchorus import open_runtime
-    >>> from dawnchorus.predict.sources import find_recordings
+    >>> from dawnchorus.predict.recording_files import find_recordings
     >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     >>> settings = LabellingSettings(Path("round_1.parquet"))
     >>> def open_fold(fold):

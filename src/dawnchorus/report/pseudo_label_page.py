@@ -22,7 +22,7 @@ from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
-from dawnchorus.predict.sources import Recording
+from dawnchorus.predict.recording_files import Recording
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,
     N_BINS,
@@ -103,7 +103,7 @@ def write_pseudo_label_page(
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from dawnchorus import open_runtime
-    >>> from dawnchorus.predict.sources import Recording
+    >>> from dawnchorus.predict.recording_files import Recording
     >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
     >>> card, table = open_runtime("model", n_threads=1).card, Path("round_1.parquet")
     >>> with pseudo_label_table(table, card.labels, has_folds=False) as rows:

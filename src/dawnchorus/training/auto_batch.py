@@ -17,12 +17,12 @@ import torch
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.files import write_text
-from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.frozen_layers import frozen_layers
 from dawnchorus.training.losses import make_loss
 from dawnchorus.training.networks import new_model
-from dawnchorus.training.optimizing import make_optimizer, scaled_lr
-from dawnchorus.training.preparing import PreparedRun
+from dawnchorus.training.optimizer import make_optimizer, scaled_lr
 from dawnchorus.training.processes import this_process, wait_for
+from dawnchorus.training.run_preparation import PreparedRun
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
     Examples
     --------
     >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> with_found_batch(config, prepare_run(config)) is config  # it does not ask for auto_batch
     True
@@ -108,7 +108,7 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     Examples
     --------
     >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> list(measure_paces(config, prepare_run(config), largest=1))  # clips per second of batches of one clip
     [1]

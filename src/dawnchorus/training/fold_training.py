@@ -32,12 +32,12 @@ from dawnchorus.training.checkpoints import (
     epoch_metrics,
     epochs_done,
 )
-from dawnchorus.training.endings import NotFiniteError, not_finite, told_in_a_sentence
+from dawnchorus.training.failures import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.networks import new_model
-from dawnchorus.training.preparing import PreparedRun, check_made_so, train_dataset_config
 from dawnchorus.training.processes import Process, this_process
 from dawnchorus.training.run_loggers import close_loggers
+from dawnchorus.training.run_preparation import PreparedRun, check_made_so, train_dataset_config
 from dawnchorus.training.trainer import make_trainer, without_advice
 from dawnchorus.training.validation import Validation
 
@@ -66,7 +66,7 @@ class FoldTraining:
     Examples
     --------
     >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> fold = FoldTraining(config, prepare_run(config), 0)
     >>> len(fold.train_set), len(fold.val_set)
@@ -208,7 +208,7 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     Examples
     --------
     >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> report = train_fold(config, prepare_run(config), 0)
     >>> report["n_epochs"], 0 <= report["val_macro_roc_auc"] <= 1
@@ -259,7 +259,7 @@ class PerClassTable(Callback):
     >>> from pathlib import Path
     >>> from dawnchorus.config import load_train_config
     >>> from dawnchorus.training.checkpoints import BestCheckpoints
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> fold = FoldTraining(config, prepare_run(config), 0)
     >>> best = BestCheckpoints(Path("checkpoints"), config.train_function_args)
@@ -284,7 +284,7 @@ def write_per_class(path: Path, validation: Validation) -> None:
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> validation = FoldTraining(config, prepare_run(config), 0).validation
     >>> _ = validation.score(validation.targets)  # the truth itself

@@ -14,9 +14,9 @@ from dawnchorus.report.run_page import write_run_page
 from dawnchorus.runs import Run
 from dawnchorus.training.auto_batch import with_found_batch
 from dawnchorus.training.fold_training import train_fold
-from dawnchorus.training.locking import RunLocks
-from dawnchorus.training.preparing import PreparedRun, check_made_so, prepare_run
 from dawnchorus.training.processes import this_process
+from dawnchorus.training.run_locks import RunLocks
+from dawnchorus.training.run_preparation import PreparedRun, check_made_so, prepare_run
 
 logger = logging.getLogger(__name__)
 

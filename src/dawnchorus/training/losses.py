@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dawnchorus.config.parts import import_path, made_part
+from dawnchorus.config.import_paths import import_path, made_part
 from dawnchorus.config.registry import LOSSES
 from dawnchorus.config.settings import check_keys
 from dawnchorus.errors import ConfigError

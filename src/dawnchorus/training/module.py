@@ -13,10 +13,10 @@ from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, Batc
 from dawnchorus.config import TrainConfig
 from dawnchorus.datasets.sampling import torch_seeds
 from dawnchorus.training.checkpoints import METRICS
-from dawnchorus.training.endings import NotFiniteError
-from dawnchorus.training.freezing import frozen_layers
+from dawnchorus.training.failures import NotFiniteError
+from dawnchorus.training.frozen_layers import frozen_layers
 from dawnchorus.training.losses import make_loss
-from dawnchorus.training.optimizing import lr_multiplier, make_optimizer
+from dawnchorus.training.optimizer import lr_multiplier, make_optimizer
 from dawnchorus.training.validation import Validation
 
 
@@ -84,7 +84,7 @@ class WaveClassifierModule(lightning.LightningModule):
     --------
     >>> from dawnchorus.config import load_train_config
     >>> from dawnchorus.training.fold_training import FoldTraining
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> module = FoldTraining(config, prepare_run(config), 0).module()
     >>> type(module).__name__, type(module.model).__name__

@@ -18,9 +18,9 @@ from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
-from dawnchorus.training.pace import Pace
 from dawnchorus.training.progress_bar import FoldProgressBar
 from dawnchorus.training.run_loggers import make_loggers
+from dawnchorus.training.throughput import Pace
 
 DEBUG_STEPS = 2
 
@@ -43,7 +43,7 @@ def make_trainer(
     --------
     >>> from dawnchorus.config import load_train_config
     >>> from dawnchorus.training.fold_training import FoldTraining
-    >>> from dawnchorus.training.preparing import prepare_run
+    >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> prepared = prepare_run(config)
     >>> loader, _ = FoldTraining(config, prepared, 0).loaders()

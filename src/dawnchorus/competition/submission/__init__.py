@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dawnchorus.competition.submission.degradation import Way, thinner_ways
 from dawnchorus.competition.submission.form import SubmissionForm, read_sample_submission
-from dawnchorus.competition.submission.predicting import Submission, SubmissionSettings, predict_submission
 from dawnchorus.competition.submission.score import CompetitionScore, competition_score
-from dawnchorus.competition.submission.ways import Way, thinner_ways
+from dawnchorus.competition.submission.timed_prediction import (
+    Submission,
+    SubmissionSettings,
+    predict_submission,
+)
 
 __all__ = [
     "CompetitionScore",

@@ -1,0 +1,1 @@
+"""Data of competitions, downloaded from Kaggle."""

@@ -1,0 +1,300 @@
+"""Bringing an archive to the disk: goes on where it broke, and is checked before it takes its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+from dawnchorus.competition.kaggle.kaggle_catalogue import Source
+from dawnchorus.downloads.disk_space import size_text
+from dawnchorus.errors import DownloadError
+from dawnchorus.files import write_text
+from dawnchorus.progress import track
+
+logger = logging.getLogger(__name__)
+
+N_TRIES = 6
+"""How often in a row something may go wrong with no byte gained: with the waits, about a minute."""
+
+FIRST_WAIT_S = 2.0
+"""Before the second try; each further wait is twice as long."""
+
+LONGEST_WAIT_S = 600.0
+"""If a service asks to wait longer, its wish is told to the user instead."""
+
+
+class Interrupted(Exception):  # noqa: N818 - no error yet: it is tried again
+    """What may go better in a while; ``wait_s`` is how long the service asks to wait, if it does.
+
+    Examples
+    --------
+    >>> Interrupted("the service is busy", wait_s=30.0).wait_s
+    30.0
+    """
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+class ArchiveBytes(NamedTuple):
+    """A piece of an archive: where it begins, and its bytes.
+
+    Examples
+    --------
+    >>> b"".join(ArchiveBytes(start=0, chunks=[b"PK", b"zip"]).chunks)
+    b'PKzip'
+    """
+
+    start: int
+    chunks: Iterable[bytes]
+
+
+class RemoteArchive(NamedTuple):
+    """What a service says of an archive before it is read.
+
+    Attributes
+    ----------
+    n_bytes
+        Its size; None where the service does not say.
+    version
+        What changes when the archive does; None where the service does not say.
+    md5
+        Its checksum; None where the service does not send one.
+    request
+        What was asked last, at the service or at the storage it refers to; good for a few hours.
+
+    Examples
+    --------
+    >>> RemoteArchive(n_bytes=1024, version="2", md5=None, request=None).n_bytes
+    1024
+    """
+
+    n_bytes: int | None
+    version: str | None
+    md5: bytes | None
+    request: Any
+
+
+class Service(Protocol):
+    """Who has archives: see :class:`dawnchorus.competition.kaggle.kaggle_files.KaggleFiles`.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> class Shelf:
+    ...     def locate(self, source):
+    ...         return RemoteArchive(n_bytes=3, version="1", md5=None, request=None)
+    ...     @contextmanager
+    ...     def read(self, source, remote, start):
+    ...         yield ArchiveBytes(start, [b"zip"[start:]])
+    >>> Shelf().locate(None).n_bytes
+    3
+    """
+
+    def locate(self, source: Source) -> RemoteArchive: ...
+
+    def read(
+        self, source: Source, remote: RemoteArchive, start: int
+    ) -> AbstractContextManager[ArchiveBytes]: ...
+
+
+class Fetched(NamedTuple):
+    """A whole archive on the disk: its size in bytes, and its version as the service calls it.
+
+    Examples
+    --------
+    >>> Fetched(n_bytes=1024, version="2").version
+    '2'
+    """
+
+    n_bytes: int
+    version: str | None
+
+
+def fetch_archive(
+    service: Service, source: Source, archive: Path, *, require_room: Callable[[int, int], None]
+) -> Fetched:
+    """Bring an archive to the disk, and return its size and version; one that is there is not asked for.
+
+    The bytes gather in ``archive``.partial, beside which ``archive``.json says what they belong to. A
+    killed or broken transfer goes on from them as long as the service has the same version.
+
+    Parameters
+    ----------
+    service, source
+        Where it comes from.
+    archive
+        Where it shall lie; it takes this name when its size and checksum are right.
+    require_room
+        Takes the archive's size and how much of it is still to come, bytes; raises where that does not fit.
+
+    Raises
+    ------
+    DownloadError
+        The service refuses, fails too often, or sends something else than it says.
+
+    Examples
+    --------
+    >>> from contextlib import contextmanager
+    >>> from pathlib import Path
+    >>> from dawnchorus.competition.kaggle.kaggle_catalogue import Source
+    >>> class Shelf:  # what a service has to offer
+    ...     def locate(self, source):
+    ...         return RemoteArchive(n_bytes=3, version="1", md5=None, request=None)
+    ...     @contextmanager
+    ...     def read(self, source, remote, start):
+    ...         yield ArchiveBytes(start, [b"zip"[start:]])
+    >>> source = Source("dataset", "somebody/birds")
+    >>> fetch_archive(Shelf(), source, Path("birds.zip"), require_room=lambda n_bytes, to_come: None)
+    Fetched(n_bytes=3, version='1')
+    >>> Path("birds.zip").read_bytes()
+    b'zip'
+    """
+    if archive.is_file():
+        _, version = _read_note(archive)
+        return Fetched(archive.stat().st_size, version)
+    n_failed, most = 0, _size(_partial(archive))
+    while True:
+        try:
+            return _fetch_once(service, source, archive, require_room)
+        except Interrupted as interrupted:
+            there = _size(_partial(archive))
+            n_failed = 1 if there > most else n_failed + 1
+            most = max(most, there)
+            _wait(interrupted, n_failed, source, there)
+
+
+def remove_archive(archive: Path) -> None:
+    """Remove an archive, and what came of one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("birds.zip").touch()
+    >>> remove_archive(Path("birds.zip"))
+    >>> Path("birds.zip").exists()
+    False
+    """
+    for path in (archive, _partial(archive), _note(archive)):
+        path.unlink(missing_ok=True)
+
+
+def bytes_at_hand(archive: Path) -> int:
+    """Return how much of an archive is on the disk.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("birds.zip.partial").write_bytes(bytes(100))
+    >>> bytes_at_hand(Path("birds.zip"))
+    100
+    """
+    return _size(archive) + _size(_partial(archive))
+
+
+def _fetch_once(
+    service: Service, source: Source, archive: Path, require_room: Callable[[int, int], None]
+) -> Fetched:
+    remote = service.locate(source)
+    partial = _partial(archive)
+    known = remote.n_bytes is not None and remote.version is not None
+    if not known or _read_note(archive) != (remote.n_bytes, remote.version):
+        remove_archive(archive)
+        write_text(_note(archive), json.dumps({"n_bytes": remote.n_bytes, "version": remote.version}))
+    there = _size(partial)
+    if remote.n_bytes is not None:
+        require_room(remote.n_bytes, max(0, remote.n_bytes - there))
+    if remote.n_bytes is None or there < remote.n_bytes:
+        with service.read(source, remote, there) as piece:
+            _append(partial, piece, remote.n_bytes, archive.name)
+    _verify(partial, remote, source, archive)
+    partial.replace(archive)
+    return Fetched(archive.stat().st_size, remote.version)
+
+
+def _append(partial: Path, piece: ArchiveBytes, n_bytes: int | None, title: str) -> None:
+    with partial.open("ab") as file:
+        file.truncate(piece.start)
+        written = _written(file, piece, n_bytes)
+        total_mb = (n_bytes or 0) / 1e6
+        for _ in track(written, title, total=total_mb, amount=lambda n: n / 1e6, unit="MB"):
+            pass
+
+
+def _written(file: IO[bytes], piece: ArchiveBytes, n_bytes: int | None) -> Iterator[int]:
+    """Write the chunks, and yield how many bytes each had; first, how many there were before."""
+    there = piece.start
+    yield there
+    for chunk in piece.chunks:
+        file.write(chunk)
+        there += len(chunk)
+        yield len(chunk)
+        if n_bytes is not None and there > n_bytes:
+            break  # told by the check that follows
+
+
+def _verify(partial: Path, remote: RemoteArchive, source: Source, archive: Path) -> None:
+    there = _size(partial)
+    if remote.n_bytes is not None and there < remote.n_bytes:
+        raise Interrupted("the connection ended early")
+    if remote.n_bytes is not None and there > remote.n_bytes:
+        remove_archive(archive)
+        raise DownloadError(
+            f"of {source} came more than the {remote.n_bytes} bytes that were announced; what came is "
+            "removed: run this again"
+        )
+    if remote.md5 is None:
+        return  # every file inside has a checksum of its own
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).digest()
+    if found != remote.md5:
+        remove_archive(archive)
+        raise DownloadError(
+            f"the archive of {source} came with the MD5 {found.hex()} where {remote.md5.hex()} was "
+            "announced; it is removed: run this again"
+        )
+
+
+def _wait(interrupted: Interrupted, n_failed: int, source: Source, there: int) -> None:
+    """Sleep before the next try, or raise where it has been tried often enough."""
+    wait_s = max(FIRST_WAIT_S * 2 ** (n_failed - 1), interrupted.wait_s or 0.0)
+    kept = f"; {size_text(there)} are kept" if there else ""
+    if wait_s > LONGEST_WAIT_S:
+        raise DownloadError(
+            f"{source}: {interrupted}, and asks to wait {wait_s / 60:.0f} minutes{kept}; "
+            "run this again then: it goes on where it stopped"
+        ) from interrupted
+    if n_failed >= N_TRIES:
+        raise DownloadError(
+            f"{source}: {interrupted}, {N_TRIES} times in a row{kept}; "
+            "run this again later: it goes on where it stopped"
+        ) from interrupted
+    logger.info(f"{source}: {interrupted}; trying again in {wait_s:.3g} s ({n_failed + 1} of {N_TRIES})")
+    time.sleep(wait_s)
+
+
+def _partial(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.partial")
+
+
+def _note(archive: Path) -> Path:
+    return archive.with_name(f"{archive.name}.json")
+
+
+def _read_note(archive: Path) -> tuple[int | None, str | None]:
+    try:
+        note = json.loads(_note(archive).read_text(encoding="utf-8"))
+        return note["n_bytes"], note["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,150 @@
+"""What a folder of downloads holds, and where it came from: ``.downloads.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dawnchorus.competition.kaggle.kaggle_catalogue import Part
+from dawnchorus.errors import DownloadError
+from dawnchorus.files import inside, write_text
+
+RECORD_NAME = ".downloads.json"
+
+
+class ArchiveRecord(BaseModel):
+    """An archive that was unpacked.
+
+    Attributes
+    ----------
+    n_bytes
+        Its size.
+    version
+        What the service called this version; None where it did not.
+    files
+        The files from it, relative to the folder of downloads, and their sizes, bytes.
+
+    Examples
+    --------
+    >>> ArchiveRecord(n_bytes=1024, version="2", files={"train.csv": 4096}).files
+    {'train.csv': 4096}
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_bytes: int
+    version: str | None
+    files: dict[str, int]
+
+
+class PartRecord(BaseModel):
+    """What is there of a part: its archives by their names at Kaggle, and what their pieces held.
+
+    Examples
+    --------
+    >>> archive = ArchiveRecord(n_bytes=1024, version="2", files={"train.csv": 4096})
+    >>> PartRecord(archives={"birdclef-2025": archive}).files()
+    {'train.csv': 4096}
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    archives: dict[str, ArchiveRecord] = {}
+    joined: dict[str, int] | None = None
+
+    def is_complete(self, part: Part) -> bool:
+        """Return whether every archive of the part was unpacked, and its pieces too."""
+        joined = part.pieces is None or self.joined is not None
+        return joined and all(source.ref in self.archives for source in part.sources)
+
+    def files(self) -> dict[str, int]:
+        """Return all files of the part, relative to the folder of downloads, and their sizes, bytes."""
+        files = dict(self.joined or {})
+        for archive in self.archives.values():
+            files.update(archive.files)
+        return files
+
+
+class DownloadRecord(BaseModel):
+    """What a folder holds.
+
+    Examples
+    --------
+    >>> DownloadRecord(competition="birdclef-2025").parts
+    {}
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    competition: str
+    parts: dict[str, PartRecord] = {}
+
+
+def missing_files(out: Path, files: dict[str, int]) -> list[str]:
+    """Return which files are not there with their sizes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("train.csv").write_bytes(bytes(4))
+    >>> missing_files(Path(), {"train.csv": 4, "taxonomy.csv": 10})
+    ['taxonomy.csv']
+    """
+    return [name for name, size in files.items() if not _has_size(out / name, size)]
+
+
+def _has_size(path: Path, n_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == n_bytes
+    except OSError:
+        return False
+
+
+def read_record(out: Path, competition: str) -> DownloadRecord:
+    """Return what a folder holds; an empty record where nothing was downloaded into it.
+
+    Raises
+    ------
+    DownloadError
+        It holds another competition, or its record cannot be read.
+    UnsafePathError
+        The record names a file outside the folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_record(Path("data"), "birdclef-2025").parts
+    {}
+    """
+    path = out / RECORD_NAME
+    if not path.is_file():
+        return DownloadRecord(competition=competition)
+    try:
+        record = DownloadRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DownloadError(
+            f"{path} is no record of downloads; remove it and run this again: files that are whole stay as "
+            "they are"
+        ) from error
+    if record.competition != competition:
+        raise DownloadError(
+            f"{out} holds {record.competition}, and {competition} would mix with it; choose another --out"
+        )
+    for part in record.parts.values():
+        for name in part.files():
+            inside(out, name, named_in=path)
+    return record
+
+
+def write_record(out: Path, record: DownloadRecord) -> None:
+    """Write what a folder holds.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_record(Path(), DownloadRecord(competition="birdclef-2025"))
+    >>> read_record(Path(), "birdclef-2025").competition
+    'birdclef-2025'
+    """
+    write_text(out / RECORD_NAME, record.model_dump_json())

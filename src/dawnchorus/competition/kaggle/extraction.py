@@ -1,0 +1,225 @@
+"""Unpacking an archive: every file whole or not at all, none outside the folder, what is there left alone."""
+
+from __future__ import annotations
+
+import errno
+import lzma
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from dawnchorus.competition.kaggle.download_record import RECORD_NAME
+from dawnchorus.competition.kaggle.kaggle_catalogue import Part
+from dawnchorus.downloads.disk_space import require_room
+from dawnchorus.errors import DownloadError
+from dawnchorus.files import remove_replacements, replacing
+from dawnchorus.progress import track
+
+WORK_NAME = ".downloads"
+"""The folder below all downloads in which archives gather; nothing may be unpacked into it but pieces."""
+
+_BLOCK_BYTES = 1 << 20
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,  # a compression that Python does not know
+    RuntimeError,  # a password
+    ValueError,
+)
+
+
+class DamagedArchiveError(DownloadError):
+    """An archive that cannot be unpacked, or must not be.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("birds.zip").write_bytes(b"no zip archive")
+    >>> unpack(Path("birds.zip"), Path("data"), lambda names: {}, title="birds")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.competition.kaggle.extraction.DamagedArchiveError: birds: its archive cannot be unpacked (File
+    is not a zip file); what came is removed: run this again
+    """
+
+
+def piece_folder(part: Part) -> str:
+    """Return where the pieces of a part gather, relative to the folder of all downloads.
+
+    Examples
+    --------
+    >>> from dawnchorus.competition.kaggle.kaggle_catalogue import Part
+    >>> piece_folder(Part("noise", "soundscapes without birds", ())).endswith("noise")
+    True
+    """
+    return f"{WORK_NAME}/{part.name}"
+
+
+def destinations(names: Sequence[str], part: Part) -> dict[str, str]:
+    """Return where each file of a part's archive must lie, relative to the folder of all downloads.
+
+    Where the archive holds nothing but a folder that is named like the part's own, they are taken for one.
+    What a part does not need is left out.
+
+    Parameters
+    ----------
+    names
+        The files of the archive, with slashes.
+    part
+        Says what is moved where.
+
+    Examples
+    --------
+    >>> from dawnchorus.competition.kaggle.kaggle_catalogue import Part
+    >>> destinations(["train.csv"], Part("tables", "tables", (), folder="birdclef"))
+    {'train.csv': 'birdclef/train.csv'}
+    """
+    if part.moved or part.pieces:
+        found = {name: _moved(name, part) for name in names}
+        return {name: target for name, target in found.items() if target is not None}
+    return below(names, part.folder)
+
+
+def below(names: Sequence[str], folder: str) -> dict[str, str]:
+    """Return the files of an archive below a folder, once where the archive holds nothing but that folder.
+
+    Examples
+    --------
+    >>> below(["models/a.pth", "models/b.pth"], "models")
+    {'models/a.pth': 'models/a.pth', 'models/b.pth': 'models/b.pth'}
+    >>> below(["a.pth"], "models")
+    {'a.pth': 'models/a.pth'}
+    """
+    is_same = bool(folder) and all(name.startswith(f"{folder}/") for name in names)
+    return {name: str(PurePosixPath("" if is_same else folder, name)) for name in names}
+
+
+def _moved(name: str, part: Part) -> str | None:
+    piece = PurePosixPath(name).name
+    if part.pieces is not None and piece.startswith(part.pieces.prefix):
+        return f"{piece_folder(part)}/{piece}"
+    for begin, folder in part.moved:
+        if name.startswith(f"{begin}/"):
+            return str(PurePosixPath(folder, name[len(begin) + 1 :]))
+    return None
+
+
+def unpack(
+    archive: Path | IO[bytes],
+    out: Path,
+    arrange: Callable[[Sequence[str]], Mapping[str, str]],
+    *,
+    title: str,
+) -> dict[str, int]:
+    """Unpack the files of a zip archive, and return their paths and sizes, bytes.
+
+    A file that is there with the right size and CRC-32 is left alone, so that a killed run goes on.
+
+    Parameters
+    ----------
+    archive
+        The archive, or a file of its bytes.
+    out
+        Folder below which everything lies.
+    arrange
+        Takes the names in the archive and returns the path of those that are wanted, relative to ``out``.
+    title
+        What is unpacked, for messages and the progress bar.
+
+    Raises
+    ------
+    DamagedArchiveError
+        It is no zip archive, a file in it is damaged, or one would lie outside ``out``.
+    DownloadError
+        What is in it does not fit on the disk.
+
+    Examples
+    --------
+    >>> import zipfile
+    >>> from pathlib import Path
+    >>> with zipfile.ZipFile("birds.zip", "w") as archive:
+    ...     archive.writestr("train.csv", "label")
+    >>> unpack(Path("birds.zip"), Path("data"), lambda names: {name: name for name in names}, title="birds")
+    {'train.csv': 5}
+    """
+    with _damage_told(title), zipfile.ZipFile(archive) as opened:
+        wanted = _wanted(opened, arrange, title)
+        _prepare(out, wanted, title)
+        steps = track(
+            wanted.items(),
+            f"unpacking {title}",
+            total=sum(info.file_size for info in wanted.values()) / 1e6,
+            amount=lambda step: step[1].file_size / 1e6,
+            unit="MB",
+        )
+        for path, info in steps:
+            if not _is_there(out / path, info):
+                _write(opened, info, out / path)
+    return {path: info.file_size for path, info in wanted.items()}
+
+
+def _wanted(
+    opened: zipfile.ZipFile, arrange: Callable[[Sequence[str]], Mapping[str, str]], title: str
+) -> dict[str, zipfile.ZipInfo]:
+    """Return what is to be unpacked, by its path relative to the folder."""
+    members = {info.filename: info for info in opened.infolist() if not info.is_dir()}
+    for name in members:
+        _require_inside(name, title)
+    return {path: members[name] for name, path in arrange(list(members)).items()}
+
+
+def _prepare(out: Path, wanted: Mapping[str, zipfile.ZipInfo], title: str) -> None:
+    """Remove what a killed run left half written, and raise where the files do not fit."""
+    out.mkdir(parents=True, exist_ok=True)
+    for folder in {(out / path).parent for path in wanted}:
+        remove_replacements(folder)
+    to_come = [info.file_size for path, info in wanted.items() if not _has_size(out / path, info.file_size)]
+    require_room(out, sum(to_come), f"what is packed in {title}")
+
+
+@contextmanager
+def _damage_told(title: str) -> Iterator[None]:
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a position below 0 gives
+            raise
+        raise DamagedArchiveError(
+            f"{title}: its archive cannot be unpacked ({error}); what came is removed: run this again"
+        ) from error
+
+
+def _require_inside(name: str, title: str) -> None:
+    """Refuse what a path could leave the folder by, on any system: roots, drives and ``..``."""
+    path = PureWindowsPath(name)  # knows slashes of both kinds
+    begins = [part.casefold() for part in path.parts[:1]]
+    if path.root or path.drive or ".." in path.parts or begins in ([WORK_NAME], [RECORD_NAME]):
+        raise DamagedArchiveError(
+            f"{title}: its archive holds {name!r}, which would lie outside the folder; nothing of it is "
+            "unpacked"
+        )
+
+
+def _has_size(path: Path, n_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == n_bytes
+
+
+def _is_there(path: Path, info: zipfile.ZipInfo) -> bool:
+    if not _has_size(path, info.file_size):
+        return False
+    crc = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            crc = zlib.crc32(block, crc)
+    return crc == info.CRC
+
+
+def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
+    with replacing(path) as temporary, opened.open(info) as packed, temporary.open("wb") as file:
+        shutil.copyfileobj(packed, file, _BLOCK_BYTES)

@@ -1,0 +1,80 @@
+"""Who asks Kaggle: a token, or a name and a key, from where Kaggle's own program looks for them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL
+from dawnchorus.errors import DownloadError
+
+_HOW = (
+    f"make a token at {SETTINGS_URL} and set KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, "
+    "or keep the file that it gives as {path}"
+)
+
+
+class Credentials(NamedTuple):
+    """Exactly one of a token, and a name with a key.
+
+    Examples
+    --------
+    >>> Credentials(username="somebody", key="a secret")  # which is never shown
+    Credentials(...)
+    """
+
+    token: str | None = None
+    username: str | None = None
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"  # a traceback or a log must not tell them
+
+
+def find_credentials() -> Credentials:
+    """Return what the environment or Kaggle's files in the home folder hold; nothing is sent.
+
+    A token goes before a name and a key, the environment before a file.
+
+    Raises
+    ------
+    DownloadError
+        There are none, or ``kaggle.json`` does not hold them.
+
+    Examples
+    --------
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, {"KAGGLE_API_TOKEN": "a secret"}):
+    ...     find_credentials()
+    Credentials(...)
+    """
+    from kagglesdk.kaggle_env import get_access_token_from_env
+
+    token, _ = get_access_token_from_env()
+    if token:
+        return Credentials(token=token)
+    username, key = os.environ.get("KAGGLE_USERNAME"), os.environ.get("KAGGLE_KEY")
+    if username and key:
+        return Credentials(username=username, key=key)
+    path = _kaggle_json()
+    if not path.is_file():
+        raise DownloadError(f"Kaggle asks who you are; {_HOW.format(path=path)}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Credentials(username=str(content["username"]), key=str(content["key"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DownloadError(f"{path} holds no username and key; {_HOW.format(path=path)}") from error
+
+
+def _kaggle_json() -> Path:
+    """Return the file that Kaggle's program would read: in its own folder, or where XDG puts it."""
+    folder = os.environ.get("KAGGLE_CONFIG_DIR")
+    if folder:
+        return Path(folder) / "kaggle.json"
+    home = Path.home() / ".kaggle" / "kaggle.json"
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    elsewhere = config / "kaggle" / "kaggle.json"
+    return elsewhere if elsewhere.is_file() and not home.is_file() else home

@@ -1,0 +1,205 @@
+"""Config files → checked objects: running the file, laying it over its base."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.config.experiment_settings import InferenceConfig, TrainConfig
+from dawnchorus.config.settings import validate
+from dawnchorus.config.shipped import find_config
+from dawnchorus.errors import ConfigError
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` on top: dicts key by key, any other value replaced.
+
+    Examples
+    --------
+    >>> merge({"n_epochs": 50, "folds": {"n_folds": 5}}, {"folds": {"rare_up_to": 10}})
+    {'n_epochs': 50, 'folds': {'n_folds': 5, 'rare_up_to': 10}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both_dicts = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both_dicts else value  # type: ignore[arg-type]
+    return merged
+
+
+def read_config_file(path: Path | str) -> dict[str, Any]:
+    """Return the ``CONFIG`` dict of a Python file, laid over the file, or files, that its ``base`` key names.
+
+    Parameters
+    ----------
+    path
+        The file, or the name of a config that comes with dawnchorus, such as ``smoke``.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not Python, fails while it runs, has no ``CONFIG`` dict, or names
+        itself as a base.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("base.py").write_text('CONFIG = {"seed": 42, "folds": {"n_folds": 5}}')
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py", "folds": {"n_folds": 4}}')
+    >>> read_config_file("owls.py")
+    {'seed': 42, 'folds': {'n_folds': 4}}
+    """
+    return _read_config_file(find_config(path), seen=())
+
+
+def resolve_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ``CONFIG`` dict laid over the files that its ``base`` key names, as a file of it would be.
+
+    Paths are relative to the working directory.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`.
+
+    Examples
+    --------
+    >>> resolve_config({"base": "smoke", "seed": 1})["folds"]
+    {'n_folds': 2, 'fewer_if_needed': True}
+    """
+    return _over_bases(values, _bases(Path(), values, where="CONFIG"), seen=())
+
+
+def config_chain(path: Path | str) -> list[Path]:
+    """Return a config file and the bases below it, each before its own bases.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("base.py").write_text('CONFIG = {"seed": 42}')
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py"}')
+    >>> [path.name for path in config_chain("owls.py")]
+    ['owls.py', 'base.py']
+    """
+    return list(dict.fromkeys(_chain(find_config(path), seen=())))
+
+
+def bases_of(path: Path) -> list[Path]:
+    """Return the files that a config file is laid over, each over the one before it.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_own_config`, or its ``base`` is no path.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": ["base.py", "night.py"]}')
+    >>> [path.name for path in bases_of(Path("owls.py"))]
+    ['base.py', 'night.py']
+    """
+    return _bases(path.parent, read_own_config(path), where=str(path))
+
+
+def _chain(path: Path, *, seen: tuple[Path, ...]) -> Iterator[Path]:
+    _check_unseen(path, seen)
+    yield path
+    for base in bases_of(path):
+        yield from _chain(base, seen=(*seen, path.resolve()))
+
+
+def _read_config_file(path: Path, *, seen: tuple[Path, ...]) -> dict[str, Any]:
+    _check_unseen(path, seen)
+    config = read_own_config(path)
+    bases = _bases(path.parent, config, where=str(path))
+    return _over_bases(config, bases, seen=(*seen, path.resolve()))
+
+
+def _over_bases(config: Mapping[str, Any], bases: list[Path], *, seen: tuple[Path, ...]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for base in bases:
+        merged = merge(merged, _read_config_file(base, seen=seen))
+    return merge(merged, {key: value for key, value in config.items() if key != "base"})
+
+
+def _check_unseen(path: Path, seen: tuple[Path, ...]) -> None:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: its base leads back to itself; end the chain in a file without a base")
+
+
+def _bases(folder: Path, config: Mapping[str, Any], *, where: str) -> list[Path]:
+    base = config.get("base")
+    bases = [] if base is None else [base] if isinstance(base, str | Path) else base
+    if not isinstance(bases, list | tuple) or not all(isinstance(one, str | Path) for one in bases):
+        raise ConfigError(f"{where}: base is {base!r}; give the path of another config file, or several")
+    return [find_config(one, folder=folder) for one in bases]
+
+
+def read_own_config(path: Path) -> dict[str, Any]:
+    """Return the ``CONFIG`` dict of a Python file as it stands there, its ``base`` unread.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, is not Python, fails while it runs, or has no ``CONFIG`` dict.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("owls.py").write_text('CONFIG = {"base": "base.py", "seed": 7}')
+    >>> read_own_config(Path("owls.py"))
+    {'base': 'base.py', 'seed': 7}
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file; give the path of a Python config file")
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is not a Python file; a config is a .py file that defines a dict CONFIG")
+    try:
+        names = runpy.run_path(str(path))
+    except Exception as error:  # a config is the user's own code and may raise anything
+        raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    config = names.get("CONFIG")
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} defines no dict named CONFIG; see train_configs/base.py for one")
+    return dict(config)
+
+
+def load_train_config(path: Path | str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Return the experiment that a config file describes, with ``changes`` laid over it.
+
+    Examples
+    --------
+    >>> config = load_train_config("train.py", {"train_function_args": {"n_epochs": 3}})
+    >>> config.exp_name, config.train_function_args.n_epochs
+    ('tiny', 3)
+    """
+    values, changes = read_config_file(path), changes or {}
+    if isinstance(values.get("data"), list | tuple) and isinstance(changes.get("data"), Mapping):
+        raise ConfigError(
+            f"{path}: its data has several places, and --features is for one; name features_dir in each"
+        )
+    return validate(TrainConfig, merge(values, changes), where=str(path))
+
+
+def load_inference_config(path: Path | str) -> InferenceConfig:
+    """Return the inference config of a file; its ``train_config`` is relative to the file's folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("predict.py").write_text('CONFIG = {"run": "logdirs/owls", "threshold": 0.3}')
+    >>> load_inference_config("predict.py").threshold
+    0.3
+    """
+    config = validate(InferenceConfig, read_config_file(path), where=str(path))
+    if config.train_config is None:
+        return config
+    return config.model_copy(update={"train_config": Path(path).parent / config.train_config})

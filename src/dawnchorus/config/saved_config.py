@@ -1,0 +1,164 @@
+"""The resolved config of a run: written as JSON, read back without running code, compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from dawnchorus.config.config_files import merge
+from dawnchorus.config.experiment_settings import TrainConfig
+from dawnchorus.config.import_paths import is_same_part, saved_text
+from dawnchorus.config.registry import DATASETS, FROM_FILE, NETWORKS, TRAIN_FUNCTIONS
+from dawnchorus.config.settings import validate
+from dawnchorus.config.tables_in_memory import TableInMemory
+from dawnchorus.config.training_settings import TrainFunctionArgs
+from dawnchorus.errors import ConfigError
+
+_DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
+_MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
+"""Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
+
+
+REMEDY = (
+    "a saved config imports no code: open the run by the training config that it was made with, as in "
+    "dawnchorus evaluate CONFIG.py"
+)
+"""What to do with a run whose parts are not dawnchorus's."""
+
+
+def to_jsonable(value: Any) -> Any:
+    """Return a settings object as plain JSON types; classes and functions become ``module:name``.
+
+    An object becomes ``module:Class(attribute=value)``, see
+    :func:`~dawnchorus.config.import_paths.saved_text`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> to_jsonable({"folder": Path("logs"), "sizes": (1, 2)})
+    {'folder': 'logs', 'sizes': [1, 2]}
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, BaseModel):
+        return {name: to_jsonable(item) for name, item in value}
+    if isinstance(value, Mapping):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return [to_jsonable(item) for item in sorted(value, key=repr)]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, Enum):
+        return to_jsonable(value.value)
+    if isinstance(value, TableInMemory):
+        return f"a DataFrame of {value.n_rows} rows"
+    if hasattr(value, "tolist"):  # numbers and arrays of NumPy
+        return to_jsonable(value.tolist())
+    return saved_text(value)
+
+
+def from_json_file(path: Path) -> TrainConfig:
+    """Return the experiment saved in a run's ``config.json``. No code of the run is executed.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or damaged, or names a class that is not registered: such a run is opened by
+        its Python config.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from_json_file(Path("logdirs/tiny/config.json")).exp_name
+    'tiny'
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("train_function_args", {}), dict):
+        raise ConfigError(f"{path} cannot be read as a saved config: it holds no keys and values")
+    values["data"] = saved_places(values.get("data"), path.parent)
+    args = values.get("train_function_args", {})
+    named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
+    for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
+        owner[key] = registry.known(str(owner.get(key)), where=f"{path}: {key}", remedy=REMEDY)
+    for owner, key in ((values, "nn_model_config"), (values, "train_function_args")):
+        owner[key] = _without_imports(owner.get(key, {}))
+    return validate(TrainConfig, values, where=str(path))
+
+
+def _without_imports(value: Any) -> Any:
+    """Return a part of a saved config in which every text that could be an import path is marked as none."""
+    if isinstance(value, Mapping):
+        return {
+            _without_imports(key): item if key == "weights" else _without_imports(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_without_imports(item) for item in value]
+    if isinstance(value, str) and ":" in value:
+        return f"{FROM_FILE}{value}"
+    return value
+
+
+def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a saved config with the keys that it lacks, at their defaults: those of a later version.
+
+    Examples
+    --------
+    >>> with_defaults({"exp_name": "mine"})["train_function_args"]["optimizer"]["name"]
+    'AdamW'
+    """
+    defaults = {**_defaults(TrainConfig), "train_function_args": _defaults(TrainFunctionArgs)}
+    return merge(defaults, saved)
+
+
+def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
+    return {
+        name: to_jsonable(field.get_default(call_default_factory=True))
+        for name, field in settings_class.model_fields.items()
+        if not field.is_required()
+    }
+
+
+def saved_places(places: Any, run_dir: Path) -> Any:
+    """Return the ``data`` of a run's ``config.json`` with the tables that lie in the run itself.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> saved_places([{"audio_dir": "recordings"}], Path("logdirs/owls"))
+    [{'audio_dir': 'recordings'}]
+    """
+    if isinstance(places, Mapping):
+        own = run_dir / str(places.get("recordings"))
+        is_own = places.get("recordings") is not None and own.is_file()
+        return {**places, "recordings": own.as_posix()} if is_own else places
+    return [saved_places(place, run_dir) for place in places] if isinstance(places, list) else places
+
+
+def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return ``key: old → new`` for every value in which two resolved configs differ.
+
+    Examples
+    --------
+    >>> differing_keys({"seed": 42, "folds": {"n_folds": 5}}, {"seed": 42, "folds": {"n_folds": 4}})
+    ['folds.n_folds: 5 → 4']
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            difference
+            for key in sorted(set(old) | set(new))
+            if key not in _MAY_CHANGE
+            for difference in differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
+    is_same = old == new or (isinstance(old, str) and isinstance(new, str) and is_same_part(old, new))
+    return [] if is_same else [f"{path}: {old!r} → {new!r}"]

@@ -1,0 +1,138 @@
+"""Runs and soundscapes → a table of pseudo-labels, and a page on what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dawnchorus.engines.ensembles import Ensemble
+from dawnchorus.models.card import ModelCard
+from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.predict.recording_files import Recordings
+from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+from dawnchorus.pseudo_labels.pseudo_labelling import (
+    PseudoLabels,
+    make_out_of_fold_pseudo_labels,
+    make_pseudo_labels,
+)
+from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
+from dawnchorus.report.pseudo_label_page import write_pseudo_label_page
+from dawnchorus.report.pseudo_label_survey import Survey
+
+
+class PseudoLabelled(NamedTuple):
+    """The table, what it holds, the page that shows it, and the model's clip.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> made = pseudo_label(ensemble, find_recordings(["night.wav"]), Path("out"), settings)
+    >>> made.survey.n_rows, made.card.labels
+    (2, ('wren', 'robin', 'owl'))
+    """
+
+    made: PseudoLabels
+    survey: Survey
+    page: Path
+    card: ModelCard
+
+
+def pseudo_label(
+    ensemble: Ensemble,
+    found: Recordings,
+    out_dir: Path,
+    settings: LabellingSettings,
+    *,
+    out_of_fold: bool = False,
+    force: bool = False,
+) -> PseudoLabelled:
+    """Write a table of pseudo-labels and a page on it, and return what came out.
+
+    Parameters
+    ----------
+    ensemble
+        What predicts.
+    found
+        The soundscapes.
+    out_dir
+        Folder for the journal and what failed.
+    settings
+        What is made of them. The page lies beside the table, with the suffix ``.html``.
+    out_of_fold
+        Whether each soundscape is predicted by one fold alone.
+    force
+        Whether a table made otherwise is replaced.
+
+    Raises
+    ------
+    RunError
+        As for :func:`dawnchorus.pseudo_labels.pseudo_labelling.make_pseudo_labels`, or the models have no
+        common folds.
+    DataError
+        As there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> settings = LabellingSettings(Path("round_1.parquet"))
+    >>> made = pseudo_label(ensemble, find_recordings(["night.wav"]), Path("out"), settings)
+    >>> made.page.name, made.made.n_rows
+    ('round_1.html', 2)
+    """
+    if out_of_fold:
+        folds = ensemble.common_folds()
+        card = ensemble.card_of_runs()
+        made = make_out_of_fold_pseudo_labels(
+            ensemble.open_fold, folds, found, out_dir, settings, force=force
+        )
+    else:
+        runtime = ensemble.open()
+        card = runtime.card
+        made = make_pseudo_labels(runtime, found, out_dir, settings, force=force)
+    page = settings.table.with_suffix(".html")
+    survey = write_pseudo_label_page(
+        page,
+        made.table,
+        soundscapes_by_name(found.recordings),
+        card,
+        facts=_facts(ensemble, made, settings, out_of_fold=out_of_fold),
+    )
+    return PseudoLabelled(made, survey, page, card)
+
+
+def _facts(
+    ensemble: Ensemble, made: PseudoLabels, settings: LabellingSettings, *, out_of_fold: bool
+) -> Mapping[str, str]:
+    several = len(ensemble.models) > 1
+    models = [
+        f"{model.path} (weight {model.weight:g})" if several else str(model.path) for model in ensemble.models
+    ]
+    return {
+        "models": ", ".join(models),
+        "predicted by": "one fold each, which the column fold names" if out_of_fold else "all folds",
+        "probabilities": ", ".join(_afterwards(settings.postprocess)) or "as the model gave them",
+        "soundscapes": f"{made.n_soundscapes:,}",
+        "soundscapes that could not be read": f"{len(made.failures):,}",
+        "ends of soundscapes too short for a row": f"{made.n_short:,}",
+        "rows left out": f"those below {settings.min_prob:g}" if settings.min_prob > 0 else "none",
+    }
+
+
+def _afterwards(done: PostprocessSettings) -> Iterator[str]:
+    """Yield what was done to the probabilities, in words."""
+    if done.shift_s is not None:
+        yield f"averaged with the windows {done.shift_s:g} s beside"
+    if done.smoothing is not None:
+        yield "smoothed over neighbouring windows"
+    if done.scale_exponent is not None:
+        yield f"scaled by the recording's maximum to the power of {done.scale_exponent:g}"

@@ -1,0 +1,76 @@
+"""Training settings that this machine, or each other, do not allow; told before anything is trained."""
+
+from __future__ import annotations
+
+import torch
+
+from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.errors import ConfigError
+from dawnchorus.metrics import chosen_metrics
+from dawnchorus.training.losses import losses_that_take_unknown, make_loss
+from dawnchorus.training.optimizer import make_optimizer
+from dawnchorus.training.run_loggers import chosen_loggers
+
+
+def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
+    """Raise where settings of training cannot be met.
+
+    Parameters
+    ----------
+    args
+        The settings.
+    where
+        What a message begins with.
+
+    Raises
+    ------
+    ConfigError
+        A loss, an optimiser, a metric or an argument of them is unknown or refused, or the machine lacks
+        what is asked for.
+    MissingExtraError
+        The package of a logger is not installed.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> check_training_args(args, where="train.py")
+    >>> check_training_args(args.model_copy(update={"loss": "bce_focl"}), where="train.py")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: train.py: loss is 'bce_focl', which is not known; ...
+    """
+    loss = make_loss(args.loss, args.loss_args, where=where)
+    make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
+    chosen_metrics(args.metrics, args.main_metric, where=where)
+    chosen_loggers(args)
+    unknown = args.train_dataset_config.get("unknown_secondary_labels", False)
+    if unknown and not loss.takes_unknown:
+        raise ConfigError(
+            f"{where}: unknown_secondary_labels needs a loss that passes over unknown targets, and loss is "
+            f"{loss.name}; take one of {', '.join(losses_that_take_unknown())}, or give your own the "
+            "attribute takes_unknown = True"
+        )
+    on_gpu = args.accelerator != "cpu" and torch.cuda.is_available()
+    n_gpus = torch.cuda.device_count() if on_gpu else 0
+    rules = (
+        (
+            args.accelerator != "gpu" or on_gpu,
+            "accelerator is 'gpu', and PyTorch sees none; take 'auto' or 'cpu'",
+        ),
+        (
+            args.precision_mode != "16-mixed" or on_gpu,
+            "precision_mode 16-mixed needs a GPU; take bf16-mixed or 32-true",
+        ),
+        (
+            not on_gpu or args.devices <= n_gpus,
+            f"devices is {args.devices}, and PyTorch sees {n_gpus} GPUs",
+        ),
+        (
+            not args.sync_batchnorm or on_gpu,
+            "sync_batchnorm needs GPUs; leave it out",
+        ),
+    )
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(f"{where}: {message}")
