@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from dawnchorus.recordings.table import label_map_of, load_recordings
     from dawnchorus.training.lightning_training import lightning_training
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BirdsInference",
     "DataSettings",
@@ -46,6 +48,7 @@ __all__ = [
     "WaveCNNAttenClasifier",
     "WaveCNNAttenClassifier",
     "WaveDataset",
+    "__version__",
     "label_map_of",
     "lightning_training",
     "load_model",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import dawnchorus
 from dawnchorus.cli import main, spread_repeatable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -15,18 +17,25 @@ SMOKE = REPOSITORY / "train_configs" / "smoke.py"
 COMMANDS = ("demo", "precompute", "folds", "train", "evaluate", "export", "predict", "compile")
 
 
-def dawnchorus(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dawnchorus(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dawnchorus", *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_complete(command: str) -> None:
-    result = dawnchorus(*filter(None, [command]), "--help")
+    result = run_dawnchorus(*filter(None, [command]), "--help")
     assert result.returncode == 0
     assert "Usage:" in result.stdout
     if not command:
         assert all(name in result.stdout for name in COMMANDS)
+
+
+def test_the_version_is_the_packages() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    result = run_dawnchorus("--version")
+    assert (result.returncode, result.stdout) == (0, f"dawnchorus {project['version']}\n")
+    assert dawnchorus.__version__ == project["version"]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -90,7 +99,7 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
 
 
 def test_wrong_usage_is_told_with_exit_code_two() -> None:
-    result = dawnchorus("evaluat")
+    result = run_dawnchorus("evaluat")
     assert result.returncode == 2
     assert "evaluate" in result.stderr
 

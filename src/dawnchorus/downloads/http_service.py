@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.metadata
 import json
 import logging
 import re
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus import __version__
 from dawnchorus.downloads.rate_limit import Pace
 from dawnchorus.errors import DownloadError, MissingExtraError
 from dawnchorus.files import replacing
@@ -227,8 +227,7 @@ def connected(name: str, pace: Pace, *, answers: Path | None = None) -> Iterator
         ) from None
     speaking = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "util.retry")]
     with requests.Session() as session:
-        version = importlib.metadata.version("dawnchorus")
-        session.headers["User-Agent"] = f"dawnchorus/{version} requests/{requests.__version__}"
+        session.headers["User-Agent"] = f"dawnchorus/{__version__} requests/{requests.__version__}"
         adapter = HTTPAdapter(max_retries=_patient_retry())
         for scheme in ("https://", "http://"):
             session.mount(scheme, adapter)
