@@ -34,7 +34,7 @@ from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.run_preparation import PreparedRun
-from dawnchorus.training.throughput import Pace
+from dawnchorus.training.throughput import ThroughputMeter
 
 RECIPE = Path(__file__).resolve().parents[1] / "train_configs" / "winning.py"
 CUDA = torch.cuda.is_available()
@@ -238,7 +238,7 @@ def whole_steps(training: FoldTraining, plan: Plan) -> Steps:
     trainer = lightning.Trainer(
         max_epochs=1, limit_train_batches=plan.n_warm_up + plan.n_steps + 1, accelerator=args.accelerator,
         devices=1, precision=args.precision_mode, use_distributed_sampler=False,
-        callbacks=[clock, Pace(train_loader)], logger=False, enable_checkpointing=False,
+        callbacks=[clock, ThroughputMeter(train_loader)], logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     torch.compiler.reset()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from dawnchorus.aviary.songs import Part, Song, Species, Voice, draw_voice, note_frequency, sing
+from dawnchorus.aviary.songs import Song, SongPart, Species, Voice, draw_voice, note_frequency, sing
 from dawnchorus.aviary.species import ALL_SPECIES
 
 SAMPLE_RATE = 32000
@@ -74,7 +74,7 @@ def test_power_leaves_out_the_silence_between_notes() -> None:
 
 
 def test_a_contour_is_followed_in_log_frequency() -> None:
-    frequency_hz = note_frequency(Part((0.5, 2.0), 1.0), 1000, 1.0, 101, SAMPLE_RATE)
+    frequency_hz = note_frequency(SongPart((0.5, 2.0), 1.0), 1000, 1.0, 101, SAMPLE_RATE)
     assert frequency_hz[[0, 50, 100]] == pytest.approx([500, 1000, 2000])
 
 

@@ -17,18 +17,18 @@ import pytest
 
 from dawnchorus.batch.journal import Entry, Journal, version_of
 from dawnchorus.errors import RunError
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.windows import WindowPredictions
 
 NETWORK = {"model": "onnx 1234", "overlap or shift": [80_000, None], "embeddings": False}
 
 
 @pytest.fixture
-def recording(tmp_path: Path) -> Recording:
+def recording(tmp_path: Path) -> RecordingFile:
     path = tmp_path / "site" / "20240501_033000.wav"
     path.parent.mkdir()
     path.write_bytes(b"sound")
-    return Recording(path, "site/20240501_033000.wav")
+    return RecordingFile(path, "site/20240501_033000.wav")
 
 
 @pytest.fixture
@@ -56,14 +56,14 @@ def assert_same(found: WindowPredictions, expected: WindowPredictions) -> None:
     assert found.sample_rate == expected.sample_rate
 
 
-def kept(journal: Journal, recording: Recording, said: WindowPredictions | None = None) -> Entry:
+def kept(journal: Journal, recording: RecordingFile, said: WindowPredictions | None = None) -> Entry:
     journal.write(recording, said or predictions(), version_of(recording))
     entry = journal.find(recording, version_of(recording))
     assert entry is not None
     return entry
 
 
-def kept_file(journal: Journal, recording: Recording, said: WindowPredictions | None = None) -> Path:
+def kept_file(journal: Journal, recording: RecordingFile, said: WindowPredictions | None = None) -> Path:
     kept(journal, recording, said)
     (path,) = journal.folder.glob("??/*.npz")
     return path
@@ -72,7 +72,7 @@ def kept_file(journal: Journal, recording: Recording, said: WindowPredictions | 
 @pytest.mark.parametrize("with_embeddings", [False, True])
 @pytest.mark.parametrize("n_windows", [1, 5, 3000])
 def test_what_was_written_comes_back_bit_for_bit(
-    journal: Journal, recording: Recording, with_embeddings: bool, n_windows: int
+    journal: Journal, recording: RecordingFile, with_embeddings: bool, n_windows: int
 ) -> None:
     assert journal.find(recording, version_of(recording)) is None
     said = predictions(with_embeddings=with_embeddings, n_windows=n_windows)
@@ -82,16 +82,16 @@ def test_what_was_written_comes_back_bit_for_bit(
 
 
 def test_the_beginning_of_a_recording_is_kept_where_it_is_known(
-    journal: Journal, recording: Recording
+    journal: Journal, recording: RecordingFile
 ) -> None:
     assert kept(journal, recording).start == datetime(2024, 5, 1, 3, 30)
     plain = recording.path.with_name("plain.wav")
     plain.write_bytes(b"sound")
-    assert kept(journal, Recording(plain, "plain.wav")).start is None
+    assert kept(journal, RecordingFile(plain, "plain.wav")).start is None
 
 
 def test_recordings_of_one_file_name_have_entries_of_their_own(
-    journal: Journal, recording: Recording
+    journal: Journal, recording: RecordingFile
 ) -> None:
     other = recording._replace(name="elsewhere/20240501_033000.wav")
     first = kept(journal, recording, predictions(1))
@@ -101,19 +101,19 @@ def test_recordings_of_one_file_name_have_entries_of_their_own(
     assert_same(second.predictions, predictions(2))
 
 
-def test_a_name_that_is_no_unicode_has_an_entry(journal: Journal, recording: Recording) -> None:
+def test_a_name_that_is_no_unicode_has_an_entry(journal: Journal, recording: RecordingFile) -> None:
     path = recording.path.with_name(os.fsdecode(b"bird\xe9.wav"))
     path.write_bytes(b"sound")
-    assert_same(kept(journal, Recording(path, path.name)).predictions, predictions())
+    assert_same(kept(journal, RecordingFile(path, path.name)).predictions, predictions())
 
 
-def test_a_new_entry_takes_the_place_of_the_old_one(journal: Journal, recording: Recording) -> None:
+def test_a_new_entry_takes_the_place_of_the_old_one(journal: Journal, recording: RecordingFile) -> None:
     kept(journal, recording, predictions(1))
     assert_same(kept(journal, recording, predictions(2)).predictions, predictions(2))
     assert len(list(journal.folder.rglob("*.npz"))) == 1
 
 
-def test_a_recording_that_changed_is_not_found(journal: Journal, recording: Recording) -> None:
+def test_a_recording_that_changed_is_not_found(journal: Journal, recording: RecordingFile) -> None:
     kept(journal, recording)
     status = recording.path.stat()
     os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
@@ -130,7 +130,7 @@ def test_a_recording_that_changed_is_not_found(journal: Journal, recording: Reco
 
 
 def test_an_entry_is_of_the_version_that_was_read_and_not_of_one_that_came_meanwhile(
-    journal: Journal, recording: Recording
+    journal: Journal, recording: RecordingFile
 ) -> None:
     before = version_of(recording)
     recording.path.write_bytes(b"more sound")
@@ -141,7 +141,7 @@ def test_an_entry_is_of_the_version_that_was_read_and_not_of_one_that_came_meanw
 # Damage -------------------------------------------------------------------------------------------
 
 
-def test_a_cut_off_entry_counts_as_not_there(journal: Journal, recording: Recording) -> None:
+def test_a_cut_off_entry_counts_as_not_there(journal: Journal, recording: RecordingFile) -> None:
     path = kept_file(journal, recording)
     content = path.read_bytes()
     for n_bytes in range(0, len(content), 29):
@@ -154,12 +154,12 @@ def test_a_cut_off_entry_counts_as_not_there(journal: Journal, recording: Record
     [b"", b"garbage", b"PK\x03\x04" + bytes(100), b"PK\x05\x06" + bytes(18), b"\x93NUMPY", bytes(3000)],
     ids=["empty", "garbage", "a zip's head", "an empty zip", "an array's head", "zeros"],
 )
-def test_garbage_counts_as_not_there(journal: Journal, recording: Recording, content: bytes) -> None:
+def test_garbage_counts_as_not_there(journal: Journal, recording: RecordingFile, content: bytes) -> None:
     kept_file(journal, recording).write_bytes(content)
     assert journal.find(recording, version_of(recording)) is None
 
 
-def test_a_lone_array_counts_as_not_there(journal: Journal, recording: Recording) -> None:
+def test_a_lone_array_counts_as_not_there(journal: Journal, recording: RecordingFile) -> None:
     path = kept_file(journal, recording)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
@@ -167,7 +167,7 @@ def test_a_lone_array_counts_as_not_there(journal: Journal, recording: Recording
 
 
 def test_an_entry_with_any_byte_changed_is_not_there_or_as_it_was(
-    journal: Journal, recording: Recording
+    journal: Journal, recording: RecordingFile
 ) -> None:
     said = predictions()
     path = kept_file(journal, recording, said)
@@ -190,7 +190,7 @@ class Bomb:
 
 
 def test_an_entry_is_read_without_running_any_code(
-    journal: Journal, recording: Recording, tmp_path: Path
+    journal: Journal, recording: RecordingFile, tmp_path: Path
 ) -> None:
     path = kept_file(journal, recording)
     with np.load(path) as arrays:
@@ -205,7 +205,7 @@ def test_an_entry_is_read_without_running_any_code(
     assert not (tmp_path / "exploded").exists()
 
 
-def test_an_entry_that_lacks_a_part_counts_as_not_there(journal: Journal, recording: Recording) -> None:
+def test_an_entry_that_lacks_a_part_counts_as_not_there(journal: Journal, recording: RecordingFile) -> None:
     path = kept_file(journal, recording)
     with np.load(path) as arrays:
         whole = dict(arrays)
@@ -218,7 +218,7 @@ def test_an_entry_that_lacks_a_part_counts_as_not_there(journal: Journal, record
 # Networks and processes ---------------------------------------------------------------------------
 
 
-def test_entries_of_the_same_network_stay(journal: Journal, recording: Recording) -> None:
+def test_entries_of_the_same_network_stay(journal: Journal, recording: RecordingFile) -> None:
     with journal.opened(NETWORK):
         kept(journal, recording)
     for anew in (False, True):
@@ -230,7 +230,7 @@ def test_entries_of_the_same_network_stay(journal: Journal, recording: Recording
     ("key", "value"), [("model", "onnx 5678"), ("overlap or shift", [80_000, 100]), ("embeddings", True)]
 )
 def test_entries_of_another_network_are_refused_or_dropped(
-    journal: Journal, recording: Recording, key: str, value: Any
+    journal: Journal, recording: RecordingFile, key: str, value: Any
 ) -> None:
     with journal.opened(NETWORK):
         kept(journal, recording)
@@ -250,7 +250,7 @@ def test_entries_of_another_network_are_refused_or_dropped(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null"])
 def test_a_damaged_note_of_the_network_is_another_network(
-    journal: Journal, recording: Recording, text: str
+    journal: Journal, recording: RecordingFile, text: str
 ) -> None:
     with journal.opened(NETWORK):
         kept(journal, recording)
@@ -286,7 +286,7 @@ def test_a_second_process_is_locked_out_until_the_first_one_is_gone(journal: Jou
         pass
 
 
-def test_a_journal_can_be_moved(journal: Journal, recording: Recording, tmp_path: Path) -> None:
+def test_a_journal_can_be_moved(journal: Journal, recording: RecordingFile, tmp_path: Path) -> None:
     with journal.opened(NETWORK):
         kept(journal, recording)
     shutil.move(journal.folder.parent, tmp_path / "elsewhere")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from dawnchorus.cli.pseudo_labels import pseudo_label
 from dawnchorus.config import validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.engines import open_runtime
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
 from dawnchorus.features.logmel import FrontendSettings
@@ -123,7 +123,7 @@ def test_the_printed_config_reads_the_table(runs: Path, nights: Path, tmp_path: 
     assert set(folds.values()) == {0, 1}
     settings = settings.model_copy(update={"primary_label_min_prob": 0.0})
     for fold in (0, 1):
-        read = PseudoLabels(settings, LabelMap(LABELS), ClipSettings(), use_h5py=True, fold=fold)
+        read = PseudoClips(settings, LabelMap(LABELS), ClipSettings(), use_h5py=True, fold=fold)
         names = {Path(path).stem for path in read.audio_paths}
         assert names == {name for name, other in folds.items() if other != fold}
 
@@ -155,7 +155,7 @@ def test_row_lengths_other_than_five_seconds_are_told_to_training(tmp_path: Path
     assert settings.row_s == 2.5
     settings = settings.model_copy(update={"primary_label_min_prob": 0.0})
     clip = ClipSettings(segment_len=2.5)
-    assert len(PseudoLabels(settings, LabelMap(LABELS), clip, use_h5py=True, fold=0)) == 8
+    assert len(PseudoClips(settings, LabelMap(LABELS), clip, use_h5py=True, fold=0)) == 8
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dawnchorus.competition.miniature import CARD, MiniatureSettings, code_of, m
 from dawnchorus.competition.submission import read_sample_submission
 from dawnchorus.config import DataSettings
 from dawnchorus.errors import DataError
-from dawnchorus.recordings.dataset_root import load_place
+from dawnchorus.recordings.dataset_root import load_dataset_root
 from dawnchorus.recordings.labels import read_labels
 
 SMALL = MiniatureSettings(
@@ -50,7 +50,7 @@ def test_the_layout_is_that_of_birdclef(miniature: Path) -> None:
 def test_training_reads_its_tables(miniature: Path) -> None:
     labels = read_labels(miniature / "taxonomy.csv")
     place = DataSettings(audio_dir=miniature / "train_audio", recordings=miniature / "train.csv")
-    recordings, faults = load_place(place, labels)
+    recordings, faults = load_dataset_root(place, labels)
     assert faults == []
     assert len(recordings) == 9
     assert set(recordings["primary_label"]) == set(labels.labels) == {"asccla1", "trirap1", "tritar1"}

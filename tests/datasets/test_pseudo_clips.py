@@ -13,7 +13,7 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
@@ -43,10 +43,10 @@ def table(tmp_path: Path, rows: dict[str, tuple[float, float]], name: str = "pse
 
 def make(
     soundscapes: Path, *tables: Path, fold: int = 0, clip: ClipSettings = PLAIN, **settings: Any
-) -> PseudoLabels:
+) -> PseudoClips:
     values = {"tables": [{"table": path, "audio_dir": soundscapes} for path in tables], **settings}
     config = validate(PseudoLabelSettings, values, where="test")
-    return PseudoLabels(config, LABELS, clip, use_h5py=True, fold=fold)
+    return PseudoClips(config, LABELS, clip, use_h5py=True, fold=fold)
 
 
 ROWS = {"H1_5": (0.9, 0.05), "H1_10": (0.5, 0.2), "H2_20": (0.3, 0.8), "H3_15": (0.05, 0.6)}
@@ -102,7 +102,7 @@ def test_stored_soundscapes_are_read_from_the_store(soundscapes: Path, tmp_path:
     precompute_recordings(soundscapes, features, PrecomputeSettings())
     place = {"table": table(tmp_path, ROWS), "audio_dir": soundscapes, "features_dir": features}
     config = validate(PseudoLabelSettings, {"tables": [place]}, where="test")
-    stored = PseudoLabels(config, LABELS, PLAIN, use_h5py=True, fold=0)
+    stored = PseudoClips(config, LABELS, PLAIN, use_h5py=True, fold=0)
     assert {source.kind for source in stored.sources} == {"hdf5"}
     raw = make(soundscapes, place["table"])
     np.testing.assert_allclose(stored.clip(2, 320_000), raw.clip(2, 320_000), atol=1e-4)

@@ -16,8 +16,8 @@ import soundfile
 from dawnchorus import DataSettings, load_recordings
 from dawnchorus.downloads import http_service, inaturalist
 from dawnchorus.downloads.http_service import connected
-from dawnchorus.downloads.inaturalist import INaturalistWishes, find_on_inaturalist, inaturalist_pace
-from dawnchorus.downloads.rate_limit import Pace
+from dawnchorus.downloads.inaturalist import INaturalistFilters, find_on_inaturalist, inaturalist_pace
+from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.recording_catalogue import Found
 from dawnchorus.downloads.recording_download import fetch_recordings
 from dawnchorus.downloads.species_list import read_species
@@ -66,9 +66,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield running
 
 
-def find(*species: str, wishes: INaturalistWishes | None = None) -> Found:
-    with connected("iNaturalist", Pace()) as service:
-        return find_on_inaturalist(service, read_species(species), wishes or INaturalistWishes())
+def find(*species: str, filters: INaturalistFilters | None = None) -> Found:
+    with connected("iNaturalist", RateLimit()) as service:
+        return find_on_inaturalist(service, read_species(species), filters or INaturalistFilters())
 
 
 def ids(found: Found) -> list[str]:
@@ -80,7 +80,7 @@ def test_all_pages_are_read_and_every_sound_is_a_recording(server: Any) -> None:
     for number in (5, 3, 12, 11, 40):
         server.add_observation(number, BLACKBIRD, {number * 10: b"x"})
     server.add_observation(7, SUBSPECIES, {71: b"x", 72: b"x"})
-    found = find("Turdus merula", wishes=INaturalistWishes(places=(6753, 8)))
+    found = find("Turdus merula", filters=INaturalistFilters(places=(6753, 8)))
     assert ids(found) == [
         "iNat3_30",
         "iNat5_50",
@@ -140,8 +140,8 @@ def test_licences_are_those_of_the_sounds(server: Any) -> None:
     found = find("Turdus merula")
     assert ids(found) == ["iNat1_10", "iNat1_12"]
     assert found.left_out == {"with all rights reserved": 1}
-    assert ids(find("Turdus merula", wishes=INaturalistWishes(licences=("cc0",)))) == ["iNat1_10"]
-    everything = find("Turdus merula", wishes=INaturalistWishes(all_rights_reserved=True))
+    assert ids(find("Turdus merula", filters=INaturalistFilters(licences=("cc0",)))) == ["iNat1_10"]
+    everything = find("Turdus merula", filters=INaturalistFilters(all_rights_reserved=True))
     assert [recording.license for recording in everything.recordings] == [
         "cc0",
         "all rights reserved",
@@ -201,7 +201,7 @@ def test_no_more_is_asked_for_than_is_wanted(server: Any) -> None:
     server.page_size = 2
     for number in range(1, 10):
         server.add_observation(number, BLACKBIRD, {number: b"x"})
-    found = find("Turdus merula", wishes=INaturalistWishes(at_most=3))
+    found = find("Turdus merula", filters=INaturalistFilters(at_most=3))
     assert ids(found) == ["iNat1_1", "iNat2_2", "iNat3_3"]
     assert len(server.paths("/v1/observations")) == 2
 
@@ -243,8 +243,8 @@ def test_training_reads_what_was_downloaded(server: Any, tmp_path: Path) -> None
         entry["file_url"] = entry["file_url"].replace(".m4a", ".wav")
         server.sounds[f"/sounds/{entry['id']}.wav"] = (file.getvalue(), "audio/x-wav")
     folder, table = tmp_path / "inaturalist", tmp_path / "inaturalist.csv"
-    with connected("iNaturalist", Pace(), answers=folder / ".answers") as service:
-        found = find_on_inaturalist(service, read_species(["Aves"]), INaturalistWishes())
+    with connected("iNaturalist", RateLimit(), answers=folder / ".answers") as service:
+        found = find_on_inaturalist(service, read_species(["Aves"]), INaturalistFilters())
         report = fetch_recordings(service, found.recordings, folder, table, leave_gb=0)
     assert report.fetched == {"Turdus merula": 2, "Cyanistes caeruleus": 1}
     assert pd.read_csv(table)["id"].tolist() == ["iNat1_10", "iNat1_11", "iNat2_20"]

@@ -10,7 +10,7 @@ import pytest
 
 from dawnchorus.downloads.recording_catalogue import (
     COLUMNS,
-    Recording,
+    CatalogueRecording,
     best_of,
     is_licensed,
     licence_code,
@@ -22,7 +22,7 @@ from dawnchorus.downloads.recording_catalogue import (
 )
 from dawnchorus.errors import DataError
 
-BLACKBIRD = Recording(
+BLACKBIRD = CatalogueRecording(
     id="XC9",
     file_url="https://xeno-canto.org/9/download",
     suffix=".mp3",

@@ -17,7 +17,7 @@ import pytest
 from dawnchorus.downloads import disk_space, http_service, inaturalist, transfer
 from dawnchorus.downloads.disk_space import DiskFullError
 from dawnchorus.downloads.http_service import Service, ServiceDownError, connected
-from dawnchorus.downloads.rate_limit import Allowance, Pace
+from dawnchorus.downloads.rate_limit import Allowance, RateLimit
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError, MissingExtraError
 
@@ -45,7 +45,7 @@ def server() -> Iterator[Any]:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
-    with connected("xeno-canto", Pace()) as connection:
+    with connected("xeno-canto", RateLimit()) as connection:
         yield connection
 
 
@@ -247,7 +247,7 @@ def test_without_requests_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "requests", None)
     with (
         pytest.raises(MissingExtraError, match=r"pip install 'dawnchorus\[download\]'"),
-        connected("xeno-canto", Pace()),
+        connected("xeno-canto", RateLimit()),
     ):
         pass
 
@@ -303,7 +303,7 @@ def test_bytes_that_came_are_counted(server: Any, tmp_path: Path) -> None:
     clock = Clock()
     allowance = Allowance(1000, 0.01, clock=clock, sleep=clock.sleep)
     server.script[PATH] = ["half"]
-    with connected("iNaturalist", Pace(n_bytes=[allowance])) as service:
+    with connected("iNaturalist", RateLimit(n_bytes=[allowance])) as service:
         fetch_file(service, server.url + PATH, tmp_path / "iNat1_1.m4a")
     allowance.spend(0)
     assert clock.now_s == pytest.approx((len(SOUND) - 1000) * 0.01, rel=0.05)

@@ -20,12 +20,12 @@ from dawnchorus import DataSettings, load_recordings
 from dawnchorus.downloads import http_service, recording_download, xeno_canto
 from dawnchorus.downloads.disk_space import DiskFullError
 from dawnchorus.downloads.http_service import ServiceDownError, connected
-from dawnchorus.downloads.rate_limit import Pace
+from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.recording_catalogue import Found, best_of
 from dawnchorus.downloads.recording_download import FetchReport, default_table, fetch_recordings
 from dawnchorus.downloads.species_list import read_species
 from dawnchorus.downloads.xeno_canto import (
-    XenoCantoWishes,
+    XenoCantoFilters,
     find_on_xeno_canto,
     seconds_of,
     xeno_canto_key,
@@ -41,7 +41,7 @@ recording_server = importlib.util.module_from_spec(_spec)  # type: ignore[arg-ty
 _spec.loader.exec_module(recording_server)  # type: ignore[union-attr]
 
 KEY = recording_server.KEY
-ALL = XenoCantoWishes()
+ALL = XenoCantoFilters()
 API = "/api/3/recordings"
 
 
@@ -53,9 +53,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield running
 
 
-def find(*species: str, wishes: XenoCantoWishes = ALL, key: str = KEY, answers: Path | None = None) -> Found:
-    with connected("xeno-canto", Pace(), answers=answers) as service:
-        return find_on_xeno_canto(service, read_species(species), wishes, key=key)
+def find(
+    *species: str, filters: XenoCantoFilters = ALL, key: str = KEY, answers: Path | None = None
+) -> Found:
+    with connected("xeno-canto", RateLimit(), answers=answers) as service:
+        return find_on_xeno_canto(service, read_species(species), filters, key=key)
 
 
 def fetch(
@@ -63,10 +65,10 @@ def fetch(
     *species: str,
     at_most: int | None = None,
     leave_gb: float = 0,
-    wishes: XenoCantoWishes = ALL,
+    filters: XenoCantoFilters = ALL,
 ) -> FetchReport:
-    with connected("xeno-canto", Pace(), answers=folder / ".answers") as service:
-        found = find_on_xeno_canto(service, read_species(species), wishes, key=KEY)
+    with connected("xeno-canto", RateLimit(), answers=folder / ".answers") as service:
+        found = find_on_xeno_canto(service, read_species(species), filters, key=KEY)
         wanted = best_of(found.recordings, at_most)
         return fetch_recordings(service, wanted, folder, default_table(folder), leave_gb=leave_gb)
 
@@ -112,19 +114,19 @@ def test_all_pages_are_read_and_fields_are_understood(server: Any) -> None:
     assert (first.url, first.common_name) == ("https://xeno-canto.org/1", "Common merula")
 
 
-def test_wishes_narrow_the_search_or_choose_among_the_answers(server: Any) -> None:
+def test_filters_narrow_the_search_or_choose_among_the_answers(server: Any) -> None:
     server.add(1, "Turdus merula", b"x", q="A", length="0:10")
     server.add(2, "Turdus merula", b"x", q="B", length="1:00")
     server.add(3, "Turdus merula", b"x", q="C", lic="//creativecommons.org/licenses/by/4.0/")
     server.add(4, "Turdus merula", b"x", q="A", cnt="Brazil", length="")
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(qualities=("A", "B")))) == ["XC1", "XC2", "XC4"]
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(qualities=("C",)))) == ["XC3"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(qualities=("A", "B")))) == ["XC1", "XC2", "XC4"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(qualities=("C",)))) == ["XC3"]
     assert server.asked[-1].params["query"] == 'sp:"turdus merula" q:"C"'
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(country="Brazil", group="birds"))) == ["XC4"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(country="Brazil", group="birds"))) == ["XC4"]
     assert server.asked[-1].params["query"] == 'sp:"turdus merula" grp:"birds" cnt:"Brazil"'
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(licences=("cc-by",)))) == ["XC3"]
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(min_s=30))) == ["XC2", "XC3"]
-    assert ids(find("Turdus merula", wishes=XenoCantoWishes(min_s=10, max_s=50))) == ["XC1", "XC3"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(licences=("cc-by",)))) == ["XC3"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(min_s=30))) == ["XC2", "XC3"]
+    assert ids(find("Turdus merula", filters=XenoCantoFilters(min_s=10, max_s=50))) == ["XC1", "XC3"]
 
 
 def test_what_was_not_asked_for_or_has_no_file_is_left_out_and_counted(server: Any) -> None:
@@ -152,7 +154,7 @@ def test_a_genus_or_a_group_stands_for_all_its_species_and_nothing_comes_twice(s
     server.add(4, "Turdus sp.", b"x")
     server.add(5, "Hyla arborea", b"x", grp="frogs")
     assert ids(find("Turdus", "Turdus merula")) == ["XC1", "XC2"]
-    assert ids(find(wishes=XenoCantoWishes(group="birds"))) == ["XC1", "XC2"]
+    assert ids(find(filters=XenoCantoFilters(group="birds"))) == ["XC1", "XC2"]
     with pytest.raises(DataError, match="name what to download: --species, --group, or --country"):
         find()
 
@@ -176,9 +178,9 @@ def test_labels_of_a_list_are_used_for_all_that_is_heard(server: Any, tmp_path: 
         ({"min_s": 9, "max_s": 8}, "no recording is at least 9 s and at most 8 s long"),
     ],
 )
-def test_wishes_that_cannot_be_are_refused(values: dict[str, Any], reason: str) -> None:
+def test_filters_that_cannot_be_are_refused(values: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        XenoCantoWishes(**values)
+        XenoCantoFilters(**values)
 
 
 def test_lengths_are_seconds() -> None:

@@ -77,7 +77,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
     )
 
 
-wishes = st.fixed_dictionaries(
+constraints = st.fixed_dictionaries(
     {
         "n_folds": st.integers(2, 5),
         "fewer_if_needed": st.booleans(),
@@ -99,7 +99,7 @@ REFUSALS = (
 
 
 @settings(deadline=None, max_examples=400)
-@given(tables(), wishes, st.integers(0, 3))
+@given(tables(), constraints, st.integers(0, 3))
 def test_what_the_folds_promise_holds(recordings: pd.DataFrame, values: dict[str, Any], seed: int) -> None:
     assignment, refusal = folds_or_refusal(recordings, seed=seed, **values)
     if assignment is None:
@@ -133,7 +133,7 @@ def test_what_the_folds_promise_holds(recordings: pd.DataFrame, values: dict[str
 
 
 @settings(deadline=None, max_examples=100)
-@given(tables(), wishes, st.randoms(use_true_random=False))
+@given(tables(), constraints, st.randoms(use_true_random=False))
 def test_neither_the_order_of_rows_nor_other_columns_change_the_folds(
     recordings: pd.DataFrame, values: dict[str, Any], random: Any
 ) -> None:

@@ -22,8 +22,8 @@ from dawnchorus.recordings.table import load_recordings
 
 OWLS = """
 from collections import Counter
-from dawnchorus.downloads.rate_limit import Pace
-from dawnchorus.downloads.recording_catalogue import Found, Recording
+from dawnchorus.downloads.rate_limit import RateLimit
+from dawnchorus.downloads.recording_catalogue import Found, CatalogueRecording
 from dawnchorus.downloads.download_source import DownloadSource
 
 class Owls(DownloadSource):
@@ -34,14 +34,14 @@ class Owls(DownloadSource):
         self.url, self.beginning = url, beginning
 
     def pace(self):
-        return Pace()
+        return RateLimit()
 
     def find(self, service, species):
         found = Found([], Counter(), [])
         for asked in species.asked:
             for entry in service.search(f"{self.url}/search", {"species": asked.name})["recordings"]:
                 found.recordings.append(
-                    Recording(
+                    CatalogueRecording(
                         id=f"{self.beginning}{entry['number']}",
                         file_url=f"{self.url}/sounds/{entry['number']}",
                         suffix=".wav",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import DataError
-from dawnchorus.predict.recording_files import Recordings, find_recordings
+from dawnchorus.predict.recording_files import RecordingFiles, find_recordings
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def names_of(found: Recordings) -> list[str]:
+def names_of(found: RecordingFiles) -> list[str]:
     for recording in found.recordings:
         path = os.path.abspath(recording.path)  # noqa: PTH100  links stay as they are
         assert Path(path) == found.root.absolute() / recording.name
@@ -126,7 +126,7 @@ def test_a_recording_that_is_named_twice_is_there_once(place: Path) -> None:
         ), sources
 
 
-def names_of_any(found: Recordings) -> list[str]:
+def names_of_any(found: RecordingFiles) -> list[str]:
     return [recording.name for recording in found.recordings]
 
 

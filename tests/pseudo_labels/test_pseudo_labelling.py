@@ -19,7 +19,7 @@ import torch
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import Outputs, Runtime, open_runtime
@@ -30,7 +30,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
-from dawnchorus.predict.recording_files import Recording, Recordings, find_recordings
+from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles, find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import end_text
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels, make_pseudo_labels
@@ -99,11 +99,11 @@ def labelled(runtime: Runtime, soundscapes: Path, table: Path, **settings: Any) 
 
 def read_by_training(
     table: Path, soundscapes: Path, labels: tuple[str, ...] = LABELS, **settings: Any
-) -> PseudoLabels:
+) -> PseudoClips:
     values = {"tables": [{"table": table, "audio_dir": soundscapes}], "primary_label_min_prob": 0, **settings}
     config = validate(PseudoLabelSettings, {"trim_min_prob": 0, **values}, where="test")
     clip = ClipSettings(segment_len=config.row_s, late_normalize=False)
-    return PseudoLabels(config, LabelMap(labels), clip, use_h5py=True, fold=0)
+    return PseudoClips(config, LabelMap(labels), clip, use_h5py=True, fold=0)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -225,7 +225,7 @@ def test_soundscapes_that_cannot_be_read_are_listed_and_the_others_go_on(
     assert len(labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet")) == 9
     failures = pd.read_csv(tmp_path / "work" / "failures.csv")
     assert [Path(path).name for path in failures["path"]] == ["bad.wav"]
-    bad = Recordings(soundscapes, [Recording(soundscapes / "bad.wav", "bad.wav")])
+    bad = RecordingFiles(soundscapes, [RecordingFile(soundscapes / "bad.wav", "bad.wav")])
     with pytest.raises(DataError, match="none of the 1 soundscapes could be decoded; the first: "):
         make_pseudo_labels(LoudnessRuntime(), bad, tmp_path / "w", LabellingSettings(tmp_path / "x.csv"))
     assert not (tmp_path / "x.csv").exists()
@@ -285,7 +285,7 @@ def test_out_of_fold_needs_two_folds_and_two_soundscapes(soundscapes: Path, tmp_
         RunError, match="out of fold needs the models of two folds or more, and 1 is finished"
     ):
         make_out_of_fold_pseudo_labels(lambda fold: LoudnessRuntime(), [2], found, tmp_path, settings)
-    one = Recordings(found.root, found.recordings[:1])
+    one = RecordingFiles(found.root, found.recordings[:1])
     with pytest.raises(DataError, match="give two soundscapes or more"):
         make_out_of_fold_pseudo_labels(lambda fold: LoudnessRuntime(), [0, 1], one, tmp_path, settings)
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import DataError
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.pseudo_labels.soundscape_files import deal_soundscapes, soundscape_name, soundscapes_by_name
 
 
-def recordings_named(*names: str) -> list[Recording]:
-    return [Recording(Path(name), name) for name in sorted(names)]
+def recordings_named(*names: str) -> list[RecordingFile]:
+    return [RecordingFile(Path(name), name) for name in sorted(names)]
 
 
 def test_a_soundscape_is_called_by_its_audio_without_suffix() -> None:
     names = {"site/H1.ogg.hdf5": "H1", "H1.hdf5": "H1", "H1.5.h5": "H1.5", "H1.2.ogg": "H1.2", "H1": "H1"}
-    assert {name: soundscape_name(Recording(Path(name), name)) for name in names} == names
+    assert {name: soundscape_name(RecordingFile(Path(name), name)) for name in names} == names
 
 
 def test_soundscapes_are_dealt_evenly_and_always_alike() -> None:
@@ -73,4 +73,4 @@ def test_two_of_one_name_are_refused() -> None:
 def test_a_name_that_is_no_text_is_refused() -> None:
     name = b"H\xff.wav".decode("utf-8", "surrogateescape")
     with pytest.raises(DataError, match="is no valid UTF-8"):
-        soundscapes_by_name([Recording(Path(name), name)])
+        soundscapes_by_name([RecordingFile(Path(name), name)])

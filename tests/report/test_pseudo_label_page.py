@@ -20,7 +20,7 @@ from PIL import Image
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.report.pseudo_label_page import MAX_CLASSES, clock, write_pseudo_label_page
 
 LABELS = [f"s{number:02}" for number in range(15)]
@@ -69,9 +69,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def soundscapes(data_factory: Any) -> dict[str, Recording]:
+def soundscapes(data_factory: Any) -> dict[str, RecordingFile]:
     paths = [data_factory.tone(f"site/H{number}.wav", 17.5, 1000.0 + 3000 * number) for number in range(2)]
-    return {path.stem: Recording(path, f"site/{path.name}") for path in paths}
+    return {path.stem: RecordingFile(path, f"site/{path.name}") for path in paths}
 
 
 def table_of(rows: dict[str, dict[str, float]], path: Path) -> Path:
@@ -86,7 +86,7 @@ def table_of(rows: dict[str, dict[str, float]], path: Path) -> Path:
 
 
 def test_classes_come_by_their_rows_and_those_without_last(
-    soundscapes: dict[str, Recording], tmp_path: Path
+    soundscapes: dict[str, RecordingFile], tmp_path: Path
 ) -> None:
     rows = {
         "H0_5": {"s03": 0.95},
@@ -115,7 +115,7 @@ def test_classes_come_by_their_rows_and_those_without_last(
     assert all(address.startswith("data:image/") for address in page.addresses), "nothing is fetched"
 
 
-def test_windows_are_shown_with_file_and_time(soundscapes: dict[str, Recording], tmp_path: Path) -> None:
+def test_windows_are_shown_with_file_and_time(soundscapes: dict[str, RecordingFile], tmp_path: Path) -> None:
     rows = {
         f"H{number % 2}_{5 * (number // 2 + 1)}": {LABELS[number]: 0.9 - 0.11 * number} for number in range(8)
     }
@@ -129,7 +129,7 @@ def test_windows_are_shown_with_file_and_time(soundscapes: dict[str, Recording],
     assert [caption.split()[0] for caption in page.captions[8:11]] == ["s04", "s03", "s05"]
 
 
-def test_at_most_twelve_classes_have_a_picture(soundscapes: dict[str, Recording], tmp_path: Path) -> None:
+def test_at_most_twelve_classes_have_a_picture(soundscapes: dict[str, RecordingFile], tmp_path: Path) -> None:
     rows = {f"H0_{5 + number / 100}": {label: 0.99 - number / 50} for number, label in enumerate(LABELS)}
     write_pseudo_label_page(tmp_path / "a.html", table_of(rows, tmp_path / "a.parquet"), soundscapes, CARD)
     captions = Page(tmp_path / "a.html").captions
@@ -159,7 +159,7 @@ def test_a_picture_shows_its_own_window(data_factory: Any, tmp_path: Path, is_st
         path = tmp_path / "H.hdf5"
     rows = {f"H_{end}": {label: 0.9} for end, label in zip((5, 10, 15), LABELS, strict=False)}
     write_pseudo_label_page(
-        tmp_path / "a.html", table_of(rows, tmp_path / "a.parquet"), {"H": Recording(path, "H")}, CARD
+        tmp_path / "a.html", table_of(rows, tmp_path / "a.parquet"), {"H": RecordingFile(path, "H")}, CARD
     )
     pictures = Page(tmp_path / "a.html").pictures
     for start, frequency in ((0, 1000), (5, 4000), (10, 9000)):
@@ -181,7 +181,7 @@ def test_a_table_without_rows_still_has_a_page(tmp_path: Path) -> None:
 def test_names_cannot_become_markup(data_factory: Any, tmp_path: Path) -> None:
     path = data_factory.tone("H<b>.wav", 5.0)
     table = table_of({"H<b>_5": {"s00": 0.9}}, tmp_path / "a.parquet")
-    write_pseudo_label_page(tmp_path / "a.html", table, {"H<b>": Recording(path, "H<b>.wav")}, CARD)
+    write_pseudo_label_page(tmp_path / "a.html", table, {"H<b>": RecordingFile(path, "H<b>.wav")}, CARD)
     assert "H<b>.wav" in Page(tmp_path / "a.html").captions[0]
 
 
@@ -191,12 +191,12 @@ def test_times_are_written_as_a_clock_shows_them() -> None:
     ]
 
 
-def test_the_page_is_made_without_torch(soundscapes: dict[str, Recording], tmp_path: Path) -> None:
+def test_the_page_is_made_without_torch(soundscapes: dict[str, RecordingFile], tmp_path: Path) -> None:
     code = "import sys, dawnchorus.report.pseudo_label_page\nsys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_the_same_table_gives_the_same_page(soundscapes: dict[str, Recording], tmp_path: Path) -> None:
+def test_the_same_table_gives_the_same_page(soundscapes: dict[str, RecordingFile], tmp_path: Path) -> None:
     table = table_of({"H0_5": {"s00": 0.9}}, tmp_path / "a.parquet")
     pages = [tmp_path / "a.html", tmp_path / "b.html"]
     for page in pages:

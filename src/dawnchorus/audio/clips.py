@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dawnchorus.audio.windows import normalize_peak, pad_left
 
 
-class Clip(Protocol):
+class ClipLayout(Protocol):
     """What a clip is: its lengths in samples, and whether it is divided by its peak.
 
     Examples
@@ -43,7 +43,9 @@ class Clip(Protocol):
         ...
 
 
-def make_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 0) -> npt.NDArray[np.float32]:
+def make_clip(
+    wave: npt.NDArray[np.float32], settings: ClipLayout, *, n_before: int = 0
+) -> npt.NDArray[np.float32]:
     """Return a stretch of audio as a clip, shape (n_samples,): padded with zeros, normalised.
 
     Parameters
@@ -66,7 +68,9 @@ def make_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 
     return normalize_peak(clip) if settings.late_normalize else clip
 
 
-def fit_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 0) -> npt.NDArray[np.float32]:
+def fit_clip(
+    wave: npt.NDArray[np.float32], settings: ClipLayout, *, n_before: int = 0
+) -> npt.NDArray[np.float32]:
     """Return a stretch of audio with zeros around it, shape (n_samples,).
 
     Where the model hears the segment alone, all zeros stand before it, as the recipe has it. Where it
@@ -88,7 +92,7 @@ def fit_clip(wave: npt.NDArray[np.float32], settings: Clip, *, n_before: int = 0
 
 
 def read_clip(
-    read: Callable[[int, int], npt.NDArray[np.float32]], segment_start: int, settings: Clip
+    read: Callable[[int, int], npt.NDArray[np.float32]], segment_start: int, settings: ClipLayout
 ) -> npt.NDArray[np.float32]:
     """Return the clip of a segment, not normalised, shape (n_samples,).
 

@@ -153,7 +153,7 @@ class WaveTransforms:
         self.settings = settings
         self.sample_rate = sample_rate
         self.where = where
-        self._steps = [_Step(step, f"{where}.{index}") for index, step in enumerate(settings)]
+        self._steps = [_TransformStep(step, f"{where}.{index}") for index, step in enumerate(settings)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker that is started anew has nothing registered.
@@ -198,7 +198,7 @@ class WaveTransforms:
         return np.ascontiguousarray(changed)
 
 
-class _Step:
+class _TransformStep:
     """A transform whose result is checked; it also stands for it within a composition of audiomentations."""
 
     def __init__(self, settings: TransformSettings, where: str) -> None:
@@ -260,7 +260,7 @@ def _made(settings: TransformSettings, where: str) -> Any:
     _check_params(transform_class, settings, where)
     if settings.name in COMPOSITIONS:
         inner = enumerate(settings.transforms)
-        params["transforms"] = [_Step(step, f"{where}.transforms.{index}") for index, step in inner]
+        params["transforms"] = [_TransformStep(step, f"{where}.transforms.{index}") for index, step in inner]
     if settings.name == "SomeOf" and isinstance(params.get("num_transforms"), list):
         params["num_transforms"] = tuple(params["num_transforms"])  # JSON has no tuples, SomeOf no lists
     try:

@@ -17,7 +17,7 @@ FADED_SHARE = 0.3
 
 
 @dataclass(frozen=True)
-class Part:
+class SongPart:
     """A run of like notes: a whistle is one long note, a trill many short ones.
 
     Attributes
@@ -35,7 +35,7 @@ class Part:
 
     Examples
     --------
-    >>> trill = Part(contour=(1.2, 0.9, 1.2), note_s=0.05, gap_s=0.03, repeats=(9, 16))
+    >>> trill = SongPart(contour=(1.2, 0.9, 1.2), note_s=0.05, gap_s=0.03, repeats=(9, 16))
     >>> trill.repeats
     (9, 16)
     """
@@ -55,13 +55,13 @@ class Species:
 
     Examples
     --------
-    >>> Species("Sibilus_lentus", 2600.0, (Part((1.0, 1.0), note_s=1.1),)).pitch_hz
+    >>> Species("Sibilus_lentus", 2600.0, (SongPart((1.0, 1.0), note_s=1.1),)).pitch_hz
     2600.0
     """
 
     name: str
     pitch_hz: float
-    parts: tuple[Part, ...]
+    parts: tuple[SongPart, ...]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def sing(species: Species, voice: Voice, rng: np.random.Generator, sample_rate: 
     Examples
     --------
     >>> import numpy as np
-    >>> whistle = Species("Sibilus_lentus", 2600.0, (Part((1.0, 1.0), note_s=1.0),))
+    >>> whistle = Species("Sibilus_lentus", 2600.0, (SongPart((1.0, 1.0), note_s=1.0),))
     >>> song = sing(whistle, Voice(), np.random.default_rng(0), 32_000)
     >>> 0.95 <= len(song.waveform) / 32_000 <= 1.05, 2500 < song.low_hz < 2700
     (True, True)
@@ -167,7 +167,7 @@ def sing(species: Species, voice: Voice, rng: np.random.Generator, sample_rate: 
 
 
 def note_frequency(
-    part: Part, pitch_hz: float, depth: float, n_samples: int, sample_rate: int
+    part: SongPart, pitch_hz: float, depth: float, n_samples: int, sample_rate: int
 ) -> NDArray[np.float64]:
     """Return the fundamental of a note at every sample, shape (n_samples,), hertz.
 
@@ -175,7 +175,7 @@ def note_frequency(
 
     Examples
     --------
-    >>> sweep = Part(contour=(1.0, 2.0), note_s=0.5)
+    >>> sweep = SongPart(contour=(1.0, 2.0), note_s=0.5)
     >>> note_frequency(sweep, 1000.0, depth=1.0, n_samples=3, sample_rate=32_000).round(1)  # an octave
     array([1000. , 1414.2, 2000. ])
     """
@@ -188,12 +188,12 @@ def note_frequency(
     return pitch_hz * np.exp2(octaves)
 
 
-def count_partials(part: Part, highest_hz: float, sample_rate: int) -> int:
+def count_partials(part: SongPart, highest_hz: float, sample_rate: int) -> int:
     """Return how many partials of a note that rises to ``highest_hz`` fit below the Nyquist frequency.
 
     Examples
     --------
-    >>> call = Part((1.0, 1.0), note_s=0.2, partials=(1.0, 0.7, 0.45))
+    >>> call = SongPart((1.0, 1.0), note_s=0.2, partials=(1.0, 0.7, 0.45))
     >>> count_partials(call, highest_hz=6000.0, sample_rate=32_000)  # a third would be at 18 kHz
     2
     """

@@ -22,7 +22,7 @@ from dawnchorus.files import FAILURES_NAME, Failure, write_failures
 from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.recording_files import Recordings
+from dawnchorus.predict.recording_files import RecordingFiles
 from dawnchorus.predict.window_tables import (
     EMBEDDINGS_NAME,
     WINDOWS_NAME,
@@ -94,13 +94,13 @@ class BulkPredictions(NamedTuple):
     Attributes
     ----------
     n_recordings, n_new
-        Recordings in the tables, and those among them that this call predicted.
+        RecordingFiles in the tables, and those among them that this call predicted.
     n_detections
         Rows of the detection tables.
     duration_s
         Seconds of audio in the tables.
     failures
-        Recordings that could not be decoded, also in ``failures.csv``.
+        RecordingFiles that could not be decoded, also in ``failures.csv``.
     paths
         The files and folders, by what they are: names of formats, ``windows``, ``embeddings``.
 
@@ -121,7 +121,7 @@ class BulkPredictions(NamedTuple):
 
 
 def predict_bulk(
-    runtime: Runtime, found: Recordings, out_dir: Path, settings: BulkSettings, *, force: bool = False
+    runtime: Runtime, found: RecordingFiles, out_dir: Path, settings: BulkSettings, *, force: bool = False
 ) -> BulkPredictions:
     """Predict recordings, write the tables, and return what came out.
 
@@ -195,11 +195,11 @@ def predict_bulk(
                 f"none of the {len(found.recordings)} recordings could be decoded; the first: "
                 f"{failures[0].reason}"
             )
-        paths, counts = _write_tables(work, Recordings(found.root, done), out_dir, settings)
+        paths, counts = _write_tables(work, RecordingFiles(found.root, done), out_dir, settings)
     return BulkPredictions(len(done), n_new, counts.n_detections, counts.duration_s, failures, paths)
 
 
-def _is_short(found: Recordings) -> bool:
+def _is_short(found: RecordingFiles) -> bool:
     """Tell whether a job is a single short recording, which is soon predicted again."""
     if len(found.recordings) != 1:
         return False
@@ -256,7 +256,7 @@ class _Counts(NamedTuple):
 
 
 def _write_tables(
-    work: JournaledInference, found: Recordings, out_dir: Path, settings: BulkSettings
+    work: JournaledInference, found: RecordingFiles, out_dir: Path, settings: BulkSettings
 ) -> tuple[dict[str, Path], _Counts]:
     """Write all tables from the journal, a recording at a time, and return where they are."""
     card = work.inference.card

@@ -31,7 +31,7 @@ import numpy as np
 from dawnchorus.audio.recorder_times import RecorderTime, recorder_time
 from dawnchorus.errors import RunError
 from dawnchorus.files import locked, remove_replacements, replacing, write_text
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.windows import WindowPredictions
 
 _DAMAGE = (
@@ -108,10 +108,10 @@ class Journal:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus.predict.recording_files import Recording
+    >>> from dawnchorus.predict.recording_files import RecordingFile
     >>> from dawnchorus.predict.windows import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
-    >>> night, journal = Recording(Path("night.wav"), "night.wav"), Journal(Path("tables/journal"))
+    >>> night, journal = RecordingFile(Path("night.wav"), "night.wav"), Journal(Path("tables/journal"))
     >>> with journal.opened({"model": "tiny"}):
     ...     journal.write(night, windows, version_of(night))
     >>> journal.find(night, version_of(night)).predictions.stops
@@ -160,7 +160,7 @@ class Journal:
                     lock.unlink()
                 self.folder.rmdir()
 
-    def find(self, recording: Recording, version: Version) -> Entry | None:
+    def find(self, recording: RecordingFile, version: Version) -> Entry | None:
         """Return what is kept of a version of a recording, or None; damage counts as nothing."""
         try:
             # Through a file of our own, which NumPy would leave open where the archive is damaged.
@@ -174,7 +174,7 @@ class Journal:
         except _DAMAGE:
             return None
 
-    def write(self, recording: Recording, predictions: WindowPredictions, version: Version) -> None:
+    def write(self, recording: RecordingFile, predictions: WindowPredictions, version: Version) -> None:
         """Keep what the network said of a recording, of the version that :func:`version_of` told before."""
         began = recorder_time(recording.path)
         arrays = {
@@ -240,7 +240,7 @@ def _entry_of(arrays: Any) -> Entry:
     return Entry(predictions, datetime.fromisoformat(began) if began else None)
 
 
-def version_of(recording: Recording) -> Version:
+def version_of(recording: RecordingFile) -> Version:
     """Return what tells a version of a file from another, and from a file of the same name elsewhere.
 
     Recorders on one schedule write files of one name, size and time at every site; their first bytes differ.
@@ -253,8 +253,8 @@ def version_of(recording: Recording) -> Version:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.recording_files import Recording
-    >>> night = Recording(Path("night.wav"), "night.wav")
+    >>> from dawnchorus.predict.recording_files import RecordingFile
+    >>> night = RecordingFile(Path("night.wav"), "night.wav")
     >>> version_of(night) == version_of(night)
     True
     """

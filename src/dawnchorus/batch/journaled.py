@@ -16,7 +16,7 @@ from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, remove_replacements
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
-from dawnchorus.predict.recording_files import Recording, Recordings
+from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.progress import audio_progress
 
 
@@ -134,7 +134,7 @@ class JournaledInference:
     network: Mapping[str, Any]
     versions: dict[str, Version] = field(default_factory=dict)
 
-    def predict(self, found: Recordings) -> tuple[int, list[Failure]]:
+    def predict(self, found: RecordingFiles) -> tuple[int, list[Failure]]:
         """Predict what is not in the journal yet; return how many that were, and those that failed."""
         failures, to_do = [], {}
         for recording in found.recordings:
@@ -165,7 +165,7 @@ class JournaledInference:
                     n_new += 1
         return n_new, failures
 
-    def read(self, recording: Recording) -> Entry:
+    def read(self, recording: RecordingFile) -> Entry:
         """Return what is known of a recording that was predicted, its windows after post-processing.
 
         Raises
@@ -180,7 +180,7 @@ class JournaledInference:
         windows = postprocess(entry.predictions, self.postprocess, window=window, step=step)
         return entry._replace(predictions=windows)
 
-    def _note_version(self, recording: Recording) -> str | None:
+    def _note_version(self, recording: RecordingFile) -> str | None:
         """Keep the version of a recording as it is now; return why it has none, where it has none."""
         try:
             self.versions[recording.name] = version_of(recording)
@@ -190,12 +190,12 @@ class JournaledInference:
             return f"{str(recording.path)!r}: cannot be read; {error}"
         return None
 
-    def _has_changed(self, recording: Recording) -> bool:
+    def _has_changed(self, recording: RecordingFile) -> bool:
         before = self.versions[recording.name]
         return self._note_version(recording) is not None or self.versions[recording.name] != before
 
 
-def durations_of(root: Path, recordings: Sequence[Recording]) -> Iterator[float]:
+def durations_of(root: Path, recordings: Sequence[RecordingFile]) -> Iterator[float]:
     """Yield the seconds of each recording, nothing where nobody can tell.
 
     Examples
@@ -218,5 +218,5 @@ def durations_of(root: Path, recordings: Sequence[Recording]) -> Iterator[float]
             yield stored.n_samples / stored.sample_rate
 
 
-def _is_stored(recording: Recording) -> bool:
+def _is_stored(recording: RecordingFile) -> bool:
     return recording.path.suffix.lower() in STORE_SUFFIXES

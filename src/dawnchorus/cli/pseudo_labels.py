@@ -25,7 +25,7 @@ from dawnchorus.cli.prediction import (
 
 if TYPE_CHECKING:
     from dawnchorus.pipelines.run_pseudo_labels import PseudoLabelled
-    from dawnchorus.predict.recording_files import Recordings
+    from dawnchorus.predict.recording_files import RecordingFiles
 
 OutOption = Annotated[
     Path, typer.Option(help="Table to write, .parquet or .csv; a page of the same name lies beside it.")
@@ -84,7 +84,7 @@ def pseudo_label(
 
 
 def config_lines(
-    table: Path, found: Recordings, *, row_s: float, out_of_fold: bool, is_stored: bool
+    table: Path, found: RecordingFiles, *, row_s: float, out_of_fold: bool, is_stored: bool
 ) -> list[str]:
     """Return the lines of a training config that use a table."""
     root = str(found.root.absolute())
@@ -98,7 +98,7 @@ def config_lines(
     return ['"soundscape_pseudo_config": {', *lines, "},"]
 
 
-def _print(result: PseudoLabelled, found: Recordings, out_dir: Path, *, out_of_fold: bool) -> None:
+def _print(result: PseudoLabelled, found: RecordingFiles, out_dir: Path, *, out_of_fold: bool) -> None:
     """Say what was written where and how to use it; end with exit code 2 where soundscapes failed."""
     from dawnchorus.audio.source import STORE_SUFFIXES
     from dawnchorus.files import FAILURES_NAME

@@ -74,9 +74,9 @@ def xeno_canto(
 
     Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
     """
-    from dawnchorus.downloads.xeno_canto import XenoCanto, XenoCantoWishes
+    from dawnchorus.downloads.xeno_canto import XenoCanto, XenoCantoFilters
 
-    wishes = XenoCantoWishes(
+    filters = XenoCantoFilters(
         qualities=tuple(letter.upper() for letter in quality or ()),
         country=country,
         group=group,
@@ -84,7 +84,7 @@ def xeno_canto(
         min_s=min_s,
         max_s=max_s,
     )
-    _download(XenoCanto(wishes), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
+    _download(XenoCanto(filters), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
 
 
 def inaturalist(
@@ -116,15 +116,15 @@ def inaturalist(
 
     Exit code 0: all is there; 2: some recordings failed, and OUT/failures.csv has the reasons; 1: an error.
     """
-    from dawnchorus.downloads.inaturalist import INaturalist, INaturalistWishes
+    from dawnchorus.downloads.inaturalist import INaturalist, INaturalistFilters
 
-    wishes = INaturalistWishes(
+    filters = INaturalistFilters(
         places=tuple(place or ()),
         licences=tuple(license_ or ()),
         all_rights_reserved=all_rights_reserved,
         at_most=at_most,
     )
-    _download(INaturalist(wishes), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
+    _download(INaturalist(filters), species, at_most, out, table, leave_gb=leave_gb, dry_run=dry_run)
 
 
 def recordings(

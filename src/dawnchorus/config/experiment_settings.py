@@ -78,7 +78,7 @@ class DataSettings(Settings):
 
 
 class FoldSettings(Settings):
-    """How recordings are dealt to folds.
+    """How recordings are split into folds.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class TrainConfig(Settings):
         The classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
         or a text file with a label a line); without it, the classes are the labels that there are, sorted.
     folds
-        How recordings are dealt to folds.
+        How recordings are split into folds.
     nn_model_class, nn_model_config
         The network as a class, a registered name or ``package.module:Class``, and its keyword arguments
         (:mod:`dawnchorus.models.network` says what one of your own must do); ``weights`` and

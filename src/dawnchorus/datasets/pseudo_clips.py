@@ -93,7 +93,7 @@ class PseudoLabelSettings(Settings):
     row_s: float = Field(default=5.0, gt=0)
 
 
-class PseudoLabels:
+class PseudoClips:
     """The kept rows of all tables, drawn by their primary label.
 
     Parameters
@@ -131,7 +131,7 @@ class PseudoLabels:
     >>> settings = PseudoLabelSettings(tables=[{"table": "round_1.csv", "audio_dir": "."}])
     >>> Path("night.wav").is_file()  # the soundscape that the rows are of
     True
-    >>> labels = PseudoLabels(settings, LabelMap(("owl", "wren")), ClipSettings(), use_h5py=False, fold=0)
+    >>> labels = PseudoClips(settings, LabelMap(("owl", "wren")), ClipSettings(), use_h5py=False, fold=0)
     >>> labels.targets, labels.draw_row(0, np.random.default_rng(0))
     (array([[0. , 0.8],
            [0.9, 0.3]], dtype=float32), 1)

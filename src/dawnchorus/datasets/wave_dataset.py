@@ -27,7 +27,7 @@ from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransf
 from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import as_settings
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
-from dawnchorus.datasets.pseudo_clips import PseudoLabels, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.datasets.sampling import (
     Balance,
     Draw,
@@ -283,7 +283,7 @@ class WaveDataset(Dataset[Clip]):
         self.pseudo = (
             None
             if pseudo is None
-            else PseudoLabels(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
+            else PseudoClips(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
         )
         if self.pseudo is not None:
             self.pseudo.refuse_labelled(recordings["audio_path"])

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import DOWNLOAD_SOURCES
 from dawnchorus.downloads.http_service import Service, connected
-from dawnchorus.downloads.rate_limit import Allowance, Pace
-from dawnchorus.downloads.recording_catalogue import Found, Recording, best_of, is_licensed
+from dawnchorus.downloads.rate_limit import Allowance, RateLimit
+from dawnchorus.downloads.recording_catalogue import CatalogueRecording, Found, best_of, is_licensed
 from dawnchorus.downloads.recording_download import (
     ANSWERS_NAME,
     FetchReport,
@@ -37,7 +37,7 @@ class DownloadSource(ABC):
     Examples
     --------
     >>> from collections import Counter
-    >>> from dawnchorus.downloads.recording_catalogue import Found, Recording
+    >>> from dawnchorus.downloads.recording_catalogue import Found, CatalogueRecording
     >>> class OwlArchive(DownloadSource):
     ...     name = "owl archive"
     ...     catalogue_number = r"OWL\\d+"
@@ -47,7 +47,7 @@ class DownloadSource(ABC):
     ...         for asked in species.asked:
     ...             answer = service.search("https://owls.example/api", {"species": asked.name})
     ...             recordings += [
-    ...                 Recording(
+    ...                 CatalogueRecording(
     ...                     id=f"OWL{entry['number']}",
     ...                     file_url=entry["url"],
     ...                     suffix=".wav",
@@ -69,10 +69,10 @@ class DownloadSource(ABC):
     catalogue_number: ClassVar[str]
     r"""Regular expression of its recordings' ids, such as ``XC\d{3,}``, which file names begin with."""
 
-    def pace(self) -> Pace:
+    def pace(self) -> RateLimit:
         """Return how fast it may be asked: one request a second, be it a search or a recording."""
         request = (Allowance(1, 1.0),)
-        return Pace(searches=request, recordings=request)
+        return RateLimit(searches=request, recordings=request)
 
     @abstractmethod
     def find(self, service: Service, species: SpeciesList) -> Found:
@@ -114,7 +114,7 @@ def source_of(given: str | type[DownloadSource], options: Mapping[str, str] | No
 
 def wanted_of(
     source: DownloadSource, found: Found, *, licences: Sequence[str] = (), at_most: int | None = None
-) -> list[Recording]:
+) -> list[CatalogueRecording]:
     """Return those of the recordings found that are to be fetched, the best of each label first.
 
     Raises

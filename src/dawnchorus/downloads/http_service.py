@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dawnchorus import __version__
-from dawnchorus.downloads.rate_limit import Pace
+from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.errors import DownloadError, MissingExtraError
 from dawnchorus.files import replacing
 
@@ -80,14 +80,14 @@ class Service:
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> from dawnchorus.downloads.rate_limit import Pace
-    >>> Service("xeno-canto", SimpleNamespace(), Pace()).name
+    >>> from dawnchorus.downloads.rate_limit import RateLimit
+    >>> Service("xeno-canto", SimpleNamespace(), RateLimit()).name
     'xeno-canto'
     """
 
     name: str
     session: Session
-    pace: Pace
+    pace: RateLimit
     answers: Path | None = None
 
     def search(
@@ -203,7 +203,7 @@ class Service:
 
 
 @contextmanager
-def connected(name: str, pace: Pace, *, answers: Path | None = None) -> Iterator[Service]:
+def connected(name: str, pace: RateLimit, *, answers: Path | None = None) -> Iterator[Service]:
     """Yield a connection to a service.
 
     Raises
@@ -213,8 +213,8 @@ def connected(name: str, pace: Pace, *, answers: Path | None = None) -> Iterator
 
     Examples
     --------
-    >>> from dawnchorus.downloads.rate_limit import Pace
-    >>> with connected("xeno-canto", Pace()) as service:
+    >>> from dawnchorus.downloads.rate_limit import RateLimit
+    >>> with connected("xeno-canto", RateLimit()) as service:
     ...     service.name  # service.search(...) would ask it
     'xeno-canto'
     """

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 from dawnchorus.downloads.download_source import DownloadSource
 from dawnchorus.downloads.http_service import Service
-from dawnchorus.downloads.rate_limit import Allowance, Pace
+from dawnchorus.downloads.rate_limit import Allowance, RateLimit
 from dawnchorus.downloads.recording_catalogue import (
     ALL_RIGHTS_RESERVED,
+    CatalogueRecording,
     Found,
-    Recording,
     is_licensed,
     licence_code,
     number,
@@ -40,7 +40,7 @@ _BYTES_AT_ONCE, _BYTES_A_DAY = 3.5e9, 20e9  # in no hour more than 4.4 GB, in no
 
 
 @dataclass(frozen=True)
-class INaturalistWishes:
+class INaturalistFilters:
     """What a recording has to be like.
 
     Attributes
@@ -56,7 +56,7 @@ class INaturalistWishes:
 
     Examples
     --------
-    >>> INaturalistWishes(licences=("cc-by*",), at_most=20).at_most
+    >>> INaturalistFilters(licences=("cc-by*",), at_most=20).at_most
     20
     """
 
@@ -71,32 +71,32 @@ class INaturalist(DownloadSource):
 
     Parameters
     ----------
-    wishes
+    filters
         What recordings have to be like.
 
     Examples
     --------
-    >>> source = INaturalist(INaturalistWishes(licences=("cc-by*",)))
-    >>> source.name, source.wishes.licences
+    >>> source = INaturalist(INaturalistFilters(licences=("cc-by*",)))
+    >>> source.name, source.filters.licences
     ('iNaturalist', ('cc-by*',))
     """
 
     name = NAME
     catalogue_number = r"iNat\d{3,}(?:_\d+)?"
 
-    def __init__(self, wishes: INaturalistWishes | None = None) -> None:
-        self.wishes = wishes or INaturalistWishes()
+    def __init__(self, filters: INaturalistFilters | None = None) -> None:
+        self.filters = filters or INaturalistFilters()
 
-    def pace(self) -> Pace:
+    def pace(self) -> RateLimit:
         """Return what iNaturalist allows."""
         return inaturalist_pace()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
         """Return the sounds of observations of the species."""
-        return find_on_inaturalist(service, species, self.wishes)
+        return find_on_inaturalist(service, species, self.filters)
 
 
-def inaturalist_pace() -> Pace:
+def inaturalist_pace() -> RateLimit:
     """Return what iNaturalist allows.
 
     Examples
@@ -105,14 +105,14 @@ def inaturalist_pace() -> Pace:
     2
     """
     request = Allowance(1, SECONDS_A_REQUEST)
-    return Pace(
+    return RateLimit(
         searches=(request, Allowance(_SEARCHES_AT_ONCE, _DAY_S / _SEARCHES_A_DAY)),
         recordings=(request,),
         n_bytes=(Allowance(_BYTES_AT_ONCE, _DAY_S / _BYTES_A_DAY),),
     )
 
 
-def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INaturalistWishes) -> Found:
+def find_on_inaturalist(service: Service, species: SpeciesList, filters: INaturalistFilters) -> Found:
     """Return the sounds of observations of the species; several of one observation are several recordings.
 
     Parameters
@@ -121,7 +121,7 @@ def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INatural
         The connection.
     species
         What to look for; of a genus or a larger group, all species.
-    wishes
+    filters
         What the recordings have to be like.
 
     Raises
@@ -142,7 +142,7 @@ def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INatural
     ...     observation = {"id": 7, "taxon": {"name": "Turdus merula"}, "sounds": [sound]}
     ...     return {"results": [observation], "total_results": 1}
     >>> service = SimpleNamespace(search=search)
-    >>> found = find_on_inaturalist(service, read_species(["Turdus merula"]), INaturalistWishes())
+    >>> found = find_on_inaturalist(service, read_species(["Turdus merula"]), INaturalistFilters())
     >>> [(recording.id, recording.license) for recording in found.recordings]
     [('iNat7_5', 'cc-by')]
     """
@@ -159,10 +159,10 @@ def find_on_inaturalist(service: Service, species: SpeciesList, wishes: INatural
         if known_as.casefold() != asked.name.casefold():
             found.notes.append(f"{asked.name}: iNaturalist calls it {known_as}")
         n_before = len(found.recordings)
-        for observation in _observations(service, taxon_id, wishes):
-            _add_sounds(found, observation, asked, species, wishes, seen)
+        for observation in _observations(service, taxon_id, filters):
+            _add_sounds(found, observation, asked, species, filters, seen)
             n_found = len(found.recordings) - n_before
-            if is_species(asked.name) and wishes.at_most is not None and n_found >= wishes.at_most:
+            if is_species(asked.name) and filters.at_most is not None and n_found >= filters.at_most:
                 break
         if len(found.recordings) == n_before:
             found.notes.append(f"{asked.name}: iNaturalist has no such recordings of it")
@@ -187,7 +187,7 @@ def _taxon(service: Service, asked: AskedSpecies) -> tuple[int, str] | None:
     return next(((number_, name) for number_, name, _ in [*same, *old]), None)
 
 
-def _observations(service: Service, taxon_id: int, wishes: INaturalistWishes) -> Iterator[dict[str, Any]]:
+def _observations(service: Service, taxon_id: int, filters: INaturalistFilters) -> Iterator[dict[str, Any]]:
     """Yield all observations with sounds, the oldest first."""
     params: dict[str, Any] = {
         "taxon_id": taxon_id,
@@ -197,8 +197,8 @@ def _observations(service: Service, taxon_id: int, wishes: INaturalistWishes) ->
         "order_by": "id",
         "order": "asc",
     }
-    if wishes.places:
-        params["place_id"] = ",".join(map(str, wishes.places))
+    if filters.places:
+        params["place_id"] = ",".join(map(str, filters.places))
     last = 0
     while True:
         # Pages by number end at the ten thousandth observation.
@@ -229,7 +229,7 @@ def _add_sounds(
     observation: dict[str, Any],
     asked: AskedSpecies,
     species: SpeciesList,
-    wishes: INaturalistWishes,
+    filters: INaturalistFilters,
     seen: set[str],
 ) -> None:
     taxon = observation.get("taxon") or {}
@@ -250,11 +250,11 @@ def _add_sounds(
         )
         if name is None:
             found.left_out["not named to the species"] += 1
-        elif licence == ALL_RIGHTS_RESERVED and not wishes.all_rights_reserved:
+        elif licence == ALL_RIGHTS_RESERVED and not filters.all_rights_reserved:
             found.left_out["with all rights reserved"] += 1
         elif not file_url.startswith(("https://", "http://")) or suffix is None:
             found.left_out["without a sound file that can be decoded"] += 1
-        elif is_licensed(licence, wishes.licences) or licence == ALL_RIGHTS_RESERVED:
+        elif is_licensed(licence, filters.licences) or licence == ALL_RIGHTS_RESERVED:
             label = species.label(name, asked)
             found.recordings.append(
                 _recording(observation, identity, file_url, suffix, licence, name=name, label=label)
@@ -270,10 +270,10 @@ def _recording(
     *,
     name: str,
     label: str,
-) -> Recording:
+) -> CatalogueRecording:
     user, taxon = observation.get("user") or {}, observation.get("taxon") or {}
     longitude, latitude = [*((observation.get("geojson") or {}).get("coordinates") or ()), None, None][:2]
-    return Recording(
+    return CatalogueRecording(
         id=identity,
         file_url=file_url,
         suffix=suffix,

@@ -56,13 +56,13 @@ class Allowance:
 
 
 @dataclass(frozen=True)
-class Pace:
+class RateLimit:
     """What a service allows: of searches, of recordings, and of bytes of recordings.
 
     Examples
     --------
     >>> a_request_a_second = Allowance(1, unit_s=1.0)
-    >>> Pace(searches=(a_request_a_second,), recordings=(a_request_a_second,)).n_bytes
+    >>> RateLimit(searches=(a_request_a_second,), recordings=(a_request_a_second,)).n_bytes
     ()
     """
 

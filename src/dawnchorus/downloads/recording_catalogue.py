@@ -36,7 +36,7 @@ _SUFFIX_OF_TYPE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class CatalogueRecording:
     """A recording as a service describes it.
 
     Attributes
@@ -67,9 +67,9 @@ class Recording:
     Examples
     --------
     >>> from dataclasses import fields
-    >>> names = [field.name for field in fields(Recording)]
+    >>> names = [field.name for field in fields(CatalogueRecording)]
     >>> blackbird = {"id": "XC1", "suffix": ".mp3", "scientific_name": "Turdus merula"}
-    >>> Recording(**dict.fromkeys(names, "") | blackbird).filename
+    >>> CatalogueRecording(**dict.fromkeys(names, "") | blackbird).filename
     'Turdus_merula/XC1.mp3'
     """
 
@@ -106,7 +106,7 @@ class Recording:
 
 COLUMNS = (
     "filename",
-    *(field.name for field in fields(Recording) if field.name not in ("file_url", "suffix", "id")),
+    *(field.name for field in fields(CatalogueRecording) if field.name not in ("file_url", "suffix", "id")),
     "id",
     "size_bytes",
 )
@@ -133,12 +133,12 @@ class Found(NamedTuple):
     3
     """
 
-    recordings: list[Recording]
+    recordings: list[CatalogueRecording]
     left_out: Counter[str]
     notes: list[str]
 
 
-def best_of(recordings: Iterable[Recording], at_most: int | None) -> list[Recording]:
+def best_of(recordings: Iterable[CatalogueRecording], at_most: int | None) -> list[CatalogueRecording]:
     """Return at most so many recordings of each label, the best first: by rating, then the oldest.
 
     The order is by species; a recording that comes twice is taken once.
@@ -239,14 +239,14 @@ def number(text: object, low: float, high: float) -> float | None:
     return value if low <= value <= high else None
 
 
-def row_of(recording: Recording, filename: str, size_bytes: int) -> dict[str, str]:
+def row_of(recording: CatalogueRecording, filename: str, size_bytes: int) -> dict[str, str]:
     """Return a recording's line of the table.
 
     Examples
     --------
     >>> from dataclasses import fields
-    >>> names = [field.name for field in fields(Recording)]
-    >>> blackbird = Recording(**dict.fromkeys(names, "") | {"id": "XC1", "suffix": ".mp3"})
+    >>> names = [field.name for field in fields(CatalogueRecording)]
+    >>> blackbird = CatalogueRecording(**dict.fromkeys(names, "") | {"id": "XC1", "suffix": ".mp3"})
     >>> row = row_of(blackbird, "Turdus_merula/XC1.mp3", size_bytes=4096)
     >>> row["id"], row["size_bytes"]
     ('XC1', '4096')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dawnchorus.downloads.disk_space import DiskFullError, check_free_disk
 from dawnchorus.downloads.http_service import Service, ServiceDownError
-from dawnchorus.downloads.recording_catalogue import Recording, read_table, row_of, write_table
+from dawnchorus.downloads.recording_catalogue import CatalogueRecording, read_table, row_of, write_table
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import Failure, inside, locked, write_failures
@@ -71,7 +71,7 @@ def default_table(folder: Path) -> Path:
 
 
 def fetch_recordings(
-    service: Service, wanted: Sequence[Recording], folder: Path, table: Path, *, leave_gb: float
+    service: Service, wanted: Sequence[CatalogueRecording], folder: Path, table: Path, *, leave_gb: float
 ) -> FetchReport:
     """Fetch the recordings that are not there, and write the table of all that are then.
 
@@ -103,9 +103,9 @@ def fetch_recordings(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.downloads.rate_limit import Pace
+    >>> from dawnchorus.downloads.rate_limit import RateLimit
     >>> from dawnchorus.downloads.http_service import connected
-    >>> with connected("xeno-canto", Pace()) as service:
+    >>> with connected("xeno-canto", RateLimit()) as service:
     ...     report = fetch_recordings(service, [], Path("audio"), Path("audio.csv"), leave_gb=0.0)
     >>> report.n_bytes, Path("audio.csv").is_file()
     (0, True)
@@ -133,7 +133,7 @@ def fetch_recordings(
 
 def _fetch_all(
     service: Service,
-    wanted: Sequence[Recording],
+    wanted: Sequence[CatalogueRecording],
     folder: Path,
     table: Path,
     rows: dict[str, dict[str, str]],

@@ -62,12 +62,12 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     >>> from contextlib import contextmanager
     >>> from pathlib import Path
     >>> from types import SimpleNamespace
-    >>> from dawnchorus.downloads.rate_limit import Pace
+    >>> from dawnchorus.downloads.rate_limit import RateLimit
     >>> @contextmanager
     ... def recording(url, headers):  # in place of a connection
     ...     raw = io.BytesIO(b"RIFF")
     ...     yield SimpleNamespace(status_code=200, headers={}, raw=raw, iter_content=lambda n: [raw.read(n)])
-    >>> service = SimpleNamespace(recording=recording, pace=Pace())
+    >>> service = SimpleNamespace(recording=recording, pace=RateLimit())
     >>> fetch_file(service, "https://example.org/1.wav", Path("owl/1.wav"))
     4
     """

@@ -14,10 +14,10 @@ from typing import Any
 
 from dawnchorus.downloads.download_source import DownloadSource
 from dawnchorus.downloads.http_service import Service
-from dawnchorus.downloads.rate_limit import Allowance, Pace
+from dawnchorus.downloads.rate_limit import Allowance, RateLimit
 from dawnchorus.downloads.recording_catalogue import (
+    CatalogueRecording,
     Found,
-    Recording,
     is_licensed,
     licence_code,
     number,
@@ -41,7 +41,7 @@ _NO_PLAIN_VALUE = re.compile(r"[\"\\]")
 
 
 @dataclass(frozen=True)
-class XenoCantoWishes:
+class XenoCantoFilters:
     """What a recording has to be like; what is not given does not matter.
 
     Attributes
@@ -59,7 +59,7 @@ class XenoCantoWishes:
 
     Examples
     --------
-    >>> XenoCantoWishes(qualities=("A", "B"), country="Spain", min_s=5.0).qualities
+    >>> XenoCantoFilters(qualities=("A", "B"), country="Spain", min_s=5.0).qualities
     ('A', 'B')
     """
 
@@ -85,7 +85,7 @@ class XenoCantoWishes:
                 f"no recording is at least {self.min_s:g} s and at most {self.max_s:g} s long; swap the two"
             )
 
-    def met_by(self, recording: Recording, quality: str) -> bool:
+    def met_by(self, recording: CatalogueRecording, quality: str) -> bool:
         """Tell whether a recording is wanted."""
         length = recording.duration_s
         return (
@@ -101,31 +101,31 @@ class XenoCanto(DownloadSource):
 
     Parameters
     ----------
-    wishes
+    filters
         What recordings have to be like.
     key
         The user's; otherwise that of the environment variable XENO_CANTO_KEY.
 
     Examples
     --------
-    >>> source = XenoCanto(XenoCantoWishes(qualities=("A",)), key="a secret")
-    >>> source.name, source.wishes.qualities
+    >>> source = XenoCanto(XenoCantoFilters(qualities=("A",)), key="a secret")
+    >>> source.name, source.filters.qualities
     ('xeno-canto', ('A',))
     """
 
     name = NAME
     catalogue_number = r"XC\d{3,}(?:_\d+)?"
 
-    def __init__(self, wishes: XenoCantoWishes | None = None, key: str | None = None) -> None:
-        self.wishes, self.key = wishes or XenoCantoWishes(), key
+    def __init__(self, filters: XenoCantoFilters | None = None, key: str | None = None) -> None:
+        self.filters, self.key = filters or XenoCantoFilters(), key
 
-    def pace(self) -> Pace:
+    def pace(self) -> RateLimit:
         """Return what xeno-canto allows."""
         return xeno_canto_pace()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
         """Return the recordings of the species, or of all that are as wished where none is named."""
-        return find_on_xeno_canto(service, species, self.wishes, key=self.key or xeno_canto_key())
+        return find_on_xeno_canto(service, species, self.filters, key=self.key or xeno_canto_key())
 
 
 def xeno_canto_key() -> str:
@@ -153,7 +153,7 @@ def xeno_canto_key() -> str:
     return key
 
 
-def xeno_canto_pace() -> Pace:
+def xeno_canto_pace() -> RateLimit:
     """Return what xeno-canto allows: a request a second, be it a search or a recording.
 
     Examples
@@ -162,10 +162,12 @@ def xeno_canto_pace() -> Pace:
     1
     """
     request = (Allowance(1, SECONDS_A_REQUEST),)
-    return Pace(searches=request, recordings=request)
+    return RateLimit(searches=request, recordings=request)
 
 
-def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCantoWishes, *, key: str) -> Found:
+def find_on_xeno_canto(
+    service: Service, species: SpeciesList, filters: XenoCantoFilters, *, key: str
+) -> Found:
     """Return the recordings of the species that are as wished.
 
     Parameters
@@ -173,8 +175,8 @@ def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCanto
     service
         The connection.
     species
-        What to look for; nothing means all species of the wishes' group and country.
-    wishes
+        What to look for; nothing means all species of the filters' group and country.
+    filters
         What they have to be like.
     key
         The user's.
@@ -195,20 +197,20 @@ def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCanto
     >>> def search(url, params, **options):  # in place of a connection
     ...     return {"recordings": [entry], "numPages": 1}
     >>> service, species = SimpleNamespace(search=search), read_species(["Turdus merula"])
-    >>> found = find_on_xeno_canto(service, species, XenoCantoWishes(), key="a secret")
+    >>> found = find_on_xeno_canto(service, species, XenoCantoFilters(), key="a secret")
     >>> [(recording.id, recording.rating, recording.duration_s) for recording in found.recordings]
     [('XC1', 5, 46.0)]
     """
     searches: list[AskedSpecies | None] = list(species.asked)
     if not searches:
-        if not (wishes.group or wishes.country):
+        if not (filters.group or filters.country):
             raise DataError("name what to download: --species, --group, or --country")
         searches = [None]
     found = Found([], Counter(), [])
     seen: set[str] = set()
     for asked in track(searches, "Asking xeno-canto"):
         n_before, others = len(seen), Counter[str]()
-        for entry in _pages(service, _query(asked, wishes), key):
+        for entry in _pages(service, _query(asked, filters), key):
             name = plain_species(f"{entry.get('gen', '')} {entry.get('sp', '')}")
             if not _is_asked(name, asked):
                 others[name or "no species"] += 1
@@ -217,7 +219,7 @@ def find_on_xeno_canto(service: Service, species: SpeciesList, wishes: XenoCanto
             identity = f"XC{int(entry['id'])}"
             if identity not in seen:
                 seen.add(identity)
-                _add(found, entry, species.label(name, asked), name, species, wishes)
+                _add(found, entry, species.label(name, asked), name, species, filters)
         if others:
             found.left_out["of another species than asked for, or of none"] += others.total()
         if asked is not None and len(seen) == n_before:
@@ -235,13 +237,13 @@ def _is_asked(name: str | None, asked: AskedSpecies | None) -> bool:
     return theirs.casefold() == asked.name.casefold()
 
 
-def _query(asked: AskedSpecies | None, wishes: XenoCantoWishes) -> str:
+def _query(asked: AskedSpecies | None, filters: XenoCantoFilters) -> str:
     tags = {
         "sp": asked.name.lower() if asked is not None and is_species(asked.name) else None,
         "gen": asked.name.lower() if asked is not None and not is_species(asked.name) else None,
-        "grp": wishes.group,
-        "cnt": wishes.country,
-        "q": wishes.qualities[0] if len(set(wishes.qualities)) == 1 else None,
+        "grp": filters.group,
+        "cnt": filters.country,
+        "q": filters.qualities[0] if len(set(filters.qualities)) == 1 else None,
     }
     return " ".join(f'{tag}:"{value}"' for tag, value in tags.items() if value)
 
@@ -279,10 +281,10 @@ def _add(
     label: str,
     name: str,
     species: SpeciesList,
-    wishes: XenoCantoWishes,
+    filters: XenoCantoFilters,
 ) -> None:
     quality = _text(entry, "q").upper()
-    recording = Recording(
+    recording = CatalogueRecording(
         id=f"XC{int(entry['id'])}",
         file_url=_with_scheme(_text(entry, "file")),
         suffix=suffix_of(name=_text(entry, "file-name")) or ".mp3",
@@ -304,7 +306,7 @@ def _add(
         duration_s=seconds_of(_text(entry, "length")),
         source=NAME,
     )
-    if not wishes.met_by(recording, quality):
+    if not filters.met_by(recording, quality):
         return
     if not recording.file_url:
         found.left_out["without a file: xeno-canto holds back protected species"] += 1

@@ -11,7 +11,7 @@ from torch import nn
 
 from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share
 from dawnchorus.models.card import ModelCard
-from dawnchorus.models.ensemble import Ensemble
+from dawnchorus.models.ensemble import EnsembleModule
 
 CLIPS_PER_REQUEST_CPU, CLIPS_PER_REQUEST_GPU = 4, 32
 
@@ -57,7 +57,7 @@ class TorchRuntime(Runtime):
         usual = CLIPS_PER_REQUEST_CPU if self.device == "cpu" else CLIPS_PER_REQUEST_GPU
         self.clips_per_request = clips_per_request or usual
         frontend: nn.Module = models[0].frontend  # type: ignore[assignment]
-        self.ensemble = Ensemble(models, frontend).eval().to(self.device)
+        self.ensemble = EnsembleModule(models, frontend).eval().to(self.device)
         self.n_networks = len(models)
 
     def keep_networks(self, n_networks: int) -> None:

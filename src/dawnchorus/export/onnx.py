@@ -16,7 +16,7 @@ from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
 from dawnchorus.features.frontend import MatrixLogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
-from dawnchorus.models.ensemble import Ensemble
+from dawnchorus.models.ensemble import EnsembleModule
 
 OPSET = 18
 WEIGHTS_NAME = "weights.bin"
@@ -57,7 +57,7 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
 
 
 def _export(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
-    ensemble = Ensemble(models, MatrixLogMelFrontend(FrontendSettings(**card.frontend))).eval()
+    ensemble = EnsembleModule(models, MatrixLogMelFrontend(FrontendSettings(**card.frontend))).eval()
     example = torch.zeros(_EXAMPLE_BATCH, card.n_samples)
     # Attention as matrix products: a fused one leaves its result in an order that the exporter gets wrong.
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):

@@ -11,11 +11,11 @@ import pandas as pd
 from dawnchorus.config import FoldSettings
 from dawnchorus.errors import DataError
 from dawnchorus.files import replacing
-from dawnchorus.folds.filters import Wishes
+from dawnchorus.folds.constraints import FoldConstraints
 from dawnchorus.folds.groups import check_no_leak, group_columns, group_recordings
 from dawnchorus.folds.notes import fold_notes, group_notes
-from dawnchorus.folds.official import official_deal
-from dawnchorus.folds.stratified import deal_groups
+from dawnchorus.folds.official import official_split
+from dawnchorus.folds.stratified import split_groups
 from dawnchorus.wording import counted
 
 
@@ -102,7 +102,7 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
     """Return leak-free folds of the recordings, the same in whatever order the rows stand.
 
     Official folds are taken where the table has them. Otherwise scikit-learn's
-    ``StratifiedGroupKFold`` deals the groups so that the classes are spread alike.
+    ``StratifiedGroupKFold`` splits the groups so that the classes are spread alike.
 
     Raises
     ------
@@ -123,18 +123,18 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
         only = ", ".join(recordings["primary_label"].unique()) or "no species"
         raise DataError(f"the recordings are all of {only}; at least two species are needed")
     grouped = group_recordings(recordings, group_columns(recordings, settings.group_column))
-    wishes = Wishes.of(recordings, grouped, settings)
+    constraints = FoldConstraints.of(recordings, grouped, settings)
     official = _official_column(recordings, settings)
     if official is None:
-        deal = deal_groups(wishes, seed=seed)
-        deal.notes.extend(group_notes(deal, grouped))
+        split = split_groups(constraints, seed=seed)
+        split.notes.extend(group_notes(split, grouped))
     else:
-        deal = official_deal(official, wishes)
-    folds = deal.fold_of_group[grouped.groups]
+        split = official_split(official, constraints)
+    folds = split.fold_of_group[grouped.groups]
     check_no_leak(folds, grouped.groups, columns=grouped.columns)
-    notes = (*deal.notes, *fold_notes(deal, wishes))
-    validated = wishes.validated(folds)
-    return FoldAssignment(folds, validated, deal.n_folds, notes, grouped.groups, grouped.columns)
+    notes = (*split.notes, *fold_notes(split, constraints))
+    validated = constraints.validated(folds)
+    return FoldAssignment(folds, validated, split.n_folds, notes, grouped.groups, grouped.columns)
 
 
 def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Series | None:

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dawnchorus.folds.filters import ALWAYS_IN_TRAINING, Deal, Wishes
+from dawnchorus.folds.constraints import ALWAYS_IN_TRAINING, FoldConstraints, FoldSplit
 from dawnchorus.folds.groups import GroupedRecordings
 from dawnchorus.recordings.labels import NOCALL
 
 _NAMES_SHOWN = 10
 
 
-def fold_notes(deal: Deal, wishes: Wishes) -> list[str]:
+def fold_notes(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
     """Return what became of the species that not every fold validates.
 
     Examples
@@ -22,30 +22,30 @@ def fold_notes(deal: Deal, wishes: Wishes) -> list[str]:
     >>> import numpy as np
     >>> import pandas as pd
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.folds.filters import Deal, Wishes
+    >>> from dawnchorus.folds.constraints import FoldSplit, FoldConstraints
     >>> from dawnchorus.folds.groups import group_recordings
     >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
     >>> recordings["author"] = ["Ada", "Bea", "Bea"]
     >>> grouped = group_recordings(recordings, ("author",))
-    >>> wishes = Wishes.of(recordings, grouped, FoldSettings(n_folds=2, rare_up_to=1))
-    >>> fold_notes(Deal(np.array([0, 1]), 2, []), wishes)[0]
+    >>> constraints = FoldConstraints.of(recordings, grouped, FoldSettings(n_folds=2, rare_up_to=1))
+    >>> fold_notes(FoldSplit(np.array([0, 1]), 2, []), constraints)[0]
     'Rare, with at most 1 recordings, and never validated: wren.'
     """
-    return [*_on_rare(wishes), *_on_moved(deal, wishes), *_on_validation(deal, wishes)]
+    return [*_on_rare(constraints), *_on_moved(split, constraints), *_on_validation(split, constraints)]
 
 
-def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
-    """Return what may surprise in groups that were dealt: hardly any is known, or one is most of all.
+def group_notes(split: FoldSplit, grouped: GroupedRecordings) -> list[str]:
+    """Return what may surprise in groups that were split: hardly any is known, or one is most of all.
 
     Examples
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from dawnchorus.folds.filters import Deal
+    >>> from dawnchorus.folds.constraints import FoldSplit
     >>> from dawnchorus.folds.groups import group_recordings
     >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
     >>> recordings["author"] = ["Ada", "Bea", "Bea"]
-    >>> group_notes(Deal(np.array([0, 1]), 2, []), group_recordings(recordings, ("author",)))
+    >>> group_notes(FoldSplit(np.array([0, 1]), 2, []), group_recordings(recordings, ("author",)))
     ['One recordist holds 67% of the recordings: the model tested on it learns from the other 33%.']
     """
     n_recordings = len(grouped.groups)
@@ -57,7 +57,7 @@ def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
         ]
     shares = grouped.sizes / n_recordings
     largest = shares.max()
-    if largest > 0.5 and deal.fold_of_group[shares.argmax()] != ALWAYS_IN_TRAINING:
+    if largest > 0.5 and split.fold_of_group[shares.argmax()] != ALWAYS_IN_TRAINING:
         return [
             f"One {grouped.noun} holds {largest:.0%} of the recordings: the model tested on it learns from "
             f"the other {1 - largest:.0%}."
@@ -65,22 +65,22 @@ def group_notes(deal: Deal, grouped: GroupedRecordings) -> list[str]:
     return []
 
 
-def _on_rare(wishes: Wishes) -> list[str]:
-    if not wishes.rare.any():
+def _on_rare(constraints: FoldConstraints) -> list[str]:
+    if not constraints.rare.any():
         return []
-    names, limit = name_some(wishes.grouped.names[wishes.rare]), wishes.settings.rare_up_to
+    names, limit = name_some(constraints.grouped.names[constraints.rare]), constraints.settings.rare_up_to
     return [f"Rare, with at most {limit} recordings, and never validated: {names}."]
 
 
-def _on_moved(deal: Deal, wishes: Wishes) -> list[str]:
+def _on_moved(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
     """Return who is always in training, and for which species, where that costs validation."""
-    grouped = wishes.grouped
-    always = deal.fold_of_group == ALWAYS_IN_TRAINING
-    costly = always & ~wishes.only_rare()
+    grouped = constraints.grouped
+    always = split.fold_of_group == ALWAYS_IN_TRAINING
+    costly = always & ~constraints.only_rare()
     needed = [
         number
-        for number in np.flatnonzero(wishes.promised & grouped.counts[costly].any(axis=0))
-        if len(np.unique(deal.fold_of_group[(grouped.counts[:, number] > 0) & ~always])) < 2
+        for number in np.flatnonzero(constraints.promised & grouped.counts[costly].any(axis=0))
+        if len(np.unique(split.fold_of_group[(grouped.counts[:, number] > 0) & ~always])) < 2
     ]
     if not needed:
         return []
@@ -93,19 +93,19 @@ def _on_moved(deal: Deal, wishes: Wishes) -> list[str]:
     ]
 
 
-def _on_validation(deal: Deal, wishes: Wishes) -> list[str]:
+def _on_validation(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
     """Return a sentence for each fate that classes share, where not every fold validates them."""
-    grouped = wishes.grouped
+    grouped = constraints.grouped
     fates: dict[tuple[int, int, bool], list[str]] = defaultdict(list)
-    for number in np.flatnonzero(~wishes.rare & (grouped.names != NOCALL)):
-        folds = set(deal.fold_of_group[grouped.counts[:, number] > 0].tolist())
+    for number in np.flatnonzero(~constraints.rare & (grouped.names != NOCALL)):
+        folds = set(split.fold_of_group[grouped.counts[:, number] > 0].tolist())
         always = ALWAYS_IN_TRAINING in folds
         n_validating = len(folds - {ALWAYS_IN_TRAINING})
-        if n_validating < deal.n_folds:
+        if n_validating < split.n_folds:
             n_groups = int(grouped.groups_of_class[number])
             fates[n_validating, n_groups, always and n_validating < 2].append(grouped.names[number])
     return [
-        _fate(names, n_groups, n_validating, deal.n_folds, grouped.noun, always=always)
+        _fate(names, n_groups, n_validating, split.n_folds, grouped.noun, always=always)
         for (n_validating, n_groups, always), names in sorted(fates.items())
     ]
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.errors import DataError
-from dawnchorus.folds.filters import ALWAYS_IN_TRAINING, Deal, Wishes
+from dawnchorus.folds.constraints import ALWAYS_IN_TRAINING, FoldConstraints, FoldSplit
 from dawnchorus.folds.groups import as_text, check_no_leak
 
 _NAMES_SHOWN = 10
 
 
-def official_deal(column: pd.Series, wishes: Wishes) -> Deal:
-    """Return the folds of a column, numbered from 0 in the order of its values, after the wishes.
+def official_split(column: pd.Series, constraints: FoldConstraints) -> FoldSplit:
+    """Return the folds of a column, numbered from 0 in the order of its values, after the constraints.
 
     Raises
     ------
@@ -26,31 +26,32 @@ def official_deal(column: pd.Series, wishes: Wishes) -> Deal:
     --------
     >>> import pandas as pd
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.folds.filters import Wishes
+    >>> from dawnchorus.folds.constraints import FoldConstraints
     >>> from dawnchorus.folds.groups import group_recordings
     >>> recordings = pd.DataFrame({"filename": list("abcd"), "primary_label": ["owl", "wren"] * 2})
     >>> recordings["author"] = ["Ada", "Ada", "Bea", "Bea"]
     >>> recordings["fold"] = ["north", "north", "south", "south"]
-    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), FoldSettings())
-    >>> official_deal(recordings["fold"], wishes).fold_of_group
+    >>> grouped = group_recordings(recordings, ("author",))
+    >>> constraints = FoldConstraints.of(recordings, grouped, FoldSettings())
+    >>> official_split(recordings["fold"], constraints).fold_of_group
     array([0, 1])
     """
     folds, values = _folds_and_values(column)
-    grouped = wishes.grouped
+    grouped = constraints.grouped
     check_no_leak(folds, grouped.groups, columns=grouped.columns)
     fold_of_group = np.empty(grouped.n_groups, dtype=np.int64)
     fold_of_group[grouped.groups] = folds
-    fold_of_group[wishes.only_rare()] = ALWAYS_IN_TRAINING
-    fold_of_group = wishes.learnt_in_every_fold(fold_of_group)
-    unmet = wishes.unmet(fold_of_group, len(values))
+    fold_of_group[constraints.only_rare()] = ALWAYS_IN_TRAINING
+    fold_of_group = constraints.learnt_in_every_fold(fold_of_group)
+    unmet = constraints.unmet(fold_of_group, len(values))
     if unmet is not None:
-        remedy = wishes.remedy("correct the column", "set fold_column to None to deal anew")
+        remedy = constraints.remedy("correct the column", "set fold_column to None to split anew")
         raise DataError(f"with the official folds of the column {column.name}, {unmet}; {remedy}")
     renamed = [f"{value} is fold {fold}" for fold, value in enumerate(values) if value != str(fold)]
     shown = ": " + ", ".join(renamed[:_NAMES_SHOWN]) if renamed else ""
     more = f" and {len(renamed) - _NAMES_SHOWN} more" if len(renamed) > _NAMES_SHOWN else ""
     note = f"The official folds of the column {column.name} are used{shown}{more}."
-    return Deal(fold_of_group, len(values), [note])
+    return FoldSplit(fold_of_group, len(values), [note])
 
 
 def _folds_and_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:

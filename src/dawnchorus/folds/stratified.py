@@ -9,12 +9,12 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dawnchorus.errors import DataError
-from dawnchorus.folds.filters import ALWAYS_IN_TRAINING, Deal, Wishes
+from dawnchorus.folds.constraints import ALWAYS_IN_TRAINING, FoldConstraints, FoldSplit
 from dawnchorus.folds.groups import GroupedRecordings
 
 
-def deal_groups(wishes: Wishes, *, seed: int) -> Deal:
-    """Return the folds that ``StratifiedGroupKFold`` deals, after the wishes.
+def split_groups(constraints: FoldConstraints, *, seed: int) -> FoldSplit:
+    """Return the folds that ``StratifiedGroupKFold`` splits, after the constraints.
 
     Raises
     ------
@@ -25,28 +25,28 @@ def deal_groups(wishes: Wishes, *, seed: int) -> Deal:
     --------
     >>> import pandas as pd
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.folds.filters import Wishes
+    >>> from dawnchorus.folds.constraints import FoldConstraints
     >>> from dawnchorus.folds.groups import group_recordings
     >>> recordings = pd.DataFrame({"filename": list("abcdef"), "primary_label": ["owl", "wren"] * 3})
     >>> recordings["author"] = ["Ada", "Ada", "Bea", "Bea", "Cleo", "Cleo"]
     >>> settings = FoldSettings(n_folds=3)
-    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), settings)
-    >>> sorted(deal_groups(wishes, seed=0).fold_of_group.tolist())  # a recordist a fold
+    >>> constraints = FoldConstraints.of(recordings, group_recordings(recordings, ("author",)), settings)
+    >>> sorted(split_groups(constraints, seed=0).fold_of_group.tolist())  # a recordist a fold
     [0, 1, 2]
     """
-    settings = wishes.settings
-    always = wishes.always_in_training()
-    n_folds, notes = _feasible_n_folds(wishes, always)
+    settings = constraints.settings
+    always = constraints.always_in_training()
+    n_folds, notes = _feasible_n_folds(constraints, always)
     while True:
-        fold_of_group = _split(wishes.grouped, always, n_folds, seed=seed)
-        fold_of_group = wishes.learnt_in_every_fold(fold_of_group)
-        unmet = wishes.unmet(fold_of_group, n_folds)
+        fold_of_group = _split(constraints.grouped, always, n_folds, seed=seed)
+        fold_of_group = constraints.learnt_in_every_fold(fold_of_group)
+        unmet = constraints.unmet(fold_of_group, n_folds)
         if unmet is None:
-            return Deal(fold_of_group, n_folds, notes)
+            return FoldSplit(fold_of_group, n_folds, notes)
         if n_folds == 2:
-            raise DataError(f"with 2 folds, {unmet}; {wishes.remedy()}")
+            raise DataError(f"with 2 folds, {unmet}; {constraints.remedy()}")
         if not settings.fewer_if_needed:
-            remedy = wishes.remedy("lower n_folds, or set fewer_if_needed to True")
+            remedy = constraints.remedy("lower n_folds, or set fewer_if_needed to True")
             raise DataError(f"with {n_folds} folds, {unmet}; {remedy}")
         n_folds -= 1
         notes = [f"{n_folds} folds instead of {settings.n_folds}: with {n_folds + 1}, {unmet}."]
@@ -67,11 +67,11 @@ def _split(grouped: GroupedRecordings, always: np.ndarray, n_folds: int, *, seed
     return fold_of_group
 
 
-def _feasible_n_folds(wishes: Wishes, always: np.ndarray) -> tuple[int, list[str]]:
+def _feasible_n_folds(constraints: FoldConstraints, always: np.ndarray) -> tuple[int, list[str]]:
     """Return the number of folds that the recordings allow, with a note where it was lowered."""
-    _refuse_too_little_to_validate(wishes, always)
-    settings, noun = wishes.settings, wishes.grouped.noun
-    grouped = wishes.grouped
+    _refuse_too_little_to_validate(constraints, always)
+    settings, noun = constraints.settings, constraints.grouped.noun
+    grouped = constraints.grouped
     counts = grouped.counts[~always]
     largest = int(np.bincount(grouped.classes[~always[grouped.groups]]).max())
     left = " that are not always in training" if always.any() else ""
@@ -80,10 +80,10 @@ def _feasible_n_folds(wishes: Wishes, always: np.ndarray) -> tuple[int, list[str
         (largest, f"no species has more than {largest} recording{'s' * (largest > 1)}{left}"),
     ]
     if settings.fewer_if_needed:
-        limits.append(_most_species_allow(counts[:, ~wishes.rare], settings.n_folds, noun))
+        limits.append(_most_species_allow(counts[:, ~constraints.rare], settings.n_folds, noun))
     limit, reason = min(limits, key=itemgetter(0))
     if limit < 2:
-        raise DataError(f"{reason}, too few to keep some for validation; {wishes.remedy()}")
+        raise DataError(f"{reason}, too few to keep some for validation; {constraints.remedy()}")
     if limit >= settings.n_folds:
         return settings.n_folds, []
     if not settings.fewer_if_needed:
@@ -103,8 +103,8 @@ def _most_species_allow(counts: np.ndarray, n_folds: int, noun: str) -> tuple[in
     return possible, f"more than half of the species have fewer than {n_folds} {noun}s"
 
 
-def _refuse_too_little_to_validate(wishes: Wishes, always: np.ndarray) -> None:
-    grouped, rare_up_to = wishes.grouped, wishes.settings.rare_up_to
+def _refuse_too_little_to_validate(constraints: FoldConstraints, always: np.ndarray) -> None:
+    grouped, rare_up_to = constraints.grouped, constraints.settings.rare_up_to
     if grouped.n_groups < 2:
         raise DataError(
             f"all {len(grouped.groups)} recordings are one group by {' and '.join(grouped.columns)}; no "
@@ -120,5 +120,5 @@ def _refuse_too_little_to_validate(wishes: Wishes, always: np.ndarray) -> None:
     if left < 2:
         raise DataError(
             f"{left} of the {grouped.n_groups} {grouped.noun}s would be left to validate, the others being "
-            f"always in training; {wishes.remedy()}"
+            f"always in training; {constraints.remedy()}"
         )

@@ -34,7 +34,7 @@ class EnsembleOutput(NamedTuple):
     logmel: Tensor
 
 
-class Ensemble(nn.Module):
+class EnsembleModule(nn.Module):
     """The mean of the clip probabilities of several models; the spectrogram is computed once.
 
     Parameters
@@ -50,7 +50,7 @@ class Ensemble(nn.Module):
     >>> from dawnchorus import WaveCNNAttenClassifier
     >>> network = {"n_classes": 3, "backbone": "test_resnet.r160_in1k"}
     >>> models = [WaveCNNAttenClassifier(**network) for fold in range(2)]
-    >>> ensemble = Ensemble(models, models[0].frontend).eval()
+    >>> ensemble = EnsembleModule(models, models[0].frontend).eval()
     >>> output = ensemble(torch.zeros(4, 32_000))
     >>> output.probabilities.shape, output.logmel.shape
     (torch.Size([4, 3]), torch.Size([4, 1, 128, 63]))

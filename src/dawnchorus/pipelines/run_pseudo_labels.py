@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dawnchorus.engines.ensembles import Ensemble
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.recording_files import Recordings
+from dawnchorus.predict.recording_files import RecordingFiles
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_labelling import (
     PseudoLabels,
@@ -45,7 +45,7 @@ class PseudoLabelled(NamedTuple):
 
 def pseudo_label(
     ensemble: Ensemble,
-    found: Recordings,
+    found: RecordingFiles,
     out_dir: Path,
     settings: LabellingSettings,
     *,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.clips import Clip, make_clip
+from dawnchorus.audio.clips import ClipLayout, make_clip
 from dawnchorus.audio.sound import Sound
 from dawnchorus.audio.windows import WindowStream
 from dawnchorus.errors import AudioError, StoreError
@@ -83,7 +83,7 @@ class ClipRequest(NamedTuple):
 
 
 def clip_requests(
-    sounds: Iterable[Sound], clip: Clip, plan: WindowPlan, *, sample_rate: int, size: int
+    sounds: Iterable[Sound], clip: ClipLayout, plan: WindowPlan, *, sample_rate: int, size: int
 ) -> Iterator[ClipRequest]:
     """Yield the clips of sounds, ``size`` at a time; only the last request may hold fewer.
 
@@ -122,7 +122,7 @@ def clip_requests(
         )
 
 
-def window_stream(clip: Clip, plan: WindowPlan) -> WindowStream:
+def window_stream(clip: ClipLayout, plan: WindowPlan) -> WindowStream:
     """Return what cuts a sound into the windows of a plan, each with what a clip has around it.
 
     Examples
@@ -140,7 +140,7 @@ def window_stream(clip: Clip, plan: WindowPlan) -> WindowStream:
 
 
 def _clips(
-    sound: Sound, clip: Clip, plan: WindowPlan, sample_rate: int
+    sound: Sound, clip: ClipLayout, plan: WindowPlan, sample_rate: int
 ) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
     """Yield the first and last sample of each segment of a sound, and its clip, shape (n_samples,)."""
     windows = window_stream(clip, plan)

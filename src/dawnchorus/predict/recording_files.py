@@ -20,13 +20,13 @@ SEGMENTS_INDEX = "segments.csv"
 """The index of clips that were cut out of recordings, in the folder that holds them."""
 
 
-class Recording(NamedTuple):
+class RecordingFile(NamedTuple):
     """A recording, and its name in the tables: its path below the root, with forward slashes.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> Recording(Path("audio/site_1/night.wav"), "site_1/night.wav").name
+    >>> RecordingFile(Path("audio/site_1/night.wav"), "site_1/night.wav").name
     'site_1/night.wav'
     """
 
@@ -34,7 +34,7 @@ class Recording(NamedTuple):
     name: str
 
 
-class Recordings(NamedTuple):
+class RecordingFiles(NamedTuple):
     """Recordings by name, and the folder that the names begin at.
 
     Examples
@@ -45,13 +45,13 @@ class Recordings(NamedTuple):
     """
 
     root: Path
-    recordings: list[Recording]
+    recordings: list[RecordingFile]
 
     def __repr__(self) -> str:
         return f"Recordings({counted(len(self.recordings), 'recording')} below {self.root})"
 
 
-def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Recordings:
+def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> RecordingFiles:
     """Return the recordings that are meant, each once, sorted by name.
 
     Parameters
@@ -83,7 +83,7 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
     root = roots[0] if len(roots) == 1 else _common_folder(roots)
     # By name, so that one that is reached on two ways is there once.
     named = {Path(os.path.relpath(path, root)).as_posix(): path for path in paths}
-    return Recordings(root, [Recording(named[name], name) for name in sorted(named)])
+    return RecordingFiles(root, [RecordingFile(named[name], name) for name in sorted(named)])
 
 
 def _paths_of(source: str, names: Iterable[str]) -> tuple[list[Path], Path]:

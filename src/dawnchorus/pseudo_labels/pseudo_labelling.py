@@ -36,7 +36,7 @@ from dawnchorus.batch.journaled import JournaledInference, open_journal
 from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
-from dawnchorus.predict.recording_files import Recording, Recordings
+from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
 from dawnchorus.pseudo_labels.pseudo_label_settings import (
@@ -98,11 +98,16 @@ class _Part(NamedTuple):
     folder: str
     fold: int | None
     open_ensemble: Callable[[], Runtime]
-    recordings: list[Recording]
+    recordings: list[RecordingFile]
 
 
 def make_pseudo_labels(
-    runtime: Runtime, found: Recordings, out_dir: Path, settings: LabellingSettings, *, force: bool = False
+    runtime: Runtime,
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: LabellingSettings,
+    *,
+    force: bool = False,
 ) -> PseudoLabels:
     """Predict soundscapes with an ensemble, write the table, and return what came out.
 
@@ -148,7 +153,7 @@ def make_pseudo_labels(
 def make_out_of_fold_pseudo_labels(
     open_fold: Callable[[int], Runtime],
     folds: Sequence[int],
-    found: Recordings,
+    found: RecordingFiles,
     out_dir: Path,
     settings: LabellingSettings,
     *,
@@ -207,7 +212,7 @@ def make_out_of_fold_pseudo_labels(
 
 
 def _make(
-    parts: list[_Part], found: Recordings, out_dir: Path, settings: LabellingSettings, *, force: bool
+    parts: list[_Part], found: RecordingFiles, out_dir: Path, settings: LabellingSettings, *, force: bool
 ) -> PseudoLabels:
     names = {recording.path: name for name, recording in soundscapes_by_name(found.recordings).items()}
     folds = [part.fold for part in parts if part.fold is not None]
@@ -233,7 +238,7 @@ def _make(
                     force=force,
                 )
                 with journal as work:
-                    n_new, failures = work.predict(Recordings(found.root, part.recordings))
+                    n_new, failures = work.predict(RecordingFiles(found.root, part.recordings))
                     counted.n_new += n_new
                     counted.failures += failures
                     counted.n_short += _add_rows(table, work, part, names, failures, settings.min_prob)
@@ -246,7 +251,7 @@ def _make(
     )
 
 
-def _check_some_decoded(found: Recordings, failures: Sequence[Failure]) -> None:
+def _check_some_decoded(found: RecordingFiles, failures: Sequence[Failure]) -> None:
     if len(failures) == len(found.recordings):
         raise DataError(
             f"none of the {len(failures)} soundscapes could be decoded; the first: {failures[0].reason}"

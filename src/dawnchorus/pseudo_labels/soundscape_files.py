@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from dawnchorus.audio.container import AUDIO_SUFFIXES
 from dawnchorus.audio.source import STORE_SUFFIXES
 from dawnchorus.errors import DataError
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 
 
 class Dealt(NamedTuple):
@@ -26,16 +26,16 @@ class Dealt(NamedTuple):
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.recording_files import Recording
-    >>> Dealt({0: [Recording(Path("night.wav"), "night.wav")], 1: []}, unit="soundscape").unit
+    >>> from dawnchorus.predict.recording_files import RecordingFile
+    >>> Dealt({0: [RecordingFile(Path("night.wav"), "night.wav")], 1: []}, unit="soundscape").unit
     'soundscape'
     """
 
-    by_fold: dict[int, list[Recording]]
+    by_fold: dict[int, list[RecordingFile]]
     unit: Literal["site", "soundscape"]
 
 
-def soundscape_name(recording: Recording) -> str:
+def soundscape_name(recording: RecordingFile) -> str:
     """Return the file name without its suffix, by which pseudo-labels are found again.
 
     Of a store ``H1.ogg.hdf5``, or ``H1.hdf5`` of the published layout, it is that of its audio file, ``H1``.
@@ -43,8 +43,8 @@ def soundscape_name(recording: Recording) -> str:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.recording_files import Recording
-    >>> soundscape_name(Recording(Path("store/H1.ogg.hdf5"), "H1.ogg.hdf5"))
+    >>> from dawnchorus.predict.recording_files import RecordingFile
+    >>> soundscape_name(RecordingFile(Path("store/H1.ogg.hdf5"), "H1.ogg.hdf5"))
     'H1'
     """
     path = PurePosixPath(recording.name)
@@ -53,7 +53,7 @@ def soundscape_name(recording: Recording) -> str:
     return path.stem
 
 
-def soundscapes_by_name(recordings: Iterable[Recording]) -> dict[str, Recording]:
+def soundscapes_by_name(recordings: Iterable[RecordingFile]) -> dict[str, RecordingFile]:
     """Return recordings by :func:`soundscape_name`, in their order.
 
     Raises
@@ -64,11 +64,11 @@ def soundscapes_by_name(recordings: Iterable[Recording]) -> dict[str, Recording]
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.recording_files import Recording
-    >>> list(soundscapes_by_name([Recording(Path("audio/H1.ogg"), "H1.ogg")]))
+    >>> from dawnchorus.predict.recording_files import RecordingFile
+    >>> list(soundscapes_by_name([RecordingFile(Path("audio/H1.ogg"), "H1.ogg")]))
     ['H1']
     """
-    named: dict[str, Recording] = {}
+    named: dict[str, RecordingFile] = {}
     for recording in recordings:
         name = soundscape_name(recording)
         if name in named:
@@ -85,7 +85,7 @@ def soundscapes_by_name(recordings: Iterable[Recording]) -> dict[str, Recording]
     return named
 
 
-def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> Dealt:
+def deal_soundscapes(recordings: Sequence[RecordingFile], folds: Sequence[int]) -> Dealt:
     """Return soundscapes dealt to folds, the same way whenever it is asked.
 
     The folder of a soundscape is taken for the site of its recorder: the first one in which the names differ.
@@ -109,9 +109,9 @@ def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> D
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus.predict.recording_files import Recording
+    >>> from dawnchorus.predict.recording_files import RecordingFile
     >>> names = ["site_1/a.wav", "site_1/b.wav", "site_2/a.wav"]
-    >>> dealt = deal_soundscapes([Recording(Path(name), name) for name in names], folds=[0, 1])
+    >>> dealt = deal_soundscapes([RecordingFile(Path(name), name) for name in names], folds=[0, 1])
     >>> dealt.unit, sorted(len(soundscapes) for soundscapes in dealt.by_fold.values())
     ('site', [1, 2])
     """
@@ -122,11 +122,11 @@ def deal_soundscapes(recordings: Sequence[Recording], folds: Sequence[int]) -> D
         )
     sites = _sites([recording.name for recording in recordings])
     by_site = len(set(sites) - {""}) >= len(folds)
-    groups: dict[tuple[str, str], list[Recording]] = {}
+    groups: dict[tuple[str, str], list[RecordingFile]] = {}
     for recording, site in zip(recordings, sites, strict=True):
         key = (site, "") if by_site and site else ("", soundscape_name(recording))
         groups.setdefault(key, []).append(recording)
-    dealt: dict[int, list[Recording]] = {fold: [] for fold in sorted(folds)}
+    dealt: dict[int, list[RecordingFile]] = {fold: [] for fold in sorted(folds)}
     order = sorted(groups, key=lambda key: _digest(*key))
     fold_of = {key: sorted(folds)[int.from_bytes(_digest(*key)) % len(folds)] for key in order}
     if len(set(fold_of.values())) < min(len(folds), len(groups)):

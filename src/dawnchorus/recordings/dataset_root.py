@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 _PAST_END_S = 0.1  # of which tables and headers may disagree on where a recording ends
 
 
-class Recordings(NamedTuple):
+class LoadedRecordings(NamedTuple):
     """Recordings, and what is wrong with others.
 
     Attributes
@@ -62,7 +62,7 @@ class Recordings(NamedTuple):
         return f"Recordings({counted(len(self.table), 'recording')}{faults})"
 
 
-def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
+def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRecordings:
     """Return the recordings of one place; ``labels`` are the classes, where they are given.
 
     Raises
@@ -73,7 +73,7 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
     Examples
     --------
     >>> from dawnchorus.config import DataSettings
-    >>> place = load_place(DataSettings(audio_dir="recordings"), labels=None)
+    >>> place = load_dataset_root(DataSettings(audio_dir="recordings"), labels=None)
     >>> place.table["primary_label"].value_counts().to_dict()
     {'owl': 4, 'wren': 4}
     """
@@ -116,7 +116,7 @@ def load_place(place: DataSettings, labels: LabelMap | None) -> Recordings:
     if labels is not None:
         table, unknown = _without_unknown_labels(table, labels, source, unit)
         faults += unknown
-    return Recordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
+    return LoadedRecordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
 
 
 def _if_there(file: Path) -> Path | None:

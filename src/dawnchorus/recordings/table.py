@@ -44,7 +44,7 @@ from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
 from dawnchorus.formats.faults import Fault, FaultyTableError
 from dawnchorus.progress import track
-from dawnchorus.recordings.dataset_root import Recordings, load_place, real_path
+from dawnchorus.recordings.dataset_root import LoadedRecordings, load_dataset_root, real_path
 from dawnchorus.recordings.labels import NOCALL, LabelMap, checked
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def load_recordings(
     labels: LabelMap | None = None,
     audio_dir: str | Path | None = None,
     faulty: Literal["refuse", "leave_out"] | None = None,
-) -> Recordings:
+) -> LoadedRecordings:
     """Return the checked recordings of one place, or of several, each with its own root.
 
     Parameters
@@ -105,7 +105,7 @@ def load_recordings(
     refused: list[Fault] = []
     left_out: list[Fault] = []
     for place, name in zip(places, _names_of(places), strict=True):
-        table, faults = load_place(place, labels)
+        table, faults = load_dataset_root(place, labels)
         table, repeated = _without_files_of(table, place_of_file, name)
         table = _without_catalogued(table, catalogued, place)
         faults += [Fault(place.audio_dir, None, *what) for what in repeated]
@@ -126,7 +126,7 @@ def load_recordings(
     for column in ("author", "site", "fold"):  # a column that only some places have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
-    return Recordings(recordings, left_out)
+    return LoadedRecordings(recordings, left_out)
 
 
 def leave_out_unreadable(

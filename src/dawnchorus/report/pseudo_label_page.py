@@ -22,7 +22,7 @@ from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
-from dawnchorus.predict.recording_files import Recording
+from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,
     N_BINS,
@@ -73,7 +73,7 @@ class ClassRow(NamedTuple):
 def write_pseudo_label_page(
     page: Path,
     table: Path,
-    soundscapes: Mapping[str, Recording],
+    soundscapes: Mapping[str, RecordingFile],
     card: ModelCard,
     *,
     facts: Mapping[str, str] | None = None,
@@ -103,12 +103,12 @@ def write_pseudo_label_page(
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from dawnchorus import open_runtime
-    >>> from dawnchorus.predict.recording_files import Recording
+    >>> from dawnchorus.predict.recording_files import RecordingFile
     >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
     >>> card, table = open_runtime("model", n_threads=1).card, Path("round_1.parquet")
     >>> with pseudo_label_table(table, card.labels, has_folds=False) as rows:
     ...     rows.add("night", np.array([5.0]), np.float32([[0.9, 0.1, 0.2]]))
-    >>> night = {"night": Recording(Path("night.wav"), "night.wav")}
+    >>> night = {"night": RecordingFile(Path("night.wav"), "night.wav")}
     >>> write_pseudo_label_page(Path("round_1.html"), table, night, card).n_rows
     1
     >>> Path("round_1.html").is_file()
@@ -171,7 +171,7 @@ def clock(seconds: float) -> str:
 class _Painter:
     """Reads windows and draws them."""
 
-    def __init__(self, soundscapes: Mapping[str, Recording], card: ModelCard) -> None:
+    def __init__(self, soundscapes: Mapping[str, RecordingFile], card: ModelCard) -> None:
         self.soundscapes, self.card = soundscapes, card
         self.frontend = FrontendSettings(**card.frontend)
         self.logmel = NumpyLogMel(self.frontend)

@@ -113,12 +113,12 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     >>> list(measure_paces(config, prepare_run(config), largest=1))  # clips per second of batches of one clip
     [1]
     """
-    step: _Step | None = None
+    step: _TrialStep | None = None
     paces: dict[int, float] = {}
     size, without_gain = min(SMALLEST, max(largest, 1)), 0
     while size <= max(largest, 1) and without_gain < _N_SPEEDS_WITHOUT_GAIN:
         try:
-            step = step or _Step(config, prepared)
+            step = step or _TrialStep(config, prepared)
             pace = step.clips_per_s(size)
         except (torch.OutOfMemoryError, MemoryError):
             break
@@ -135,7 +135,7 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     return paces
 
 
-class _Step:
+class _TrialStep:
     """One training step on clips of noise: front-end, network, loss, optimiser, in the config's precision.
 
     Loader, augmentations, averages and compilation are left out.

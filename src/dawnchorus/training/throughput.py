@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from dawnchorus.datasets.loaders import ClipLoader
 
 
-class Pace(Callback):
+class ThroughputMeter(Callback):
     """Logs for each epoch the learning rate, ``clips_per_s`` and ``loader_wait_share``.
 
     Clips a second are those of all devices, from the first batch of an epoch to its last, validation left
@@ -31,7 +31,7 @@ class Pace(Callback):
     >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
     >>> loader, _ = FoldTraining(config, prepare_run(config), 0).loaders()
-    >>> Pace(loader).loader is loader
+    >>> ThroughputMeter(loader).loader is loader
     True
     """
 

@@ -20,7 +20,7 @@ from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
 from dawnchorus.training.progress_bar import FoldProgressBar
 from dawnchorus.training.run_loggers import make_loggers
-from dawnchorus.training.throughput import Pace
+from dawnchorus.training.throughput import ThroughputMeter
 
 DEBUG_STEPS = 2
 
@@ -53,7 +53,7 @@ def make_trainer(
     args = config.train_function_args
     metrics = {metric.log_name: metric for metric in chosen_metrics(args.metrics, args.main_metric)}
     bar = FoldProgressBar(f"Fold {fold}", metrics[args.main_metric])
-    chosen: list[Callback] = [*callbacks, Pace(loader), bar]
+    chosen: list[Callback] = [*callbacks, ThroughputMeter(loader), bar]
     if args.ema_decay is not None:
         chosen.insert(0, AverageOfSteps(args.ema_decay))
     if args.early_stopping_epochs is not None:

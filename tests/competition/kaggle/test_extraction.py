@@ -11,11 +11,11 @@ import pytest
 
 from dawnchorus.competition.kaggle.extraction import DamagedArchiveError, below, destinations, unpack
 from dawnchorus.competition.kaggle.joined_pieces import open_joined
-from dawnchorus.competition.kaggle.kaggle_catalogue import Part, Source
+from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource, Part
 
 from .kaggle_server import zipped
 
-SOURCE = (Source("dataset", "somebody/something"),)
+SOURCE = (KaggleSource("dataset", "somebody/something"),)
 
 
 def write_archive(path: Path, files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
-from dawnchorus.competition.kaggle.kaggle_catalogue import Source
+from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource
 from dawnchorus.downloads.disk_space import size_text
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import write_text
@@ -82,7 +82,7 @@ class RemoteArchive(NamedTuple):
     request: Any
 
 
-class Service(Protocol):
+class ArchiveService(Protocol):
     """Who has archives: see :class:`dawnchorus.competition.kaggle.kaggle_files.KaggleFiles`.
 
     Examples
@@ -98,10 +98,10 @@ class Service(Protocol):
     3
     """
 
-    def locate(self, source: Source) -> RemoteArchive: ...
+    def locate(self, source: KaggleSource) -> RemoteArchive: ...
 
     def read(
-        self, source: Source, remote: RemoteArchive, start: int
+        self, source: KaggleSource, remote: RemoteArchive, start: int
     ) -> AbstractContextManager[ArchiveBytes]: ...
 
 
@@ -119,7 +119,7 @@ class Fetched(NamedTuple):
 
 
 def fetch_archive(
-    service: Service, source: Source, archive: Path, *, require_room: Callable[[int, int], None]
+    service: ArchiveService, source: KaggleSource, archive: Path, *, require_room: Callable[[int, int], None]
 ) -> Fetched:
     """Bring an archive to the disk, and return its size and version; one that is there is not asked for.
 
@@ -144,14 +144,14 @@ def fetch_archive(
     --------
     >>> from contextlib import contextmanager
     >>> from pathlib import Path
-    >>> from dawnchorus.competition.kaggle.kaggle_catalogue import Source
+    >>> from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource
     >>> class Shelf:  # what a service has to offer
     ...     def locate(self, source):
     ...         return RemoteArchive(n_bytes=3, version="1", md5=None, request=None)
     ...     @contextmanager
     ...     def read(self, source, remote, start):
     ...         yield ArchiveBytes(start, [b"zip"[start:]])
-    >>> source = Source("dataset", "somebody/birds")
+    >>> source = KaggleSource("dataset", "somebody/birds")
     >>> fetch_archive(Shelf(), source, Path("birds.zip"), require_room=lambda n_bytes, to_come: None)
     Fetched(n_bytes=3, version='1')
     >>> Path("birds.zip").read_bytes()
@@ -200,7 +200,7 @@ def bytes_at_hand(archive: Path) -> int:
 
 
 def _fetch_once(
-    service: Service, source: Source, archive: Path, require_room: Callable[[int, int], None]
+    service: ArchiveService, source: KaggleSource, archive: Path, require_room: Callable[[int, int], None]
 ) -> Fetched:
     remote = service.locate(source)
     partial = _partial(archive)
@@ -240,7 +240,7 @@ def _written(file: IO[bytes], piece: ArchiveBytes, n_bytes: int | None) -> Itera
             break  # told by the check that follows
 
 
-def _verify(partial: Path, remote: RemoteArchive, source: Source, archive: Path) -> None:
+def _verify(partial: Path, remote: RemoteArchive, source: KaggleSource, archive: Path) -> None:
     there = _size(partial)
     if remote.n_bytes is not None and there < remote.n_bytes:
         raise Interrupted("the connection ended early")
@@ -262,7 +262,7 @@ def _verify(partial: Path, remote: RemoteArchive, source: Source, archive: Path)
         )
 
 
-def _wait(interrupted: Interrupted, n_failed: int, source: Source, there: int) -> None:
+def _wait(interrupted: Interrupted, n_failed: int, source: KaggleSource, there: int) -> None:
     """Sleep before the next try, or raise where it has been tried often enough."""
     wait_s = max(FIRST_WAIT_S * 2 ** (n_failed - 1), interrupted.wait_s or 0.0)
     kept = f"; {size_text(there)} are kept" if there else ""

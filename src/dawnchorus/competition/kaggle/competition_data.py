@@ -30,7 +30,7 @@ from dawnchorus.competition.kaggle.extraction import (
     unpack,
 )
 from dawnchorus.competition.kaggle.joined_pieces import open_joined
-from dawnchorus.competition.kaggle.kaggle_catalogue import Competition, Part, Source, select_parts
+from dawnchorus.competition.kaggle.kaggle_catalogue import Competition, KaggleSource, Part, select_parts
 from dawnchorus.downloads import disk_space
 from dawnchorus.downloads.disk_space import size_text
 from dawnchorus.errors import DownloadError, MissingExtraError
@@ -249,7 +249,7 @@ class _Download:
             self._join(part, record)
         return record.files()
 
-    def _fetch_source(self, part: Part, source: Source) -> ArchiveRecord:
+    def _fetch_source(self, part: Part, source: KaggleSource) -> ArchiveRecord:
         archive = self._archive(source)
         require_room = partial(self._require_room, source)
         fetched = fetch_archive(self.kaggle, source, archive, require_room=require_room)
@@ -289,7 +289,7 @@ class _Download:
         write_record(self.out, self.record)
         shutil.rmtree(folder)
 
-    def _require_room(self, source: Source, n_bytes: int, to_come: int) -> None:
+    def _require_room(self, source: KaggleSource, n_bytes: int, to_come: int) -> None:
         """Raise where an archive of ``n_bytes`` and its files do not fit."""
         unpacked = self.sizes.get(source.ref)
         assumed = "" if unpacked is not None else ", taken as big as the archive"
@@ -298,18 +298,18 @@ class _Download:
         needed = to_come + max(0, unpacked - self.at_hand.get(source.ref, 0))
         disk_space.require_room(self.out, needed, what)
 
-    def _unpacked_bytes(self, part: Part, source: Source) -> int:
+    def _unpacked_bytes(self, part: Part, source: KaggleSource) -> int:
         """Return how many bytes of an archive's files are there."""
         known = self.record.parts.get(part.name, PartRecord()).archives.get(source.ref)
         files = known.files if known else {}
         gone = set(missing_files(self.out, files))
         return sum(size for name, size in files.items() if name not in gone)
 
-    def _archive(self, source: Source) -> Path:
+    def _archive(self, source: KaggleSource) -> Path:
         return _archive_path(self.out, source)
 
 
-def _archive_path(out: Path, source: Source) -> Path:
+def _archive_path(out: Path, source: KaggleSource) -> Path:
     return out / WORK_NAME / f"{source.slug}.zip"
 
 

@@ -12,7 +12,7 @@ SETTINGS_URL = "https://www.kaggle.com/settings"
 
 
 @dataclass(frozen=True)
-class Source:
+class KaggleSource:
     """What Kaggle sends as one zip archive.
 
     Attributes
@@ -24,7 +24,7 @@ class Source:
 
     Examples
     --------
-    >>> source = Source("dataset", "somebody/birds")
+    >>> source = KaggleSource("dataset", "somebody/birds")
     >>> source.slug, source.url
     ('birds', 'https://www.kaggle.com/datasets/somebody/birds')
     """
@@ -92,13 +92,13 @@ class Part:
 
     Examples
     --------
-    >>> Part("noise", "soundscapes without birds", (Source("dataset", "somebody/noise"),)).default
+    >>> Part("noise", "soundscapes without birds", (KaggleSource("dataset", "somebody/noise"),)).default
     True
     """
 
     name: str
     holds: str
-    sources: tuple[Source, ...]
+    sources: tuple[KaggleSource, ...]
     folder: str = ""
     default: bool = True
     moved: tuple[tuple[str, str], ...] = ()
@@ -120,12 +120,12 @@ class Competition:
     parts: tuple[Part, ...]
 
 
-def _dataset(name: str) -> Source:
-    return Source("dataset", f"vladimirsydor/{name}")
+def _dataset(name: str) -> KaggleSource:
+    return KaggleSource("dataset", f"vladimirsydor/{name}")
 
 
 def _competition_data(name: str, holds: str) -> Part:
-    return Part("competition", holds, (Source("competition", name),))
+    return Part("competition", holds, (KaggleSource("competition", name),))
 
 
 # What the published second place downloads: github.com/VSydorskyy/BirdCLEF_2025_2nd_place, rock_that_bird.sh.

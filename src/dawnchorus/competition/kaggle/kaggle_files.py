@@ -26,7 +26,7 @@ from kagglesdk.kaggle_client import KaggleClient
 from requests.adapters import HTTPAdapter
 
 from dawnchorus.competition.kaggle.archives import ArchiveBytes, Interrupted, RemoteArchive
-from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL, Source
+from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL, KaggleSource
 from dawnchorus.competition.kaggle.kaggle_credentials import Credentials
 from dawnchorus.errors import DownloadError
 
@@ -83,7 +83,7 @@ class KaggleFiles:
     def __exit__(self, *raised: object) -> None:
         self._client.__exit__(*raised)
 
-    def unpacked_bytes(self, source: Source) -> int | None:
+    def unpacked_bytes(self, source: KaggleSource) -> int | None:
         """Return the size of all files of a source together; None where Kaggle does not say.
 
         Raises
@@ -100,7 +100,7 @@ class KaggleFiles:
             return None  # the archive itself will be asked for, and says why
         return sum(kind.total_size for kind in summary.file_types) or None if summary else None
 
-    def locate(self, source: Source) -> RemoteArchive:
+    def locate(self, source: KaggleSource) -> RemoteArchive:
         """Ask Kaggle for a source's archive, and return what it says of it.
 
         Raises
@@ -121,7 +121,7 @@ class KaggleFiles:
             )
 
     @contextmanager
-    def read(self, source: Source, remote: RemoteArchive, start: int) -> Iterator[ArchiveBytes]:
+    def read(self, source: KaggleSource, remote: RemoteArchive, start: int) -> Iterator[ArchiveBytes]:
         """Yield the bytes from ``start`` on, or all of them where the storage cannot send a part.
 
         Raises
@@ -146,7 +146,7 @@ class KaggleFiles:
                     raise Interrupted("the storage sends another range than it was asked for")
                 yield ArchiveBytes(begins, response.iter_content(_CHUNK_BYTES))
 
-    def _archive(self, source: Source) -> requests.Response:
+    def _archive(self, source: KaggleSource) -> requests.Response:
         if source.kind == "competition":
             request = ApiDownloadDataFilesRequest()
             request.competition_name = source.ref
@@ -155,7 +155,7 @@ class KaggleFiles:
         request.owner_slug, _, request.dataset_slug = source.ref.partition("/")
         return self._client.datasets.dataset_api_client.download_dataset(request)
 
-    def _summary(self, source: Source) -> Any:
+    def _summary(self, source: KaggleSource) -> Any:
         if source.kind == "competition":
             request = ApiGetCompetitionDataFilesSummaryRequest()
             request.competition_name = source.ref
@@ -167,7 +167,7 @@ class KaggleFiles:
 
 
 @contextmanager
-def _told(source: Source) -> Iterator[None]:
+def _told(source: KaggleSource) -> Iterator[None]:
     """Turn what requests raises into our errors, none of which tells the signed address of the storage."""
     try:
         yield
@@ -181,7 +181,7 @@ def _told(source: Source) -> Iterator[None]:
         raise Interrupted(f"the connection failed or broke ({type(error).__name__})") from error
 
 
-def _refusal(response: requests.Response, source: Source) -> Exception:
+def _refusal(response: requests.Response, source: KaggleSource) -> Exception:
     """Return the error that an answer of 400 or more stands for."""
     status = response.status_code
     if response.history:  # not Kaggle but its storage, whose addresses expire: asking again gives another

@@ -1,4 +1,4 @@
-"""What every deal of folds owes to the settings: who is always in training, and who is validated.
+"""What every split of folds owes to the settings: who is always in training, and who is validated.
 
 It is about whole groups, never about single recordings, so that nothing can leak.
 """
@@ -19,14 +19,14 @@ ALWAYS_IN_TRAINING = -1
 """The fold of what every model learns and none is tested on."""
 
 
-class Deal(NamedTuple):
+class FoldSplit(NamedTuple):
     """The fold of every group, the number of folds, and sentences on how it came to that.
 
     Examples
     --------
     >>> import numpy as np
-    >>> deal = Deal(fold_of_group=np.array([0, 1, -1]), n_folds=2, notes=[])
-    >>> deal.n_folds, deal.fold_of_group == ALWAYS_IN_TRAINING
+    >>> split = FoldSplit(fold_of_group=np.array([0, 1, -1]), n_folds=2, notes=[])
+    >>> split.n_folds, split.fold_of_group == ALWAYS_IN_TRAINING
     (2, array([False, False,  True]))
     """
 
@@ -36,15 +36,15 @@ class Deal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the settings ask of a deal.
+class FoldConstraints:
+    """What the settings ask of a split.
 
     Attributes
     ----------
     settings
         The settings themselves.
     grouped
-        The recordings that are dealt.
+        The recordings that are split.
     rare
         Which classes are rare, shape (n_classes,), bool.
     promised
@@ -60,8 +60,9 @@ class Wishes:
     >>> from dawnchorus.folds.groups import group_recordings
     >>> recordings = pd.DataFrame({"filename": list("abc"), "primary_label": ["owl", "owl", "wren"]})
     >>> recordings["author"] = ["Ada", "Bea", "Bea"]
-    >>> wishes = Wishes.of(recordings, group_recordings(recordings, ("author",)), FoldSettings(rare_up_to=1))
-    >>> wishes.grouped.names, wishes.rare
+    >>> grouped, settings = group_recordings(recordings, ("author",)), FoldSettings(rare_up_to=1)
+    >>> constraints = FoldConstraints.of(recordings, grouped, settings)
+    >>> constraints.grouped.names, constraints.rare
     (array(['owl', 'wren'], dtype=object), array([False,  True]))
     """
 
@@ -72,7 +73,9 @@ class Wishes:
     heard: np.ndarray
 
     @classmethod
-    def of(cls, recordings: pd.DataFrame, grouped: GroupedRecordings, settings: FoldSettings) -> Wishes:
+    def of(
+        cls, recordings: pd.DataFrame, grouped: GroupedRecordings, settings: FoldSettings
+    ) -> FoldConstraints:
         """Return what ``settings`` ask of these recordings; ``nocall`` is no class to promise anything to."""
         species = grouped.names != NOCALL
         rare = species & (grouped.counts.sum(axis=0) <= settings.rare_up_to)
