@@ -1,4 +1,4 @@
-"""Augmentation of log-mel pictures of shape (batch, 1, n_mels, n_frames), in [0, 1]."""
+"""Augmentation of log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1]."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ class SpectrogramMasks:
         _check(self, rules)
 
     def draw(self, batch_size: int, n_mels: int, n_frames: int, *, generator: Generator) -> MaskParams:
-        """Return masks for ``batch_size`` pictures, on the generator's device."""
+        """Return masks for ``batch_size`` spectrograms, on the generator's device."""
         mels = self._draw_bars(batch_size, n_mels, self.max_mels, self.frequency_probability, generator)
         frames = self._draw_bars(batch_size, n_frames, self.max_frames, self.time_probability, generator)
         return MaskParams(*mels, *frames)
 
     def apply(self, logmel: Tensor, params: MaskParams) -> Tensor:
-        """Return the pictures with 0, the quietest level, under the masks.
+        """Return the spectrograms with 0, the quietest level, under the masks.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class SpectrogramMasks:
         return logmel.masked_fill(mels[:, None, :, None] | frames[:, None, None, :], 0)
 
     def __call__(self, logmel: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures, shape (batch, 1, n_mels, n_frames), under freshly drawn masks."""
+        """Return the spectrograms, shape (batch, 1, n_mels, n_frames), under freshly drawn masks."""
         batch_size, _, n_mels, n_frames = logmel.shape
         return self.apply(logmel, self.draw(batch_size, n_mels, n_frames, generator=generator))
 
@@ -142,7 +142,7 @@ class PowerParams(NamedTuple):
     exponents
         Shape (batch,), float32, above 0.
     chosen
-        Which pictures are changed, shape (batch,), bool.
+        Which spectrograms are changed, shape (batch,), bool.
 
     Examples
     --------
@@ -158,9 +158,9 @@ class PowerParams(NamedTuple):
 
 @dataclass(frozen=True)
 class PowerScaling:
-    """A random exponent on the picture: below 1 lifts faint song, above 1 buries it.
+    """A random exponent on the spectrogram: below 1 lifts faint song, above 1 buries it.
 
-    Afterwards each picture is stretched to [0, 1] again, as the front-end leaves it.
+    Afterwards each spectrogram is stretched to [0, 1] again, as the front-end leaves it.
 
     Parameters
     ----------
@@ -197,12 +197,12 @@ class PowerScaling:
         _check(self, rules)
 
     def draw(self, batch_size: int, *, generator: Generator) -> PowerParams:
-        """Return exponents and choices for ``batch_size`` pictures, on the generator's device."""
+        """Return exponents and choices for ``batch_size`` spectrograms, on the generator's device."""
         exponents = _uniform(self.min_exponent, self.max_exponent, batch_size, generator)
         return PowerParams(exponents, _uniform(0, 1, batch_size, generator) < self.probability)
 
     def apply(self, logmel: Tensor, params: PowerParams) -> Tensor:
-        """Return the pictures to the power of their exponents, stretched to [0, 1].
+        """Return the spectrograms to the power of their exponents, stretched to [0, 1].
 
         Parameters
         ----------
@@ -214,13 +214,13 @@ class PowerScaling:
         Returns
         -------
         Tensor
-            Same shape; a chosen picture of one single level becomes 0, what is not chosen is untouched.
+            Same shape; a chosen spectrogram of one single level becomes 0, what is not chosen is untouched.
         """
         exponents, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
         return torch.where(chosen, _stretched(logmel**exponents), logmel)
 
     def __call__(self, logmel: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures, shape (batch, 1, n_mels, n_frames), to freshly drawn powers."""
+        """Return the spectrograms, shape (batch, 1, n_mels, n_frames), to freshly drawn powers."""
         return self.apply(logmel, self.draw(len(logmel), generator=generator))
 
 
@@ -230,9 +230,9 @@ class TiltParams(NamedTuple):
     Attributes
     ----------
     slopes
-        Rise from the lowest mel band to the highest, shape (batch,), float32; 1 is the picture's range.
+        Rise from the lowest mel band to the highest, shape (batch,), float32; 1 is the spectrogram's range.
     chosen
-        Which pictures are changed, shape (batch,), bool.
+        Which spectrograms are changed, shape (batch,), bool.
 
     Examples
     --------
@@ -250,17 +250,17 @@ class TiltParams(NamedTuple):
 class SpectralTilt:
     """A random tilt: below 0 it lowers the high frequencies, above 0 the low ones.
 
-    The picture is in dB, stretched to [0, 1]; so adding a slope along the mel bands is an equaliser, as
-    distance and foliage are. Where the picture spans 80 dB, 0.25 is 20 dB from the lowest band to the
-    highest. Afterwards each picture is stretched to [0, 1] again, as the front-end leaves it.
+    The spectrogram is in dB, stretched to [0, 1]; so adding a slope along the mel bands is an equaliser, as
+    distance and foliage are. Where the spectrogram spans 80 dB, 0.25 is 20 dB from the lowest band to the
+    highest. Afterwards each spectrogram is stretched to [0, 1] again, as the front-end leaves it.
 
-    No filter makes sound of silence: a frame that is at the picture's quietest level in every band, such
-    as the padding of a short recording, stays at 0, and so does a silent picture.
+    No filter makes sound of silence: a frame that is at the spectrogram's quietest level in every band, such
+    as the padding of a short recording, stays at 0, and so does a silent spectrogram.
 
     Parameters
     ----------
     min_tilt, max_tilt
-        Range of the slope, in ranges of the picture from the lowest mel band to the highest.
+        Range of the slope, in ranges of the spectrogram from the lowest mel band to the highest.
     probability
         Share of the examples that are tilted, in [0, 1].
 
@@ -292,12 +292,12 @@ class SpectralTilt:
         _check(self, rules)
 
     def draw(self, batch_size: int, *, generator: Generator) -> TiltParams:
-        """Return slopes and choices for ``batch_size`` pictures, on the generator's device."""
+        """Return slopes and choices for ``batch_size`` spectrograms, on the generator's device."""
         slopes = _uniform(self.min_tilt, self.max_tilt, batch_size, generator)
         return TiltParams(slopes, _uniform(0, 1, batch_size, generator) < self.probability)
 
     def apply(self, logmel: Tensor, params: TiltParams) -> Tensor:
-        """Return the pictures plus slope · (position of the mel band in −0.5 … 0.5), stretched to [0, 1].
+        """Return the spectrograms plus slope · (position of the mel band in −0.5 … 0.5), stretched to [0, 1].
 
         Parameters
         ----------
@@ -309,7 +309,7 @@ class SpectralTilt:
         Returns
         -------
         Tensor
-            Same shape; frames of silence are 0, as is a chosen picture of one single level; what is not
+            Same shape; frames of silence are 0, as is a chosen spectrogram of one single level; what is not
             chosen is untouched.
         """
         slopes, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
@@ -320,7 +320,7 @@ class SpectralTilt:
         return torch.where(chosen, tilted.where(sounding, 0), logmel)
 
     def __call__(self, logmel: Tensor, generator: Generator) -> Tensor:
-        """Return the pictures, shape (batch, 1, n_mels, n_frames), under freshly drawn tilts."""
+        """Return the spectrograms, shape (batch, 1, n_mels, n_frames), under freshly drawn tilts."""
         return self.apply(logmel, self.draw(len(logmel), generator=generator))
 
 
@@ -337,8 +337,8 @@ def _uniform(low: float, high: float, batch_size: int, generator: Generator) -> 
     return low + (high - low) * torch.rand(batch_size, generator=generator, device=generator.device)
 
 
-def _stretched(picture: Tensor) -> Tensor:
-    """Return each picture stretched to [0, 1]; one of a single level becomes 0."""
-    low, high = picture.amin((1, 2, 3), keepdim=True), picture.amax((1, 2, 3), keepdim=True)
+def _stretched(spectrogram: Tensor) -> Tensor:
+    """Return each spectrogram stretched to [0, 1]; one of a single level becomes 0."""
+    low, high = spectrogram.amin((1, 2, 3), keepdim=True), spectrogram.amax((1, 2, 3), keepdim=True)
     spread = high - low
-    return (picture - low) / spread.where(spread > 0, 1)
+    return (spectrogram - low) / spread.where(spread > 0, 1)

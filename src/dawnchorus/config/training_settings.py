@@ -174,7 +174,7 @@ class TrainFunctionArgs(Settings):
     precision_mode
         Lightning's precision.
     channels_last
-        Keep pictures and weights with their channels innermost, which tensor cores prefer.
+        Keep spectrograms and weights with their channels innermost, which tensor cores prefer.
     compile
         Compile backbone and head with ``torch.compile``.
     deterministic

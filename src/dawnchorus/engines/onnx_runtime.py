@@ -24,7 +24,7 @@ class OnnxRuntime(Runtime):
     ----------
     path
         ``model.onnx``. Where ``networks.onnx`` lies beside it, which begins behind the front-end, that
-        is run: its pictures come from a real FFT, which ONNX Runtime is slow at.
+        is run: its spectrograms come from a real FFT, which ONNX Runtime is slow at.
     settings
         Threads and clips of a request; streams do not exist here.
 
@@ -58,7 +58,7 @@ class OnnxRuntime(Runtime):
         self.input_name = self.session.get_inputs()[0].name
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return log-mel pictures, or the clips themselves for a graph that has the front-end in it."""
+        """Return log-mel spectrograms, or the clips themselves for a graph that has the front-end in it."""
         return waves if self.frontend is None else self.frontend(waves)
 
     def stream(

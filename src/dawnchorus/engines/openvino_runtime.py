@@ -87,7 +87,7 @@ class OpenVinoRuntime(Runtime):
         self._pool = _RequestPool(compiled, self.settings.n_streams)
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return log-mel pictures, or the clips themselves for a graph whose front-end cannot be cut off."""
+        """Return log-mel spectrograms, or the clips themselves where the front-end cannot be cut off a graph."""
         return waves if self.frontend is None else self.frontend(waves)
 
     def stream(
@@ -171,13 +171,13 @@ def networks_of(model: Any) -> Any | None:
     for node in model.get_ops():
         for output in node.outputs():
             if LOGMEL_NAME in output.get_names():
-                picture = opset13.parameter(
+                spectrogram = opset13.parameter(
                     output.get_partial_shape(), output.get_element_type(), LOGMEL_NAME
                 )
                 for target in output.get_target_inputs():
-                    target.replace_source_output(picture.output(0))
-                _take_batch_size_from(picture, model)
-                return openvino.Model(model.get_results(), [picture], "networks")
+                    target.replace_source_output(spectrogram.output(0))
+                _take_batch_size_from(spectrogram, model)
+                return openvino.Model(model.get_results(), [spectrogram], "networks")
     return None
 
 
@@ -200,12 +200,12 @@ def _stack_of(model: Any) -> Any | None:
     return source if source is not None and source.get_type_name() == "Concat" else None
 
 
-def _take_batch_size_from(picture: Any, model: Any) -> None:
-    """Let whoever asks for the size of the batch where it came in ask the picture, which has as many."""
+def _take_batch_size_from(spectrogram: Any, model: Any) -> None:
+    """Let whoever asks for the size of the batch where it came in ask the spectrogram, which has as many."""
     for parameter in model.get_parameters():
         for target in parameter.output(0).get_target_inputs():
             if target.get_node().get_type_name() == "ShapeOf":
-                target.replace_source_output(picture.output(0))
+                target.replace_source_output(spectrogram.output(0))
 
 
 _core: Any = None

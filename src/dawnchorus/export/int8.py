@@ -122,33 +122,33 @@ def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
             "an export in 8 bits needs nncf; install it with: pip install 'dawnchorus[nncf]'"
         ) from None
     rows = np.unique(np.linspace(0, len(waves) - 1, N_CALIBRATION_CLIPS).astype(int))
-    inputs, picture, name = model.get_parameters(), _picture(model), model.get_friendly_name()
+    inputs, spectrogram, name = model.get_parameters(), _spectrogram(model), model.get_friendly_name()
     card_json = str(model.get_rt_info([CARD_KEY]).astype(str))
-    pictures = _computed(picture, inputs, waves[rows])
+    spectrograms = _computed(spectrogram, inputs, waves[rows])
     networks: Any = networks_of(model)
     # A copy, for nncf follows constants to all their users, and the front-end shares some.
-    networks = _in_eight_bits(nncf, networks.clone(), pictures)
+    networks = _in_eight_bits(nncf, networks.clone(), spectrograms)
     for target in networks.input(0).get_target_inputs():
-        target.replace_source_output(picture)
+        target.replace_source_output(spectrogram)
     joined = openvino.Model(networks.get_results(), inputs, name)
     joined.set_rt_info(card_json, [CARD_KEY])
     return joined
 
 
-def _in_eight_bits(nncf: Any, networks: Any, pictures: npt.NDArray[np.float32]) -> Any:
-    """Return the networks in 8 bits, with ranges from pictures, shape (n_clips, 1, n_mels, n_frames)."""
-    steps = track(range(_N_PASSES * len(pictures) + 1), "Calibrating 8 bits")
+def _in_eight_bits(nncf: Any, networks: Any, spectrograms: npt.NDArray[np.float32]) -> Any:
+    """Return the networks in 8 bits, with ranges from spectrograms, shape (n_clips, 1, n_mels, n_frames)."""
+    steps = track(range(_N_PASSES * len(spectrograms) + 1), "Calibrating 8 bits")
     next(steps)
 
-    def shown(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def shown(spectrogram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         next(steps, None)
-        return picture[None]
+        return spectrogram[None]
 
     with _quietly():
         quantized = nncf.quantize(
             networks,
-            nncf.Dataset(pictures, shown),
-            subset_size=len(pictures),
+            nncf.Dataset(spectrograms, shown),
+            subset_size=len(spectrograms),
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,  # for no other does nncf scale channels
             ignored_scope=nncf.IgnoredScope(names=sorted(float_nodes(networks)), validate=False),
@@ -178,7 +178,7 @@ def float_nodes(networks: Any) -> set[str]:
     """Return the names of the nodes that stay in float32: all but the large products of backbones.
 
     Those are products with weights, at more than one position, between a network's first product and its
-    last picture. Gates after pooling have one position, and the head comes after the last picture.
+    last feature map. Gates after pooling have one position, and the head comes after the last feature map.
 
     Examples
     --------
@@ -191,7 +191,7 @@ def float_nodes(networks: Any) -> set[str]:
     True
     """
     nodes = networks.get_ordered_ops()
-    within = _before_pictures(nodes) & _behind_products(nodes)
+    within = _before_feature_maps(nodes) & _behind_products(nodes)
     return {
         node.get_friendly_name()
         for node in nodes
@@ -209,8 +209,8 @@ def _behind_products(nodes: Sequence[Any]) -> set[str]:
     return names
 
 
-def _before_pictures(nodes: Sequence[Any]) -> set[str]:
-    """Return the names of nodes, in the order of computing, that make pictures or lead to one."""
+def _before_feature_maps(nodes: Sequence[Any]) -> set[str]:
+    """Return the names of nodes, in the order of computing, that make feature maps or lead to one."""
     names: set[str] = set()
     for node in reversed(nodes):
         ports = [port for output in node.outputs() for port in output.get_target_inputs()]
@@ -243,17 +243,19 @@ def _n_positions(dimensions: Sequence[Any]) -> int:
     return math.prod(d.get_length() if d.is_static else 2 for d in dimensions)
 
 
-def _picture(model: Any) -> Any:
-    """Return the output of the node that makes the picture."""
+def _spectrogram(model: Any) -> Any:
+    """Return the output of the node that makes the spectrogram."""
     return next(
         output for node in model.get_ops() for output in node.outputs() if LOGMEL_NAME in output.get_names()
     )
 
 
-def _computed(picture: Any, inputs: Sequence[Any], waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the pictures of clips, shape (n_clips, 1, n_mels, n_frames)."""
+def _computed(
+    spectrogram: Any, inputs: Sequence[Any], waves: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the spectrograms of clips, shape (n_clips, 1, n_mels, n_frames)."""
     frontend = openvino_core().compile_model(
-        openvino.Model([picture], inputs, "frontend"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        openvino.Model([spectrogram], inputs, "frontend"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     return np.concatenate([frontend([wave[None]])[0].copy() for wave in waves])
 

@@ -49,7 +49,7 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
     entry.key, entry.value = CARD_KEY, card.to_json()
     onnx.checker.check_model(graph)
     networks = _networks(graph)
-    del graph.graph.output[2]  # the picture, which was an output so that it would have its name
+    del graph.graph.output[2]  # the spectrogram, which was an output so that it would have its name
     _save(graph, path)
     # The weights are named alike in both graphs and written in the same order: the second file is the first.
     _share_weights(networks, onnx.load(path, load_external_data=False))
@@ -83,7 +83,7 @@ def _networks(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph behind the front-end, with the metadata of the whole."""
     whole = onnx.ModelProto()
     whole.CopyFrom(graph)
-    # Some backbones ask for the batch's size where it came in, which for the networks is the picture.
+    # Some backbones ask for the batch's size where it came in, which for the networks is the spectrogram.
     for node in whole.graph.node:
         if node.op_type == "Shape" and list(node.input) == ["input"]:
             node.input[0] = LOGMEL_NAME

@@ -51,7 +51,7 @@ def write_fp16(model: Any, path: Path) -> None:
     """Write ``path`` (.xml) and its ``.bin``: the networks' weights in fp16, the arithmetic in float32.
 
     The front-end's constants stay in float32. OpenVINO's own compression rounds those too, and a
-    Fourier transform with 11-bit sines has a noise floor inside the 80 dB that the picture shows: on
+    Fourier transform with 11-bit sines has a noise floor inside the 80 dB that the spectrogram shows: on
     real clips it moved the probabilities by 2e-3, ten times as far as the networks' weights do.
 
     Examples
@@ -90,7 +90,7 @@ def write_ir(model: Any, path: Path) -> None:
 
 
 def frontend_nodes(model: Any) -> set[str]:
-    """Return the names of all nodes up to the one that makes the picture.
+    """Return the names of all nodes up to the one that makes the spectrogram.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Waveform → log-mel picture, twice in PyTorch: by FFT, and by matrix products for engines without an FFT.
+"""Waveform → log-mel spectrogram, twice in PyTorch: by FFT, and by matrix products where engines have none.
 
-What the picture is, and the same in NumPy, stands in :mod:`dawnchorus.features.logmel`.
+What the spectrogram is, and the same in NumPy, stands in :mod:`dawnchorus.features.logmel`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def log_scale(mel_power: Tensor, top_db: float) -> Tensor:
     Returns
     -------
     Tensor
-        Log-mel picture, shape (batch, 1, n_mels, n_frames), float32; all 0 where a clip is silent.
+        Log-mel spectrogram, shape (batch, 1, n_mels, n_frames), float32; all 0 where a clip is silent.
 
     Examples
     --------
@@ -49,14 +49,14 @@ def log_scale(mel_power: Tensor, top_db: float) -> Tensor:
     loudest_db = level_db.amax((1, 2), keepdim=True)
     level_db = torch.maximum(level_db, loudest_db - top_db)
     quietest_db = level_db.amin((1, 2), keepdim=True)
-    picture = (level_db - quietest_db) / (loudest_db - quietest_db + MIN_RANGE_DB)
-    # Contiguous, because PyTorch takes other strides of a one-channel picture for channels-last, in which
+    spectrogram = (level_db - quietest_db) / (loudest_db - quietest_db + MIN_RANGE_DB)
+    # Contiguous, because PyTorch takes other strides of a one-channel spectrogram for channels-last, in which
     # the CPU trains depthwise convolutions eight times slower.
-    return picture.transpose(1, 2).unsqueeze(1).contiguous()
+    return spectrogram.transpose(1, 2).unsqueeze(1).contiguous()
 
 
 class LogMelFrontend(nn.Module):
-    """Log-mel picture by a real FFT; ``benchmarks/bench_frontend.py`` times it.
+    """Log-mel spectrogram by a real FFT; ``benchmarks/bench_frontend.py`` times it.
 
     It has no weights: its constants follow ``.to(device)`` but stay out of the state dict. Under
     autocast it still computes in float32, for a power spectrum overflows float16.
@@ -80,7 +80,7 @@ class LogMelFrontend(nn.Module):
         self.register_buffer("filters", torch.from_numpy(mel_filters(settings)), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        """Return the log-mel picture of each clip.
+        """Return the log-mel spectrogram of each clip.
 
         Parameters
         ----------
@@ -100,10 +100,10 @@ class LogMelFrontend(nn.Module):
         # A clip for each core: the spectra of more leave a CPU's caches, and 64 at once take twice as long.
         at_once = torch.get_num_threads()
         if wave.device.type == "cpu" and wave.ndim == 2 and len(wave) > at_once:
-            return torch.cat([self._picture(part) for part in wave.split(at_once)])
-        return self._picture(wave)
+            return torch.cat([self._spectrogram(part) for part in wave.split(at_once)])
+        return self._spectrogram(wave)
 
-    def _picture(self, wave: Tensor) -> Tensor:
+    def _spectrogram(self, wave: Tensor) -> Tensor:
         with torch.autocast(wave.device.type, enabled=False):
             padded = _pad_for_centring(wave.float(), self.settings.n_fft)
             frames = padded.unfold(1, self.settings.n_fft, self.settings.hop_length)
@@ -113,7 +113,7 @@ class LogMelFrontend(nn.Module):
 
 
 class MatrixLogMelFrontend(nn.Module):
-    r"""The same picture without an FFT, for ONNX Runtime and OpenVINO: a quarter of a dense DFT.
+    r"""The same spectrogram without an FFT, for ONNX Runtime and OpenVINO: a quarter of a dense DFT.
 
     Power does not change when all samples are shifted in time, so the DFT may count them from half a
     sample before the first: sample ``n`` has the angle ``2πk(n + ½)/N``. The mirror images ``n`` and
@@ -156,7 +156,7 @@ class MatrixLogMelFrontend(nn.Module):
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        """Return the log-mel picture of each clip; see `LogMelFrontend.forward`.
+        """Return the log-mel spectrogram of each clip; see `LogMelFrontend.forward`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a log-mel picture is, and how NumPy makes it: for engines that run without PyTorch.
+"""What a log-mel spectrogram is, and how NumPy makes it: for engines that run without PyTorch.
 
 For every clip on its own:
 
@@ -39,7 +39,7 @@ MIN_RANGE_DB = 1e-6  # keeps a clip of one single level, such as silence, at exa
 
 @dataclass(frozen=True)
 class FrontendSettings:
-    """How a waveform becomes a log-mel picture; ``dataclasses.asdict`` gives plain JSON types.
+    """How a waveform becomes a log-mel spectrogram; ``dataclasses.asdict`` gives plain JSON types.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def unit_energy_window(n_fft: int) -> npt.NDArray[np.float64]:
 
 
 class NumpyLogMel:
-    """The picture in NumPy, a clip at a time; clips may be given to threads, the transforms release the GIL.
+    """The spectrogram in NumPy, clip by clip; clips may be given to threads, the transforms release the GIL.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class NumpyLogMel:
         self.blocks = list(_filter_blocks(mel_filters(settings)))
 
     def __call__(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the log-mel pictures of clips.
+        """Return the log-mel spectrograms of clips.
 
         Parameters
         ----------
@@ -211,13 +211,13 @@ class NumpyLogMel:
         """
         check_waves(waves.shape, self.settings.n_fft)
         n_frames = self.settings.n_frames(waves.shape[1])
-        pictures = np.empty((len(waves), 1, self.settings.n_mels, n_frames), np.float32)
-        for wave, picture in zip(waves, pictures, strict=True):
-            picture[0] = self._picture(wave)
-        return pictures
+        spectrograms = np.empty((len(waves), 1, self.settings.n_mels, n_frames), np.float32)
+        for wave, spectrogram in zip(waves, spectrograms, strict=True):
+            spectrogram[0] = self._spectrogram(wave)
+        return spectrograms
 
-    def _picture(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the picture of one clip, shape (n_mels, n_frames)."""
+    def _spectrogram(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the spectrogram of one clip, shape (n_mels, n_frames)."""
         settings = self.settings
         padded = np.pad(wave, settings.n_fft // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
@@ -248,7 +248,7 @@ def _filter_blocks(
 
 
 def check_waves(shape: tuple[int, ...], n_fft: int) -> None:
-    """Raise a ModelError unless clips of this shape can be turned into pictures.
+    """Raise a ModelError unless clips of this shape can be turned into spectrograms.
 
     Examples
     --------

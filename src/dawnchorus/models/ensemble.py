@@ -19,7 +19,7 @@ class EnsembleOutput(NamedTuple):
     embeddings
         The first model's embedding, shape (batch, in_features): models trained apart have no common space.
     logmel
-        The picture that all models were given, shape (batch, 1, n_mels, n_frames).
+        The spectrogram that all models were given, shape (batch, 1, n_mels, n_frames).
 
     Examples
     --------

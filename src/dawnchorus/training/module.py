@@ -146,7 +146,7 @@ class WaveClassifierModule(lightning.LightningModule):
 
     @torch.no_grad()
     def spectrogram(self, wave: torch.Tensor) -> torch.Tensor:
-        """Return augmented log-mel pictures, shape (batch, 1, n_mels, n_frames), of waves."""
+        """Return augmented log-mel spectrograms, shape (batch, 1, n_mels, n_frames), of waves."""
         wave = self.augment_wave(wave, self._generator)
         logmel = self.augment_spectrogram(self.model.frontend(wave), self._generator)
         return logmel.contiguous(memory_format=self._memory_format)
