@@ -16,7 +16,7 @@ import soundfile
 from dawnchorus import DataSettings, load_recordings
 from dawnchorus.downloads import http_service, inaturalist
 from dawnchorus.downloads.http_service import connected
-from dawnchorus.downloads.inaturalist import INaturalistFilters, find_on_inaturalist, inaturalist_pace
+from dawnchorus.downloads.inaturalist import INaturalistFilters, find_on_inaturalist, inaturalist_rate_limit
 from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.recording_catalogue import Found
 from dawnchorus.downloads.recording_download import fetch_recordings
@@ -226,11 +226,11 @@ def test_an_answer_of_another_api_is_refused(
 
 
 def test_a_minute_holds_sixty_requests_and_a_day_less_than_ten_thousand_searches() -> None:
-    pace = inaturalist_pace()
+    rate_limit = inaturalist_rate_limit()
     assert inaturalist.SECONDS_A_REQUEST == 1.0
-    assert pace.searches[0] is pace.recordings[0]
-    assert (pace.searches[0].capacity, pace.searches[0].unit_s) == (1, 1.0)
-    daily = pace.searches[1]
+    assert rate_limit.searches[0] is rate_limit.recordings[0]
+    assert (rate_limit.searches[0].capacity, rate_limit.searches[0].unit_s) == (1, 1.0)
+    daily = rate_limit.searches[1]
     assert daily.capacity + 86_400 / daily.unit_s < 10_000
 
 

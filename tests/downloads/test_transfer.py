@@ -278,18 +278,18 @@ def test_requests_are_a_second_apart() -> None:
 
 def test_no_hour_and_no_day_holds_more_than_inaturalist_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, rng = Clock(), np.random.default_rng(0)
-    pace = inaturalist.inaturalist_pace()
-    for allowance in (*pace.recordings, *pace.n_bytes):
+    rate_limit = inaturalist.inaturalist_rate_limit()
+    for allowance in (*rate_limit.recordings, *rate_limit.n_bytes):
         monkeypatch.setattr(allowance, "_clock", clock)
         monkeypatch.setattr(allowance, "_sleep", clock.sleep)
         monkeypatch.setattr(allowance, "_seen", 0.0)
     times_s, sizes = [], []
     while clock.now_s < 2.5 * 86_400:
-        for allowance in pace.recordings:
+        for allowance in rate_limit.recordings:
             allowance.spend()
         times_s.append(clock.now_s)
         sizes.append(rng.exponential(3e6))
-        for allowance in pace.n_bytes:
+        for allowance in rate_limit.n_bytes:
             allowance.spend(sizes[-1])
     times, total = np.array(times_s), np.cumsum([0, *sizes])
     for window_s, limit in ((3600, 5e9), (86_400, 24e9)):

@@ -29,7 +29,7 @@ from dawnchorus.downloads.xeno_canto import (
     find_on_xeno_canto,
     seconds_of,
     xeno_canto_key,
-    xeno_canto_pace,
+    xeno_canto_rate_limit,
 )
 from dawnchorus.errors import DataError, DownloadError, UnsafePathError
 from dawnchorus.files import locked, read_failures
@@ -250,7 +250,7 @@ def test_searches_and_recordings_share_one_request_a_second(
     server.page_size = 1
     for number in range(1, 4):
         server.add(number, "Turdus merula", b"x" * number)
-    with connected("xeno-canto", xeno_canto_pace()) as service:
+    with connected("xeno-canto", xeno_canto_rate_limit()) as service:
         found = find_on_xeno_canto(service, read_species(["Turdus merula"]), ALL, key=KEY)
         fetch_recordings(service, found.recordings, tmp_path / "xc", tmp_path / "xc.csv", leave_gb=0)
     times_s = np.array([asked.at_s for asked in server.asked])

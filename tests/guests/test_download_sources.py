@@ -33,7 +33,7 @@ class Owls(DownloadSource):
     def __init__(self, url, beginning="OWL"):
         self.url, self.beginning = url, beginning
 
-    def pace(self):
+    def rate_limit(self):
         return RateLimit()
 
     def find(self, service, species):

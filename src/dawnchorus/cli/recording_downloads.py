@@ -200,7 +200,9 @@ def _download(
 
     asked = read_species(species or ())
     table = default_table(out) if table is None else table
-    with connected(source.name, source.pace(), answers=None if dry_run else out / ANSWERS_NAME) as service:
+    with connected(
+        source.name, source.rate_limit(), answers=None if dry_run else out / ANSWERS_NAME
+    ) as service:
         found = source.find(service, asked)
         for note in found.notes:
             typer.echo(note, err=True)

@@ -32,7 +32,7 @@ class DownloadSource(ABC):
     """An archive of recordings, on the web.
 
     Subclasses have a ``name``, the ``catalogue_number`` that their recordings are known by, and ``find``;
-    ``pace``, where more or less than one request a second is allowed.
+    ``rate_limit``, where more or less than one request a second is allowed.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class DownloadSource(ABC):
     ...                 for entry in answer["recordings"]
     ...             ]
     ...         return Found(recordings, Counter(), [])
-    >>> OwlArchive().pace().searches[0].unit_s
+    >>> OwlArchive().rate_limit().searches[0].unit_s
     1.0
     """
 
@@ -69,7 +69,7 @@ class DownloadSource(ABC):
     catalogue_number: ClassVar[str]
     r"""Regular expression of its recordings' ids, such as ``XC\d{3,}``, which file names begin with."""
 
-    def pace(self) -> RateLimit:
+    def rate_limit(self) -> RateLimit:
         """Return how fast it may be asked: one request a second, be it a search or a recording."""
         request = (Allowance(1, 1.0),)
         return RateLimit(searches=request, recordings=request)
@@ -81,7 +81,7 @@ class DownloadSource(ABC):
         Parameters
         ----------
         service
-            The connection, which keeps to the pace: ``service.search(url, params)`` returns JSON.
+            The connection, which keeps to the rate limit: ``service.search(url, params)`` returns JSON.
         species
             What to look for; ``species.label`` gives the label of what is found.
         """
@@ -188,7 +188,7 @@ def download_recordings(
     opened = source if isinstance(source, DownloadSource) else source_of(source)
     folder = Path(folder)
     asked = read_species(species)
-    with connected(opened.name, opened.pace(), answers=folder / ANSWERS_NAME) as service:
+    with connected(opened.name, opened.rate_limit(), answers=folder / ANSWERS_NAME) as service:
         wanted = wanted_of(opened, opened.find(service, asked), licences=licences, at_most=at_most)
         written = default_table(folder) if table is None else Path(table)
         return fetch_recordings(service, wanted, folder, written, leave_gb=leave_gb)

@@ -71,7 +71,7 @@ class Service:
         As messages name it.
     session
         Tries again by itself where the service is busy.
-    pace
+    rate_limit
         How fast it may be asked.
     answers
         Folder in which the answers to searches are kept, so that a search that was cut off goes on; None
@@ -87,7 +87,7 @@ class Service:
 
     name: str
     session: Session
-    pace: RateLimit
+    rate_limit: RateLimit
     answers: Path | None = None
 
     def search(
@@ -119,7 +119,7 @@ class Service:
         kept = self._kept(url, params)
         if kept is not None and (found := _kept_answer(kept)) is not None:
             return found
-        for allowance in self.pace.searches:
+        for allowance in self.rate_limit.searches:
             allowance.spend()
         with self._asked(url, params={**params, **(secret or {})}) as response:
             if response.status_code != 200:
@@ -144,7 +144,7 @@ class Service:
         ServiceDownError
             The service cannot be reached, or is busy for too long.
         """
-        for allowance in self.pace.recordings:
+        for allowance in self.rate_limit.recordings:
             allowance.spend()
         with self._asked(url, headers=dict(headers), stream=True) as response:
             yield response
@@ -203,7 +203,7 @@ class Service:
 
 
 @contextmanager
-def connected(name: str, pace: RateLimit, *, answers: Path | None = None) -> Iterator[Service]:
+def connected(name: str, rate_limit: RateLimit, *, answers: Path | None = None) -> Iterator[Service]:
     """Yield a connection to a service.
 
     Raises
@@ -234,7 +234,7 @@ def connected(name: str, pace: RateLimit, *, answers: Path | None = None) -> Ite
         for speaker in speaking:
             speaker.addFilter(_without_secrets)
         try:
-            yield Service(name, session, pace, answers)
+            yield Service(name, session, rate_limit, answers)
         finally:
             for speaker in speaking:
                 speaker.removeFilter(_without_secrets)

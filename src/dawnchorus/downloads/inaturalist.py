@@ -87,21 +87,21 @@ class INaturalist(DownloadSource):
     def __init__(self, filters: INaturalistFilters | None = None) -> None:
         self.filters = filters or INaturalistFilters()
 
-    def pace(self) -> RateLimit:
+    def rate_limit(self) -> RateLimit:
         """Return what iNaturalist allows."""
-        return inaturalist_pace()
+        return inaturalist_rate_limit()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
         """Return the sounds of observations of the species."""
         return find_on_inaturalist(service, species, self.filters)
 
 
-def inaturalist_pace() -> RateLimit:
+def inaturalist_rate_limit() -> RateLimit:
     """Return what iNaturalist allows.
 
     Examples
     --------
-    >>> len(inaturalist_pace().searches)
+    >>> len(inaturalist_rate_limit().searches)
     2
     """
     request = Allowance(1, SECONDS_A_REQUEST)

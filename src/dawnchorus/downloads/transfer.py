@@ -67,7 +67,7 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     ... def recording(url, headers):  # in place of a connection
     ...     raw = io.BytesIO(b"RIFF")
     ...     yield SimpleNamespace(status_code=200, headers={}, raw=raw, iter_content=lambda n: [raw.read(n)])
-    >>> service = SimpleNamespace(recording=recording, pace=RateLimit())
+    >>> service = SimpleNamespace(recording=recording, rate_limit=RateLimit())
     >>> fetch_file(service, "https://example.org/1.wav", Path("owl/1.wav"))
     4
     """
@@ -114,7 +114,7 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
         try:
             _write(response, part, append=response.status_code == 206)
         finally:
-            for allowance in service.pace.n_bytes:
+            for allowance in service.rate_limit.n_bytes:
                 allowance.spend(response.raw.tell())
     size = _size(part)
     if total is not None and size != total:

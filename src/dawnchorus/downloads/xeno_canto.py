@@ -119,9 +119,9 @@ class XenoCanto(DownloadSource):
     def __init__(self, filters: XenoCantoFilters | None = None, key: str | None = None) -> None:
         self.filters, self.key = filters or XenoCantoFilters(), key
 
-    def pace(self) -> RateLimit:
+    def rate_limit(self) -> RateLimit:
         """Return what xeno-canto allows."""
-        return xeno_canto_pace()
+        return xeno_canto_rate_limit()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
         """Return the recordings of the species, or of all that are as wished where none is named."""
@@ -153,12 +153,12 @@ def xeno_canto_key() -> str:
     return key
 
 
-def xeno_canto_pace() -> RateLimit:
+def xeno_canto_rate_limit() -> RateLimit:
     """Return what xeno-canto allows: a request a second, be it a search or a recording.
 
     Examples
     --------
-    >>> len(xeno_canto_pace().recordings)
+    >>> len(xeno_canto_rate_limit().recordings)
     1
     """
     request = (Allowance(1, SECONDS_A_REQUEST),)

@@ -87,7 +87,7 @@ class OpenVinoRuntime(Runtime):
         self._pool = _RequestPool(compiled, self.settings.n_streams)
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return log-mel spectrograms, or the clips themselves where the front-end cannot be cut off a graph."""
+        """Return log-mel spectrograms, or the clips where the graph's front-end cannot be cut off."""
         return waves if self.frontend is None else self.frontend(waves)
 
     def stream(
