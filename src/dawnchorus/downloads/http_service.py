@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.metadata
 import json
 import logging
 import re
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus import __version__
 from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.errors import DownloadError, MissingExtraError
 from dawnchorus.files import replacing
@@ -227,7 +227,8 @@ def connected(name: str, rate_limit: RateLimit, *, answers: Path | None = None) 
         ) from None
     speaking = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "util.retry")]
     with requests.Session() as session:
-        session.headers["User-Agent"] = f"dawnchorus/{__version__} requests/{requests.__version__}"
+        version = importlib.metadata.version("dawnchorus")
+        session.headers["User-Agent"] = f"dawnchorus/{version} requests/{requests.__version__}"
         adapter = HTTPAdapter(max_retries=_patient_retry())
         for scheme in ("https://", "http://"):
             session.mount(scheme, adapter)
