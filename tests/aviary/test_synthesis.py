@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.aviary import Aviary, AviarySettings, make_aviary
-from dawnchorus.aviary import making as making_module
+from dawnchorus.aviary import synthesis as synthesis_module
 from dawnchorus.errors import DataError
 
 TINY = AviarySettings(
@@ -46,7 +46,7 @@ def test_another_seed_gives_other_sounds(tiny: Aviary, tmp_path: Path) -> None:
 def test_a_finished_aviary_is_used_again(
     tiny: Aviary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(making_module, "write_aviary", lambda *_, **__: pytest.fail("was made again"))
+    monkeypatch.setattr(synthesis_module, "write_aviary", lambda *_, **__: pytest.fail("was made again"))
     assert make_aviary(tmp_path / "aviary", TINY) == tiny
 
 
@@ -91,7 +91,7 @@ def test_a_killed_run_leaves_no_aviary_and_is_made_anew(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(making_module, "recordings_table", die)
+        patch.setattr(synthesis_module, "recordings_table", die)
         with pytest.raises(KeyboardInterrupt):
             make_aviary(tmp_path / "aviary", TINY, n_cores=1)
     assert not (tmp_path / "aviary").exists()
