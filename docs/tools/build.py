@@ -22,7 +22,7 @@ from dawnchorus.progress import silence_progress
 DOCS = Path(__file__).resolve().parents[1]
 REPOSITORY = DOCS.parent
 HAND_WRITTEN = (
-    *("*.md", "how_to/*.md", "explanation/*.md", "notebooks/*.ipynb"),
+    *("*.md", "how_to/*.md", "explanation/*.md", "development/*.md", "notebooks/*.ipynb"),
     *("conf.py", "pictures/*.png"),
 )
 
