@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -127,6 +128,18 @@ def test_a_bundle_predicts_with_numpy_soundfile_and_one_engine(
         print(f"\nNumPy, soundfile, {engine}, dawnchorus and pip take {size}")  # noqa: T201
 
 
+def _wheel(folder: Path) -> Path:
+    """Return the wheel that is built from the sdist, which must therefore be whole."""
+    build = [sys.executable, "-m", "build", "--outdir", folder, REPOSITORY]
+    subprocess.run(build, check=True, capture_output=True)
+    (sdist,) = folder.glob("dawnchorus-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"README.md", "LICENSE", "src/dawnchorus/py.typed", "train_configs/base.py"} <= names
+    (wheel,) = folder.glob("dawnchorus-*.whl")
+    return wheel
+
+
 def _bare_environment(folder: Path, engine: str) -> Path:
     """Return the Python of a new environment: NumPy, soundfile, one engine, and dawnchorus without more."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -137,7 +150,7 @@ def _bare_environment(folder: Path, engine: str) -> Path:
     )
     if needed.returncode:
         pytest.skip(f"no packages can be installed here: {needed.stderr.strip().splitlines()[-1]}")
-    subprocess.run([*pip, "--no-deps", REPOSITORY], check=True)
+    subprocess.run([*pip, "--no-deps", _wheel(folder / "dist")], check=True)
     listed = subprocess.run([*pip[:3], "list", "--format=freeze"], capture_output=True, text=True, check=True)
     assert "torch" not in listed.stdout
     return folder / "bin" / "python"
