@@ -34,7 +34,7 @@ from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.run_preparation import PreparedRun
-from dawnchorus.training.throughput import ThroughputMeter
+from dawnchorus.training.trainer import ThroughputMeter
 
 RECIPE = Path(__file__).resolve().parents[1] / "train_configs" / "winning.py"
 CUDA = torch.cuda.is_available()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from dawnchorus.aviary.aviary_settings import ALL_SPECIES
 from dawnchorus.aviary.noise import white
 from dawnchorus.aviary.scene import (
     HALF_BAND,
@@ -18,7 +19,6 @@ from dawnchorus.aviary.scene import (
     sing_along,
 )
 from dawnchorus.aviary.songs import Song, Voice
-from dawnchorus.aviary.species import ALL_SPECIES
 
 SAMPLE_RATE = 32000
 PLAIN = Gear(tilt_db=0.0, low_cut_hz=1.0, hiss_db=-120.0, peak=0.5)

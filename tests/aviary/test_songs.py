@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from dawnchorus.aviary.aviary_settings import ALL_SPECIES
 from dawnchorus.aviary.songs import Song, SongPart, Species, Voice, draw_voice, note_frequency, sing
-from dawnchorus.aviary.species import ALL_SPECIES
 
 SAMPLE_RATE = 32000
 

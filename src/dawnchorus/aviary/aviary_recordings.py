@@ -53,7 +53,7 @@ class RecordingPlan:
 
     Examples
     --------
-    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> from dawnchorus.aviary.aviary_settings import ALL_SPECIES
     >>> plan = RecordingPlan(3, ALL_SPECIES[0], (), 1, 5.0, 32_000, n_channels=1, extension="flac")
     >>> plan.label, plan.n_samples
     ('Trillator_rapidus', 160000)
@@ -181,7 +181,7 @@ def recordist_dialect(settings: AviarySettings, recordist: int, species: Species
     Examples
     --------
     >>> from dawnchorus.aviary.aviary_settings import AviarySettings
-    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> from dawnchorus.aviary.aviary_settings import ALL_SPECIES
     >>> dialect = recordist_dialect(AviarySettings(), 0, ALL_SPECIES[0])
     >>> 0.5 < dialect.pitch < 1.5
     True

@@ -145,7 +145,7 @@ def sing_along(
     --------
     >>> import numpy as np
     >>> from dawnchorus.aviary.songs import Voice
-    >>> from dawnchorus.aviary.species import ALL_SPECIES
+    >>> from dawnchorus.aviary.aviary_settings import ALL_SPECIES
     >>> span, rng = range(0, 320_000), np.random.default_rng(0)
     >>> songs = sing_along(
     ...     ALL_SPECIES[0], Voice(), rng, span=span, gap_s=(0.5, 1.0), snr_db=12.0, sample_rate=32_000

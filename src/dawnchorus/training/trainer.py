@@ -1,26 +1,184 @@
-"""Lightning's trainer, set up as a config asks."""
+"""Lightning's trainer, set up as a config asks, with its progress bar and its measure of throughput."""
 
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import lightning
 import timm
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.datasets.loaders import ClipLoader
-from dawnchorus.metrics import chosen_metrics
+from dawnchorus.metrics import Metric, chosen_metrics
+from dawnchorus.progress import progress_console
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
-from dawnchorus.training.progress_bar import FoldProgressBar
 from dawnchorus.training.run_loggers import make_loggers
-from dawnchorus.training.throughput import ThroughputMeter
+
+_REFRESH_STEPS = 4
+
+
+class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
+    """Draws a fold's training on stderr, over all its epochs.
+
+    Parameters
+    ----------
+    description
+        What it says first.
+    metric
+        The validation metric that it shows.
+
+    Examples
+    --------
+    >>> from dawnchorus.metrics import MACRO_ROC_AUC
+    >>> bar = FoldProgressBar("Fold 0", MACRO_ROC_AUC)
+    >>> bar.disable()  # as Lightning does in all processes but the first
+    """
+
+    def __init__(self, description: str, metric: Metric) -> None:
+        super().__init__()
+        self._metric = metric
+        self._description = description
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("{task.fields[scores]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=progress_console(),
+        )
+
+    def disable(self) -> None:
+        """Lightning calls this on all processes but the first."""
+        self._progress.disable = True
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Open the bar, at the step where a resumed run goes on."""
+        self._progress.start()
+        self._task = self._progress.add_task(
+            self._description,
+            total=int(trainer.estimated_stepping_batches),
+            completed=trainer.global_step,
+            epoch=_epoch(trainer),
+            scores="",
+        )
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Move on."""
+        if trainer.global_step % _REFRESH_STEPS == 0 or trainer.is_last_batch:
+            self._progress.update(self._task, completed=trainer.global_step, epoch=_epoch(trainer))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Show the epoch's loss and score."""
+        metrics, metric = trainer.callback_metrics, self._metric
+        shown = (("train_loss", "loss", ".3f"), (metric.log_name, metric.heading, metric.format))
+        scores = (f"{head} {float(metrics[name]):{how}}" for name, head, how in shown if name in metrics)
+        self._progress.update(self._task, scores="  ".join(scores))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Close the bar."""
+        self._progress.stop()
+
+    def on_exception(self, *args: Any) -> None:
+        """Close the bar before an error is printed."""
+        self._progress.stop()
+
+
+def _epoch(trainer: lightning.Trainer) -> str:
+    return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+
+class ThroughputMeter(Callback):
+    """Logs for each epoch the learning rate, ``clips_per_s`` and ``loader_wait_share``.
+
+    Clips a second are those of all devices, from the first batch of an epoch to its last, validation left
+    out. The share is of that time. A GPU works on while its process waits for the loader; only the time in
+    which it had nothing left to do counts as waiting, the copy of the batch to it included.
+
+    Parameters
+    ----------
+    loader
+        What the batches come from.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.fold_training import FoldTraining
+    >>> from dawnchorus.training.run_preparation import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> loader, _ = FoldTraining(config, prepare_run(config), 0).loaders()
+    >>> ThroughputMeter(loader).loader is loader
+    True
+    """
+
+    def __init__(self, loader: ClipLoader) -> None:
+        self.loader = loader
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        self._started = self._ended = time.perf_counter()
+        self._n_clips = 0
+        self._waits_s: list[float] = []
+        self._events: list[torch.cuda.Event] = []  # a GPU's: the end of a step, the start of the next, ...
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        """Note how long the batch was waited for."""
+        self._waits_s.append(self.loader.waited_s)
+        if len(self._waits_s) > 1:
+            self._mark(pl_module.device)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the clips of the batch."""
+        self._n_clips += len(batch[0])
+        if trainer.is_last_batch and pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        elif not trainer.is_last_batch:
+            self._mark(pl_module.device)
+        self._ended = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what was counted."""
+        duration_s = self._ended - self._started
+        if duration_s <= 0:
+            return
+        pl_module.log_dict(
+            {
+                "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+                "clips_per_s": self._n_clips * trainer.world_size / duration_s,
+                "loader_wait_share": self._waited_s() / duration_s,
+            },
+            sync_dist=trainer.world_size > 1,
+        )
+
+    def _mark(self, device: torch.device) -> None:
+        if device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record(torch.cuda.current_stream(device))
+            self._events.append(event)
+
+    def _waited_s(self) -> float:
+        idle_s = [
+            ended.elapsed_time(started) / 1000
+            for ended, started in zip(self._events[::2], self._events[1::2], strict=False)
+        ]
+        if not idle_s:
+            return sum(self._waits_s)
+        later = zip(self._waits_s[1:], idle_s, strict=False)
+        return self._waits_s[0] + sum(min(waited, idle) for waited, idle in later)
+
 
 DEBUG_STEPS = 2
 

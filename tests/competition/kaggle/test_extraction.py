@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dawnchorus.competition.kaggle.extraction import DamagedArchiveError, below, destinations, unpack
-from dawnchorus.competition.kaggle.joined_pieces import open_joined
+from dawnchorus.competition.kaggle.extraction import (
+    DamagedArchiveError,
+    below,
+    destinations,
+    open_joined,
+    unpack,
+)
 from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource, Part
 
 from .kaggle_server import zipped

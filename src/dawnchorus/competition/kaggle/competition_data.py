@@ -26,10 +26,10 @@ from dawnchorus.competition.kaggle.extraction import (
     DamagedArchiveError,
     below,
     destinations,
+    open_joined,
     piece_folder,
     unpack,
 )
-from dawnchorus.competition.kaggle.joined_pieces import open_joined
 from dawnchorus.competition.kaggle.kaggle_catalogue import Competition, KaggleSource, Part, select_parts
 from dawnchorus.downloads import disk_space
 from dawnchorus.downloads.disk_space import size_text

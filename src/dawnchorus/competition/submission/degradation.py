@@ -1,16 +1,19 @@
-"""From the whole ensemble to a single network: what is given up, in a stated order, where time is short.
-
-1. Networks, one at a time, down to two of each model: always of the model that has the most left, and of
-   those alike of the last one named; in a model, the last fold first.
-2. The shifted windows.
-3. Networks down to one of each model, in the same order.
-4. Whole models, the last one named first.
-"""
+"""Degradation from the whole ensemble to a single network, in a stated order, where time is short."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dawnchorus.competition.submission.form import ROW_S
+from dawnchorus.engines import Runtime
+from dawnchorus.engines.combined import CombinedRuntime
+from dawnchorus.errors import ModelError
+from dawnchorus.files import Failure
+from dawnchorus.predict.birds_inference import BirdsInference, Predicted
+from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,123 @@ def thinner_ways(way: Way) -> Iterator[Way]:
         if networks[index]:
             networks[index] = 0
             yield Way(tuple(networks), shift)
+
+
+logger = logging.getLogger(__name__)
+
+
+class ShrinkingEnsemble:
+    """Models that predict the rows of soundscapes together, and fewer of them when time is short.
+
+    Parameters
+    ----------
+    runtimes, weights
+        The models; networks are left out of these runtimes themselves.
+    settings
+        What is done to the probabilities of a soundscape's windows.
+    n_workers
+        Threads that make spectrograms; one for two cores if not given.
+
+    Attributes
+    ----------
+    ways
+        How windows were predicted so far: the whole ensemble first.
+
+    Raises
+    ------
+    ModelError
+        The models' windows are shorter than a row.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus.predict.postprocess import PostprocessSettings
+    >>> models = [open_runtime("model", n_threads=1), open_runtime("model", n_threads=1)]
+    >>> ensemble = ShrinkingEnsemble(models, [1.0, 1.0], PostprocessSettings())
+    >>> str(ensemble.ways[0]), ensemble.labels
+    ('1 + 1 networks', ('wren', 'robin', 'owl'))
+    """
+
+    def __init__(
+        self,
+        runtimes: Sequence[Runtime],
+        weights: Sequence[float],
+        settings: PostprocessSettings,
+        *,
+        n_workers: int | None = None,
+    ) -> None:
+        self.runtimes, self.weights = list(runtimes), list(weights)
+        segment_s = self.runtimes[0].card.segment_len
+        if segment_s < ROW_S:
+            raise ModelError(
+                f"the model hears {segment_s:g} s at a time, and a row of a submission is {ROW_S:g} s; give "
+                f"a model with a segment_len of {ROW_S:g} s or more"
+            )
+        self.overlap_s = segment_s - ROW_S
+        self.settings = replace(settings, overlap_average=settings.overlap_average or self.overlap_s > 0)
+        self.n_workers = n_workers
+        self.folds_per_network = [max(len(it.card.folds) / it.n_networks, 1) for it in self.runtimes]
+        self.ways = [Way(tuple(it.n_networks for it in self.runtimes), settings.shift_s is not None)]
+        self._open()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the models that are left."""
+        return self.inference.card.labels
+
+    def predict(self, paths: Sequence[Path], on_progress: Callable[[float], object]) -> Iterator[Predicted]:
+        """Yield each recording with a window for each row, or with the reason why there are none."""
+        plan = self.inference.plan
+        settings = self.settings if self.ways[-1].shift else replace(self.settings, shift_s=None)
+        for predicted in self.inference.predict_recordings(paths, on_progress=on_progress):
+            outcome = predicted.outcome
+            if not isinstance(outcome, Failure):
+                segment = self.inference.card.n_segment
+                outcome = postprocess(outcome, settings, window=segment, step=plan.step)
+            yield Predicted(predicted.path, outcome)
+
+    def shrink(self, needed_s: float, left_s: float) -> bool:
+        """Leave out as much as it takes to do in ``left_s`` what takes ``needed_s`` now; tell whether any.
+
+        The work is taken to be the networks' alone. Where other work is a good part of it, the next
+        measurement will show, and more is left out then.
+        """
+        now = self.ways[-1]
+        if needed_s <= left_s:
+            return False
+        chosen = None
+        for chosen in thinner_ways(now):
+            if needed_s * self._cost(chosen) / self._cost(now) <= left_s:
+                break
+        if chosen is None:
+            return False
+        without = ", without shifted windows" if now.shift and not chosen.shift else ""
+        logger.warning(
+            f"{needed_s:.0f} s of work are left and {max(left_s, 0):.0f} s of what the budget allows: going "
+            f"on with {chosen}{without} instead of {now}."
+        )
+        self.ways.append(chosen)
+        self._open()
+        return True
+
+    def _cost(self, way: Way) -> float:
+        """Return the networks' passes that a row takes; rows share what is shifted by half a row."""
+        passes = sum(n * folds for n, folds in zip(way.networks, self.folds_per_network, strict=True))
+        windows = 1 if not way.shift else 2 if self.settings.shift_s == ROW_S / 2 else 3
+        return passes * windows
+
+    def _open(self) -> None:
+        way = self.ways[-1]
+        left = []
+        for runtime, weight, n_networks in zip(self.runtimes, self.weights, way.networks, strict=True):
+            if n_networks:
+                runtime.keep_networks(n_networks)
+                left.append((runtime, weight))
+        runtimes, weights = zip(*left, strict=True)
+        self.inference = BirdsInference(
+            runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights),
+            overlap_s=self.overlap_s,
+            shift_s=self.settings.shift_s if way.shift else None,
+            n_workers=self.n_workers,
+        )

@@ -15,9 +15,8 @@ import pandas as pd
 
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
-from dawnchorus.competition.submission.degradation import Way
+from dawnchorus.competition.submission.degradation import ShrinkingEnsemble, Way
 from dawnchorus.competition.submission.form import SubmissionForm
-from dawnchorus.competition.submission.smaller_ensembles import ShrinkingEnsemble
 from dawnchorus.competition.submission.table import SubmissionTable
 from dawnchorus.engines import Runtime
 from dawnchorus.errors import AudioError, ConfigError, StoreError

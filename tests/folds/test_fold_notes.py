@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from dawnchorus.config import FoldSettings
-from dawnchorus.folds.assignment import assign_folds
-from dawnchorus.folds.notes import name_some
+from dawnchorus.folds.assignment import assign_folds, name_some
 
 
 def notes_on(recordings: list[tuple[str, str]], **values: Any) -> list[str]:
