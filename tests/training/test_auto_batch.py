@@ -163,14 +163,14 @@ def test_sizes_are_doubled_until_memory_clips_or_gains_end(
 ) -> None:
     monkeypatch.setattr(FakeStep, "paces", paces, raising=False)
     monkeypatch.setattr(FakeStep, "last", last)
-    monkeypatch.setattr(auto_batch, "_Step", FakeStep)
+    monkeypatch.setattr(auto_batch, "_TrialStep", FakeStep)
     found = measure_paces(None, None, largest=largest)  # type: ignore[arg-type]
     assert found == {size: paces[size] for size in tried}
 
 
 def test_a_network_too_large_for_the_smallest_batch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeStep, "paces", {}, raising=False)
-    monkeypatch.setattr(auto_batch, "_Step", FakeStep)
+    monkeypatch.setattr(auto_batch, "_TrialStep", FakeStep)
     message = "a batch of 8 clips does not fit into memory; take a smaller backbone"
     with pytest.raises(TrainingError, match=message):
         measure_paces(None, None, largest=64)  # type: ignore[arg-type]
