@@ -460,7 +460,7 @@ def legal_suffixes() -> str:
 
     Examples
     --------
-    >>> legal_suffixes()
-    '.aac, .aif, .aiff, .flac, .m4a, .mp3, .oga, .ogg, .opus, .wav, .wma'
+    >>> legal_suffixes().split(", ")[:3]
+    ['.3gp', '.aac', '.aif']
     """
     return ", ".join(sorted(AUDIO_SUFFIXES))

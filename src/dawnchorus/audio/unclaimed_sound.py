@@ -39,7 +39,13 @@ _TAG_OFF = 0.02  # of the bytes that a tag counts; encoders count the tag's own 
 
 
 class Piece(NamedTuple):
-    """Bytes from ``start`` to ``stop`` of the file, or ``given`` ones that stand for them."""
+    """Bytes from ``start`` to ``stop`` of the file, or ``given`` ones that stand for them.
+
+    Examples
+    --------
+    >>> Piece(start=44, stop=768_044).given is None
+    True
+    """
 
     start: int
     stop: int
@@ -55,6 +61,11 @@ class Reading(NamedTuple):
         The pieces of each stream: one, or those of a chained Ogg file.
     options
         What :class:`soundfile.SoundFile` is told where no header is right.
+
+    Examples
+    --------
+    >>> Reading(links=((Piece(0, 500), Piece(500, 900)),), options={}).links[0][1].stop
+    900
     """
 
     links: tuple[tuple[Piece, ...], ...]
