@@ -9,6 +9,7 @@ import pytest
 from dawnchorus.audio.container import AUDIO_SUFFIXES
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.errors import DataError
+from dawnchorus.predict.recording_files import find_recordings
 
 
 def test_recordings_are_listed_at_any_depth_sorted_and_without_hidden_ones(data_factory):
@@ -64,3 +65,13 @@ def test_a_folder_that_may_not_be_read_is_left_out_with_a_warning(data_factory, 
     locked.mkdir(mode=0)
     assert [path.name for path in list_audio_files(data_factory.root)] == ["a.wav"]
     assert "lost+found: cannot be looked into, and what is in it is left out" in caplog.text
+
+
+def test_files_of_kinds_that_are_not_read_are_counted_and_named(data_factory, caplog):
+    data_factory.tone("night/a.wav")
+    for name in ("b.wac", "night/c.WAC", "night/d.amr", "notes.txt"):
+        (data_factory.root / name).touch()
+    message = f"{data_factory.root}: 3 files are passed over, whose kind is not read: 1 .amr, 2 .wac; convert"
+    assert len(list_audio_files(data_factory.root)) == 1
+    assert len(find_recordings([str(data_factory.root)]).recordings) == 1
+    assert [record.message.startswith(message) for record in caplog.records] == [True, True]

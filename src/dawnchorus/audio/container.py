@@ -14,6 +14,7 @@ the last page of any that it did not write; those are decoded from the start, th
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -30,15 +31,19 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from dawnchorus.audio.unclaimed_sound import Pieces, Reading, whole_reading
 from dawnchorus.errors import AudioError
 
-_FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma"})
-AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {".wav", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff"}
+_FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
+AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
+    *(".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".caf")
+}
 
 _BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
 _SLACK = 4_096  # frames that a compressed file's header may promise too many; they are read as silence
 _SHORTEST_S = 0.01
+_LOWEST_RATE = 1_000  # Hz; below it no bird sings, and resampling a small file would take gigabytes
 _HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where a recorder that died has not noted it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where a stream does not tell
@@ -165,12 +170,55 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
         needs_ffmpeg = path.suffix.lower() in _FFMPEG_SUFFIXES
         readable = stack.enter_context(_unpacked_by_ffmpeg(path)) if needs_ffmpeg else path
         try:
-            file = stack.enter_context(SequentialFile(_as_libsndfile_takes_it(readable)))
+            file = stack.enter_context(_open_whole(path, readable, stack))
             _refuse_cut_off(path, file)
             yield file
         except soundfile.LibsndfileError as error:
             reason = error.error_string.removeprefix("Error : ").rstrip(". ")
             raise AudioError(f"{path}: cannot be decoded as audio; libsndfile says: {reason}") from error
+
+
+def _open_whole(path: Path, readable: Path, stack: ExitStack) -> SequentialFile:
+    """Open a file so that all its sound is read, also what its header does not claim."""
+    reading = whole_reading(*_identity(readable))
+    if reading is None:
+        return SequentialFile(_as_libsndfile_takes_it(readable))
+    if len(reading.links) > 1:
+        return SequentialFile(str(stack.enter_context(_joined_links(path, reading))))
+    pieces = stack.enter_context(io.BufferedReader(Pieces(readable, reading.links[0])))
+    return SequentialFile(pieces, **reading.options)
+
+
+@contextmanager
+def _joined_links(path: Path, reading: Reading) -> Iterator[Path]:
+    """Yield a temporary float file with the sound of all streams of a chained file, one after the other."""
+    with _temporary_folder(path) as folder:
+        joined, form = folder / "joined.w64", None
+        with ExitStack() as stack:
+            for link in reading.links:
+                with SequentialFile(io.BufferedReader(Pieces(path, link))) as file:
+                    if form is None:
+                        form = file.samplerate, file.channels
+                        out = stack.enter_context(
+                            soundfile.SoundFile(joined, "w", *form, subtype="FLOAT", format="W64")
+                        )
+                    elif form != (file.samplerate, file.channels):
+                        raise AudioError(
+                            f"{path}: its streams one after the other differ in rate or channels; split it"
+                        )
+                    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                        out.write(block)
+        yield joined
+
+
+@contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="dawnchorus-")
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be unpacked; {error.strerror}; set TMPDIR") from error
+    with folder as name:
+        yield Path(name)
 
 
 def _as_libsndfile_takes_it(path: Path) -> str | bytes:
@@ -187,18 +235,14 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
             f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it or the extra "
             "dawnchorus[ffmpeg], or convert the file to FLAC"
         )
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="dawnchorus-")
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be unpacked; {error.strerror}; set TMPDIR") from error
-    with folder as name:
-        unpacked = Path(name) / "unpacked.wav"
+    with _temporary_folder(path) as folder:
+        unpacked = folder / "unpacked.wav"
         command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
         command += ["-c:a", "pcm_f32le", "-rf64", "auto", str(unpacked)]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         complaints = result.stderr.strip().splitlines()
         if any("No space left" in complaint for complaint in complaints):
-            raise AudioError(f"{path}: cannot be unpacked in {name}, where no space is left; set TMPDIR")
+            raise AudioError(f"{path}: cannot be unpacked in {folder}, where no space is left; set TMPDIR")
         if result.returncode or complaints:  # it goes on after an error, with sound missing
             reason = (complaints or ["no reason given"])[-1]
             raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
@@ -371,6 +415,11 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
     if n_frames < 1:
         hint = "" if n_bytes < _HEADER_ONLY else f" by its header, in {n_bytes} bytes; repair the header"
         raise AudioError(f"{path}: holds no samples{hint}")
+    if sample_rate < _LOWEST_RATE:
+        raise AudioError(
+            f"{path}: its header says a sample rate of {sample_rate} Hz, and {_LOWEST_RATE:,} Hz are the "
+            "least; repair the header, or leave the file out"
+        )
     if n_frames < _SHORTEST_S * sample_rate:
         raise AudioError(
             f"{path}: too short to hold a sound; it has {n_frames} samples at {sample_rate} Hz, "
@@ -411,7 +460,7 @@ def legal_suffixes() -> str:
 
     Examples
     --------
-    >>> legal_suffixes()
-    '.aac, .aif, .aiff, .flac, .m4a, .mp3, .oga, .ogg, .opus, .wav, .wma'
+    >>> legal_suffixes().split(", ")[:3]
+    ['.3gp', '.aac', '.aif']
     """
     return ", ".join(sorted(AUDIO_SUFFIXES))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +14,13 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 
+logger = logging.getLogger(__name__)
+
 LIST_SUFFIX = ".json"
+_UNREAD_SUFFIXES = frozenset(
+    {".wac", ".w4v", ".zc", ".amr", ".ape", ".wv", ".tta", ".dsf", ".mka", ".mkv", ".mov", ".avi", ".ra"}
+)
+"""Sound, or video with sound, that nothing here reads."""
 
 
 class Listing(NamedTuple):
@@ -98,10 +107,32 @@ def list_audio_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; name a folder that holds recordings")
-    found = sorted(path for path in walk(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    everything = list(walk(folder))
+    warn_of_unread(folder, everything)
+    found = sorted(path for path in everything if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} are read")
     return found
+
+
+def warn_of_unread(folder: Path, paths: Iterable[Path]) -> None:
+    """Log how many files below a folder are sound by their names, but of kinds that are not read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> warn_of_unread(Path("card"), [Path("card/night.wac")])  # card: 1 file is passed over: 1 .wac; ...
+    """
+    counts = Counter(suffix for path in paths if (suffix := path.suffix.lower()) in _UNREAD_SUFFIXES)
+    if counts:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+        number = counts.total()
+        logger.warning(
+            "%s: %s passed over, whose kind is not read: %s; convert them to FLAC",
+            folder,
+            "1 file is" if number == 1 else f"{number} files are",
+            kinds,
+        )
 
 
 def _read_json_list(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
+from dawnchorus.audio.listing import warn_of_unread
 from dawnchorus.audio.source import STORE_SUFFIXES
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
@@ -116,6 +117,7 @@ def _in_folder(folder: Path) -> list[Path]:
     Clips that ``dawnchorus segments`` has cut are no recordings.
     """
     everything = list(walk(folder))
+    warn_of_unread(folder, everything)
     clips = {path.parent for path in everything if path.name == SEGMENTS_INDEX}
     files = [
         path for path in everything if path.suffix.lower() in _SUFFIXES and clips.isdisjoint(path.parents)
