@@ -141,9 +141,9 @@ def _is_sixteen_bit(blocks: np.ndarray) -> np.ndarray:
 def _frame(rows: np.ndarray, n_samples: int, settings: StoreSettings, gain: float = 1.0) -> tuple[bytes, int]:
     """Return the bytes of a store up to its first sample, and where ``blocks`` stands in them.
 
-    HDF5 makes them in memory, for on a full disk it would end the process. The storage
-    of ``au`` is allocated last, by writing one sample, so that the samples end the file and may be written
-    without HDF5. The first 512 bytes are left empty.
+    HDF5 makes them in memory, for on a full disk it would end the process. The storage of ``au`` is
+    allocated last, by writing one sample, so that the samples end the file and may be written without HDF5.
+    The first 512 bytes are left empty.
     """
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
