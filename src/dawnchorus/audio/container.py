@@ -218,7 +218,7 @@ def _ffmpeg_program() -> str | None:
 
 
 def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
-    """Raise where libsndfile quietly reads what is left of a file that was cut off."""
+    """Raise for a cut-off file, whose remains libsndfile reads without an error."""
     log = file.extra_info
     cut_chunk = _SHORT_CHUNK.search(log)
     if cut_chunk:

@@ -1,4 +1,4 @@
-"""The engines that run an ensemble: PyTorch, ONNX Runtime, OpenVINO. All agree within rounding.
+"""The engines that run an ensemble: PyTorch, ONNX Runtime, OpenVINO. They agree within tolerances.
 
 ====================  =================================================================================
 ``runtime``           the base of all engines: clips → inputs → outputs, in requests of one size

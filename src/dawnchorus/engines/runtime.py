@@ -134,7 +134,7 @@ class Runtime(ABC):
         return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _checked(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return clips as float32, shape (batch, n_samples); raise ModelError unless they are valid."""
+        """Return clips, shape (batch, n_samples), float32; raise ModelError if none, or not finite."""
         waves, card = np.asarray(waves), self.card
         rate = f"{card.n_samples / card.sample_rate:g} s at {card.sample_rate} Hz"
         if waves.ndim != 2 or waves.shape[1] != card.n_samples or not len(waves):

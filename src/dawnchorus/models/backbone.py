@@ -252,7 +252,7 @@ def _check_options(config: Mapping[str, Any]) -> None:
 
 
 def _check_name(name: str) -> None:
-    """Raise ModelError with the nearest legal names unless timm knows the name and its tag."""
+    """Raise ModelError with the nearest legal names unless timm has the name and its tag."""
     if _is_source(name):
         raise ModelError(
             f"backbone is {name!r}; give a name of timm itself, and a local file in nn_model_config as "

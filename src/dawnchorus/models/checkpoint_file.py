@@ -93,7 +93,7 @@ def write_checkpoint(
     texts = {"format": "pt", **(metadata or {})}
     if state is not None:
         texts[_STATE_KEY] = json.dumps(_packed(state, TRAINING_STATE.rstrip("/"), tensors))
-    # Written by Python and not by safetensors, whose errors do not say that a disk is full.
+    # Written by Python and not by safetensors, whose errors do not name a full disk.
     content = safetensors.torch.save(tensors, texts)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as file:
