@@ -1,4 +1,4 @@
-"""From a stretch of audio to the clip that a model sees: the same for training and inference, NumPy alone."""
+"""Clips: a stretch of audio padded and normalised for a model, for training and inference; NumPy alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.audio.windows import normalize_peak, pad_left
 
 
 class ClipLayout(Protocol):
-    """What a clip is: its lengths in samples, and whether it is divided by its peak.
+    """The layout of a clip: its lengths in samples, and whether it is divided by its peak.
 
     Examples
     --------
@@ -51,9 +51,9 @@ def make_clip(
     Parameters
     ----------
     wave
-        What the recording has of the clip, shape (at most n_samples,).
+        The part of the clip that lies within the recording, shape (at most n_samples,).
     settings
-        What a clip is.
+        Layout of the clip.
     n_before
         Samples of the clip that lie before the recording's beginning.
 
@@ -73,8 +73,8 @@ def fit_clip(
 ) -> npt.NDArray[np.float32]:
     """Return a stretch of audio with zeros around it, shape (n_samples,).
 
-    Where the model hears the segment alone, all zeros stand before it, as the recipe has it. Where it
-    hears more, everything keeps its place in time.
+    Where the clip is the segment alone, all zeros stand before it, as in the recipe. Where the clip is
+    longer, ``n_before`` zeros stand before the samples and the rest after them.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def read_clip(
     segment_start
         First sample of the segment.
     settings
-        What a clip is.
+        Layout of the clip.
 
     Examples
     --------

@@ -1,14 +1,15 @@
-"""What lies between a path and its frames: opening, checking, counting and moving within an audio file.
+"""Access to the frames of an audio file: opening, checking, counting and seeking.
 
-libsndfile decodes; ffmpeg, where installed, unpacks what libsndfile does not know. Only ``decode`` uses this.
+libsndfile decodes; ffmpeg, where installed, unpacks formats that libsndfile cannot read.
 
 *Reading is sequential.* soundfile seeks to the current position after every read, which resets Opus and MP3
 decoders; ours does not, so that the samples do not depend on the size of the blocks.
 
-*Seeking is proved, not believed.* A compressed file is decoded from ``_PREROLL`` frames before the frame that
-is wanted, and only if a probe of its fourth second finds the samples of sequential decoding. libsndfile
-misses the target in Vorbis files whose pages do not count whole blocks from 0 (by 325 frames, often), and in
-the last page of any that it did not write; those are decoded from the start, these entered before it.
+*Seeking is tested.* A compressed file is entered ``_PREROLL`` frames before the frame that is wanted, and
+only if doing so in its fourth second gives the samples of sequential decoding; otherwise it is decoded from
+the start. libsndfile misses the target in Vorbis files whose pages do not count whole blocks from 0 (by 325
+frames, often): they are decoded from the start. It also misses in the last page of Vorbis files that it did
+not write: seeks aim before that page.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
 
 _BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
-_SLACK = 4_096  # frames that a compressed file's header may promise too many; they are read as silence
+_SLACK = 4_096  # frames by which a compressed file's header may exceed its content; they are read as silence
 _SHORTEST_S = 0.01
 _LOWEST_RATE = 1_000  # Hz; below it no bird sings, and resampling a small file would take gigabytes
-_HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where a recorder that died has not noted it
+_HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where its recorder died without updating it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
-_UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where a stream does not tell
+_UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where the length of a stream is unknown
 _COMPRESSED = frozenset({"OGG", "MP3"})
 _VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
 _PROBE_S = 4  # longer than two Ogg pages of ffmpeg's default of one second
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED_SIZES = (1 << 31, 1 << 32)  # a chunk that claims nearly this went to a pipe and never knew its size
+_STREAMED_SIZES = (1 << 31, 1 << 32)  # a chunk of nearly this size was written to a pipe, its size unknown
 _STREAMED_SLACK = 0x1000
 _LENGTH_MISMATCH = "does not match value from 'ds64' chunk"
 
@@ -61,7 +62,7 @@ FileIdentity = tuple[Path, int, int]
 
 
 class AudioInfo(NamedTuple):
-    """What a recording's header says, corrected where headers of its kind only estimate.
+    """Sample rate (Hz), frames and channels of a recording, by its header or, where that is vague, counted.
 
     Examples
     --------
@@ -82,8 +83,8 @@ class AudioInfo(NamedTuple):
 def read_info(path: Path) -> AudioInfo:
     """Return the sample rate (Hz), frames and channels of a recording, mostly from its header alone.
 
-    Only a header that does not know its length (a streamed FLAC, an MP3 without a Xing or Info tag)
-    costs one pass through the file.
+    Only a header without the length (a streamed FLAC, an MP3 without a Xing or Info tag) costs one pass
+    through the file.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def read_info(path: Path) -> AudioInfo:
 
 
 def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
-    """Return what identifies a version of a recording, and its info where this process has it already.
+    """Return the identity of a version of a recording, and its info where this process has read it.
 
     Raises
     ------
@@ -123,7 +124,7 @@ def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
 
 
 def remember_info(identity: FileIdentity, info: AudioInfo) -> None:
-    """Spare :func:`read_info` the file: what was read earlier of this very version of it.
+    """Store the info of a version of a file, so that :func:`read_info` need not open it.
 
     Examples
     --------
@@ -137,7 +138,7 @@ def remember_info(identity: FileIdentity, info: AudioInfo) -> None:
 
 
 class SequentialFile(soundfile.SoundFile):
-    """A sound file that soundfile does not seek behind our back; ``seek`` itself works.
+    """A sound file in which soundfile does not seek after each read; ``seek`` itself works.
 
     Examples
     --------
@@ -155,7 +156,7 @@ _known_infos: dict[FileIdentity, AudioInfo] = {}
 
 @contextmanager
 def open_recording(path: Path) -> Iterator[SequentialFile]:
-    """Open a recording; what libsndfile says against it, now or while it is read, becomes an AudioError.
+    """Open a recording; errors of libsndfile, now or while it is read, become an AudioError.
 
     Examples
     --------
@@ -243,7 +244,7 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
         complaints = result.stderr.strip().splitlines()
         if any("No space left" in complaint for complaint in complaints):
             raise AudioError(f"{path}: cannot be unpacked in {folder}, where no space is left; set TMPDIR")
-        if result.returncode or complaints:  # it goes on after an error, with sound missing
+        if result.returncode or complaints:  # ffmpeg goes on after an error, with sound missing
             reason = (complaints or ["no reason given"])[-1]
             raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
         yield unpacked
@@ -261,7 +262,7 @@ def _ffmpeg_program() -> str | None:
 
 
 def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
-    """Raise where libsndfile quietly reads what is left of a file that was cut off."""
+    """Raise for a cut-off file, whose remains libsndfile reads without an error."""
     log = file.extra_info
     cut_chunk = _SHORT_CHUNK.search(log)
     if cut_chunk:
@@ -300,7 +301,7 @@ def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.
 
 
 def mean_of_channels(block: np.ndarray) -> np.ndarray:
-    """Return the mean of (n_frames, n_channels) over the channels, which NumPy takes 30 times as long for.
+    """Return the mean of (n_frames, n_channels) over the channels, 30 times as fast as NumPy's mean.
 
     Examples
     --------
@@ -320,7 +321,7 @@ def mean_of_channels(block: np.ndarray) -> np.ndarray:
 
 
 class SeekRule(NamedTuple):
-    """How to reach a frame so that the samples are those of sequential decoding.
+    """Limits of a seek after which the samples are those of sequential decoding.
 
     Examples
     --------
@@ -334,7 +335,7 @@ class SeekRule(NamedTuple):
 
 
 def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
-    """Make ``frame`` the next to be read: by a seek that keeps ``rule``, without one from the start.
+    """Move to ``frame``: by a seek within ``rule``, or by decoding from the start if it is None.
 
     Examples
     --------
@@ -355,7 +356,7 @@ def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
 
 
 def seek_rule(path: Path) -> SeekRule | None:
-    """Return how to seek in a recording, or None where only decoding from its start can be trusted.
+    """Return the rule for seeks in a recording, or None where it must be decoded from its start.
 
     Examples
     --------
@@ -390,7 +391,7 @@ def _cached_seek_rule(path: Path, size: int, mtime_ns: int) -> SeekRule | None:
 
 
 def _ogg_page_ends(path: Path) -> list[int]:
-    """Return the frame at which each page of sound of an Ogg file says it ends (its granule position)."""
+    """Return the granule position of each page of sound of an Ogg file: the frame at which it ends."""
     ends = []
     with path.open("rb") as file:
         while len(head := file.read(27)) == 27 and head[:4] == b"OggS":
@@ -430,7 +431,7 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
 
 
 def _has_length_tag(path: Path) -> bool:
-    """Tell whether an MP3's first frame states the length; libmpg123 estimates it otherwise (0.5 % off)."""
+    """Return whether an MP3's first frame has the length; libmpg123 estimates it otherwise (0.5 % off)."""
     with path.open("rb") as file:
         head = file.read(10)
         if head[:3] == b"ID3":
@@ -441,7 +442,7 @@ def _has_length_tag(path: Path) -> bool:
 
 
 def _identity(path: Path) -> FileIdentity:
-    """Return what a cached fact about a file depends on: its path, size in bytes and time of change."""
+    """Return the key of cached facts about a file: its path, size in bytes and time of change."""
     try:
         status = path.stat()
     except OSError as error:
@@ -456,7 +457,7 @@ def _identity(path: Path) -> FileIdentity:
 
 
 def legal_suffixes() -> str:
-    """Return the suffixes of the files that are read, as a message lists them.
+    """Return the suffixes of the files that can be read, as text for a message.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What is done to one recording of many, in whichever process: look at it, convert it, verify its store.
+"""Conversion of one recording of many, in any process: survey it, convert it, verify its store.
 
-Nothing here raises for what is wrong with one recording; it returns why, so that the others go on.
+Failures of a recording are returned and not raised, so that the others go on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dawnchorus.errors import AudioError, StoreError
 from dawnchorus.files import Failure
 
 BYTES_PER_GB = 1e9
-_FRAME_BYTES = 4_096  # what a store holds beside sound and blocks, rounded up
+_FRAME_BYTES = 4_096  # size of a store without sound and blocks, rounded up
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -64,7 +64,7 @@ class Todo:
 
 
 class Ending(Enum):
-    """How a conversion ended.
+    """The result of a conversion.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the conversion of a recording ended, and why, where it is not done.
+    """The result of converting a recording, with the reason where it is not done.
 
     Examples
     --------
@@ -131,7 +131,7 @@ class Limits:
 
 
 def survey(job: Job, settings: StoreSettings) -> Todo | Failure | None:
-    """Return what is to do for a recording: nothing where its store is current.
+    """Return the work on a recording, a failure where it cannot be read, or None where its store is current.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
     if limits.room() < item.n_bytes:
         return limits.left_out(item)
     try:
-        source = Fingerprint.of(job.audio_path)  # before anything is read, so that a change meanwhile shows
+        source = Fingerprint.of(job.audio_path)  # taken first, so that a change while it is read is found
         n_samples, blocks = _decode(job.audio_path, settings)
     except AudioError as error:
         return Outcome(item, Ending.FAILED, str(error))
@@ -200,7 +200,7 @@ def _decode(path: Path, settings: StoreSettings) -> tuple[int, Iterator[np.ndarr
 
 
 def verify(path: Path, features_dir: Path) -> Failure | None:
-    """Read every byte of a store; return what is wrong with it.
+    """Read every byte of a store; return its failure, or None where it is as written.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The only decoder: an audio file becomes mono float32 at the sample rate that was asked for.
+"""The only decoder: an audio file becomes mono float32 at a given sample rate.
 
 A recording of ``n_frames`` at ``f`` Hz has ``floor(n_frames · sample_rate / f + 1/2)`` samples, which is what
-soxr (quality HQ) gives for all common rates, but never none. Every function here keeps that rule, so that
+soxr (quality HQ) gives for all common rates, but at least 1. Every function here keeps that rule, so that
 a length read from a header is the length of the decoded sound.
 """
 
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SAMPLE_RATE = 32_000  # Hz
-_MARGIN = 256  # samples of the slower rate beyond which soxr HQ forgets (measured: 128 leave 1e-4)
+_MARGIN = 256  # samples of the slower rate beyond which soxr HQ has no memory (measured: 128 leave 1e-4)
 
 
 def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
@@ -157,7 +157,7 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
     start
         First sample, counted at ``sample_rate``.
     n_samples
-        How many; fewer come back where the recording ends.
+        Number of samples; fewer are returned where the recording ends.
     sample_rate
         The sample rate wanted, in Hz.
 
@@ -228,7 +228,7 @@ def _resample(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Ite
 
 
 def _soxr(from_rate: int, to_rate: int) -> ModuleType:
-    """Return soxr, without which an exported model still hears recordings of its own sample rate."""
+    """Return soxr. Recordings at a model's own sample rate are decoded without it."""
     try:
         import soxr
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
 """The headers of many recordings: each version of a file is read once, and kept between runs.
 
-What is kept is one small CSV file a folder of recordings, in the user's cache folder (``DAWNCHORUS_CACHE``
-names another). Losing it costs a new reading, nothing else.
+They are kept in one small CSV file a folder of recordings, in the user's cache folder (``DAWNCHORUS_CACHE``
+names another). Where it is lost, the headers are read again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _THREADS = 8  # reading a header waits for the disk more than it computes
 
 
 def cache_dir() -> Path:
-    """Return where small things that can be made again are kept between runs.
+    """Return the folder of files that are kept between runs and can be made again.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def cache_dir() -> Path:
 
 
 def read_headers(folder: Path, names: Sequence[str]) -> list[AudioInfo | AudioError]:
-    """Return what the header of each recording says, or the error that its reading ended in.
+    """Return the info of each recording's header, or the error that reading it raised.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def _kept_file(folder: Path) -> Path:
 
 
 def _read_kept(file: Path, folder: Path) -> dict[FileIdentity, AudioInfo]:
-    """Return what is kept of versions of files; nothing where the file is missing or damaged."""
+    """Return the kept info of versions of files, empty where the file is missing or damaged."""
     try:
         with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
             header, *rows = csv.reader(opened)
@@ -118,7 +118,7 @@ def _name_in(folder: Path, path: Path) -> str:
 def _write_kept(
     file: Path, folder: Path, earlier: dict[FileIdentity, AudioInfo], new_paths: Iterable[Path]
 ) -> None:
-    """Keep one version of each file; where that cannot be written, the next run reads the headers again."""
+    """Write one version of each file; where that fails, the next run reads the headers again."""
     kept = {identity[0]: (identity, info) for identity, info in earlier.items()}
     for path in new_paths:
         if isinstance(info := _known_header(path), AudioInfo):

@@ -1,4 +1,4 @@
-"""Which recordings there are: below a folder, or on a JSON list."""
+"""Lists of recordings: those below a folder, or on a JSON list."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     ----------
     audio
         A folder, or a file with the suffix ``.json`` that holds a list of paths. These may be absolute,
-        or relative to ``root``; whether the files exist is not asked here.
+        or relative to ``root``; whether the files exist is not checked here.
     root
         The folder that names in the store are relative to; the folder ``audio``, or that of the list,
         if not given.
@@ -52,7 +52,7 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     Raises
     ------
     DataError
-        The folder is missing or holds no recording, the list is no list of paths, or a path lies
+        The folder is missing or holds no recording, the file is no list of paths, or a path lies
         outside ``root``.
 
     Examples
@@ -151,7 +151,7 @@ def _read_json_list(path: Path) -> list[str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Tell whether a name can be that of a file, and leads nowhere but down."""
+    """Return whether a name can be that of a file, and leads only into subfolders."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
 """Recordings → stores: in parallel, resumable, and no bad file stops the rest.
 
-Each store is written under a temporary name and renamed when whole, so a run that is killed loses what it
-was writing and nothing else; the next run skips what is there and unchanged. Recordings that cannot be
+Each store is written under a temporary name and renamed when complete, so a run that is killed loses only
+the stores that it was writing; the next run skips stores that are current. Recordings that cannot be
 decoded are listed in ``failures.csv``, those for which there was no room in ``left_out.csv``. Stores that
-:func:`verify_stores` found damaged, in ``damaged.csv``, are made again.
+:func:`verify_stores` listed in ``damaged.csv`` are made again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PrecomputeSettings:
-    """How recordings are converted.
+    """Settings of a conversion of recordings.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class PrecomputeSettings:
 
 @dataclass(frozen=True)
 class PrecomputeReport:
-    """What one run did: recordings converted, of these anew, already there, left out, and failed.
+    """Counts and lists of one run: recordings converted, of these anew, already there, left out, and failed.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class PrecomputeReport:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What reading every byte of the stores found: how many are whole, and the others.
+    """The number of stores that are whole, and the failures of the others, after reading every byte.
 
     Examples
     --------
@@ -104,9 +104,10 @@ def precompute_recordings(
     Parameters
     ----------
     audio
-        A folder of recordings, nested as deep as it likes, or a JSON list of their paths.
+        A folder of recordings, nested to any depth, or a JSON list of their paths.
     features_dir
-        Where the stores go, in the same folders, and the lists of what failed or was left out.
+        Folder for the stores, in the same subfolders, and for the lists of recordings that failed or were
+        left out.
     settings
         Precision, processes, order and limits.
     audio_root
@@ -117,10 +118,10 @@ def precompute_recordings(
     DataError
         ``audio`` is missing or holds no recordings; nothing was written.
     MissingExtraError
-        torchaudio is asked for and cannot be imported; nothing was written.
+        torchaudio is the decoder and cannot be imported; nothing was written.
     DawnchorusError
-        ``features_dir`` cannot be written, the disk is full, or a process was killed. What is whole
-        stays, and a later run goes on from there.
+        ``features_dir`` cannot be written, the disk is full, or a process was killed. Complete
+        stores stay, and a later run goes on from there.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def precompute_recordings(
     stopped_by = _convert_all(chosen, settings, limits, outcomes)
     report = _report(surveyed, outcomes, n_replaced)
 
-    # A list says what was left to do for the recordings of this run; lines about others stay.
+    # Lines about the recordings of this run are replaced; lines about others stay.
     covered = None if Path(audio).is_dir() else set(listing.relative_paths)
     rebuilt = {item.job.store.relative_to(features_dir) for item in _ended(outcomes, Ending.DONE)}
     problems = [
@@ -214,7 +215,7 @@ def _survey_all(
 
 
 def _choose(todo: list[Todo], limits: Limits, *, only_biggest: bool) -> tuple[list[Todo], list[Outcome]]:
-    """Return what to convert, in the order asked for, and the outcomes of what there is no room for."""
+    """Return the recordings to convert, in order, and the outcomes of those for which there is no room."""
     if only_biggest:
         todo = sorted(todo, key=lambda item: -item.n_bytes)
     room = limits.room()
@@ -228,7 +229,7 @@ def _choose(todo: list[Todo], limits: Limits, *, only_biggest: bool) -> tuple[li
 def _convert_all(
     chosen: list[Todo], settings: PrecomputeSettings, limits: Limits, outcomes: list[Outcome]
 ) -> str:
-    """Convert recordings and add the outcomes; return what stopped the run before its end, or nothing."""
+    """Convert recordings and add the outcomes; return the reason why the run stopped early, or nothing."""
     stopped_by = ""
 
     def until_the_disk_is_full() -> Iterator[Todo]:
@@ -256,7 +257,7 @@ def _convert_all(
 def _report(
     surveyed: list[Todo | Failure | None], outcomes: list[Outcome], n_replaced: int
 ) -> PrecomputeReport:
-    """Return the counts and lists of a run, also of one that had to stop."""
+    """Return the counts and lists of a run, also of one that stopped early."""
     reached = {outcome.item.job for outcome in outcomes if outcome.ending is not Ending.DISK_FULL}
     not_reached = [
         Failure(found.job.relative_path, f"{found.job.audio_path}: not reached before the run had to stop")
@@ -288,7 +289,7 @@ def _failures(outcomes: list[Outcome], ending: Ending) -> list[Failure]:
 
 
 def _update_list(features_dir: Path, name: str, found: list[Failure], covered: set[Path] | None) -> list[str]:
-    """Replace the lines about ``covered`` paths, all if None; return why that failed, if it did."""
+    """Replace the lines about ``covered`` paths, all if None; return the reason if that failed."""
     try:
         old = [] if covered is None else read_failures(features_dir, name=name)
         kept = [line for line in old if line.path not in (covered or ())]

@@ -1,7 +1,7 @@
-"""Reading the HDF5 files of the published system: ``au`` float32, ``sr`` and ``do_normalize``.
+"""Reader of the HDF5 files of the published system: ``au`` float32, ``sr`` and ``do_normalize``.
 
-They are read as they are. Where ``au`` is contiguous, as the published program writes it, HDF5 is asked once
-where it lies; a crop is then one plain read. A compressed or chunked ``au`` is read through HDF5.
+Where ``au`` is contiguous, as the published program writes it, its offset in the file is taken from HDF5
+once; a crop is then one plain read. A compressed or chunked ``au`` is read through HDF5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dawnchorus.errors import StoreError
 if TYPE_CHECKING:
     import h5py
 
-# What h5py raises at files that are damaged in one place or another.
+# Errors that h5py raises for damaged files.
 _HDF5_ERRORS = (
     OSError,
     RuntimeError,
@@ -48,7 +48,7 @@ class PublishedRecording:
     sample_rate
         In Hz.
     offset
-        Where the samples begin in the file, in bytes; None where they are in chunks.
+        Offset of the samples in the file, in bytes; None where they are in chunks.
     sample_type
         The NumPy type of a stored sample, such as ``"<f4"``.
 
@@ -74,7 +74,7 @@ class PublishedRecording:
     sample_type: str
 
     def is_made_from(self, source: Path) -> bool:
-        """Return True: the file does not tell what it was made from."""
+        """Return True: the file does not name its source."""
         return True
 
     def read(self, start: int, n_samples: int) -> np.ndarray:
@@ -97,7 +97,7 @@ class PublishedRecording:
         return np.frombuffer(data, item).astype(np.float32)
 
     def verify(self) -> None:
-        """Read all samples, for there is no checksum. Raises StoreError where that fails or NaN comes."""
+        """Read all samples, for there is no checksum. Raises StoreError where that fails or one is NaN."""
         for start in range(0, self.n_samples, _BLOCK):
             if not np.isfinite(self.read(start, _BLOCK)).all():
                 raise damaged(self.path, f"NaN or infinite samples after sample {start}")
@@ -109,7 +109,7 @@ def open_published_store(path: Path) -> PublishedRecording:
     Raises
     ------
     StoreError
-        The file is missing, damaged, or no such file.
+        The file is missing, damaged, or of another layout.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def open_published_store(path: Path) -> PublishedRecording:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
-    """Yield ``au`` and ``sr``; what HDF5 says against the file becomes a StoreError."""
+    """Yield ``au`` and ``sr``; errors of HDF5 become a StoreError."""
     if not path.is_file():
         raise StoreError(f"{path}: no such file; run `dawnchorus precompute` to make it")
     import h5py  # here, so that an exported model predicts audio files without it

@@ -1,7 +1,7 @@
-"""When a recording began by its file name: patterns that are known, and those of one's own recorders.
+"""Start times in the file names of recordings: built-in patterns, and those of one's own recorders.
 
 A recorder's pattern is a function from the path of a recording to the time when it began, aware or naive, or
-None where the name is none of that recorder:
+None where the name does not fit:
 
 >>> def my_recorder(path):
 ...     text = path.stem.removeprefix("REC-")
@@ -9,8 +9,9 @@ None where the name is none of that recorder:
 >>> RecorderTimes(my_recorder).start_of(Path("REC-03.05.2024 04h30.wav"), None)
 datetime.datetime(2024, 5, 3, 4, 30)
 
-Under ``@dawnchorus.register("recorder_name", "my_recorder")`` it is asked for every recording of the process;
-``dawnchorus predict ... --recorder-name`` takes its import path, or a pattern such as ``REC_%Y%m%d-%H%M%S``.
+Under ``@dawnchorus.register("recorder_name", "my_recorder")`` it is called for every recording of the
+process; ``dawnchorus predict ... --recorder-name`` takes its import path, or a pattern such as
+``REC_%Y%m%d-%H%M%S``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dawnchorus.errors import ConfigError
 NamePattern = Callable[[Path], datetime | None]
 
 YEARS = range(1900, 2100)
-"""Of any source: damage and mistakes give others."""
+"""Years that are accepted from any source; others come from damage or mistakes."""
 
 _OWN = ("date_time", "old_audiomoth")
 _AUDIOMOTH_SUFFIXES = (".wav", ".flac", ".hdf5", ".h5")  # libraries number their MP3 files so
@@ -38,7 +39,7 @@ _NAME = re.compile(
     r"(?<![^\W_])"  # not within a word or a longer number
     r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})(?P<mark>[_T$ -])"
     r"(?P<hour>[0-9]{2})(?P<between>[-:.]?)(?P<minute>[0-9]{2})(?P=between)(?P<second>[0-9]{2})"
-    r"T?"  # AudioMoth's mark of a recording that a sound triggered
+    r"T?"  # AudioMoth's mark of a recording triggered by a sound
     r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2})?(?![^\W_])"
 )
 _OLD_AUDIOMOTH = re.compile(r"[0-9A-Fa-f]{8}")
@@ -47,26 +48,26 @@ _DIRECTIVES = {
     **dict.fromkeys("ymdHIMS", "[0-9]{2}"),
     **{"p": "[AaPp][Mm]", "z": "(?:Z|[+-][0-9]{2}:?[0-9]{2})"},
 }
-"""What a directive of strptime stands for in a name."""
+"""Regular expression of each directive of strptime in a name."""
 
 
 @dataclass(frozen=True)
 class RecorderTimes:
-    """How the times of recordings are found, beyond what dawnchorus knows by itself.
+    """Rules for the start times of recordings, beside the built-in ones.
 
     Parameters
     ----------
     name
         Pattern of the file names: of strptime (``REC_%Y%m%d-%H%M%S``), a registered name, an import path
         ``package.module:function``, or a function from a path to a time. A name that it does not fit is read
-        as others are.
+        by the built-in patterns.
     time_zone
         Offset from UTC of the recorders' clocks, such as ``+02:00`` or ``Z``, for times without one.
 
     Raises
     ------
     ConfigError
-        The pattern is none, or the offset is not that of any time zone.
+        The pattern is not valid, or the offset is not that of any time zone.
 
     Examples
     --------
@@ -91,15 +92,15 @@ class RecorderTimes:
         object.__setattr__(self, "_zone", zone)
 
     def start_of(self, path: Path, found: datetime | None) -> datetime | None:
-        """Return when a recording began.
+        """Return the time at which a recording began, or None.
 
-        The pattern that is given comes first, then those that were registered in this process, and then
-        ``found``, which is what the metadata or a known pattern told.
+        ``name`` comes first, then the patterns that were registered in this process, and then ``found``, the
+        time from the metadata or a built-in pattern.
 
         Raises
         ------
         ConfigError
-            A pattern gives something else than a time.
+            A pattern returns something else than a time.
         """
         registered = [RECORDER_NAMES.find(name) for name in RECORDER_NAMES if name not in _OWN]
         for pattern in filter(None, [self._pattern, *registered]):
@@ -128,7 +129,7 @@ def name_pattern(given: str | NamePattern) -> NamePattern:
     Raises
     ------
     ConfigError
-        It is no pattern, or has a directive that names do not hold.
+        It is no pattern, or has a directive that is not supported in names.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def name_pattern(given: str | NamePattern) -> NamePattern:
 
 
 def time_in_name(path: Path) -> datetime | None:
-    """Return the time in a recording's name by the patterns that dawnchorus knows, None where it has none.
+    """Return the time in a recording's name by the built-in patterns, None where it has none.
 
     Examples
     --------
@@ -180,7 +181,7 @@ def date_time(path: Path) -> datetime | None:
 
 
 def old_audiomoth(path: Path) -> datetime | None:
-    """Return the Unix time in hexadecimal that a whole name is; a year without AudioMoths is no time.
+    """Return the Unix time of a name that is eight hexadecimal digits; None for a year outside 2014 to 2040.
 
     Examples
     --------
@@ -195,7 +196,7 @@ def old_audiomoth(path: Path) -> datetime | None:
 
 
 def date_in(match: re.Match[str]) -> datetime | None:
-    """Return the time that the groups of a match spell; None for a month 13.
+    """Return the time in the groups of a match; None for an impossible date such as month 13.
 
     Examples
     --------
@@ -213,7 +214,7 @@ def date_in(match: re.Match[str]) -> datetime | None:
 
 
 def utc_offset(text: str) -> timezone | None:
-    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None for what is no offset anywhere.
+    """Return a time zone from ``Z``, ``+2``, ``-3:30``, ``+0200``; None where no time zone has the offset.
 
     Examples
     --------

@@ -1,11 +1,10 @@
-"""When a field recording began, and on what device: from its metadata, else from its name.
+"""Start time and device of a field recording: from its metadata, else from its name.
 
 Three sources, the most trusted first: GUANO metadata (the ``guan`` chunk of a WAV file; guano-md.org), the
 comment that AudioMoths write (``ICMT`` in the ``LIST``/``INFO`` chunk), and the file name.
 
-Of a file, only the chunk headers and these metadata are read, so that gigabytes cost nothing. A damaged or
-missing file is no error here: it only has no metadata, and its name still tells. How names are read, and how
-one's own recorders name their files, is in :mod:`dawnchorus.audio.recorder_names`.
+Of a file, only the chunk headers and these metadata are read, whatever its size. A damaged or missing file is
+no error here: its name alone is used. The patterns of names are in :mod:`dawnchorus.audio.recorder_names`.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from dawnchorus.audio.recorder_names import YEARS, date_in, time_in_name, utc_of
 
 _MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
 _MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
-_UNKNOWN_SIZE = 0xFFFFFFFF  # of a chunk whose size the ds64 chunk of an RF64 file tells
+_UNKNOWN_SIZE = 0xFFFFFFFF  # of a chunk whose size is in the ds64 chunk of an RF64 file
 
 _AUDIOMOTH = re.compile(
     r"Recorded at (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6}))? "
     r"(?P<day>\d\d)/(?P<month>\d\d)/(?P<year>\d{4}) "
-    r"(?:\(UTC(?P<offset>[+-]\d{1,2}(?::\d\d)?)?\) )?"  # the first firmware knew only UTC and did not say so
+    r"(?:\(UTC(?P<offset>[+-]\d{1,2}(?::\d\d)?)?\) )?"  # the first firmware wrote UTC without a mark
     r"(?:by (?P<device>AudioMoth [0-9A-Za-z]{16})|during deployment )",
     re.ASCII,
 )
@@ -36,19 +35,19 @@ _ISO_WITH_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d", re.ASCII)
 
 
 class RecorderTime(NamedTuple):
-    """When a recording began, where, and on what device.
+    """Start time, place and device of a recording.
 
     Attributes
     ----------
     start
         Aware where the offset from UTC is known, else the local time that the recorder was set to.
     source
-        What ``start`` was taken from.
+        Origin of ``start``.
     device
         Such as ``AudioMoth 243B1F055B0F36FE`` or ``Wildlife Acoustics SM4BAT S4U01234``, from the metadata
-        even where the start is not from there; None where they do not tell.
+        even where the start is not from there; None where they lack it.
     latitude, longitude
-        Degrees north and east (WGS 84), from GUANO metadata; None where they do not tell.
+        Degrees north and east (WGS 84), from GUANO metadata; None where they lack it.
 
     Examples
     --------
@@ -66,9 +65,9 @@ class RecorderTime(NamedTuple):
 
 
 def recorder_time(path: Path) -> RecorderTime | None:
-    """Return when a recording began by its metadata or its name; None where neither tells.
+    """Return the start time in a recording's metadata or name; None where neither has one.
 
-    Nothing is raised for a file that is damaged, missing or no recording: its name is what is left then.
+    Nothing is raised for a file that is damaged, missing or no recording: its name alone is used.
 
     Examples
     --------
@@ -97,7 +96,7 @@ def recorder_time(path: Path) -> RecorderTime | None:
 def time_at(start: datetime, offset_s: float) -> datetime:
     """Return the time ``offset_s`` seconds after ``start``, to the nearest microsecond.
 
-    An aware time is counted on in UTC, so that the clocks may change in between.
+    An aware time is computed in UTC, so that a change to or from summer time in between does not shift it.
 
     Examples
     --------
@@ -124,7 +123,7 @@ def _metadata_of(path: Path) -> dict[bytes, str]:
                 elif content.startswith(b"INFO"):
                     texts.update(_info_texts(content))
     except (OSError, struct.error):
-        pass  # what was read before the damage holds
+        pass  # texts from before the damage are kept
     return texts
 
 
@@ -144,7 +143,7 @@ def _metadata_chunks(file: BinaryIO, file_size: int) -> Iterator[tuple[bytes, by
             size = data_size
         end = position + 8 + size
         if end > file_size or not identifier.isascii() or not identifier.decode().isprintable():
-            return  # the file is cut off, or this is no chunk
+            return  # the file is cut off, or these bytes are no chunk
         if identifier == b"ds64" and kind != b"RIFF":
             _, data_size = struct.unpack("<QQ", file.read(16))
         elif identifier in (b"guan", b"LIST") and size <= _MAX_METADATA:

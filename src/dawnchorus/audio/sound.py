@@ -1,4 +1,4 @@
-"""``Sound``: what a model takes, whatever it comes from: a file, an array, a stored recording, a stream."""
+"""``Sound``: the input of a model, from a file, an array, a stored recording or a stream."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Sound:
     Attributes
     ----------
     name
-        What tables call it: the path as it was given, or the name of an array or stream.
+        Name in tables: the path as it was given, or the name of an array or stream.
     path
         The file, None where there is none.
     sample_rate
-        Of an array or stream, in Hz; None for a file, which knows its own.
+        Of an array or stream, in Hz; None for a file, whose header has it.
     n_samples
         Length at ``sample_rate``; None for files, and for streams, whose end is not known.
 
@@ -71,15 +71,15 @@ class Sound:
             being time; or a stream: a generator of blocks of shape (any number,) or
             (any number, n_channels). PyTorch tensors and lists of numbers are taken for arrays.
         sample_rate
-            Of an array or a stream, in Hz. A file knows its own.
+            Of an array or a stream, in Hz. A file's is in its header.
         name
-            What tables call it; otherwise the path, ``array`` or ``stream``.
+            Name in tables; by default the path, ``array`` or ``stream``.
 
         Raises
         ------
         AudioError
-            The sample rate is missing or none, the array is empty, of another shape or type, or holds NaN
-            or infinite samples. What is wrong with a file, or a block of a stream, shows when it is read.
+            The sample rate is missing or not valid, the array is empty, of another shape or type, or holds
+            NaN or infinite samples. Errors in a file, or in a block of a stream, are raised when it is read.
         """
         if isinstance(source, Sound):
             return source if name is None else source.named(name)
@@ -129,7 +129,7 @@ class Sound:
         Raises
         ------
         AudioError, StoreError
-            As for :meth:`blocks`, or a stream gave nothing.
+            As for :meth:`blocks`, or a stream yielded nothing.
         """
         wave = np.concatenate([np.zeros(0, np.float32), *self.blocks(sample_rate)])
         if not len(wave):
@@ -185,7 +185,7 @@ def _of_source(source: AudioSource, name: str) -> Sound:
 
 
 def _is_stream(source: Any) -> bool:
-    """Tell blocks that come one by one, such as a generator's, from numbers that are all there."""
+    """Return whether a source yields blocks one by one, as a generator does, and is no array of numbers."""
     is_whole = hasattr(source, "__array__") or isinstance(source, list | tuple)
     return isinstance(source, Iterable) and not is_whole
 

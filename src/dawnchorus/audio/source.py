@@ -1,4 +1,4 @@
-"""One handle for a recording, whether its sound comes from the store or from the audio file itself."""
+"""One handle for a recording, whether its sound is read from the store or from the audio file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RawRecording:
     n_samples
         Length in samples.
     sample_rate
-        What it is resampled to, in Hz.
+        Rate that it is resampled to, in Hz.
     has_outdated_store
         Whether there is a store, but of another version of this file.
 
@@ -54,7 +54,7 @@ class RawRecording:
 
 AudioSource = StoredRecording | PublishedRecording | RawRecording
 """A recording that can be read crop by crop: ``path``, ``kind`` (``"hdf5"`` or ``"raw"``), ``n_samples``,
-``sample_rate`` and ``read(start, n_samples)``. It holds no open file and travels to other processes."""
+``sample_rate`` and ``read(start, n_samples)``. It holds no open file and can be pickled."""
 
 
 def open_source(
@@ -67,14 +67,14 @@ def open_source(
     audio_path
         The recording. It may be absent from this machine where ``stored`` is given.
     stored
-        Its HDF5 file, such as :func:`find_stored` finds it.
+        Its HDF5 file, as returned by :func:`find_stored`.
     sample_rate
-        In Hz: what an audio file is resampled to, and what a store must hold.
+        In Hz: an audio file is resampled to it, and a store must have it.
 
     Raises
     ------
     AudioError
-        The audio file is to be read, and cannot be.
+        The audio file is needed and cannot be read.
     StoreError
         The store is missing or damaged, or holds another sample rate.
 
@@ -145,7 +145,7 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        return False  # its name is too long for a file, for one
+        return False  # such as a name too long for a file
 
 
 def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int, Iterator[np.ndarray]]:
@@ -156,7 +156,7 @@ def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int
     path
         An audio file, or an HDF5 file of the store.
     sample_rate
-        In Hz: what an audio file is resampled to, and what a store must hold.
+        In Hz: an audio file is resampled to it, and a store must have it.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Reading the store: a crop in tens of microseconds, and damage is told, not heard.
+"""Reader of the store: a crop takes tens of microseconds, and corrupt blocks raise StoreError.
 
 Reading does not go through HDF5, which is slow to open a file and may never return from a damaged one; the
-layout (``store_layout``) says where everything is. No file stays open, so threads and processes, forked or
-spawned, share a :class:`StoredRecording` freely. A block is checked when a process first reads it, and again
-when the file was written to since.
+offsets are in the first line of the file (``store_layout``). No file stays open, so threads and processes,
+forked or spawned, share a :class:`StoredRecording` freely. A block is checked when a process first reads it,
+and again when the file was written to since.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
 
 _COPY_BYTES = 1 << 24
-_HDF5_SIGNATURE = (
-    b"\x89HDF\r\n\x1a\n"  # what our first line stands before, and elsewhere the file begins with
-)
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # follows our first line; other HDF5 files begin with it
 # Opening a pipe without O_NONBLOCK would wait for ever.
 _OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_BINARY", "O_CLOEXEC", "O_NONBLOCK"))
 
@@ -52,9 +50,9 @@ class StoredRecording:
     path
         The HDF5 file.
     header
-        What was read from its beginning.
+        First line of the file.
     version
-        What tells whether the HDF5 file was written to since.
+        Version of the HDF5 file when it was opened; blocks of another version are checked again.
 
     Examples
     --------
@@ -90,7 +88,7 @@ class StoredRecording:
         return self.header.settings.sample_rate
 
     def is_made_from(self, source: Path) -> bool:
-        """Tell whether an audio file has the size and time of the one that was stored. Raises OSError."""
+        """Return whether an audio file has the size and time of the one that was stored. Raises OSError."""
         return self.header.source == Fingerprint.of(source)
 
     def read(self, start: int, n_samples: int) -> np.ndarray:
@@ -99,7 +97,7 @@ class StoredRecording:
         Raises
         ------
         StoreError
-            The file is gone, or these samples are not those that were written.
+            The file is missing, or these samples are not those that were written.
         ValueError
             ``start`` or ``n_samples`` is negative.
         """
@@ -133,7 +131,7 @@ class StoredRecording:
         return wave.reshape(-1)[start - first_sample :][:n_samples]
 
     def verify(self) -> None:
-        """Read every byte of the file. Raises StoreError where it is not what was written."""
+        """Read every byte of the file. Raises StoreError where it is not as it was written."""
         crc = 0
         for start, stop in ((self.header.au_at, self.header.n_bytes), (HEADER_BYTES, self.header.au_at)):
             for offset in range(start, stop, _COPY_BYTES):
@@ -144,7 +142,7 @@ class StoredRecording:
 
 
 def store_path(features_dir: Path, relative_audio_path: Path) -> Path:
-    """Return where a recording is stored: its whole name with ``.hdf5`` after it.
+    """Return the path of a recording's store: its whole name with ``.hdf5`` after it.
 
     ``a.wav`` and ``a.ogg``, or two files of one name in different folders, never share a store.
 
@@ -188,7 +186,7 @@ def open_store(path: Path) -> StoredRecording | None:
 
 
 def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
-    """Tell whether ``path`` is a store of ``source`` as it is now, made with these settings.
+    """Return whether ``path`` is a store of ``source`` as it is now, made with these settings.
 
     Examples
     --------
@@ -205,7 +203,7 @@ def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
 
 
 def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[bytes]]:
-    """Return the version of a file, which is opened for that only, and its bytes at each (offset, length).
+    """Return the version of a file and its bytes at each (offset, length); no file stays open.
 
     Raises
     ------
@@ -241,7 +239,7 @@ def read_ranges(path: Path, *ranges: tuple[int, int]) -> tuple[Version, list[byt
 
 
 def _read_rest(file: int, data: bytes, n_bytes: int, offset: int) -> bytes:
-    while len(data) < n_bytes:  # the system hands out 2 GiB at a time
+    while len(data) < n_bytes:  # a system call returns 2 GiB at most
         more = _pread(file, n_bytes - len(data), offset + len(data))
         if not more:
             raise EOFError(f"it ends before byte {offset + n_bytes}")
@@ -258,7 +256,7 @@ _pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read) 
 
 
 def damaged(path: Path, reason: str) -> StoreError:
-    """Return the error for a file that is not what was written, with the remedy.
+    """Return the error for a file that is not as it was written, with the remedy.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a store looks like on disk: one HDF5 file a recording, at half the size of float32.
+"""Layout of a store on disk: one HDF5 file a recording, at half the size of float32.
 
 ::
 
@@ -11,7 +11,7 @@
 
 A mono 16-bit recording at the store's rate loses nothing. Otherwise a block's scale is its own peak / 32767:
 the error is at most half of that, and sound beyond full scale is kept. A lossless store holds float32 at
-scale 1. What depends on the whole recording, its peak, is left to ``gain``: one pass suffices, in the memory
+scale 1. Normalisation by the peak of the whole recording goes into ``gain``: one pass suffices, in the memory
 of a few blocks.
 
 ``check`` is the sum of the 64-bit words of each 512 bytes of a block, weighted by their place in it, and of
@@ -34,7 +34,7 @@ MAGIC = b"dawnchorus store 2 "
 HEADER_BYTES = 512
 BLOCK = 16_384  # samples that share a scale and a check; a crop reads up to one block more at either end
 ROW = np.dtype({"names": ["scale", "check"], "formats": ["<f4", "<u8"], "offsets": [0, 8], "itemsize": 16})
-_SECTOR_WORDS = 64  # 512 bytes, the least that a disk loses or mixes up
+_SECTOR_WORDS = 64  # 512 bytes, the smallest unit that a disk loses or misplaces
 _NUMBER_WEIGHT = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2⁶⁴ / golden ratio, so that neighbours differ widely
 _INT16, _FLOAT32 = np.dtype("<i2"), np.dtype("<f4")
 
@@ -43,7 +43,7 @@ Decoder = Literal["soundfile", "torchaudio"]
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """How a recording is stored.
+    """Settings of a store.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class StoreSettings:
     lossless
         Whether float32 is kept as it is, at twice the size.
     decoder
-        What decoded the recording.
+        Decoder of the recording.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class StoreSettings:
 
 
 class Fingerprint(NamedTuple):
-    """What tells one version of a file from another.
+    """Size and time of change of a file, which identify its version.
 
     Examples
     --------
@@ -96,20 +96,20 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What the line of text at the beginning of a store says.
+    """The line of text at the beginning of a store.
 
     Attributes
     ----------
     settings
-        How the recording was stored.
+        Settings that it was stored with.
     source
         The version of the audio file, where there was one.
     n_samples
         Length of the recording.
     gain
-        What all samples are multiplied with, beside the scale of their block.
+        Factor of all samples, beside the scale of their block.
     blocks_at, au_at
-        Where ``blocks`` and ``au`` begin in the file, in bytes.
+        Offsets of ``blocks`` and ``au`` in the file, in bytes.
     crc32
         Of the sound, then of all that stands between this line and the sound.
 
@@ -142,7 +142,7 @@ class Header:
 
     @classmethod
     def from_bytes(cls, line: bytes) -> Header | None:
-        """Return what a line says, or None where it is not as it was written."""
+        """Return the header in a line, or None where the line is not as it was written."""
         checksum, _, text = line.removeprefix(MAGIC).rstrip(b"\0").removesuffix(b"\n").partition(b" ")
         if not line.startswith(MAGIC) or checksum != b"%08x" % zlib.crc32(text):
             return None

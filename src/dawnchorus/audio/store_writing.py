@@ -1,4 +1,4 @@
-"""Writing a store: in one pass, in the memory of a few blocks, and whole or not at all."""
+"""Writer of a store: in one pass, in the memory of a few blocks, complete or not at all."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from dawnchorus.files import replacing_file, start_writing_back
 _PIECE = 8 * BLOCK  # samples that are quantised and written at a time
 _SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
 _CODE_MAX = 32_767
-_SILENCE = 1e-30  # a peak that is not worth normalising; its reciprocal still fits float32
-_PROBE = 256  # samples that tell most recordings from 16-bit ones
+_SILENCE = 1e-30  # peaks up to this are not normalised; its reciprocal still fits float32
+_PROBE = 256  # samples that suffice to tell most recordings from 16-bit ones
 
 
 def write_store(
@@ -123,7 +123,7 @@ def _quantize(
     """
     if settings.lossless:
         return blocks.astype(settings.sample_type), np.ones(len(blocks), np.float32)
-    # What is next to silence gets a scale that can be divided by.
+    # Near silence the scale is set to a number that can be divided by.
     scales = np.maximum(peaks / np.float32(_CODE_MAX), np.finfo(np.float32).tiny)
     if _is_sixteen_bit(blocks[:, :_PROBE]).any():
         scales[_is_sixteen_bit(blocks)] = 1 / _SIXTEEN_BIT
@@ -132,7 +132,7 @@ def _quantize(
 
 
 def _is_sixteen_bit(blocks: np.ndarray) -> np.ndarray:
-    """Tell which blocks are integers of 16 bits divided by 32,768."""
+    """Return for each block whether it holds integers of 16 bits divided by 32,768."""
     codes = blocks * np.float32(_SIXTEEN_BIT)
     fits = (codes.max(axis=1) <= _CODE_MAX) & (codes.min(axis=1) >= -_SIXTEEN_BIT)
     return fits & (codes == np.rint(codes)).all(axis=1)
@@ -141,15 +141,15 @@ def _is_sixteen_bit(blocks: np.ndarray) -> np.ndarray:
 def _frame(rows: np.ndarray, n_samples: int, settings: StoreSettings, gain: float = 1.0) -> tuple[bytes, int]:
     """Return the bytes of a store up to its first sample, and where ``blocks`` stands in them.
 
-    HDF5 makes them in memory and never meets a full disk, after which it would end the process. The storage
-    of ``au`` is allocated last, by writing one sample, so that the samples end the file and may be written
-    without HDF5. The first 512 bytes are left empty.
+    HDF5 makes them in memory, for on a full disk it would end the process. The storage of ``au`` is
+    allocated last, by writing one sample, so that the samples end the file and may be written without HDF5.
+    The first 512 bytes are left empty.
     """
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    layout.set_obj_track_times(False)  # the same recording gives the same bytes, whenever it is converted
+    layout.set_obj_track_times(False)  # the same recording gives the same bytes at any time
     space = h5py.h5s.create_simple((n_samples,))
     sample_type = h5py.h5t.py_create(settings.sample_type)
     memory = BytesIO()

@@ -1,7 +1,7 @@
-"""Decoding with torchaudio, for ``precompute --use_torchaudio``: an extra that nothing else uses.
+"""Decoder with torchaudio, for ``precompute --use_torchaudio``: an extra that nothing else uses.
 
-Its resampler is another one than ``decode``'s, so that the sound of a store made with it differs a little
-from what the audio file itself gives; the store says which decoder made it.
+Its resampler differs from ``decode``'s, so the sound of a store made with it differs a little from that of
+the audio file; the store records which decoder made it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def load_with_torchaudio(path: Path, *, sample_rate: int) -> np.ndarray:
     AudioError
         The file cannot be decoded, is empty, or holds NaN or infinite samples.
     MissingExtraError
-        torchaudio, or the decoder that it wants, is not installed.
+        torchaudio, or the decoder that it needs, is not installed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where windows begin and end, in whole samples, and the two things done to a window's sound.
+"""First and last samples of windows, and the padding and normalisation of a window's sound.
 
 Samples are counted in integers throughout, so that no window drifts, however long the recording:
 the k-th window covers ``[k · step, min(k · step + window, n_samples))``.
@@ -117,7 +117,7 @@ def planned_starts(n_samples: int, window: int, step: int, shift: int | None = N
 class WindowStream:
     """The windows of :func:`planned_starts` from a recording that arrives block by block, of any length.
 
-    Each window comes as soon as all of it is there, so that a microphone and a file give the same windows.
+    Each window is yielded once all of it has arrived, so a microphone and a file give the same windows.
     Holds little more than one window and one block.
 
     Parameters
@@ -125,12 +125,12 @@ class WindowStream:
     window, step, shift
         In samples, as for :func:`planned_starts`.
     n_before, n_after
-        Samples before and after a window that come with it; silence where the recording has none.
+        Samples before and after a window that are yielded with it; silence where the recording has none.
 
     Attributes
     ----------
     n_samples
-        How many samples have come.
+        Number of samples so far.
 
     Examples
     --------
@@ -195,13 +195,13 @@ class WindowStream:
 def _candidates(window: int, step: int, shift: int | None) -> Iterator[tuple[int, int]]:
     """Yield the starts of :func:`planned_starts` for a recording without end, rising, some more than once.
 
-    With each comes the length from which on a recording has this window.
+    The second of each pair is the least length of a recording that has this window.
     """
     wanted = ((k * step, k * step + window) for k in count())
     if shift is None:
         return wanted
     later = ((k * step + shift, k * step + shift + window) for k in count())
-    # A window before another is taken only where there is that other, which needs one sample of its own.
+    # A window before another is taken only where that other exists, which needs one sample of its own.
     earlier = (
         (k * step - shift, max(k * step - shift + window, (k - 1) * step + window + 1 if k else 0))
         for k in count(-(-shift // step))

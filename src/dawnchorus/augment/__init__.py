@@ -1,7 +1,7 @@
 """Changes to a batch while training, on the device where the batch lies.
 
 Each is a frozen dataclass of settings with ``draw`` (random parameters from a given ``torch.Generator``),
-``apply`` (no chance in it), and a call that does both. The input is never changed in place.
+``apply`` (deterministic), and a call that does both. The input is never changed in place.
 """
 
 from dawnchorus.augment.batch_augmentations import BatchAugmentations

@@ -1,4 +1,4 @@
-"""Late augmentation: environmental noise mixed into a clip before its last normalisation."""
+"""Background noise, a late augmentation: mixed into a clip before its last normalisation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LABEL_COLUMNS = ("primary_label", "label", "category")
 
 
 class BackgroundSettings(Settings):
-    """One kind of noise: sounds without the species that are trained, how often and how loud they are heard.
+    """One kind of noise: sounds without the species that are trained, their probability and level.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class BackgroundSettings(Settings):
         Only rows of the table with one of these in the column ``primary_label``, ``label`` or ``category``,
         such as ``rain`` and ``wind`` of ESC-50.
     features_dir
-        Folder of HDF5 files that ``dawnchorus precompute`` made of ``folder``; what has none is decoded.
+        Folder of HDF5 files that ``dawnchorus precompute`` made of ``folder``; other files are decoded.
     probability
-        Chance that a clip gets this noise.
+        Probability that a clip gets this noise.
     min_share, max_share
-        Range of the noise's share ``a`` in ``clip · (1 − a) + noise · a``, both at peak 1.
+        Range of the noise's fraction ``a`` in ``clip · (1 − a) + noise · a``, both at peak 1.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class Chunk(NamedTuple):
 
 
 class NoiseDraw(NamedTuple):
-    """A noise that was drawn: its kind, its chunk, the first sample of the crop, and its share of the mix.
+    """A noise that was drawn: its kind, its chunk, the first sample of the crop, and its fraction of the mix.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class NoiseDraw(NamedTuple):
 
 
 class BackgroundNoise:
-    """Noises to draw from; opening lists them all, so that a missing one is noticed at once.
+    """Noises to draw from; all are listed when it is made, so that a missing file raises at once.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ class BackgroundNoise:
     n_samples
         Length of a clip.
     late_normalize
-        Whether clips are brought to peak 1 afterwards, and so may come at any level.
+        Whether clips are scaled to peak 1 afterwards, and so may have any level.
     use_h5py
-        Read HDF5 files where there are any.
+        Whether HDF5 files are read where there are any.
 
     Examples
     --------
@@ -159,7 +159,7 @@ class BackgroundNoise:
     def apply(self, wave: npt.NDArray[np.float32], drawn: NoiseDraw) -> npt.NDArray[np.float32]:
         """Return the clip with the noise in it, shape (n_samples,); the clip may be changed in place.
 
-        With ``late_normalize``, the mix is to be normalised yet.
+        With ``late_normalize``, the mix is not normalised yet.
         """
         chunk = self.chunks[drawn.kind][drawn.chunk]
         length = min(self.n_samples, chunk.stop - drawn.start)

@@ -1,7 +1,7 @@
 """The augmentations of a training batch that a config switches on.
 
 One of one's own is a class whose objects are called with a batch and a ``torch.Generator`` on its device, and
-that says by ``place`` where it goes::
+whose ``place`` is the stage at which they run::
 
     @dataclass
     class Echo:
@@ -14,9 +14,9 @@ that says by ``place`` where it goes::
     "batch_augmentations": {"my_package.augmentations:Echo": {"delay_s": 0.05}}
     "batch_augmentations": {"echo": Echo(0.05)}
 
-It returns a batch of the same shape, does not write into the one it is given, and draws from the generator
+It returns a batch of the same shape, does not write into its input, and draws from the generator
 alone, so that a run can be repeated. Those of one's own come after dawnchorus's, in the order of the config,
-and before the masks: what these cover is to be 0 when the network sees it.
+and before the masks, so that masked cells are 0 in the input of the network.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ON_SPECTROGRAM: Place = "spectrogram"
 
 
 class NamedAugmentation(NamedTuple):
-    """An augmentation, and the key of the config that it stands under.
+    """An augmentation, and its key in the config.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class NamedAugmentation(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Whether it goes on waves or on spectrograms."""
+        """Whether it runs on waves or on spectrograms."""
         place: Place = self.augmentation.place
         return place
 
@@ -65,16 +65,16 @@ class BatchAugmentations:
     Parameters
     ----------
     settings
-        Keyword arguments of each augmentation, or an object; None where it is off.
+        Keyword arguments of each augmentation, or an object; None switches it off.
     place
         :data:`ON_WAVE` or :data:`ON_SPECTROGRAM`.
     where
-        What a message begins with: the config.
+        The config, for messages.
 
     Raises
     ------
     ConfigError
-        An augmentation is not known or does not say its place, or a value is illegal.
+        An augmentation is not known or has no ``place``, or a value is illegal.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class BatchAugmentations:
         Raises
         ------
         ConfigError
-            One gives something else than a batch of the same shape and type.
+            One returns something else than a batch of the same shape and type.
         """
         for name, step in self.named:
             changed = step(x, generator)
@@ -127,12 +127,12 @@ def make_augmentations(
     settings
         Keyword arguments of each, or an object.
     where
-        What a message begins with: the config.
+        The config, for messages.
 
     Raises
     ------
     ConfigError
-        An augmentation is not known or does not say its place, or a value is illegal.
+        An augmentation is not known or has no ``place``, or a value is illegal.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def _is_own(part: Any) -> bool:
 
 
 def _check_numbers(augmentation: Any, values: Mapping[str, Any], *, where: str) -> None:
-    """Raise where a setting of one of ours is no number, or not whole where its default is whole."""
+    """Raise where a setting of a built-in one is no number, or not an integer where its default is."""
     for field in fields(augmentation):
         value = values.get(field.name, field.default)
         whole = isinstance(field.default, int)

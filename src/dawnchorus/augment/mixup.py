@@ -1,4 +1,4 @@
-"""Mixing two waves, and what becomes of their targets."""
+"""Mixup of two waves and of their targets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class MixupSettings(Settings):
     Attributes
     ----------
     probability
-        Chance that a clip is mixed with another.
+        Probability that a clip is mixed with another.
     alpha
-        The first wave weighs Beta(alpha, alpha); None gives both one half.
+        The first wave's weight is drawn from Beta(alpha, alpha); None gives both one half.
     soft_targets
-        Weigh the targets like the waves. By default both count in full, added and clamped to 1:
-        a bird that is half as loud is no less there.
+        Whether targets are weighted like the waves. By default they are added and clamped to 1: a bird that
+        is half as loud is still present.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def mix_at_equal_peaks(
 ) -> npt.NDArray[np.float32]:
     """Return ``weight · first / max |first| + (1 − weight) · second / max |second|``, up to a factor.
 
-    The factor, which is positive, spares most passes over the waves; normalising the mix takes it away.
+    The factor, which is positive, saves most passes over the waves; normalising the mix removes it.
     Silence stays silence. Both waves may be changed in place. Shapes (n_samples,), float32.
 
     Examples
@@ -84,7 +84,7 @@ def mix_at_equal_peaks(
     if weight == 1 or second_peak == 0:
         return first
     first_factor, second_factor = weight / first_peak, (1 - weight) / second_peak
-    if second_factor <= first_factor:  # only ever made smaller, so that nothing overflows
+    if second_factor <= first_factor:  # waves are only scaled down, so that nothing overflows
         second *= np.float32(second_factor / first_factor)
         first += second
         return first
@@ -98,8 +98,8 @@ def mix_targets(
 ) -> npt.NDArray[np.float32]:
     """Return the target of two mixed clips, shape (n_classes,), in [0, 1], or -1 where unknown.
 
-    Hard: ``min(first + second, 1)``; what is unknown in one and not heard in the other stays unknown.
-    Soft: ``weight · first + (1 − weight) · second``; what is unknown in one that weighs anything is unknown.
+    Hard: ``min(first + second, 1)``; a class that is unknown in one and 0 in the other stays unknown.
+    Soft: ``weight · first + (1 − weight) · second``; a class unknown in one of non-zero weight is unknown.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def _unknown_in_mix(
     *,
     soft: bool,
 ) -> npt.NDArray[np.bool_]:
-    """Tell which entries of a mix nobody knows, shape (n_classes,), given the mix of what is known."""
+    """Return which classes of a mix are unknown, shape (n_classes,), given the mix of the known targets."""
     if soft:
         return ((first < 0) & (np.float32(weight) > 0)) | ((second < 0) & (np.float32(1 - weight) > 0))
     return ((first < 0) | (second < 0)) & (mixed == 0)

@@ -1,4 +1,4 @@
-"""Augmentation of waveforms."""
+"""A random equaliser, an augmentation of waveforms."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dawnchorus.errors import ConfigError
 
 
 class FilteringParams(NamedTuple):
-    """What `RandomFiltering` drew for a batch.
+    """The random parameters of `RandomFiltering` for a batch.
 
     Attributes
     ----------
     gains_db
         Gains at equally spaced frequencies from 0 to half the sample rate, shape (batch, n_bands), dB.
     chosen
-        Which examples are filtered, shape (batch,), bool.
+        Whether each example is filtered, shape (batch,), bool.
 
     Examples
     --------
@@ -36,10 +36,10 @@ class FilteringParams(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomFiltering:
-    """A random, smooth equaliser: another microphone, another distance, another wood.
+    """A random, smooth equaliser that imitates another microphone, distance or wood.
 
-    A few gains are drawn in dB and interpolated linearly, in dB, over the bins of an STFT. What was
-    filtered is scaled to peak 1; silence stays silence.
+    A few gains are drawn in dB and interpolated linearly, in dB, over the bins of an STFT. Filtered
+    examples are scaled to peak 1; silence stays silence.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class RandomFiltering:
     n_bands
         Gains drawn for each example, at least 2.
     probability
-        Share of the examples that are filtered, in [0, 1].
+        Fraction of the examples that are filtered, in [0, 1].
     n_fft, hop_length
         Of the STFT with a periodic Hann window, samples; ``hop_length`` is at most half of ``n_fft``.
 
@@ -108,7 +108,7 @@ class RandomFiltering:
         Tensor
             Same shape; peak 1 where filtered (0 where silent), untouched elsewhere.
         """
-        # A clip for each core: the spectra of more leave a CPU's caches, and 64 at once take twice as long.
+        # A clip for each core: the spectra of more exceed a CPU's caches, and 64 at once take twice as long.
         at_once = torch.get_num_threads()
         if wave.device.type == "cpu" and len(wave) > at_once:
             parts = zip(*(part.split(at_once) for part in (wave, *params)), strict=True)

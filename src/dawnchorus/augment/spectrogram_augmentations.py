@@ -1,4 +1,4 @@
-"""Augmentation of log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1]."""
+"""Augmentations of log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dawnchorus.errors import ConfigError
 
 
 class MaskParams(NamedTuple):
-    """Where `SpectrogramMasks` covers a batch: ``width`` cells from ``start``; width 0 is no mask.
+    """The masks of `SpectrogramMasks` for a batch: ``width`` cells from ``start``; width 0 is no mask.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class SpectrogramMasks:
     Parameters
     ----------
     frequency_probability, time_probability
-        Share of the examples that get frequency masks and time masks, each in [0, 1].
+        Fraction of the examples that get frequency masks and time masks, each in [0, 1].
     min_masks, max_masks
-        Masks of either kind where there are any, drawn with equal chances.
+        Masks of either kind where there are any; all numbers are equally likely.
     max_mels, max_frames
         Widest mask; widths from 1 on are equally likely.
 
@@ -128,21 +128,21 @@ class SpectrogramMasks:
 
 
 def _covered(length: int, start: Tensor, width: Tensor) -> Tensor:
-    """Return which cells lie under any bar, shape (batch, length), bool."""
+    """Return whether each cell lies under a bar, shape (batch, length), bool."""
     cell = torch.arange(length, device=start.device)
     start, end = start[..., None], (start + width)[..., None]
     return ((cell >= start) & (cell < end)).any(1)
 
 
 class PowerParams(NamedTuple):
-    """What `PowerScaling` drew for a batch.
+    """The random parameters of `PowerScaling` for a batch.
 
     Attributes
     ----------
     exponents
         Shape (batch,), float32, above 0.
     chosen
-        Which spectrograms are changed, shape (batch,), bool.
+        Whether each spectrogram is changed, shape (batch,), bool.
 
     Examples
     --------
@@ -158,7 +158,7 @@ class PowerParams(NamedTuple):
 
 @dataclass(frozen=True)
 class PowerScaling:
-    """A random exponent on the spectrogram: below 1 lifts faint song, above 1 buries it.
+    """A random exponent on the spectrogram: below 1 it raises faint song, above 1 it lowers it.
 
     Afterwards each spectrogram is stretched to [0, 1] again, as the front-end leaves it.
 
@@ -167,7 +167,7 @@ class PowerScaling:
     min_exponent, max_exponent
         Range of the exponent, above 0.
     probability
-        Share of the examples that are changed, in [0, 1].
+        Fraction of the examples that are changed, in [0, 1].
 
     Raises
     ------
@@ -214,7 +214,7 @@ class PowerScaling:
         Returns
         -------
         Tensor
-            Same shape; a chosen spectrogram of one single level becomes 0, what is not chosen is untouched.
+            Same shape; a chosen spectrogram of a single level becomes 0, the others are unchanged.
         """
         exponents, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
         return torch.where(chosen, _stretched(logmel**exponents), logmel)
@@ -225,14 +225,14 @@ class PowerScaling:
 
 
 class TiltParams(NamedTuple):
-    """What `SpectralTilt` drew for a batch.
+    """The random parameters of `SpectralTilt` for a batch.
 
     Attributes
     ----------
     slopes
         Rise from the lowest mel band to the highest, shape (batch,), float32; 1 is the spectrogram's range.
     chosen
-        Which spectrograms are changed, shape (batch,), bool.
+        Whether each spectrogram is changed, shape (batch,), bool.
 
     Examples
     --------
@@ -250,11 +250,11 @@ class TiltParams(NamedTuple):
 class SpectralTilt:
     """A random tilt: below 0 it lowers the high frequencies, above 0 the low ones.
 
-    The spectrogram is in dB, stretched to [0, 1]; so adding a slope along the mel bands is an equaliser, as
-    distance and foliage are. Where the spectrogram spans 80 dB, 0.25 is 20 dB from the lowest band to the
+    The spectrogram is in dB, stretched to [0, 1]; so a slope along the mel bands acts as an equaliser, as
+    distance and foliage do. Where the spectrogram spans 80 dB, 0.25 is 20 dB from the lowest band to the
     highest. Afterwards each spectrogram is stretched to [0, 1] again, as the front-end leaves it.
 
-    No filter makes sound of silence: a frame that is at the spectrogram's quietest level in every band, such
+    Silence stays silence: a frame that is at the spectrogram's quietest level in every band, such
     as the padding of a short recording, stays at 0, and so does a silent spectrogram.
 
     Parameters
@@ -262,7 +262,7 @@ class SpectralTilt:
     min_tilt, max_tilt
         Range of the slope, in ranges of the spectrogram from the lowest mel band to the highest.
     probability
-        Share of the examples that are tilted, in [0, 1].
+        Fraction of the examples that are tilted, in [0, 1].
 
     Raises
     ------
@@ -309,13 +309,13 @@ class SpectralTilt:
         Returns
         -------
         Tensor
-            Same shape; frames of silence are 0, as is a chosen spectrogram of one single level; what is not
-            chosen is untouched.
+            Same shape; frames of silence are 0, as is a chosen spectrogram of a single level; the others are
+            unchanged.
         """
         slopes, chosen = (part.to(logmel.device)[:, None, None, None] for part in params)
         position = torch.linspace(-0.5, 0.5, logmel.shape[2], device=logmel.device)[:, None]
         sounding = (logmel > logmel.amin((1, 2, 3), keepdim=True)).any(2, keepdim=True)
-        # Silent frames count as they are: the loudness of the rest is measured against them.
+        # Silent frames count in the range: the level of the others is relative to them.
         tilted = _stretched(torch.where(sounding, logmel + slopes * position, logmel))
         return torch.where(chosen, tilted.where(sounding, 0), logmel)
 
@@ -325,7 +325,7 @@ class SpectralTilt:
 
 
 def _check(augmentation: Any, rules: Iterable[tuple[str, bool, str]]) -> None:
-    """Raise a ConfigError for the first setting (name, whether it is legal, what would be) out of range."""
+    """Raise a ConfigError for the first setting (name, whether it is legal, legal values) out of range."""
     for name, holds, legal in rules:
         if not holds:
             kind = type(augmentation).__name__

@@ -1,8 +1,7 @@
 """Waveform transforms of a clip: any of audiomentations, or one's own, for the early or the late place.
 
-audiomentations draws from the generators that Python and NumPy share in a process. Here each clip gives
-them a state of its own and then puts back what was there: what comes out depends on the clip and on one
-drawn number, and no other stream is touched.
+audiomentations draws from the global generators of Python and NumPy. Here they are seeded for each clip and
+then restored: the result depends on the clip and on one drawn number, and no other stream is changed.
 
 A transform of one's own is a function, or a class whose objects are called, with the clip, float32 of shape
 (n_samples,), and the sample rate in Hz; where it has a third parameter ``rng``, with a
@@ -46,10 +45,10 @@ from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError
 COMPOSITIONS = ("Compose", "OneOf", "SomeOf")
 _TAKES_CODE = ("Lambda",)  # a function cannot be saved in a config
 _MIN_SEEDED_RATE = 0.5
-"""Below it, signalsmith's stretcher repeats itself with random phases, from the device's own entropy."""
+"""Below this rate, signalsmith's stretcher uses random phases from the device's own entropy."""
 
 _global_generators = threading.RLock()
-if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must not wait for a lock nobody holds
+if hasattr(os, "register_at_fork"):  # else a child forked meanwhile would wait for the lock forever
     os.register_at_fork(
         before=_global_generators.acquire,
         after_in_parent=_global_generators.release,
@@ -58,7 +57,7 @@ if hasattr(os, "register_at_fork"):  # a child that is forked meanwhile must not
 
 
 class TransformSettings(Settings):
-    """One waveform transform. An entry that is no dict is its name.
+    """One waveform transform. An entry that is no dict is taken as its name.
 
     Attributes
     ----------
@@ -66,10 +65,10 @@ class TransformSettings(Settings):
         Its class in audiomentations, such as ``AddGaussianSNR``; or one's own: a registered name, an import
         path ``package.module:name``, a class, a function, or an object, which takes no ``params``.
     params
-        Its keyword arguments, ``p`` among them (the chance that a clip is changed; audiomentations' own
-        default is 0.5, of its compositions 1).
+        Its keyword arguments, ``p`` among them (the probability that a clip is changed; audiomentations'
+        default is 0.5, for its compositions 1).
     transforms
-        What ``Compose``, ``OneOf`` or ``SomeOf`` puts together; the others take none.
+        The transforms of ``Compose``, ``OneOf`` or ``SomeOf``; the others take none.
 
     Examples
     --------
@@ -102,7 +101,7 @@ class TransformSettings(Settings):
 
     @property
     def label(self) -> str:
-        """What a message or a title calls it."""
+        """Its name in messages and titles."""
         return _label(self.name)
 
     @property
@@ -118,8 +117,8 @@ def _label(name: Any) -> str:
 class WaveTransforms:
     """Transforms of a clip, one after the other.
 
-    audiomentations is imported where a transform is configured, and only there. Pickled, it is its
-    settings; a worker makes the transforms anew.
+    audiomentations is imported only where a transform is configured. Only the settings are pickled; a worker
+    makes the transforms anew.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ class WaveTransforms:
     sample_rate
         Of the clips, Hz.
     where
-        What a message begins with: the key of the settings in a config.
+        The key of the settings in a config, for messages.
 
     Raises
     ------
@@ -156,7 +155,7 @@ class WaveTransforms:
         self._steps = [_TransformStep(step, f"{where}.{index}") for index, step in enumerate(settings)]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker that is started anew has nothing registered.
+        # In a spawned worker nothing is registered.
         found = tuple(
             step.model_copy(update={"name": WAVE_TRANSFORMS.find(step.name)}) if step.is_own else step
             for step in self.settings
@@ -164,7 +163,7 @@ class WaveTransforms:
         return partial(type(self), sample_rate=self.sample_rate, where=self.where), (found,)
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Return a seed for one clip; without transforms it is 0, and ``rng`` stays where it was."""
+        """Return a seed for one clip; without transforms it is 0, and ``rng`` is not used."""
         return int(rng.integers(2**32)) if self._steps else 0
 
     def apply(self, wave: npt.NDArray[np.float32], drawn: int) -> npt.NDArray[np.float32]:
@@ -185,7 +184,7 @@ class WaveTransforms:
         Raises
         ------
         ConfigError
-            A transform fails, changes the length, or gives NaN or infinite samples.
+            A transform fails, changes the length, or returns NaN or infinite samples.
         MissingExtraError
             A transform needs a package that is not installed.
         """
@@ -217,7 +216,7 @@ class _TransformStep:
                 f"{self.where}: needs a package that is not installed ({_reason(error)}); "
                 "install it with: pip install 'audiomentations[extras]'"
             ) from error
-        except Exception as error:  # each transform raises what it likes
+        except Exception as error:  # transforms may raise any error
             raise ConfigError(f"{self.where}: fails on a clip: {_reason(error)}") from error
         if changed.shape != (n_samples,):
             raise ConfigError(
@@ -240,13 +239,13 @@ def _own(settings: TransformSettings, where: str) -> Callable[[npt.NDArray[np.fl
     made: Callable[..., Any] = made_part(part, settings.params, where=f"{where}.params", given_later=2)
     try:
         parameters = inspect.signature(made).parameters
-    except (TypeError, ValueError):  # compiled code need not tell
+    except (TypeError, ValueError):  # compiled code may lack a signature
         return made
     if "rng" not in parameters:
         return made
 
     def with_generator(wave: npt.NDArray[np.float32], sample_rate: int) -> Any:
-        # NumPy's shared generator is that of the clip now, wherever within a composition this stands.
+        # NumPy's global generator is seeded for the clip here, also within a composition.
         rng = np.random.default_rng(np.random.randint(2**32, dtype=np.int64))  # noqa: NPY002
         return made(wave, sample_rate, rng=rng)
 
@@ -265,7 +264,7 @@ def _made(settings: TransformSettings, where: str) -> Any:
         params["num_transforms"] = tuple(params["num_transforms"])  # JSON has no tuples, SomeOf no lists
     try:
         transform = transform_class(**params)
-    except Exception as error:  # it raises what it likes
+    except Exception as error:  # it may raise any error
         raise ConfigError(f"{where}: {settings.name} refuses {settings.params}: {_reason(error)}") from error
     _refuse_unseeded(transform, where)
     return transform
@@ -301,7 +300,7 @@ def _import_audiomentations(where: str) -> ModuleType:
 
 
 def _check_params(transform_class: Any, settings: TransformSettings, where: str) -> None:
-    """Refuse unknown keywords, also where audiomentations would swallow them, and misplaced transforms."""
+    """Raise for unknown keywords, also where audiomentations would ignore them, and misplaced transforms."""
     is_composition = settings.name in COMPOSITIONS
     if is_composition and "transforms" in settings.params:
         raise ConfigError(f"{where}.params.transforms: give them as {where}.transforms, beside params")
@@ -316,7 +315,7 @@ def _check_params(transform_class: Any, settings: TransformSettings, where: str)
 
 
 def _refuse_unseeded(transform: Any, where: str) -> None:
-    """Raise a ConfigError where the transform would draw from a stream that no seed reaches."""
+    """Raise a ConfigError where the transform would draw from a stream that cannot be seeded."""
     if type(transform).__name__ != "TimeStretch" or transform.method == "librosa_phase_vocoder":
         return
     if transform.min_rate < _MIN_SEEDED_RATE:
@@ -328,7 +327,7 @@ def _refuse_unseeded(transform: Any, where: str) -> None:
 
 @contextmanager
 def _seeded(drawn: int) -> Iterator[None]:
-    """Let Python's and NumPy's global generators begin at ``drawn``, and put back what they were."""
+    """Seed Python's and NumPy's global generators with ``drawn`` for a block, and restore them after it."""
     python_seed, numpy_seed = (int(word) for word in np.random.SeedSequence(drawn).generate_state(2))
     with _global_generators:
         python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
@@ -342,7 +341,7 @@ def _seeded(drawn: int) -> Iterator[None]:
 
 
 def _plain(value: Any, key: str) -> Any:
-    """Return a value as JSON would give it back; raise a ValueError where JSON has none for it."""
+    """Return a value as JSON types; raise a ValueError where it has none."""
     if value is None or isinstance(value, str | bool | int) or _is_finite_float(value):
         return value
     if isinstance(value, Path):
@@ -359,5 +358,5 @@ def _is_finite_float(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or its class where that is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

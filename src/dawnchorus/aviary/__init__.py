@@ -1,6 +1,6 @@
 """A synthetic aviary: invented birds, their recordings and soundscapes, made from a seed.
 
-It is what ``dawnchorus demo`` runs on without data of one's own, and where tests get their sound. Its species
+``dawnchorus demo`` runs on it without data of one's own, and tests get their sound from it. Its species
 share their bands and differ in the shape of their songs, so that a mean spectrum is not enough to tell them.
 """
 

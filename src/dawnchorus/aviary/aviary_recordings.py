@@ -1,4 +1,4 @@
-"""The labelled recordings: who recorded whom, with what, in which format; and the sound itself."""
+"""The labelled recordings: their species, recordists, gear and formats, and their sound."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ DISTANT_GAP_S = (0.6, 2.2)
 
 @dataclass(frozen=True)
 class RecordingPlan:
-    """What is decided about a recording before a sample of it is made.
+    """The plan of a recording: everything that is drawn before its sound is made.
 
     Attributes
     ----------
     index
         Its number in the aviary, from 0.
     primary, secondary
-        The species it is of, None where nobody sings, and those that sing farther away.
+        The species it is of, None where no bird sings, and those that sing farther away.
     recordist
         Index of its author.
     duration_s, sample_rate, n_channels, extension
@@ -87,7 +87,7 @@ class RecordingPlan:
 def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
     """Return the plans of all recordings.
 
-    Forms (format, rate, channels) take turns in a shuffled order, so that each is met as often as any other.
+    Forms (format, rate, channels) take turns in a shuffled order, so that all are equally frequent.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def plan_recordings(settings: AviarySettings) -> list[RecordingPlan]:
 def _draw_secondary(
     primary: Species | None, settings: AviarySettings, rng: np.random.Generator
 ) -> tuple[Species, ...]:
-    """Return the species behind the primary one: mostly none, and none where nobody sings."""
+    """Return the species behind the primary one: mostly none, and none where there is no primary one."""
     others = [species for species in settings.species if species is not primary]
     n_secondary = min(len(others), int(rng.choice(3, p=(0.8, 0.15, 0.05))))
     chosen = rng.choice(len(others), n_secondary, replace=False)
@@ -152,7 +152,7 @@ def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
 
 
 def recordist_name(recordist: int) -> str:
-    """Return a recordist's name; from the thirteenth on, names come round again with a number.
+    """Return a recordist's name; from the thirteenth on, names repeat with a number.
 
     Examples
     --------
@@ -164,7 +164,7 @@ def recordist_name(recordist: int) -> str:
 
 
 def recordist_gear(settings: AviarySettings, recordist: int) -> Gear:
-    """Return the gear that a recordist carries to every recording.
+    """Return the gear of a recordist in all recordings.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def recordist_gear(settings: AviarySettings, recordist: int) -> Gear:
 
 
 def recordist_dialect(settings: AviarySettings, recordist: int, species: Species) -> Voice:
-    """Return how ``species`` sings where a recordist lives, as a voice common to all birds there.
+    """Return the dialect of ``species`` at a recordist's home, as a voice common to all birds there.
 
     Examples
     --------

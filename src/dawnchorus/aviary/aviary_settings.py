@@ -1,4 +1,4 @@
-"""Settings of an aviary: how large it is, which one it is, and its ten invented species."""
+"""Settings of an aviary: its size and seed, and its ten invented species."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL_SPECIES: tuple[Species, ...] = (
     Species("Ascensor_clarus", 3400, (SongPart((0.72, 1.4), 0.45, 0.12, repeats=(2, 3)),)),
     # ... one long fall.
     Species("Ruina_stellata", 3400, (SongPart((1.4, 0.72), 0.45, 0.12, repeats=(2, 3)),)),
-    # Fills the sweeps' band at every moment: the modulation is too fast to be followed.
+    # Fills the sweeps' band at every moment: the modulation is too fast to be resolved.
     Species("Stridor_aridus", 3900, (SongPart((1.0, 1.0), 0.75, vibrato_hz=85, vibrato_depth=0.22),)),
     # A long straight whistle, ...
     Species("Sibilus_lentus", 2600, (SongPart((1.0, 1.0), 1.1),)),
@@ -46,13 +46,13 @@ ALL_SPECIES: tuple[Species, ...] = (
 )
 
 
-# Ogg and mp3 take twenty times as long to write as wav and flac, and so come round half as often.
+# Ogg and mp3 take twenty times as long to write as wav and flac, and so are half as frequent.
 FORMATS = ("wav", "flac", "ogg", "wav", "flac", "mp3")
 SAMPLE_RATES = (22050, 32000, 44100, 48000)
 
 
 class Stream(IntEnum):
-    """What a generator of random numbers is for; two uses never share one.
+    """The uses of random generators; each use has its own generators.
 
     Examples
     --------
@@ -70,20 +70,20 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class AviarySettings:
-    """Everything that decides what an aviary holds.
+    """The settings that determine an aviary completely.
 
     Attributes
     ----------
     seed
         Not negative. Another seed is another aviary.
     n_species
-        How many of the ten species live in it.
+        Number of the ten species that live in it.
     n_recordings
         Recordings of a species, at least two a species.
     n_nocall
-        Recordings in which nobody sings, labelled ``nocall``.
+        Recordings in which no bird sings, labelled ``nocall``.
     n_recordists
-        Who made them; the first are the busiest.
+        Number of authors of the recordings; the first made the most.
     n_soundscapes
         Annotated soundscapes.
     duration_s
@@ -148,5 +148,5 @@ class AviarySettings:
         return ALL_SPECIES[: self.n_species]
 
     def generator(self, stream: Stream, *index: int) -> np.random.Generator:
-        """Return the generator of item ``index`` of ``stream``: the same whoever asks, whenever."""
+        """Return the generator of item ``index`` of ``stream``; it depends on these and the seed alone."""
         return np.random.default_rng([self.seed, int(stream), *index])

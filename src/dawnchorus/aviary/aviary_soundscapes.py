@@ -1,4 +1,4 @@
-"""The soundscapes: several birds that sing over each other, and the exact times at which they do."""
+"""The soundscapes: several birds that sing over each other, annotated with exact times."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ COLUMNS = ("filename", "start_s", "end_s", "label", "low_hz", "high_hz")
 # One bird of each species, unless a species has two turns in one soundscape.
 N_BIRDS = 4
 GAP_S = (0.4, 1.2)
-# A bird sings for a while, then listens for a while.
+# Seconds for which a bird sings, and pauses.
 BOUT_S = (6.0, 12.0)
 PAUSE_S = (14.0, 26.0)
-# Everybody is silent for this share of a soundscape, at a stretch.
+# All birds are silent for this fraction of a soundscape, at a stretch.
 QUIET_SHARE = 0.2
 
 
 class Soundscape(NamedTuple):
-    """A soundscape and its truth.
+    """A soundscape and its annotations.
 
     Attributes
     ----------

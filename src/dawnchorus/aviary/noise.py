@@ -1,4 +1,4 @@
-"""What is heard when nobody sings: pink noise, wind, rain and insects, each with a mean square of one."""
+"""Background noise: pink noise, wind, rain and insects, each with a mean square of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Background = Callable[[np.random.Generator, int, int], FloatArray]
 
 # Below this, pink noise is flat: its power would grow without bound.
 LOWEST_HZ = np.float32(40)
-# 60 dB below the loudest frequency of a noise; what is softer is left out.
+# 60 dB below the loudest frequency of a noise; softer ones are left out.
 INAUDIBLE = 1e-3
 
 
@@ -40,7 +40,7 @@ def filter_by(waveform: FloatArray, sample_rate: int, gain: Gain) -> FloatArray:
 def shaped_noise(rng: np.random.Generator, n_samples: int, sample_rate: int, gain: Gain) -> FloatArray:
     """Return Gaussian noise with amplitude ``gain(frequency_hz)``: shape (n_samples,), float32, unit power.
 
-    The spectrum of white noise is white noise too, so it is drawn there, and only where it will be heard.
+    The spectrum of white noise is white noise too, so it is drawn there, and only at audible frequencies.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Songs laid over a background at known levels, and what a recordist's gear makes of the sum."""
+"""Songs laid over a background at known levels, and the sum as a recordist's gear records it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HALF_BAND = 2 ** (1 / 6)
 
 
 class PlacedSong(NamedTuple):
-    """A song with its place in a scene: who sings, the first sample and the level above the background.
+    """A song with its place in a scene: the species, the first sample and the level above the background.
 
     Examples
     --------
@@ -38,18 +38,18 @@ class PlacedSong(NamedTuple):
 
 @dataclass(frozen=True)
 class Gear:
-    """What a microphone and a preamplifier do to sound.
+    """The response of a microphone and a preamplifier.
 
     Attributes
     ----------
     tilt_db
         Gain per octave above 1 kHz (and loss per octave below it), decibels.
     low_cut_hz
-        Where the bass begins to be lost, hertz.
+        Frequency below which the bass is attenuated, hertz.
     hiss_db
         White noise of the preamplifier relative to everything else, decibels.
     peak
-        Largest absolute sample that the recordist lets happen, in (0, 1].
+        Largest absolute sample of a recording, in (0, 1].
 
     Examples
     --------
@@ -82,7 +82,7 @@ def draw_gear(rng: np.random.Generator) -> Gear:
 
 
 class BandPower:
-    """Answers how strong a waveform is in a band of frequencies.
+    """The power of a waveform in any band of frequencies.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def sing_along(
     Parameters
     ----------
     species, voice
-        Who sings.
+        The singing bird.
     rng
-        Decides the songs, the silences between them and levels within 3 dB of ``snr_db``.
+        Determines the songs, the silences between them and levels within 3 dB of ``snr_db``.
     span
         The samples in which songs begin.
     gap_s
@@ -173,7 +173,7 @@ def mix_scene(background: FloatArray, songs: Iterable[PlacedSong], sample_rate: 
     background
         Shape (n_samples,), any unit.
     songs
-        What is sung, where and how loud.
+        The songs with their first samples and levels.
     sample_rate
         Hertz.
 

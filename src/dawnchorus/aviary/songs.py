@@ -10,9 +10,9 @@ from scipy.signal.windows import tukey
 
 FloatArray = NDArray[np.float32]
 
-# Partials above this share of the sample rate are left out: they would alias.
+# Partials above this fraction of the sample rate are left out: they would alias.
 HIGHEST_PARTIAL = 0.45
-# Rise and fall together take this share of a note, so that notes neither click nor blur.
+# Rise and fall together take this fraction of a note, so that notes neither click nor blur.
 FADED_SHARE = 0.3
 
 
@@ -66,7 +66,7 @@ class Species:
 
 @dataclass(frozen=True)
 class Voice:
-    """How one bird differs from the average of its species, as factors.
+    """The differences of one bird from the average of its species, as factors.
 
     Examples
     --------
@@ -133,11 +133,11 @@ def sing(species: Species, voice: Voice, rng: np.random.Generator, sample_rate: 
     Parameters
     ----------
     species
-        Whose grammar is sung.
+        The species, whose grammar is used.
     voice
         Factors on pitch, tempo and depth of modulation.
     rng
-        Decides the number of notes and the small differences between them.
+        Determines the number of notes and the small differences between them.
     sample_rate
         Of the returned waveform, hertz.
 
@@ -171,7 +171,8 @@ def note_frequency(
 ) -> NDArray[np.float64]:
     """Return the fundamental of a note at every sample, shape (n_samples,), hertz.
 
-    The contour is interpolated in log-frequency, as pitch is heard; ``depth`` scales both it and the vibrato.
+    The contour is interpolated in log-frequency, as pitch is perceived; ``depth`` scales both it and the
+    vibrato.
 
     Examples
     --------

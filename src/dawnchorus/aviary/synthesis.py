@@ -1,4 +1,4 @@
-"""An aviary on disk: all of it or nothing, and the same files from the same settings."""
+"""An aviary on disk: complete or absent, and the same files from the same settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FRAMES_PER_WRITE = 65536
 
 @dataclass(frozen=True)
 class Aviary:
-    """Where the parts of an aviary lie.
+    """The paths of an aviary's parts.
 
     Attributes
     ----------
@@ -70,8 +70,8 @@ class Aviary:
 def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n_cores: int = 2) -> Aviary:
     """Return the aviary in ``folder``, after making it if it is not there.
 
-    Everything is made in a folder beside it, which takes its name when the last file is written: a run that
-    is killed leaves no half aviary behind. Samples depend on the settings alone, not on ``n_cores``; wav and
+    Everything is made in a folder beside it, which is renamed when the last file is written: a run that is
+    killed leaves no incomplete aviary. Samples depend on the settings alone, not on ``n_cores``; wav and
     flac files are equal to the byte.
 
     Parameters
@@ -79,9 +79,9 @@ def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n
     folder
         A new or empty folder, or one that holds this very aviary.
     settings
-        Which aviary; without it, the default one.
+        Settings of the aviary; the defaults if not given.
     n_cores
-        How many files are made at a time.
+        Number of files that are made at a time.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n
 def made_beside(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``folder``, which is new or empty, when the block ends well.
 
-    What a killed run left of it is removed first.
+    Remains of a killed run are removed first.
 
     Examples
     --------
@@ -131,7 +131,7 @@ def made_beside(folder: Path) -> Iterator[Path]:
 
 
 def card(settings: AviarySettings) -> dict[str, object]:
-    """Return what ``aviary.json`` says of an aviary: its settings and the version of its grammar.
+    """Return the content of ``aviary.json``: the settings and the version of the grammar.
 
     Examples
     --------
@@ -180,7 +180,7 @@ def is_made(folder: Path, settings: AviarySettings) -> bool:
 
 
 def read_card(path: Path, remedy: str) -> dict[str, object]:
-    """Return what the card at ``path`` says.
+    """Return the content of the card at ``path``.
 
     Raises
     ------

@@ -1,13 +1,13 @@
-"""The engines that run an ensemble: PyTorch, ONNX Runtime, OpenVINO. All give the same numbers.
+"""The engines that run an ensemble: PyTorch, ONNX Runtime, OpenVINO. They agree within tolerances.
 
 ====================  =================================================================================
-``runtime``           what every engine does: clips → inputs → outputs, in requests of one size
+``runtime``           the base of all engines: clips → inputs → outputs, in requests of one size
 ``torch_runtime``     the checkpoints in PyTorch
 ``onnx_runtime``      the exported networks in ONNX Runtime, the front-end in NumPy beside them
 ``openvino_runtime``  the same in OpenVINO
 ``combined``          several experiments as one, with weights, joined by label
-``settings``          precision, threads and streams, as measured on a machine (``dawnchorus tune``)
-``opening``           a run, a bundle or a file → a runtime
+``engine_settings``   precision, threads and streams, as measured on a machine (``tuning``)
+``opening``           a run, a bundle or a file → a runtime; ``ensembles`` several of them
 ====================  =================================================================================
 
 An exported model needs NumPy and its engine here, and nothing else.

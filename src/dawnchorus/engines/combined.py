@@ -17,21 +17,20 @@ from dawnchorus.models.card import ModelCard
 class CombinedRuntime(Runtime):
     """The weighted mean of several runtimes.
 
-    The classes are those of all models, those of the first one first. A class's probability is the mean
-    over the models that know it, with their weights; who does not know a species has no say in it.
-    Embeddings are the first model's.
+    The classes are those of all models, those of the first one first. A class's probability is the weighted
+    mean over the models that have the class. Embeddings are the first model's.
 
     Parameters
     ----------
     runtimes
-        Ensembles that hear clips of one kind.
+        Ensembles for clips of one kind.
     weights
         One a runtime, above 0.
 
     Raises
     ------
     ModelError
-        The models hear clips of different kinds, or a weight is not above 0.
+        The models take clips of different kinds, or a weight is not above 0.
 
     Examples
     --------
@@ -75,7 +74,7 @@ class CombinedRuntime(Runtime):
         return inputs
 
     def stream(self, requests: Iterable[tuple[KeyT, Inputs]]) -> Iterator[tuple[KeyT, Outputs]]:
-        """Yield the outputs of each request, in their order, with the key that came with it."""
+        """Yield the outputs of each request with its key, in order."""
         flow: Iterator[tuple[Any, tuple[Outputs, ...]]] = (((key, inputs), ()) for key, inputs in requests)
         for index, runtime in enumerate(self.runtimes):
             flow = _through(runtime, index, flow)
@@ -83,7 +82,7 @@ class CombinedRuntime(Runtime):
             yield key, Outputs(self._mean(outputs), outputs[0].embeddings)
 
     def resize(self, clips_per_request: int) -> None:
-        """Compute this many clips at once from now on."""
+        """Set the number of clips that are computed at once."""
         self.clips_per_request = clips_per_request
         for runtime in self.runtimes:
             runtime.resize(clips_per_request)
@@ -98,7 +97,7 @@ class CombinedRuntime(Runtime):
 def _through(
     runtime: Runtime, index: int, flow: Iterator[tuple[Any, tuple[Outputs, ...]]]
 ) -> Iterator[tuple[Any, tuple[Outputs, ...]]]:
-    """Yield what came with each request, and the outputs of one more model."""
+    """Yield each request with the outputs of one more model."""
     requests = ((carried, carried[0][1][index]) for carried in flow)
     for (origin, outputs), output in runtime.stream(requests):
         yield origin, (*outputs, output)
@@ -110,7 +109,7 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
     Raises
     ------
     ModelError
-        The models hear clips of different kinds.
+        The models take clips of different kinds.
 
     Examples
     --------

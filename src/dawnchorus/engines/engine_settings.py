@@ -1,7 +1,7 @@
-"""How an engine runs a model on a machine: chosen by what was measured there, not by the engine's default.
+"""Settings of an engine on a machine: measured there, not the engine's defaults.
 
 ``dawnchorus tune`` measures and writes ``tuned.json`` beside the model; on another machine, or with another
-number of threads, that file is left aside.
+number of threads, that file is ignored.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _CLIPS_PER_REQUEST = 4
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """How an engine runs.
+    """Threads, streams, clips and precision of an engine.
 
     Attributes
     ----------
     n_threads
-        Threads that compute, over all streams.
+        Threads of all streams together.
     n_streams
-        Requests that are computed at the same time, each with its share of the threads.
+        Requests that are computed at the same time, each with a part of the threads.
     clips_per_request
         Clips of one request.
     precision
@@ -70,7 +70,7 @@ def usable_cores() -> int:
 
 
 def frontend_threads(n_threads: int | None = None) -> int:
-    """Return how many threads make spectrograms beside an engine of ``n_threads``: one for two.
+    """Return the number of threads for spectrograms beside an engine of ``n_threads``: half as many.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def frontend_threads(n_threads: int | None = None) -> int:
 
 
 def machine_name() -> str:
-    """Return what tuned settings depend on: the processor and the cores that may be used.
+    """Return the key of tuned settings: the processor and the number of usable cores.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def machine_name() -> str:
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    facts = dict(line.partition(":")[::2] for line in lines)  # of the last core, which is like the others
+    facts = dict(line.partition(":")[::2] for line in lines)  # of the last core; all are alike
     known = [facts[key].strip() for key in facts if key.strip() in ("cpu family", "model", "model name")]
     name = " ".join(known) or platform.processor() or platform.machine()
     return f"{name}, {usable_cores()} cores"
@@ -112,7 +112,7 @@ def engine_settings(
     engine
         ``onnx`` or ``openvino``.
     n_threads, clips_per_request
-        What the caller insists on.
+        Overrides; None takes the measured or default values.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def engine_settings(
     wanted = n_threads or usable_cores()
     settings = read_tuned(folder, engine) or default_settings(wanted)
     if wanted != settings.n_threads:
-        # Precision is a matter of the processor, streams and clips of its threads.
+        # The precision depends on the processor, streams and clips on the number of threads.
         settings = replace(default_settings(wanted), precision=settings.precision)
     return replace(settings, clips_per_request=clips_per_request or settings.clips_per_request)
 
@@ -142,7 +142,7 @@ def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
         values = found[machine_name()][engine]["settings"]
         settings = EngineSettings(**values)
     except (OSError, ValueError, TypeError, KeyError):
-        return None  # it costs speed, not correctness
+        return None  # only speed is lost
     numbers = (settings.n_threads, settings.n_streams, settings.clips_per_request)
     is_legal = all(type(number) is int and number >= 1 for number in numbers)
     return settings if is_legal and settings.precision in ("f32", "bf16") else None

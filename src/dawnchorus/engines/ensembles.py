@@ -1,4 +1,4 @@
-"""Several models as they are asked for: paths and weights, opened together or fold by fold."""
+"""Ensembles by the paths and weights of their models, opened together or fold by fold."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class WeightedModel(NamedTuple):
     config: Path | TrainConfig | None = None
 
     def is_run(self) -> bool:
-        """Tell whether it is a run, by its directory or its training config."""
+        """Return whether it is a run, by its directory or its training config."""
         return self.path.suffix == ".py" or is_run(self.path)
 
     def open_run(self) -> Run:
-        """Return the run; :func:`dawnchorus.runs.open_run` tells what it raises."""
+        """Return the run, as :func:`dawnchorus.runs.open_run` does, with its errors."""
         return open_run(self.path, config=self.config)
 
 
 def models_in(path: Path) -> list[Path]:
-    """Return the models in the folders of a folder, by name, or the path itself where it is one model.
+    """Return the models in the subfolders of a folder, by name, or the path itself where it is one model.
 
     Raises
     ------
     RunError
-        A folder beside models holds none: an ensemble that lacks one must not go unnoticed.
+        A subfolder beside models holds none, so that a model missing from an ensemble is noticed.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class Ensemble:
         Raises
         ------
         RunError
-            A model is no run, or they have finished different folds, or the engine is another than ``torch``.
+            A model is no run, or they have finished different folds, or the engine is not ``torch``.
         """
         if self.engine not in (None, "torch"):
             raise RunError(
@@ -139,7 +139,7 @@ class Ensemble:
         return folds[0]
 
     def card_of_runs(self) -> ModelCard:
-        """Return the card that models of runs have together, without opening any network."""
+        """Return the combined card of models of runs, without opening any network."""
         return combined_card([model.open_run().card() for model in self.models])
 
     def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Runtime:

@@ -23,10 +23,10 @@ class OnnxRuntime(Runtime):
     Parameters
     ----------
     path
-        ``model.onnx``. Where ``networks.onnx`` lies beside it, which begins behind the front-end, that
-        is run: its spectrograms come from a real FFT, which ONNX Runtime is slow at.
+        ``model.onnx``. Where ``networks.onnx``, which begins behind the front-end, lies beside it, that
+        is run: its spectrograms come from a real FFT in NumPy, for ONNX Runtime's is slow.
     settings
-        Threads and clips of a request; streams do not exist here.
+        Threads and clips of a request; there are no streams.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class OnnxRuntime(Runtime):
     def stream(
         self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
     ) -> Iterator[tuple[KeyT, Outputs]]:
-        """Yield the outputs of each request, in their order, with the key that came with it."""
+        """Yield the outputs of each request with its key, in order."""
         for key, inputs in requests:
             probabilities, embeddings = self.session.run(["output", "embedding"], {self.input_name: inputs})
             yield key, Outputs(np.asarray(probabilities), np.asarray(embeddings))

@@ -1,4 +1,4 @@
-"""A run, an exported bundle or a model file → a runtime."""
+"""Opening of runtimes: a run, an exported bundle or a model file → a runtime."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ EXPORTS: dict[EngineName, str] = {
     "onnx": "onnx_ensem_5first_folds/model.onnx",
     "int8": "onnx_ensem_5first_folds_openvino_int8/model.xml",
 }
-"""Where a run keeps its exports, those first that are usually faster; ``int8`` only where asked for."""
+"""Exports below a run directory, the usually faster ones first; ``int8`` is opened only by its name."""
 
 _SUFFIXES: dict[EngineName, str] = {"onnx": ".onnx", "openvino": ".xml", "int8": ".xml"}
 _FILE_NAMES = ("model.xml", "model.onnx")
 BUNDLE_NAME = "bundle.json"
-"""The card of an exported model for people, and what checkpoints it was made of."""
+"""The card of an exported model for people, and the fingerprint of its checkpoints."""
 
 
 def open_runtime(
@@ -43,7 +43,7 @@ def open_runtime(
     n_threads: int | None = None,
     clips_per_request: int | None = None,
 ) -> Runtime:
-    """Return an ensemble in an engine.
+    """Return the runtime of an ensemble.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def open_runtime(
         A run directory, the training config of a run (a ``.py`` file, which is run), a bundle (the folder of
         an export), an ``.onnx`` file or an OpenVINO ``.xml`` file.
     engine
-        ``torch`` takes a run's checkpoints, the others its exports. None takes what the file is for, and of a
-        run the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
+        ``torch`` takes a run's checkpoints, the others its exports. None takes the engine of the file; for a
+        run, the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
         Runtime's, else the checkpoints.
     config
         The training config of a run directory, as a file or an object. The checkpoints of a run with a
@@ -60,7 +60,7 @@ def open_runtime(
     folds
         Folds to average in PyTorch; None takes all that are finished.
     n_threads, clips_per_request
-        Threads of the engine and clips of a request; None takes what was measured on this machine.
+        Threads of the engine and clips of a request; None takes those measured on this machine.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def open_runtime(
     ModelError
         The file is no model of dawnchorus.
     ConfigError
-        The run has parts of someone's own, and is opened without its config; or that cannot be read.
+        The run has parts of one's own and is opened without its config, or the config cannot be read.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def open_runtime(
 
 
 def is_run(path: Path) -> bool:
-    """Tell whether a folder is that of a run.
+    """Return whether a folder is that of a run.
 
     Examples
     --------
@@ -119,7 +119,7 @@ def is_run(path: Path) -> bool:
 
 
 def holds_model(path: Path) -> bool:
-    """Tell whether a folder is a run or a bundle.
+    """Return whether a folder is a run or a bundle.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def exported_files(path: Path) -> list[Path]:
 
 
 def engine_of(file: Path) -> Literal["onnx", "openvino"]:
-    """Return the engine that a model file is for.
+    """Return the engine of a model file.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def open_file(file: Path, settings: EngineSettings) -> Runtime:
 def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
     if path.is_dir():
         names = [name for name in _FILE_NAMES if (path / name).is_file()]
-        # Of a folder with both, the one for the engine that is asked for.
+        # Where a folder has both, the one for the given engine.
         names.sort(key=lambda name: Path(name).suffix != _SUFFIXES.get(engine or "openvino"))
         if not names:
             raise RunError(
@@ -225,7 +225,7 @@ def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
 
 
 def _is_in_8_bits(file: Path) -> bool:
-    """Tell whether an OpenVINO model was quantised, by the nodes that only such a one has."""
+    """Return whether an OpenVINO model was quantised, by its ``FakeQuantize`` nodes."""
     return b'type="FakeQuantize"' in file.read_bytes()
 
 
@@ -246,13 +246,13 @@ def _file_of_run(run: Path, engine: EngineName | None) -> Path | None:
             "%s has no export yet, so PyTorch is used; dawnchorus export %s makes it faster.", run, run
         )
         return None
-    file = min(files, key=_measured_ms)  # the first where nothing was measured
+    file = min(files, key=_measured_ms)  # the first if none was measured
     _warn_if_outdated(run, file)
     return file
 
 
 def _measured_ms(file: Path) -> float:
-    """Return the milliseconds a clip takes with a model on this machine, infinity where not measured."""
+    """Return the milliseconds for a clip with a model on this machine, infinity where not measured."""
     try:
         tuned = json.loads((file.parent / TUNED_NAME).read_text(encoding="utf-8"))
         return float(tuned[machine_name()][engine_of(file)]["ms_per_clip"])
@@ -279,7 +279,7 @@ def _open_checkpoints(
 
 
 def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
-    """Return what tells the best checkpoints of folds from others, by their content.
+    """Return a fingerprint of the best checkpoints of folds, by their content.
 
     Examples
     --------
@@ -294,14 +294,14 @@ def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
 
 
 def _warn_if_outdated(run_dir: Path, file: Path) -> None:
-    """Say that the run has trained on since an export was made."""
+    """Log a warning where an export was made from other checkpoints than the run has now."""
     from dawnchorus.runs import Run
 
     try:
         bundle = json.loads((file.parent / BUNDLE_NAME).read_text(encoding="utf-8"))
         is_outdated = bundle["checkpoints"] != checkpoints_fingerprint(Run(run_dir), bundle["folds"])
     except (OSError, ValueError, KeyError, RunError):
-        return  # a run without its checkpoints, of which nothing can be said
+        return  # there is nothing to compare, such as in a run without its checkpoints
     if is_outdated:
         logger.warning(
             "The export in %s is of earlier checkpoints than the run has now: dawnchorus export %s makes it "

@@ -21,8 +21,8 @@ from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 class OpenVinoRuntime(Runtime):
     """The exported ensemble in OpenVINO.
 
-    The precision is asked for, and not OpenVINO's default: that is bfloat16 wherever a CPU has it, which
-    moves the probabilities, and is slower than float32 on some.
+    The precision is set explicitly: OpenVINO's default is bfloat16 wherever a CPU has it, which changes the
+    probabilities, and is slower than float32 on some.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class OpenVinoRuntime(Runtime):
         self._compile(settings.clips_per_request)
 
     def resize(self, clips_per_request: int) -> None:
-        """Compute this many clips at once from now on."""
+        """Set the number of clips that are computed at once."""
         if clips_per_request != self.clips_per_request:
             self._compile(clips_per_request)
 
     def keep_networks(self, n_networks: int) -> None:
-        """Take the mean of the first ``n_networks`` alone from now on; the others are no longer computed."""
+        """Limit the mean to the first ``n_networks``; the others are no longer computed."""
         if checked_share(n_networks, self.n_networks) < self.n_networks:
             _average_first(self.model, n_networks)
             self.n_networks = n_networks
@@ -74,7 +74,7 @@ class OpenVinoRuntime(Runtime):
 
     def _compile(self, clips_per_request: int) -> None:
         self.clips_per_request = clips_per_request
-        # With a fixed shape OpenVINO plans its memory once; with an open one, at every request.
+        # With a fixed shape OpenVINO plans its memory once; with a dynamic one, at every request.
         shape = self.model.input(0).get_partial_shape()
         shape[0] = clips_per_request
         self.model.reshape(shape)
@@ -93,7 +93,7 @@ class OpenVinoRuntime(Runtime):
     def stream(
         self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
     ) -> Iterator[tuple[KeyT, Outputs]]:
-        """Yield the outputs of each request, in their order, with the key that came with it."""
+        """Yield the outputs of each request with its key, in order."""
         pool = self._pool
         running: deque[tuple[KeyT, Any]] = deque()
         try:
@@ -112,7 +112,7 @@ class OpenVinoRuntime(Runtime):
 
     @staticmethod
     def _finished(running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
-        """Return what the oldest request gives, and give it back."""
+        """Return the key and outputs of the oldest request, and return the request to the pool."""
         key, request = running.popleft()
         request.wait()
         outputs = Outputs(*(request.get_tensor(name).data.copy() for name in ("output", "embedding")))
@@ -123,15 +123,15 @@ class OpenVinoRuntime(Runtime):
 class _RequestPool:
     """Requests of a compiled network, each used by one call at a time.
 
-    Where all are in use, one more is made rather than waited for: a stream that its caller leaves half read
-    keeps its requests. OpenVINO itself computes no more of them at once than it has streams.
+    Where all are in use, one more is made, without waiting: a half-read stream keeps its requests. OpenVINO
+    computes no more of them at once than it has streams.
 
     Parameters
     ----------
     compiled
         The network.
     n_requests
-        How many are made at first.
+        Number that is made at first.
     """
 
     def __init__(self, compiled: Any, n_requests: int) -> None:
@@ -139,19 +139,19 @@ class _RequestPool:
         self._idle = deque(compiled.create_infer_request() for _ in range(n_requests))
 
     def take(self) -> Any:
-        """Return a request that no other call has."""
+        """Return a request that is not in use."""
         try:
             return self._idle.pop()
         except IndexError:
             return self._compiled.create_infer_request()
 
     def give_back(self, request: Any) -> None:
-        """Let other calls have a request, whose outputs were copied."""
+        """Return a request to the pool, after its outputs were copied."""
         self._idle.append(request)
 
 
 def networks_of(model: Any) -> Any | None:
-    """Return the part of an ensemble's graph behind the front-end, or None where that is not marked.
+    """Return the part of an ensemble's graph behind the front-end, or None where it is not marked.
 
     It shares its constants with ``model``, which cannot be used any more.
 
@@ -182,7 +182,7 @@ def networks_of(model: Any) -> Any | None:
 
 
 def _average_first(model: Any, n_networks: int) -> None:
-    """Let the mean of an ensemble's graph be over its first networks; it has several."""
+    """Change the mean of a graph with several networks to one over the first of them."""
     from openvino import opset13
 
     stack: Any = _stack_of(model)
@@ -201,7 +201,7 @@ def _stack_of(model: Any) -> Any | None:
 
 
 def _take_batch_size_from(spectrogram: Any, model: Any) -> None:
-    """Let whoever asks for the size of the batch where it came in ask the spectrogram, which has as many."""
+    """Connect nodes that read the batch size from the waveform input to the spectrogram instead."""
     for parameter in model.get_parameters():
         for target in parameter.output(0).get_target_inputs():
             if target.get_node().get_type_name() == "ShapeOf":
@@ -215,8 +215,8 @@ _core_lock = threading.Lock()
 def openvino_core() -> Any:
     """Return the one core of this process, which lives as long as the process does.
 
-    Its CPU plugin gives the main thread a stack for signal handlers and unmaps it when the core
-    goes; the next handled signal, such as the end of a loader's worker, would then end the process.
+    Its CPU plugin sets a stack for signal handlers in the main thread and unmaps it when the core is
+    destroyed; the next handled signal, such as the end of a loader's worker, would then end the process.
 
     Examples
     --------

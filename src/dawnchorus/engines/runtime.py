@@ -1,8 +1,8 @@
-"""What every engine does: clips → inputs of the networks → probabilities, in requests of one size.
+"""The base of all engines: clips → inputs of the networks → probabilities, in requests of one size.
 
 A request always holds the same number of clips, the last one filled up with silence, so that in the exported
-engines a clip's probabilities are the same bits whichever clips come with it: alone or in a folder, in one go
-or after a kill. In PyTorch they are the same within rounding (1e-6).
+engines a clip's probabilities are the same bits whatever other clips are in the request: alone or in a
+folder, in one go or after a kill. In PyTorch they are the same within rounding (1e-6).
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from dawnchorus.wording import counted
 
 KeyT = TypeVar("KeyT")
 Inputs = Any
-"""What :meth:`Runtime.prepare` makes of clips, and only the same runtime understands."""
+"""Result of :meth:`Runtime.prepare`, valid in the same runtime alone."""
 
 
 class Outputs(NamedTuple):
-    """What the ensemble says of clips.
+    """The outputs of an ensemble for clips.
 
     Attributes
     ----------
     probabilities
         Shape (batch, n_classes), float32 in [0, 1].
     embeddings
-        Shape (batch, n_features), float32: what the first network hears before it names species.
+        Embeddings by the first network, shape (batch, n_features), float32.
 
     Examples
     --------
@@ -55,21 +55,21 @@ class Runtime(ABC):
     """An ensemble that is ready to predict.
 
     Several threads may call :meth:`predict`, :meth:`outputs`, :meth:`prepare` and :meth:`stream` at once;
-    each gets the bits that it would get alone. :meth:`resize` and :meth:`keep_networks` change the ensemble,
-    and must not be called while another thread computes.
+    each gets the same bits as if it called alone. :meth:`resize` and :meth:`keep_networks` change the
+    ensemble, and must not be called while another thread computes.
 
     Attributes
     ----------
     card
-        What the ensemble is.
+        Model card of the ensemble.
     clips_per_request
-        Clips that the engine computes at once; every request has as many.
+        Clips that the engine computes at once; every request has this many.
     fingerprint
-        Tells this model in this engine from others, by the bytes of its weights.
+        Identifies this model in this engine by the bytes of its weights.
     input_kind
-        ``wave`` or ``logmel``: what the networks take.
+        Input of the networks: ``wave`` or ``logmel``.
     n_networks
-        Networks that the mean is over and that can be left out one by one; 1 where they cannot.
+        Networks in the mean that can be left out one by one; 1 where they cannot.
 
     Examples
     --------
@@ -98,14 +98,14 @@ class Runtime(ABC):
 
     @abstractmethod
     def stream(self, requests: Iterable[tuple[KeyT, Inputs]]) -> Iterator[tuple[KeyT, Outputs]]:
-        """Yield the outputs of each request, in their order, with the key that came with it."""
+        """Yield the outputs of each request with its key, in order."""
 
     def resize(self, clips_per_request: int) -> None:
-        """Compute this many clips at once from now on."""
+        """Set the number of clips that are computed at once."""
         self.clips_per_request = clips_per_request
 
     def keep_networks(self, n_networks: int) -> None:
-        """Take the mean of the first ``n_networks`` alone from now on; those left out cost no more time."""
+        """Limit the mean to the first ``n_networks``; the others are no longer computed."""
         if n_networks != self.n_networks:
             raise ValueError(f"n_networks={n_networks}: this runtime cannot leave networks out")
 
@@ -134,7 +134,7 @@ class Runtime(ABC):
         return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _checked(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return clips as they must be: shape (batch, n_samples), at least one, float32, finite."""
+        """Return clips, shape (batch, n_samples), float32; raise ModelError if none, or not finite."""
         waves, card = np.asarray(waves), self.card
         rate = f"{card.n_samples / card.sample_rate:g} s at {card.sample_rate} Hz"
         if waves.ndim != 2 or waves.shape[1] != card.n_samples or not len(waves):
@@ -176,7 +176,7 @@ def fingerprint_of(what: str, files: Iterable[Path]) -> str:
 
 
 def checked_share(n_networks: int, n_there: int) -> int:
-    """Return ``n_networks`` where it is a share of the networks that are there.
+    """Return ``n_networks`` where it is at least 1 and at most ``n_there``.
 
     Raises
     ------

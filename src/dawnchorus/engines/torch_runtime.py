@@ -24,13 +24,13 @@ class TorchRuntime(Runtime):
     models
         Networks in evaluation mode, all trained on the same front-end.
     card
-        What they are.
+        Their model card.
     device
         Such as ``cpu``; None takes a GPU where there is one.
     clips_per_request
         Clips of a forward pass.
     fingerprint
-        What tells these weights from others.
+        Identifies these weights.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class TorchRuntime(Runtime):
         self.n_networks = len(models)
 
     def keep_networks(self, n_networks: int) -> None:
-        """Take the mean of the first ``n_networks`` alone from now on."""
+        """Limit the mean to the first ``n_networks``."""
         self.ensemble.models = self.ensemble.models[: checked_share(n_networks, self.n_networks)]
         self.n_networks = n_networks
 
@@ -72,7 +72,7 @@ class TorchRuntime(Runtime):
     def stream(
         self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
     ) -> Iterator[tuple[KeyT, Outputs]]:
-        """Yield the outputs of each request, in their order, with the key that came with it."""
+        """Yield the outputs of each request with its key, in order."""
         for key, waves in requests:
             with torch.inference_mode():
                 outputs = self.ensemble(torch.from_numpy(waves).to(self.device))

@@ -1,4 +1,4 @@
-"""Which engine settings are the fastest on this machine: measured, on this model, not looked up."""
+"""Measurement of the fastest engine settings for a model on this machine."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from dawnchorus.files import write_text
 from dawnchorus.progress import track
 
 TOLERANCE = 1e-3
-"""By how much a probability may differ from float32's where a lower precision is taken."""
+"""Largest difference of a probability from float32's at which a lower precision is taken."""
 
 _CLIPS_PER_REQUEST = (1, 2, 4, 8)
 _ROUNDS = 3
-_LEAST_CLIPS = 16  # of a round, and at least two requests for each stream
+_LEAST_CLIPS = 16  # in a round, and at least two requests for each stream
 
 
 class Trial(NamedTuple):
-    """One choice of settings, and what came of it.
+    """One choice of settings, with its measured time and difference.
 
     Attributes
     ----------
     settings
-        How the engine ran.
+        Settings of the engine.
     ms_per_clip
-        The best of some rounds, without the front-end: what slows a round down is another program.
+        The best of some rounds, without the front-end: slower rounds are due to other programs.
     largest_difference
-        Of a probability, from float32.
+        Largest difference of a probability from float32.
 
     Examples
     --------
@@ -57,15 +57,15 @@ def tune(
     n_threads: int | None = None,
     tolerance: float = TOLERANCE,
 ) -> list[Trial]:
-    """Measure the settings of an exported model, keep the best in ``tuned.json`` beside it, best first.
+    """Return trials of an exported model's settings, best first; write the best to ``tuned.json`` beside it.
 
     Parameters
     ----------
     file
         ``model.onnx`` or ``model.xml``.
     waves
-        Real clips, shape (n_clips, n_samples). Where there are none, noise is measured with, and no lower
-        precision is tried: what it does to birds would not be seen.
+        Real clips, shape (n_clips, n_samples). Where there are none, noise is used, and no lower precision
+        is tried: its effect on birds could not be measured.
     n_threads
         Threads of the engine; all usable cores if not given.
     tolerance
@@ -74,7 +74,7 @@ def tune(
     Raises
     ------
     ModelError
-        The model gives no numbers.
+        The model gives NaN.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def tune(
             reference = probabilities
         difference = float(np.abs(probabilities - reference).max())
         trials.append(Trial(settings, _ms_per_clip(runtime, waves, settings), difference))
-    # A difference that is no number is not within any tolerance.
+    # A NaN is not within any tolerance.
     good = [trial for trial in trials if trial.largest_difference <= tolerance]
     if not good:
         raise ModelError(f"{file} gives probabilities that are no numbers; train and export it again")

@@ -1,1 +1,1 @@
-"""From trained folds to one graph that other engines run, refused where it does not agree."""
+"""Export of trained folds as one graph for other engines, refused where it does not agree with PyTorch."""

@@ -1,7 +1,7 @@
-"""A run's folds → bundles for other engines, compared with PyTorch before they take their places.
+"""Export of a run's folds as bundles for other engines, compared with PyTorch before they are kept.
 
 A bundle is a folder that predicts wherever it is copied to: the model with its card in it, ``bundle.json``
-(the card for people), and what ``dawnchorus calibrate`` and ``dawnchorus tune`` found out about it.
+(the card for people), and the results of ``dawnchorus calibrate`` and ``dawnchorus tune``.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ logger = logging.getLogger(__name__)
 def export_ensemble(
     run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, int8: bool = False
 ) -> list[Parity]:
-    """Write the exports of a run, and return how far each is from PyTorch on real clips.
+    """Write the exports of a run, and return the difference of each from PyTorch on real clips.
 
     Parameters
     ----------
     run
         A run with finished folds.
     config
-        Its config; the clips for the comparison are read from its recordings.
+        The run's config; the clips for the comparison are read from its recordings.
     folds
         Folds of the ensemble; None takes all that are finished.
     int8
-        Whether to write one in 8 bits too, which is compared by its score and not clip by clip.
+        Whether to write one in 8 bits too, which is compared by its score and not by probabilities.
 
     Raises
     ------
     ExportError
-        An export differs from PyTorch by more than it may; the exports that were there stay.
+        An export differs from PyTorch by more than the tolerance; earlier exports stay.
     MissingExtraError
         8 bits are wanted and nncf is not installed.
 
@@ -76,7 +76,7 @@ def export_ensemble(
     settings = default_settings()
     files = [run.onnx_file, run.openvino_file, *([run.int8_file] if int8 else [])]
     with ExitStack() as stack:
-        # All or none take their places, so that engines never speak of different models.
+        # All or none are moved into place, so that engines never hold different models.
         onnx_file, openvino_file, *int8_files = [
             stack.enter_context(replacing(file.parent)) / file.name for file in files
         ]
@@ -104,7 +104,7 @@ def export_ensemble(
 
 
 def _begin_bundle(folder: Path, facts: str, kept: Sequence[Path]) -> None:
-    """Make the folder of a bundle with all but the model; what is there of ``kept`` is copied into it."""
+    """Make the folder of a bundle with all but the model; existing files of ``kept`` are copied into it."""
     folder.mkdir()
     (folder / BUNDLE_NAME).write_text(facts, encoding="utf-8")
     for file in kept:
@@ -118,7 +118,7 @@ def _facts(run: Run, card: ModelCard) -> str:
 
 
 def _calibration_of(run: Run, card: ModelCard) -> list[Path]:
-    """Return what calibration has found out about these weights; what it found about earlier ones is not."""
+    """Return the files of a calibration of these weights, without those of earlier weights."""
     newest = max(run.best_checkpoint(fold).stat().st_mtime_ns for fold in card.folds)
     files = [run.path / name for name in (THRESHOLDS_NAME, CALIBRATION_NAME)]
     there = [file for file in files if file.is_file()]

@@ -1,16 +1,16 @@
 """The networks in 8 bits: faster where a CPU multiplies bytes, and only kept where the score does not fall.
 
-A byte tells 256 values apart, so it matters what they are spent on:
+Rules that make the best of the 256 values of a byte:
 
 - Only large products compute in 8 bits, for nearly all of the time goes there. The first one of a network
-  stays in float32: its few weights are contrasts, which rounding leaves with an offset that all later layers
-  hear. So do the head, which raises features to a power, gates from pooled features, and sums of branches.
+  stays in float32: its few weights are contrasts, in which rounding leaves an offset that reaches all later
+  layers. So do the head, which raises features to a power, gates from pooled features, and sums of branches.
 - Channels are scaled towards each other, and the weights behind them by the inverse (Xiao et al.,
   "SmoothQuant", ICML 2023; there for matrix products, here for convolutions too). Otherwise one loud channel
   leaves few values to the others.
 - Ranges are those of the loudest calibration clip and not of a mean clip, which loud ones would exceed.
 - Weights use 7 of their 8 bits. Processors without VNNI add pairs of products in 16 bits, which overflow
-  otherwise: the same file would say one thing where it was checked and another where it runs.
+  otherwise: the same file would give other results than where it was checked.
 
 Measured on trained networks, 400 real clips: probabilities move by 0.007 on average with EfficientNetV2-S and
 by 0.001 with ECA-NFNet-L0, macro ROC-AUC by less than 0.001. nncf's own settings move them by 0.2 and 0.06
@@ -47,10 +47,10 @@ N_CALIBRATION_CLIPS = 128
 N_SCORE_CLIPS = 400
 
 SMOOTHING = 0.5
-"""Share of the differences between channels that the weights take over, the paper's choice. At 0.7 the
+"""Fraction of the differences between channels that the weights take over, the paper's choice. At 0.7 the
 weights of an ECA-NFNet-L0 suffered (three times the error), at 0.3 the activations of an EfficientNetV2-S."""
 
-_N_PASSES = 2  # for the ranges of channels, then for those of what they are scaled to
+_N_PASSES = 2  # for the ranges of channels, then for those of the scaled channels
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _PICTURE_RANK = 4  # clips, channels, frequency, time
 _LOUD_LOGGERS = ("nncf", "torch.utils.cpp_extension")
@@ -150,10 +150,10 @@ def _in_eight_bits(nncf: Any, networks: Any, spectrograms: npt.NDArray[np.float3
             nncf.Dataset(spectrograms, shown),
             subset_size=len(spectrograms),
             preset=nncf.QuantizationPreset.MIXED,
-            model_type=nncf.ModelType.TRANSFORMER,  # for no other does nncf scale channels
+            model_type=nncf.ModelType.TRANSFORMER,  # nncf scales channels for this type alone
             ignored_scope=nncf.IgnoredScope(names=sorted(float_nodes(networks)), validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                # It brought the probabilities no nearer, and takes longer.
+                # Bias correction brought the probabilities no nearer to float32's, and takes longer.
                 disable_bias_correction=True,
                 overflow_fix=nncf.OverflowFix.ENABLE,
                 smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(
@@ -162,13 +162,13 @@ def _in_eight_bits(nncf: Any, networks: Any, spectrograms: npt.NDArray[np.float3
                 activations_range_estimator_params=_loudest_clip(),
             ),
         )
-    for _ in steps:  # to the end of the bar
+    for _ in steps:  # completes the progress bar
         pass
     return quantized
 
 
 def _loudest_clip() -> Any:
-    """Return nncf's name for ranges from the lowest to the highest value of all clips."""
+    """Return nncf's constant for ranges from the lowest to the highest value of all clips."""
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     return RangeEstimatorParametersSet.MINMAX
@@ -221,7 +221,7 @@ def _before_feature_maps(nodes: Sequence[Any]) -> set[str]:
 
 
 def _is_large_product(node: Any) -> bool:
-    """Tell whether a node is a product with weights at more than one position."""
+    """Return whether a node is a product with weights at more than one position."""
     kind = node.get_type_name()
     if kind in _CONVOLUTIONS:
         # Convolutions in one dimension are gates over channels, or the head.
@@ -233,13 +233,13 @@ def _is_large_product(node: Any) -> bool:
 
 
 def _rank(node: Any) -> int:
-    """Return the number of a node's dimensions, 0 where that is open."""
+    """Return the number of a node's dimensions, 0 where it is dynamic."""
     shape = node.output(0).get_partial_shape()
     return len(shape) if shape.rank.is_static else 0
 
 
 def _n_positions(dimensions: Sequence[Any]) -> int:
-    """Return how many positions dimensions make; those of an open size count as several."""
+    """Return the number of positions in some dimensions; dynamic ones count as several."""
     return math.prod(d.get_length() if d.is_static else 2 for d in dimensions)
 
 
@@ -262,7 +262,7 @@ def _computed(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep nncf's remarks and bars, and deprecations of its libraries, off the terminal; not its errors."""
+    """Suppress nncf's messages and progress bars, and deprecations of its libraries, but not its errors."""
     loggers = [logging.getLogger(name) for name in _LOUD_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -277,12 +277,13 @@ def _quietly() -> Iterator[None]:
 
 
 def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Parity:
-    """Return how far the 8-bit ensemble is from PyTorch, given that its score is as good.
+    """Return the 8-bit ensemble's difference from PyTorch, or raise where its score is lower.
 
     Raises
     ------
     ExportError
-        Its macro ROC-AUC over the clips is lower by more than 0.002, or the clips allow no score.
+        Its macro ROC-AUC over the clips is lower by more than 0.002, or the score of the clips is not
+        defined.
 
     Examples
     --------

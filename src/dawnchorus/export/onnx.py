@@ -27,10 +27,10 @@ _LOUD_LIBRARIES = ("torch.onnx", "onnxscript", "onnx_ir")
 def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
     """Write ``path``, ``networks.onnx`` and ``weights.bin``, which both graphs read, into one folder.
 
-    ``path`` takes ``input`` (batch, n_samples) float32 and gives ``output`` (batch, n_classes) and
-    ``embedding`` (batch, n_features). The front-end is in it, once for all models; ONNX Runtime has no fast
-    Fourier transform, so it is written as matrix products of the same numbers. ``networks.onnx`` is the rest
-    of that graph behind the front-end: it takes ``logmel`` (batch, 1, n_mels, n_frames), so that a real
+    ``path`` has the input ``input`` (batch, n_samples) float32 and the outputs ``output`` (batch, n_classes)
+    and ``embedding`` (batch, n_features). The front-end is in it, once for all models; ONNX Runtime has no
+    fast Fourier transform, so it is written as matrix products of the same numbers. ``networks.onnx`` is the
+    rest of that graph behind the front-end: it takes ``logmel`` (batch, 1, n_mels, n_frames), so that a real
     transform can stand beside it.
 
     Examples
@@ -49,9 +49,9 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
     entry.key, entry.value = CARD_KEY, card.to_json()
     onnx.checker.check_model(graph)
     networks = _networks(graph)
-    del graph.graph.output[2]  # the spectrogram, which was an output so that it would have its name
+    del graph.graph.output[2]  # the spectrogram, which was an output to get its name
     _save(graph, path)
-    # The weights are named alike in both graphs and written in the same order: the second file is the first.
+    # Names and order of the weights are the same in both graphs, so both read the file of the first.
     _share_weights(networks, onnx.load(path, load_external_data=False))
     onnx.save(networks, path.with_name(NETWORKS_NAME))
 
@@ -59,9 +59,9 @@ def write_onnx(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -
 def _export(models: Sequence[torch.nn.Module], card: ModelCard, path: Path) -> None:
     ensemble = EnsembleModule(models, MatrixLogMelFrontend(FrontendSettings(**card.frontend))).eval()
     example = torch.zeros(_EXAMPLE_BATCH, card.n_samples)
-    # Attention as matrix products: a fused one leaves its result in an order that the exporter gets wrong.
+    # Attention as matrix products: the exporter gets the memory layout of a fused one's result wrong.
     with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-        # The exporter warns of its own and its libraries' deprecations, which nobody here can mend.
+        # The exporter warns of its own and its libraries' deprecations, which have no remedy here.
         warnings.simplefilter("ignore")
         for name in _LOUD_LIBRARIES:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -83,7 +83,7 @@ def _networks(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph behind the front-end, with the metadata of the whole."""
     whole = onnx.ModelProto()
     whole.CopyFrom(graph)
-    # Some backbones ask for the batch's size where it came in, which for the networks is the spectrogram.
+    # Some backbones read the batch size from the waveform input; the networks' input is the spectrogram.
     for node in whole.graph.node:
         if node.op_type == "Shape" and list(node.input) == ["input"]:
             node.input[0] = LOGMEL_NAME
@@ -100,12 +100,12 @@ def _save(graph: onnx.ModelProto, path: Path) -> None:
         all_tensors_to_one_file=True,
         location=WEIGHTS_NAME,
     )
-    # onnx makes the file readable by its owner alone; a service under another user has to read it too.
+    # onnx makes the file readable by its owner alone; services under another user must read it too.
     shutil.copymode(path, path.with_name(WEIGHTS_NAME))
 
 
 def _share_weights(networks: onnx.ModelProto, whole: onnx.ModelProto) -> None:
-    """Let the networks' weights be those that the whole graph has on disk."""
+    """Replace the networks' weights by references to those of the whole graph on disk."""
     on_disk = {tensor.name: tensor for tensor in whole.graph.initializer}
     for tensor in networks.graph.initializer:
         tensor.CopyFrom(on_disk[tensor.name])

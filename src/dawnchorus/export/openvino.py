@@ -14,7 +14,7 @@ from dawnchorus.errors import ExportError
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 
 MIN_COMPRESSED = 1024
-"""Elements from which a constant is worth compressing: weights, not biases."""
+"""Fewest elements of a constant that is compressed: weights, not biases."""
 
 
 def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
@@ -28,7 +28,7 @@ def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
     >>> len(model.inputs), len(model.outputs)
     (1, 2)
     """
-    # As an output while the graph is converted: a network that begins with a slice would lose it otherwise.
+    # The spectrogram is an output while the graph is converted: otherwise its name is lost before a slice.
     graph = onnx.load(onnx_path, load_external_data=False)
     shape: list[str | int | None] = ["batch", 1, "n_mels", "n_frames"]
     graph.graph.output.append(onnx.helper.make_tensor_value_info(LOGMEL_NAME, onnx.TensorProto.FLOAT, shape))
@@ -51,7 +51,7 @@ def write_fp16(model: Any, path: Path) -> None:
     """Write ``path`` (.xml) and its ``.bin``: the networks' weights in fp16, the arithmetic in float32.
 
     The front-end's constants stay in float32. OpenVINO's own compression rounds those too, and a
-    Fourier transform with 11-bit sines has a noise floor inside the 80 dB that the spectrogram shows: on
+    Fourier transform with 11-bit sines has a noise floor inside the 80 dB of the spectrogram: on
     real clips it moved the probabilities by 2e-3, ten times as far as the networks' weights do.
 
     Examples
@@ -118,7 +118,7 @@ def frontend_nodes(model: Any) -> set[str]:
 
 
 def _keep_as_fp16(constant: Any) -> None:
-    """Put an fp16 constant, widened when the model is loaded, in the place of a float32 one."""
+    """Replace a float32 constant by an fp16 one, which is widened when the model is loaded."""
     narrow = opset13.constant(constant.data.astype(np.float16))
     widened = opset13.convert(narrow, "f32")
     widened.get_rt_info()["decompression_0"] = ""  # OpenVINO's own mark of compressed weights

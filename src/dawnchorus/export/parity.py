@@ -1,4 +1,4 @@
-"""Does an exported graph say what PyTorch says?"""
+"""The difference of an exported graph's probabilities from PyTorch's."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Parity(NamedTuple):
 
 
 class FirstWindows(NamedTuple):
-    """The first window of each of some recordings, and what is known of these.
+    """The first window of each of some recordings, with their labels and names.
 
     Attributes
     ----------
@@ -118,12 +118,12 @@ def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap
 def check_parity(
     engine: str, exported: Runtime, reference: Runtime, clips: ParityClips, *, tolerance: float = TOLERANCE
 ) -> Parity:
-    """Return how far an exported ensemble is from PyTorch on real clips.
+    """Return an exported ensemble's largest difference from PyTorch on real clips.
 
     Raises
     ------
     ExportError
-        Further than ``tolerance``, with the clip where it is furthest.
+        The difference exceeds ``tolerance``; the message names the clip where it is largest.
 
     Examples
     --------

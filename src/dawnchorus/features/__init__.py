@@ -1,1 +1,1 @@
-"""Waveform → log-mel spectrogram, in NumPy and in PyTorch, and how it is drawn."""
+"""Waveform → log-mel spectrogram, in NumPy and in PyTorch, and its plot."""

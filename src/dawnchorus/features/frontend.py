@@ -1,6 +1,6 @@
-"""Waveform → log-mel spectrogram, twice in PyTorch: by FFT, and by matrix products where engines have none.
+"""Waveform → log-mel spectrogram, twice in PyTorch: by FFT, and by matrix products for engines without one.
 
-What the spectrogram is, and the same in NumPy, stands in :mod:`dawnchorus.features.logmel`.
+The spectrogram is defined, and computed in NumPy, in :mod:`dawnchorus.features.logmel`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def log_scale(mel_power: Tensor, top_db: float) -> Tensor:
     level_db = torch.maximum(level_db, loudest_db - top_db)
     quietest_db = level_db.amin((1, 2), keepdim=True)
     spectrogram = (level_db - quietest_db) / (loudest_db - quietest_db + MIN_RANGE_DB)
-    # Contiguous, because PyTorch takes other strides of a one-channel spectrogram for channels-last, in which
+    # Contiguous, because PyTorch treats other strides of a one-channel spectrogram as channels-last, in which
     # the CPU trains depthwise convolutions eight times slower.
     return spectrogram.transpose(1, 2).unsqueeze(1).contiguous()
 
@@ -97,7 +97,7 @@ class LogMelFrontend(nn.Module):
         ModelError
             If ``wave`` has another shape, or is too short to be centred (``n_fft // 2`` samples or fewer).
         """
-        # A clip for each core: the spectra of more leave a CPU's caches, and 64 at once take twice as long.
+        # A clip for each core: the spectra of more exceed a CPU's caches, and 64 at once take twice as long.
         at_once = torch.get_num_threads()
         if wave.device.type == "cpu" and wave.ndim == 2 and len(wave) > at_once:
             return torch.cat([self._spectrogram(part) for part in wave.split(at_once)])
@@ -120,7 +120,7 @@ class MatrixLogMelFrontend(nn.Module):
     ``N-1-n`` then share a cosine and have opposite sines; and within the first half ``n`` and
     ``N/2-1-n`` share them up to a sign that only depends on whether bin ``k`` is even. Adding and
     subtracting the four quarters of a frame (the second and fourth reversed) leaves four products of
-    N/4 samples by N/4 bins, instead of two of N by N/2. Even and odd bins are never interleaved
+    N/4 samples by N/4 bins, instead of two of N by N/2. Even and odd bins are not interleaved
     again: each has its own rows of the mel filters.
 
     Examples

@@ -1,6 +1,6 @@
-"""What a log-mel spectrogram is, and how NumPy makes it: for engines that run without PyTorch.
+"""The log-mel spectrogram: its definition, and its computation in NumPy for engines without PyTorch.
 
-For every clip on its own:
+For each clip:
 
 1. the power of each Hann-windowed frame, centred with reflect padding, the window scaled to unit energy;
 2. triangular bands on the HTK mel scale (O'Shaughnessy 1987), peak 1, no area normalisation;
@@ -29,17 +29,17 @@ try:
 except ModuleNotFoundError:
     from numpy.fft import rfft
 
-MIN_POWER = 1e-10  # -100 dB: what digital silence is taken for
+MIN_POWER = 1e-10  # -100 dB: the level of digital silence
 _LARGEST_SINGLE_PRODUCT = 1 << 18
-"""Multiplications up to which OpenBLAS uses one thread; more would wait, spinning, for the engine's cores."""
+"""Multiplications up to which OpenBLAS uses one thread; more would busy-wait for the engine's cores."""
 
 _BANDS_AT_ONCE = 16  # neighbouring bands share bins, far ones do not: a quarter of the whole product
-MIN_RANGE_DB = 1e-6  # keeps a clip of one single level, such as silence, at exactly 0
+MIN_RANGE_DB = 1e-6  # keeps a clip of a single level, such as silence, at exactly 0
 
 
 @dataclass(frozen=True)
 class FrontendSettings:
-    """How a waveform becomes a log-mel spectrogram; ``dataclasses.asdict`` gives plain JSON types.
+    """Settings of the log-mel spectrogram; ``dataclasses.asdict`` gives plain JSON types.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ class FrontendSettings:
     n_mels
         Mel bands.
     f_min_hz, f_max_hz
-        Where the lowest band begins and the highest ends, Hz; the latter at most ``sample_rate / 2``.
+        Lower edge of the lowest band and upper edge of the highest, Hz; the latter at most
+        ``sample_rate / 2``.
     top_db
         Dynamic range kept below the loudest cell of a clip, dB.
 
@@ -105,7 +106,7 @@ class FrontendSettings:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> FrontendSettings:
-        """Return the settings of a config's dict; what it does not name keeps its default.
+        """Return the settings of a config's dict; keys that it lacks keep their defaults.
 
         Raises
         ------
@@ -133,7 +134,7 @@ def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
     """Return triangular filters from FFT bins to mel bands, shape (n_fft // 2 + 1, n_mels), in [0, 1].
 
     Written out, although librosa has them, because importing librosa's filters compiles and loads
-    numba: 1.5 s at best, before a field laptop can predict anything.
+    numba: 1.5 s at best, before any prediction.
 
     Examples
     --------
@@ -150,7 +151,7 @@ def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
 
 
 def _mel_corners_hz(settings: FrontendSettings) -> npt.NDArray[np.float64]:
-    """Return where the triangles of neighbouring bands meet zero, shape (n_mels + 2,), Hz."""
+    """Return the corners of the triangles, where neighbouring bands are 0, shape (n_mels + 2,), Hz."""
     low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min_hz, settings.f_max_hz))
     mels = np.linspace(low, high, settings.n_mels + 2)
     return np.asarray(700 * (10 ** (mels / 2595) - 1), np.float64)
@@ -171,7 +172,7 @@ def unit_energy_window(n_fft: int) -> npt.NDArray[np.float64]:
 
 
 class NumpyLogMel:
-    """The spectrogram in NumPy, clip by clip; clips may be given to threads, the transforms release the GIL.
+    """The spectrogram in NumPy, clip by clip; the transforms release the GIL, so threads may share the clips.
 
     Parameters
     ----------

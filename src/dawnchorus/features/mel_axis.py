@@ -1,4 +1,4 @@
-"""The axes that every picture of a spectrogram shares: mel bands with their kHz, and the colours."""
+"""Axes and colours of all plots of spectrograms: mel bands with their kHz."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def show_spectrogram(
     Parameters
     ----------
     axes
-        Where to draw.
+        Axes to draw on.
     logmel
         Shape (n_mels, n_frames), in [0, 1].
     frontend
         Front-end that made it, for the frequencies of its mel bands.
     duration_s
-        Seconds that it shows.
+        Its length in seconds.
     darkest
-        Level from which on down all is black; 1 is the brightest.
+        Level at and below which all is black; 1 is the brightest.
     start_s
-        Where the seconds begin.
+        First second of the axis.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def show_spectrogram(
 
 
 def mel_row(hz: float, frontend: FrontendSettings) -> float:
-    """Return where a frequency lies on the picture's axis of mel bands (HTK scale).
+    """Return the position of a frequency on the plot's axis of mel bands (HTK scale).
 
     Examples
     --------

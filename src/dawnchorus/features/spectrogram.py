@@ -29,16 +29,16 @@ class Spectrogram:
     Attributes
     ----------
     values
-        Shape (n_mels, n_frames), float32 in [0, 1]: decibels, of which 0 is the quietest that is shown and
-        1 the loudest cell.
+        Shape (n_mels, n_frames), float32 in [0, 1]: decibels, scaled so that 0 is the lower end of the
+        dynamic range and 1 the loudest cell.
     settings
-        How it was computed.
+        Settings that it was computed with.
     duration_s
-        Seconds that it shows.
+        Its length in seconds.
     name
-        Of the sound.
+        Name of the sound.
     start_s
-        Where in the sound it begins, seconds.
+        Its beginning in the sound, seconds.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Spectrogram:
         Parameters
         ----------
         sound
-            Whatever :meth:`dawnchorus.audio.sound.Sound.of` takes, at most ten minutes of it.
+            Input of :meth:`dawnchorus.audio.sound.Sound.of`, at most ten minutes long.
         sample_rate
             Of an array or a stream, in Hz.
         settings
@@ -104,7 +104,7 @@ class Spectrogram:
         Raises
         ------
         AudioError
-            They are too few for one frame.
+            There are too few samples for one frame.
         """
         if len(wave) <= settings.n_fft // 2:
             raise AudioError(

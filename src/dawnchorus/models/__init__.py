@@ -1,6 +1,6 @@
 """The network: waveform → log-mel spectrogram → convolutional backbone → attention head.
 
-``frontend`` turns sound into a spectrogram, ``backbone`` finds a timm network and its weights, ``head``
-pools its features into a prediction, ``wave_cnn`` joins the three, and ``weights`` reads checkpoints.
-Import from these: nothing is re-exported here, so that what needs no torch does not load it.
+``features.frontend`` turns sound into a spectrogram, ``backbone`` makes the backbone, ``head`` pools its
+features into a prediction, ``wave_cnn`` joins the three, and ``weights`` reads checkpoints. Import from
+these: nothing is re-exported here, so that modules without torch do not load it.
 """

@@ -1,4 +1,4 @@
-"""Backbones: timm's by name, new or old, with their published weights; registered ones; and one's own."""
+"""Backbones: timm's by name, new or old, with published weights; registered ones; and one's own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from dawnchorus.models.feature_map import MULTIPLES, WORKING, FeatureMaps, try_b
 
 PROBE_TIMEOUT_S = 5.0
 OWN_OPTIONS = ("features_only", "in_chans", "out_indices", "drop_path_rate", "pretrained")
-"""Options of :func:`timm.create_model` that are given here."""
+"""Options of :func:`timm.create_model` that this module sets."""
 
 WEIGHT_OPTIONS = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 """Options that read weights from elsewhere, past the reader that runs no code."""
@@ -34,7 +34,7 @@ _BUILD_ERRORS = (AttributeError, TypeError, ValueError, RuntimeError, AssertionE
 
 
 class Backbone(NamedTuple):
-    """A backbone, and how it takes spectrograms.
+    """A backbone, with the layout of its input and feature map.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def make_backbone(
     drop_path_rate: float | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    """Return a backbone that is known to give a feature map.
+    """Return a backbone that was tried and gives a feature map.
 
     A backbone maps spectrograms (batch, 1, n_mels, n_frames), float32 in [0, 1], to a feature map (batch,
     channels, frequency, time), or to a list whose last is that.
@@ -68,7 +68,7 @@ def make_backbone(
         which a copy is taken so that folds do not share it. A factory is called with ``config`` as its
         keywords, and with ``pretrained`` and ``drop_path_rate`` where they are set.
     size
-        Bands and frames of a spectrogram, to try it with.
+        Bands and frames of the spectrogram that it is tried with.
     pretrained
         Whether to fetch published weights.
     drop_path_rate
@@ -148,12 +148,12 @@ def _timm_backbone(
 
 
 def _size_options(name: str, size: tuple[int, int]) -> Sequence[dict[str, Any]]:
-    """Return timm's options by which networks for images of one size take others, the best first."""
+    """Return options by which timm's networks for images of one size take another, the best first."""
     known = get_pretrained_cfg(name)
     whole = tuple(-(-length // 32) * 32 for length in size)
     others = (
         {"dynamic_img_size": True, "dynamic_img_pad": True},  # ViT: resamples its positions, pads patches
-        {"strict_img_size": False},  # Swin: has none, and needs whole patches
+        {"strict_img_size": False},  # Swin: has no positions, and needs whole patches
         {"img_size": whole},  # MaxViT and others: windows, or positions, for spectrograms of this size
     )
     fixed = known is not None and known.fixed_input_size
@@ -195,7 +195,7 @@ def create_backbone(
     Raises
     ------
     ModelError
-        If timm does not know the name, or cannot build it so.
+        If timm does not know the name, or cannot build it with these keywords.
     WeightsError
         If ``pretrained`` weights cannot be had.
 
@@ -222,14 +222,14 @@ def create_backbone(
 
 
 def _create(name: str, **settings: Any) -> nn.Module:
-    """Return timm's feature extractor; an older name of a model is as good as the new one."""
+    """Return timm's feature extractor by the new or an older name of a model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mapping deprecated model name", category=UserWarning)
         return timm.create_model(name, features_only=True, in_chans=1, out_indices=(-1,), **settings)
 
 
 def is_timm_name(name: str) -> bool:
-    """Tell whether timm knows a network by a name, with or without the tag of its weights; asks no hub.
+    """Return whether timm has a network of a name, with or without the tag of its weights, without any hub.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def is_timm_name(name: str) -> bool:
 
 
 def _is_source(name: str) -> bool:
-    """Tell whether a name means a hub or a folder to timm, whose own config could then name anything."""
+    """Return whether timm takes a name for a hub or a folder, whose config could then name anything."""
     return name.replace("_", "-").startswith(("hf-hub:", "local-dir:"))
 
 
@@ -252,7 +252,7 @@ def _check_options(config: Mapping[str, Any]) -> None:
 
 
 def _check_name(name: str) -> None:
-    """Raise ModelError with the nearest legal names unless timm knows the name and its tag."""
+    """Raise ModelError with the nearest legal names unless timm has the name and its tag."""
     if _is_source(name):
         raise ModelError(
             f"backbone is {name!r}; give a name of timm itself, and a local file in nn_model_config as "
@@ -296,7 +296,7 @@ def _is_cached(repository: str) -> bool:
 
 
 def _why_unreachable(endpoint: str) -> str | None:
-    """Return in a few words why the Hub cannot be reached, or None where it answers.
+    """Return the reason why the Hub cannot be reached, in a few words, or None where it answers.
 
     The Hub's own client repeats each request for most of a minute before it gives up.
     """
@@ -306,11 +306,11 @@ def _why_unreachable(endpoint: str) -> str | None:
         request = urllib.request.Request(endpoint, method="HEAD")
         urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
-        return None  # any answer at all means that the network works
+        return None  # any answer means that the network works
     except OSError as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLError):
-            return None  # the Hub's client brings its own certificates
+            return None  # the Hub's client has its own certificates
         return f"{endpoint} cannot be reached ({getattr(reason, 'strerror', None) or reason})"
     return None
 

@@ -1,4 +1,4 @@
-"""The backbone of a checkpoint as a file of its own."""
+"""Extraction of a checkpoint's backbone into a file of its own."""
 
 from __future__ import annotations
 

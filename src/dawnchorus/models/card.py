@@ -1,4 +1,4 @@
-"""What a set of weights needs beside it to be a model: kept with every checkpoint and every export."""
+"""The model card, which with a set of weights makes a model: kept with every checkpoint and export."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ModelCard:
 
     @property
     def n_segment(self) -> int:
-        """Samples of a segment, which is the clip without what is heard before and after it."""
+        """Samples of a segment, which is the clip without its look-back and look-ahead."""
         return round(self.segment_len * self.sample_rate)
 
     @property
@@ -89,7 +89,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str, *, where: str) -> ModelCard:
-        """Return the card that ``to_json`` wrote; ``where`` names its place in a message.
+        """Return the card that ``to_json`` wrote; ``where`` names its source in messages.
 
         Raises
         ------

@@ -19,15 +19,15 @@ REMEDY = (
     "a model card imports no code: open the run by the training config that it was made with, as in "
     "dawnchorus predict CONFIG.py or open_runtime(RUN, config=CONFIG), or predict with its export"
 )
-"""What to do with a run whose parts are not dawnchorus's."""
+"""Remedy for a run whose parts are not dawnchorus's."""
 
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9_.-]{0,60}")
 _NOT_BUILDING = ("pretrained", "weights")
-"""Keywords that say what a network starts from. A checkpoint follows, so nothing is fetched or read."""
+"""Keywords for a network's starting weights. A checkpoint follows, so nothing is fetched or read."""
 
 
 class CardKeywords(Settings):
-    """What a card may give a :class:`WaveCNNAttenClassifier`; see there.
+    """The keywords of a :class:`WaveCNNAttenClassifier` that a card may give; see there.
 
     Examples
     --------
@@ -63,12 +63,12 @@ def checked_keywords(network: Any, values: Mapping[str, Any], *, where: str) -> 
     values
         The card's keywords.
     where
-        What a message begins with: the card.
+        The card, for messages.
 
     Raises
     ------
     ConfigError
-        A key is not known, or a value is none that a card may give, such as a path or a guest's part.
+        A key is not known, or a value is not allowed in a card, such as a path or a part of one's own.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def checked_keywords(network: Any, values: Mapping[str, Any], *, where: str) -> 
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value is a number, a plain word, or lists and dicts of such."""
+    """Return whether a value is a number, a plain word, or lists and dicts of such."""
     if isinstance(value, str):
         return _PLAIN_TEXT.fullmatch(value) is not None
     if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
 """Checkpoints as we write them: one safetensors file, its tensors by name, everything else as JSON.
 
-The weights stand under the names that :class:`~dawnchorus.models.wave_cnn.WaveCNNAttenClassifier` gives
-them, so that any reader of safetensors gets a state dict. What only a resumed training needs stands beside
-them under ``training_state/``, and its structure in the header's metadata. Nothing in such a file can run.
+The weights stand under the names that :class:`~dawnchorus.models.wave_cnn.WaveCNNAttenClassifier` gives them,
+so that any reader of safetensors gets a state dict. The tensors of the training state stand beside them under
+``training_state/``, and its structure in the header's metadata. Such a file holds no code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dawnchorus.errors import WeightsError
 from dawnchorus.files import replacing_file
 
 TRAINING_STATE = "training_state/"
-"""What the names of tensors begin with that are no weights."""
+"""Prefix of the tensors that are no weights."""
 
 CARD_KEY = "model_card"
 _STATE_KEY = "training_state"
@@ -29,14 +29,14 @@ _TENSOR, _TUPLE, _PAIRS = "$tensor", "$tuple", "$pairs"
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes
     ----------
     weights
         Tensors of the model by name.
     state
-        What a resumed training needs: dicts, lists, tuples, tensors, numbers, text; None if it is left out.
+        State for resuming a training: dicts, lists, tuples, tensors, numbers, text; None if left out.
     metadata
         Text by key, such as the model card.
 
@@ -60,7 +60,7 @@ def write_checkpoint(
     state: Any = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint whole, or leave what was there.
+    """Write a checkpoint completely, or leave the file that was there.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ def write_checkpoint(
     weights
         Tensors of the model by name.
     state
-        What a resumed training needs; None writes the weights alone.
+        State for resuming a training; None writes the weights alone.
     metadata
-        Text to keep beside them.
+        Text by key, such as the model card.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def write_checkpoint(
     texts = {"format": "pt", **(metadata or {})}
     if state is not None:
         texts[_STATE_KEY] = json.dumps(_packed(state, TRAINING_STATE.rstrip("/"), tensors))
-    # Written by Python and not by safetensors, whose errors do not say that a disk is full.
+    # Written by Python and not by safetensors, whose errors do not name a full disk.
     content = safetensors.torch.save(tensors, texts)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as file:
@@ -101,7 +101,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Return what :func:`write_checkpoint` wrote, on the CPU.
+    """Return a checkpoint of :func:`write_checkpoint`, on the CPU.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the text that stands beside the tensors of a safetensors file, without reading these.
+    """Return the metadata of a safetensors file, without reading its tensors.
 
     Raises
     ------
@@ -164,12 +164,12 @@ def _damaged(path: Path, error: Exception) -> WeightsError:
 
 
 def _own_memory(tensor: Tensor) -> Tensor:
-    """Return a copy of a tensor, on the CPU in memory of its own, which safetensors asks for."""
+    """Return a copy of a tensor, on the CPU in memory of its own, as safetensors requires."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Return a value as JSON knows it; its tensors go into ``tensors``, under names below ``name``."""
+    """Return a value as JSON types; its tensors go into ``tensors``, under names below ``name``."""
     if isinstance(value, Tensor):
         while name in tensors:  # the keys "a/b" and "a", "b" give the same name
             name += "_"
@@ -194,7 +194,7 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return what was packed."""
+    """Return the value that was packed."""
     if isinstance(value, list):
         return [_unpacked(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Several models that hear through one front-end."""
+"""Several models behind one front-end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class EnsembleOutput(NamedTuple):
-    """What an ensemble says of clips.
+    """The outputs of an ensemble for clips.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Feature maps of spectrograms through any backbone: one trial when it is made, then padding."""
+"""Feature maps of spectrograms from any backbone: one trial when it is made, then padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKING = (
     "swin_tiny_patch4_window7_224",
     "maxvit_rmlp_pico_rw_256",
 )
-"""Backbones of timm that give a feature map: what a message names. ``tests/models`` tries their kinds."""
+"""Backbones of timm that give a feature map, named in messages. ``tests/models`` tries their kinds."""
 
 SIZE_ERRORS = (
     AssertionError,
@@ -30,7 +30,7 @@ SIZE_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What networks raise at an input that they do not take."""
+"""Errors that networks raise for an input of a wrong size."""
 
 MULTIPLES = ((1, 1), (32, 32), (64, 64))
 """Bands and frames that are tried in turn: any number, then the strides of most networks."""
@@ -39,14 +39,14 @@ _TRIAL_S = 5.0
 
 
 class FeatureMaps(NamedTuple):
-    """How a backbone takes a spectrogram, and what it makes of it.
+    """The layout of a backbone's input and feature map.
 
     Attributes
     ----------
     n_features
         Channels of the feature map.
     multiple
-        Bands and frames of which a spectrogram must have a multiple; (1, 1) takes any.
+        A spectrogram must have multiples of these bands and frames; (1, 1) takes any.
     channels_last
         Whether the backbone gives (batch, frequency, time, channels).
     shape
@@ -69,7 +69,7 @@ class FeatureMaps(NamedTuple):
         """Return the feature map, shape (batch, n_features, frequency, time).
 
         Spectrograms, shape (batch, 1, n_mels, n_frames), are padded above the highest band and behind the
-        last frame with 0, which is as quiet as a clip gets.
+        last frame with 0, the quietest level of a clip.
         """
         return _last_map(backbone(_padded(logmel, self.multiple)), channels_last=self.channels_last)
 
@@ -77,7 +77,8 @@ class FeatureMaps(NamedTuple):
 def trial_size(settings: FrontendSettings) -> tuple[int, int]:
     """Return bands and frames of the spectrogram that a backbone is tried with: 5 s, and an odd number.
 
-    A network does not know the length of its clips, and whoever takes an odd number of frames takes others.
+    The length of the clips is not known when a network is made; one that takes an odd number of frames takes
+    others too.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def try_backbone(
     name: str,
     multiples: Sequence[tuple[int, int]] = MULTIPLES,
 ) -> FeatureMaps:
-    """Return how a backbone takes spectrograms, after one forward pass with each multiple until one works.
+    """Return how a backbone takes spectrograms, by a forward pass with each multiple until one works.
 
     Weights, statistics and random numbers stay as they are.
 
@@ -108,14 +109,14 @@ def try_backbone(
     size
         Bands and frames of the spectrogram.
     name
-        What a message calls it.
+        Its name in messages.
     multiples
-        What bands and frames are padded to, the least first.
+        Multiples that bands and frames are padded to, the least first.
 
     Raises
     ------
     ModelError
-        It gives none.
+        It gives no feature map.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Return where a module's weights are; the CPU where it has none.
+    """Return the device of a module's weights; the CPU where it has none.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from dawnchorus.errors import ModelError
 
 
 class ModelOutput(NamedTuple):
-    """What the model says of a batch of clips: what every network and every head returns.
+    """The output of every network and every head for a batch of clips.
 
     Attributes
     ----------
@@ -27,14 +27,14 @@ class ModelOutput(NamedTuple):
         attention-weighted mean of the frame probabilities, and not the sigmoid of ``clip_logits``.
     frame_logits
         Shape (batch, n_frames, n_classes); with most backbones a 5-s clip has 10 frames of half a second.
-        None from a head that does not look at frames.
+        None from a head without frames.
     attention
         Weight of each frame for each class, shape (batch, n_frames, n_classes); sums to 1 over frames. None
         from a head without attention.
     embedding
-        What the backbone hears before any species is named, shape (batch, n_features); the attention head's
-        is the mean over time of the pooled features. A head may leave it None: the classifier then takes the
-        mean of the feature map over frequency and time. A whole network must give it.
+        Embedding of the clip, shape (batch, n_features); the attention head's is the mean over time of the
+        pooled features. A head may leave it None: the classifier then takes the mean of the feature map
+        over frequency and time. A whole network must give it.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class AttentionHead(nn.Module):
     hidden_features
         Width of the dense layer.
     dropout
-        Share of hidden features dropped while training, in [0, 1); half of it before the dense layer.
+        Fraction of hidden features dropped while training, in [0, 1); half of it before the dense layer.
 
     Raises
     ------
@@ -100,8 +100,8 @@ class AttentionHead(nn.Module):
     Attributes
     ----------
     class_layers
-        Names of the parameters with a row for each class, which a training from other classes starts from
-        class by class. A head without this attribute starts afresh where the classes differ.
+        Names of the parameters with a row for each class. A training from a model of other classes copies
+        their rows class by class. A head without this attribute starts afresh where the classes differ.
 
     Examples
     --------
@@ -138,7 +138,7 @@ class AttentionHead(nn.Module):
         logits = self.fix_scale(hidden)  # (batch, n_classes, time)
         return ModelOutput(
             clip_logits=(logits * weights).sum(-1),
-            # The weights add up to 1 within rounding, so a sure class could come out a hair above it.
+            # The weights add up to 1 within rounding, so a probability could exceed 1 slightly.
             clip_probabilities=(logits.sigmoid() * weights).sum(-1).clamp_max(1),
             frame_logits=logits.transpose(1, 2),
             attention=weights.transpose(1, 2),

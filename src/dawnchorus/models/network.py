@@ -1,4 +1,4 @@
-"""The contract of a network: what training, evaluation and export ask of it, and a check of that."""
+"""The contract of a network for training, evaluation and export, and its check."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Network(Protocol):
     ----------
     frontend
         The log-mel front-end, from waves (batch, n_samples) to spectrograms (batch, 1, n_mels, n_frames).
-        Exports write the same front-end of its ``settings``.
+        Exports rebuild it from its ``settings``.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def check_network(model: nn.Module, *, n_samples: int, n_classes: int) -> None:
     Parameters
     ----------
     model
-        The network; it hears one silent clip, and is left as it was.
+        The network; it is called with one silent clip, and is left as it was.
     n_samples
         Samples of a clip.
     n_classes
@@ -71,7 +71,7 @@ def check_network(model: nn.Module, *, n_samples: int, n_classes: int) -> None:
     Raises
     ------
     ModelError
-        It has no front-end, cannot take a clip of this length, or gives something else than it must.
+        It has no front-end, cannot take a clip of this length, or its output is not as required.
 
     Examples
     --------

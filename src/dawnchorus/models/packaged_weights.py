@@ -13,11 +13,11 @@ from dawnchorus.errors import MissingExtraError, WeightsError
 from dawnchorus.models.weights import load_state_dict_file
 
 PREFIX = "package:"
-"""What a config's ``weights`` begin with where they name a package and not a file."""
+"""Prefix of a config's ``weights`` that name a package and not a file."""
 
 
 class PackagedWeights(NamedTuple):
-    """Where a package keeps its weights.
+    """The weights in a package.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The weights that training starts from, where the classes may be others than before."""
+"""Starting weights of a training, whose classes may differ from those of the file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.models.weights import LoadReport, fit_weights, is_whole_model, l
 
 
 class ClassStart(NamedTuple):
-    """How a class begins.
+    """The starting weights of a class.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class ClassStart(NamedTuple):
     start
         ``kept`` where its rows were taken over, ``fresh`` where they are new.
     source_row
-        Its place among the classes of the file; None where it is fresh.
+        Its index among the classes of the file; None where it is fresh.
 
     Examples
     --------
@@ -39,12 +39,12 @@ class ClassStart(NamedTuple):
 
 
 class StartingWeights(NamedTuple):
-    """What became of the tensors of a file, and of each class.
+    """The tensors and classes of a file that were loaded into a model, and those that were not.
 
     Attributes
     ----------
     report
-        Tensors that found their place, or did not.
+        Tensors that were loaded, or were not.
     classes
         One for each class of the model; empty where the file is a backbone's, which has none.
     unused_labels
@@ -70,7 +70,7 @@ class StartingWeights(NamedTuple):
 def start_from(
     model: nn.Module, source: str, *, labels: Sequence[str], source_labels: Sequence[str] | None = None
 ) -> StartingWeights:
-    """Copy weights into a model of perhaps other classes, and return what found its place.
+    """Copy weights into a model whose classes may differ, and return a report of what was loaded.
 
     Classes that both have keep their rows, whatever their order; the others stay as they are. Where the
     classes of a file are not known, all classes stay as they are: a different class order would mix up the
@@ -134,7 +134,7 @@ def start_from(
 
 
 def class_layers(model: nn.Module) -> tuple[str, ...] | None:
-    """Return the tensors of a model that have a row for each class, or None where its head does not say.
+    """Return the tensors of a model that have a row for each class, None where its head does not name them.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def class_layers(model: nn.Module) -> tuple[str, ...] | None:
 def _without_classes(
     tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], n_classes: int
 ) -> dict[str, Tensor]:
-    """Return a file's tensors without the head, or in a network without one, without rows of classes."""
+    """Return a file's tensors without the head, or for a network without one, without its class layers."""
     has_head = any(name.startswith("head.") for name in own)
     return {
         name: tensor
@@ -163,7 +163,7 @@ def _without_classes(
 
 
 def _labels_of(path: Path) -> tuple[str, ...] | None:
-    """Return the classes that a checkpoint of ours names, or those of the run that a file lies in."""
+    """Return the classes in a checkpoint of ours, or those of the run that a file lies in, or None."""
     if path.suffix == ".safetensors":
         text = read_metadata(path).get(CARD_KEY)
         if text is not None:
@@ -187,7 +187,7 @@ def _check_count(
 
 
 def _rows_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], layers: Sequence[str]) -> bool:
-    """Tell whether a class of the file has in every layer what a class of the model has there."""
+    """Return whether the rows of a class have the same shape in the file and in the model, in every layer."""
     return all(
         name in own and name in tensors and own[name].shape[1:] == tensors[name].shape[1:] for name in layers
     )
@@ -204,7 +204,7 @@ def _with_rows_of(
     classes: Sequence[ClassStart],
     layers: Sequence[str],
 ) -> dict[str, Tensor]:
-    """Return the file's tensors with their class layers laid out as the model's classes are."""
+    """Return the file's tensors with their class layers in the order of the model's classes."""
     rows = [(row, start.source_row) for row, start in enumerate(classes) if start.source_row is not None]
     laid_out = {name: tensor for name, tensor in tensors.items() if name not in layers}
     if not rows:

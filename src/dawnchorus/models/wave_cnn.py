@@ -32,7 +32,7 @@ class WaveCNNAttenClassifier(nn.Module):
     backbone
         A name of timm, new (``tf_efficientnetv2_s.in21k``) or old (``tf_efficientnetv2_s_in21k``),
         convolutional or a transformer; a registered name; ``package.module:factory``; a factory; or a module.
-        :func:`dawnchorus.models.backbone.make_backbone` says what a backbone of one's own must do.
+        :func:`dawnchorus.models.backbone.make_backbone` has the contract of a backbone of one's own.
     pretrained
         Whether to start from timm's published weights.
     dropout, hidden_features
@@ -40,7 +40,7 @@ class WaveCNNAttenClassifier(nn.Module):
     drop_path_rate
         Stochastic depth of the backbone, in [0, 1); ``None`` leaves timm's default.
     frontend
-        How a waveform becomes a log-mel spectrogram: settings, or a config's dict of some of them.
+        Settings of the log-mel spectrogram, or a config's dict of some of them.
     backbone_config
         More keywords of the backbone. Networks of windows or fixed positions, such as MaxViT, are built for
         spectrograms of ``img_size`` (bands, frames), by default 5 s, and shorter ones are padded to it: with
@@ -108,14 +108,14 @@ class WaveCNNAttenClassifier(nn.Module):
     def forward_spectrogram(self, logmel: Tensor) -> ModelOutput:
         """Return the prediction for log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1].
 
-        Training puts its masks between the front-end and this; an ensemble computes the front-end once.
+        Training applies its masks between the front-end and this; an ensemble computes the front-end once.
         """
         features = self.feature_maps.of(self.backbone, logmel)
         output: ModelOutput = self.head(features)
         return output if output.embedding is not None else output._replace(embedding=features.mean((2, 3)))
 
     def _try_head(self, n_classes: int, name: str) -> None:
-        """Raise a ModelError where the head makes no output of a feature map."""
+        """Raise a ModelError where the head gives no valid output for a feature map."""
         with evaluating(self.head):
             output: Any = self.head(torch.zeros(self.feature_maps.shape, device=device_of(self.head)))
         if not isinstance(output, ModelOutput):
@@ -152,4 +152,4 @@ def _make_head(
 
 
 WaveCNNAttenClasifier = WaveCNNAttenClassifier
-"""The spelling of the mission's document, kept so that configs written after it work."""
+"""The spelling of the project's brief, kept so that configs written after it work."""

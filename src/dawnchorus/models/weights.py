@@ -1,7 +1,7 @@
-"""Reading weights without running what they hold, and fitting them to a model.
+"""Reader of weights that runs no code in a file, and their fit to a model.
 
-Two kinds of files are in the field: checkpoints of the whole model, whose names begin with
-``backbone.`` and ``head.`` (under Lightning's ``model.``), and files of a backbone alone, under timm's names.
+There are two kinds of files: checkpoints of the whole model, whose names begin with ``backbone.`` and
+``head.`` (under Lightning's ``model.``), and files of a backbone alone, under timm's names.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CLASSIFIER_PREFIXES = (
 
 
 class LoadReport(NamedTuple):
-    """Which tensors found their place; every field holds names.
+    """The names of the tensors that were loaded, and of those that were not.
 
     Attributes
     ----------
@@ -67,8 +67,8 @@ class LoadReport(NamedTuple):
 def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Return the tensors of a weights file, on the CPU, by the names that our models use.
 
-    Lightning's ``state_dict`` is opened, its prefix and torch.compile's are taken off, and the published
-    front-end's constants are left out. Nothing in the file is ever run.
+    Lightning's ``state_dict`` is opened, its prefix and torch.compile's are removed, and the published
+    front-end's constants are left out. No code in the file is run.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         tensors, _, metadata = read_checkpoint(path)
         if CARD_KEY in metadata:
-            return tensors  # of our own training, whose names are the network's, whatever they begin with
+            return tensors  # of our own training: the network's names, whatever their prefix
     elif path.suffix in PICKLED_SUFFIXES:
         tensors = _read_pickled(path)
     else:
@@ -106,7 +106,7 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
 
 
 def is_whole_model(tensors: Iterable[str]) -> bool:
-    """Tell whether names are those of a whole model, and not of a backbone alone.
+    """Return whether names are those of a whole model, and not of a backbone alone.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def is_whole_model(tensors: Iterable[str]) -> bool:
 
 
 def load_weights(model: nn.Module, path: str | PathLike[str], *, strict: bool = True) -> LoadReport:
-    """Copy the weights of a file into a model and return which ones found a place.
+    """Copy the weights of a file into a model and return which ones were loaded.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def fit_weights(
     tensors
         Of a whole model or of a backbone.
     where
-        What they were read from, for messages.
+        Their source, for messages.
     strict
         Whether every tensor must fit.
 
@@ -193,7 +193,7 @@ def fit_weights(
 def _read_pickled(path: Path) -> dict[str, Tensor]:
     """Return the named tensors of a PyTorch file; see `load_state_dict_file`."""
     try:
-        with warnings.catch_warnings():  # about pickle protocols: the error, if any, says it better
+        with warnings.catch_warnings():  # about pickle protocols: the error, if any, says more
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -213,7 +213,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
 
 
 def _without_wrappers(name: str) -> str:
-    """Return a tensor's name without what Lightning and torch.compile put before it."""
+    """Return a tensor's name without the prefixes of Lightning and torch.compile."""
     while name.startswith(WRAPPER_PREFIXES):
         name = name.split(".", 1)[1]
     return name
@@ -223,7 +223,7 @@ def _as_backbone(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> di
     """Return a backbone file's tensors under the model's names, without timm's classifier.
 
     Where timm wraps a network as feature extractor it flattens the first level (``stem.conv1`` becomes
-    ``stem_conv1``); files of the unwrapped network are met by trying both.
+    ``stem_conv1``); for files of the unwrapped network, both are tried.
     """
     renamed = {}
     for name, tensor in tensors.items():
@@ -243,7 +243,7 @@ def _fit(
     for name in own.keys() & tensors.keys():
         tensor, shape = tensors[name], own[name].shape
         if tensor.ndim == 4 and tensor.shape[1] == 3 and shape == (len(tensor), 1, *tensor.shape[2:]):
-            tensor = tensor.sum(1, keepdim=True)  # a grey picture is one with three equal channels
+            tensor = tensor.sum(1, keepdim=True)  # a grey image is one with three equal channels
             reshaped.append(name)
         if tensor.shape == shape:
             fitted[name] = tensor
@@ -256,7 +256,7 @@ def _misfit(
     missing: Iterable[str],
     unexpected: Iterable[str],
 ) -> str:
-    """Return what does not fit, in one sentence that names the first few tensors."""
+    """Return one sentence about the misfit that names the first few tensors."""
     shapes = [
         f"{name} {tuple(tensors[name].shape)} instead of {tuple(own[name].shape)}"
         for name in missing
