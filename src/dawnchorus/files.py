@@ -331,7 +331,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file, or leave what was there.
+    """Write a UTF-8 text file, or on failure leave the old one.
 
     Examples
     --------

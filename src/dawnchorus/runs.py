@@ -346,7 +346,7 @@ def open_run(
     path
         A run directory, or the training config of the run: a ``.py`` file, which is run, or the object.
     config
-        The training config of a run directory, which a run with parts of one's own needs.
+        The training config of a run directory, which a run with parts of your own needs.
     debug
         Whether to open the run that was trained with ``--debug``.
 

@@ -123,7 +123,7 @@ def wilson_interval(
 def checked_pairs(
     targets: ArrayLike, scores: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which pairs are positive (bool), which are known (bool), and their scores (float64).
+    """Return masks of the positive pairs and of the known pairs (bool), and all scores (float64).
 
     Parameters
     ----------
