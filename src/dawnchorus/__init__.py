@@ -1,6 +1,6 @@
 """dawnchorus: bird-sound classification, from labelled recordings to tables of who sang when.
 
-The names below are what configs and notebooks need. They are imported when first used, so that
+The names below serve configs and notebooks. They are imported when first used, so that
 ``import dawnchorus`` and ``dawnchorus --help`` stay fast.
 """
 

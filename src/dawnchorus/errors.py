@@ -1,8 +1,8 @@
-"""Every error that dawnchorus raises on purpose, as one tree.
+"""The errors that dawnchorus raises on purpose, as one tree.
 
 ::
 
-    DawnchorusError            anything a user can mend: printed as one sentence, exit code 1
+    DawnchorusError            anything a user can fix: printed as one sentence, exit code 1
     ├── ConfigError            a config file, a key in it, or a value
     ├── AudioError             a recording that cannot be decoded
     ├── StoreError             an HDF5 file of the store that is damaged or not one of ours
@@ -10,20 +10,20 @@
     ├── ModelError             a backbone or its settings
     │   └── WeightsError       weights that are missing, unreachable, unsafe or do not fit
     ├── RunError               a run directory that is incomplete or belongs to another config
-    ├── TrainingError          a training that cannot go on: no memory, no disk, a loss that is no number
+    ├── TrainingError          a training that cannot go on: out of memory, disk full, a NaN loss
     ├── ExportError            an exported graph that does not agree with PyTorch
-    ├── DownloadError          a service that refuses, cannot be reached, or sends something else than it says
-    ├── UnsafePathError        a name in a file that leads out of the folder it may write in
+    ├── DownloadError          a service that refuses, cannot be reached, or sends other data than it declares
+    ├── UnsafePathError        a name in a file that leads out of the output folder
     └── MissingExtraError      an optional package; the message names the extra to install
 
-A message says what is wrong, where, the value found, what would be legal and what to do.
+A message names the fault, the place, the value found, the legal values and the remedy.
 """
 
 from __future__ import annotations
 
 
 class DawnchorusError(Exception):
-    """Anything a user can mend.
+    """Base of all errors that a user can fix.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class DawnchorusError(Exception):
 
 
 class ConfigError(DawnchorusError):
-    """A config file, a key in it, or a value.
+    """A config file, key or value that is not legal.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class StoreError(DawnchorusError):
 
 
 class DataError(DawnchorusError):
-    """A recordings table, a label, a fold.
+    """A recordings table, label or fold that cannot be used.
 
     Examples
     --------
@@ -93,7 +93,7 @@ class DataError(DawnchorusError):
 
 
 class ModelError(DawnchorusError):
-    """A backbone or its settings.
+    """A backbone or settings of one that make no network.
 
     Examples
     --------
@@ -133,7 +133,7 @@ class RunError(DawnchorusError):
 
 
 class TrainingError(DawnchorusError):
-    """A training that cannot go on: no memory, no disk, a loss that is no number.
+    """A training that cannot go on: out of memory, disk full, a NaN loss.
 
     Examples
     --------
@@ -153,7 +153,7 @@ class ExportError(DawnchorusError):
 
 
 class DownloadError(DawnchorusError):
-    """A service that refuses, cannot be reached, or sends something else than it says.
+    """A service that refuses, cannot be reached, or sends other data than it declares.
 
     Examples
     --------
@@ -163,7 +163,7 @@ class DownloadError(DawnchorusError):
 
 
 class UnsafePathError(DawnchorusError):
-    """A name, read from a file or a service, that leads out of the folder that it may write in.
+    """A name, read from a file or a service, that leads out of the output folder.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the whole of one or none of it, and listing what failed."""
+"""Atomic writing of files, locks on files, folder walks, and lists of failed recordings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which 
 
 
 class Failure(NamedTuple):
-    """A recording that had to be left out: its path, and one sentence why.
+    """A recording that was left out: its path, and the reason in one sentence.
 
     Examples
     --------
@@ -46,14 +46,14 @@ class Failure(NamedTuple):
 def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
     """Return the path of ``name`` in ``folder``, where it lies below that folder.
 
-    Every path that is read from a file or a service, and then written or removed, comes through here. Links
+    Call this for every path that is read from a file or a service and then written or removed. Links
     that a user has put into the folder are followed. Reading is not restricted: a table may name recordings
     anywhere.
 
     Parameters
     ----------
     folder
-        What the name may not lead out of.
+        The folder that must contain the path.
     name
         A relative path.
     named_in
@@ -62,7 +62,7 @@ def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
     Raises
     ------
     UnsafePathError
-        The name is absolute, has ``..`` in it, is empty, or is none that a file can have.
+        The name is absolute, has ``..`` in it, is empty, or is not a legal file name.
 
     >>> from pathlib import Path
     >>> inside(Path("out"), "raven/a.txt", named_in="predictions.json").as_posix()
@@ -80,10 +80,10 @@ def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes the place of ``path`` when the block ends well.
+    """Yield a temporary path beside ``path``; it replaces ``path`` when the block ends without an error.
 
     When the block fails, the temporary file or folder is removed and ``path`` stays as it was.
-    The temporary name keeps the suffix, by which many writers choose their format.
+    The temporary name keeps the suffix, because many writers choose their format by it.
 
     Examples
     --------
@@ -112,7 +112,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_replacements(folder: Path) -> None:
-    """Remove what killed processes left of :func:`replacing` in a folder; none may be at work there.
+    """Remove temporary files that killed processes left in a folder by :func:`replacing`.
+
+    No running process may be writing there.
 
     Examples
     --------
@@ -129,9 +131,9 @@ def remove_replacements(folder: Path) -> None:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[IO[bytes]]:
-    """Yield a new file that takes the place of ``path`` when the block ends well, and else is removed.
+    """Yield a new file that replaces ``path`` when the block ends without an error; otherwise it is removed.
 
-    The process holds a lock on it, so that :func:`remove_abandoned` can tell it from what a killed one left.
+    The process holds a lock on it, which tells :func:`remove_abandoned` that it is not abandoned.
 
     Examples
     --------
@@ -164,9 +166,9 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
             if os.fstat(file.fileno()).st_nlink:
                 return temporary, file
         except BlockingIOError:
-            pass  # another process took it for abandoned before it was locked
+            pass  # remove_abandoned of another process locked it first
         except OSError:
-            return temporary, file  # a file system without locks, where nothing is ever taken for abandoned
+            return temporary, file  # a file system without locks, where remove_abandoned removes nothing
         file.close()
         temporary.unlink(missing_ok=True)
     raise OSError(f"no file can be locked in {folder}")
@@ -174,11 +176,11 @@ def _locked_temporary(folder: Path) -> tuple[Path, IO[bytes]]:
 
 @contextmanager
 def locked(path: Path, *, inherited: bool = False) -> Iterator[bool]:
-    """Hold a lock on a file while the block runs; yields whether it was free. It ends with the process.
+    """Hold a lock on a file while the block runs; yield whether it was free. It ends with the process.
 
-    Where the file system knows no locks, it always counts as free. With ``inherited``, child processes that
-    are started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does. Whoever
-    holds it may remove the file.
+    On a file system without locks it always counts as free. With ``inherited``, child processes that are
+    started with ``close_fds=False`` hold it too, even if this one is killed; otherwise none does. A process
+    that holds the lock may remove the file.
 
     Examples
     --------
@@ -214,7 +216,7 @@ def _opened_and_locked(path: Path) -> tuple[IO[bytes], bool]:
             return file, True
         if os.fstat(file.fileno()).st_nlink:
             return file, True
-        file.close()  # whoever held it has removed it
+        file.close()  # the process that held it has removed it
 
 
 _held: list[IO[bytes]] = []
@@ -222,7 +224,7 @@ _held: list[IO[bytes]] = []
 
 
 def _leave_locks_to_parent() -> None:
-    """Close what a forked process, such as a loader's worker, would else go on holding after its parent."""
+    """Close inherited locks, which a forked loader worker would otherwise hold after its parent ends."""
     while _held:
         _held.pop().close()
 
@@ -232,7 +234,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_writing_back(file: IO[bytes], n_bytes: int) -> None:
-    """Let the system begin to bring the last bytes written to the disk: a sync at the end waits less.
+    """Start writing the last ``n_bytes`` of a file to the disk, so that a sync at the end waits less.
 
     Examples
     --------
@@ -241,14 +243,14 @@ def start_writing_back(file: IO[bytes], n_bytes: int) -> None:
     ...     start_writing_back(file, file.write(bytes(1024)))
     """
     file.flush()
-    if hasattr(os, "posix_fadvise"):  # it would drop what is on the disk; what is not yet, it starts to write
+    if hasattr(os, "posix_fadvise"):  # DONTNEED drops clean pages and starts to write dirty ones
         os.posix_fadvise(file.fileno(), file.tell() - n_bytes, n_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove, at any depth, what killed processes left of :func:`replacing_file`, and nothing still written.
+    """Remove, at any depth, files that killed processes left by :func:`replacing_file`.
 
-    Where the file system knows no locks, nothing is removed.
+    Files that are still being written stay. On a file system without locks nothing is removed.
 
     Examples
     --------
@@ -270,23 +272,23 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Take the lock that ends with the process, even if it is killed; Windows guards open files by itself."""
+    """Take a lock that ends with the process, even if it is killed; Windows locks open files by itself."""
     if sys.platform != "win32":
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
-    """Yield all that is no folder below ``folder``, at any depth.
+    """Yield the files below ``folder``, at any depth.
 
-    Links are followed, but none into a folder that it lies in. A folder that may not be read is left out,
-    and a warning names it.
+    Links are followed, except into a folder that contains the link. A folder that may not be read is left
+    out, and a warning names it.
 
     Parameters
     ----------
     folder
         Where to begin; nothing is yielded where it is missing.
     hidden
-        Whether names that begin with a dot count, of files and of folders.
+        Whether files and folders whose names begin with a dot are included.
 
     Examples
     --------
@@ -325,11 +327,11 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:
-        return False  # a link to itself, for one
+        return False  # such as a link to itself
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file, or leave what was there.
+    """Write a UTF-8 text file, or on failure leave the old one.
 
     Examples
     --------
@@ -367,7 +369,7 @@ def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAI
 
 
 def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
-    """Return what ``failures.csv`` in ``folder`` lists; nothing where there is none.
+    """Return the failures that ``failures.csv`` in ``folder`` lists; none where there is no such file.
 
     Examples
     --------
@@ -382,5 +384,5 @@ def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = csv.DictReader(file)
         if tuple(rows.fieldnames or ()) != Failure._fields:
-            return []  # somebody else's file of that name
+            return []  # a file of that name that dawnchorus did not write
         return [Failure(Path(row["path"]), row["reason"]) for row in rows]

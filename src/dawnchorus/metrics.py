@@ -1,10 +1,10 @@
-"""Scores of how well predictions rank the recordings in which a species sings, and the list of them.
+"""Metrics of how well predictions rank the recordings in which a species sings.
 
 All functions are pure and take ``y_true`` and ``y_score`` of shape (n_items, n_classes); an item is a
 recording or a window. Only ranks within a class matter, so scores may be probabilities or logits.
 
-A :class:`Metric` is all that validation, logs, checkpoints and the report know of one. One of one's own is
-named in a config as ``"metrics": ("macro_roc_auc", "my_package.metrics:F1")``, by a function or by an object.
+A :class:`Metric` is all that validation, logs, checkpoints and the report use. A metric of your own is named
+in a config as ``"metrics": ("macro_roc_auc", "my_package.metrics:F1")``, by a function or by an object.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dawnchorus.config.registry import FROM_FILE, METRICS
 from dawnchorus.errors import ConfigError, DataError
 
 LOG_PREFIX = "val_"
-"""What the name of a metric has before it in logs, checkpoints and ``main_metric``."""
+"""Prefix of a metric's name in logs, checkpoints and ``main_metric``."""
 
 _NAME = re.compile(r"(?!val_)[A-Za-z][A-Za-z0-9_]*")
 
@@ -35,19 +35,19 @@ class Metric:
     Parameters
     ----------
     name
-        Letters, digits and underscores; it is logged as ``val_`` and this.
+        Letters, digits and underscores; it is logged with the prefix ``val_``.
     function
         From ``y_true``, 0 or 1, and ``y_score``, probabilities, both float of shape (n_recordings,
-        n_classes), to a number. A DataError, a ValueError or NaN says that it is not defined for them.
+        n_classes), to a number. A DataError, a ValueError or NaN means that it is not defined for them.
     heading
-        What a table of the report calls it.
+        Its heading in tables of the report.
     format
-        How a number is written, as in an f-string.
+        Format of a number, as in an f-string.
 
     Raises
     ------
     ConfigError
-        The name or the format is not one.
+        The name or the format is not legal.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Metric:
 
     @property
     def log_name(self) -> str:
-        """What it is logged as."""
+        """Name in the logs."""
         return LOG_PREFIX + self.name
 
     def __call__(self, y_true: NDArray[Any], y_score: NDArray[Any]) -> float:
@@ -86,9 +86,9 @@ class Metric:
         Raises
         ------
         DataError
-            It is not defined for these arrays: the function says so, or gives NaN.
+            It is not defined for these arrays: the function raises, or returns NaN.
         ConfigError
-            The function gives no number.
+            The function returns no number.
         """
         try:
             value = self.function(y_true, y_score)
@@ -105,7 +105,7 @@ class Metric:
 
 
 def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None) -> tuple[Metric, ...]:
-    """Return the metrics that a config means, the main one among them.
+    """Return the metrics of a config, the main one among them.
 
     Parameters
     ----------
@@ -114,12 +114,12 @@ def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None)
     main
         Name of the main one, with or without ``val_``; a registered one need not be among ``given``.
     where
-        What a message begins with: the config.
+        Start of a message: the config.
 
     Raises
     ------
     ConfigError
-        A metric is not known, is not one, or two have the same name; or the main one is not among them.
+        A metric is not known or cannot be called, two have the same name, or the main one is missing.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None)
 
 
 def known_metrics(given: Sequence[Any]) -> tuple[Metric, ...]:
-    """Return those metrics of a config that are at hand; what a data file names by its path is left out.
+    """Return the metrics of a config, without the import paths that come from a data file.
 
     Examples
     --------
@@ -160,10 +160,10 @@ def _is_trusted(path: str) -> bool:
 
 
 def as_metric(given: Any, *, where: str = "metrics") -> Metric:
-    """Return a metric by its name or import path, or what a function or object is as one.
+    """Return the metric of a name, an import path, a function or an object.
 
-    A function has its own name, and is shown as ``.4f``; its attributes ``name``, ``heading`` and ``format``
-    say it otherwise.
+    A function has its own name and the format ``.4f``; its attributes ``name``, ``heading`` and ``format``
+    override these.
 
     Raises
     ------
@@ -319,7 +319,7 @@ CMAP = Metric("cmap", padded_cmap, "cmAP")
 
 
 def per_class_table(y_true: ArrayLike, y_score: ArrayLike, labels: Sequence[str]) -> list[ClassScore]:
-    """Return one line a class, in the order of ``labels``.
+    """Return the scores of each class, in the order of ``labels``.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def per_class_table(y_true: ArrayLike, y_score: ArrayLike, labels: Sequence[str]
     Raises
     ------
     DataError
-        If the arrays do not fit this description, or the number of labels is another.
+        If the arrays do not fit this description, or the number of labels differs.
 
     Examples
     --------

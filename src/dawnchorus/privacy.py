@@ -2,7 +2,7 @@
 
 OpenVINO and NNCF report to an analytics service when they are imported, and ONNX Runtime when it opens a
 model; each writes a lasting identifier into the home folder. ``DAWNCHORUS_TELEMETRY=1`` leaves all of them
-as their makers ship them.
+at their defaults.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OFF_SWITCHES: Mapping[str, str] = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # the hub that timm takes published weights from
     "WANDB_ERROR_REPORTING": "false",  # crash reports of Weights & Biases
 }
-"""Environment variables, and what switches reporting off; child processes inherit them."""
+"""Environment variables with the values that switch reporting off; child processes inherit them."""
 
 _REPORTER = "openvino_telemetry"  # the package through which OpenVINO and NNCF report
 
@@ -34,10 +34,10 @@ def is_telemetry_wanted() -> bool:
 
 
 def disable_telemetry() -> None:
-    """Switch off what OpenVINO, NNCF, ONNX Runtime and the hubs report, unless the user asked for it.
+    """Switch off the reports of OpenVINO, NNCF, ONNX Runtime and the hubs, unless the user asked for them.
 
     A variable that the user has set keeps its value. OpenVINO has no such variable: its reporting package
-    counts as not installed from now on, a case that it and NNCF provide for.
+    counts as not installed from now on, a case that both it and NNCF handle.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def disable_telemetry() -> None:
 
 
 def disable_events(onnxruntime: Any) -> None:
-    """Switch off the trace events of ONNX Runtime on Windows, which read no variable.
+    """Switch off the trace events of ONNX Runtime on Windows, for which there is no variable.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, the same everywhere."""
+"""Progress bars on stderr."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Advance = Callable[[float], None]
 _silent = False
 
 _LINE_EVERY_S = 60  # where there is no terminal
-_SPEED_OVER_S = 3600  # what the time that is left is estimated from; a long recording takes minutes
+_SPEED_OVER_S = 3600  # the remaining time is estimated from this period; a long recording takes minutes
 
 
 def silence_progress() -> None:
-    """Show no more bars in this process, which is one of several that do the same.
+    """Show no more bars in this process, one of several that do the same work.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def silence_progress() -> None:
 
 
 def progress_console() -> Console:
-    """Return where bars are drawn: stderr, in a notebook too, for whose widgets rich needs more packages.
+    """Return the console of the bars: stderr, in notebooks too, whose widgets need more packages.
 
     Examples
     --------
@@ -53,20 +53,20 @@ def track(
     amount: Callable[[T], float] | None = None,
     unit: str = "",
 ) -> Iterator[T]:
-    """Yield ``items`` while a bar on stderr shows how much is done and how long the rest will take.
+    """Yield ``items`` while a bar on stderr shows the progress and the remaining time.
 
-    Where stderr is no terminal (a log file, CI), one line a minute says the same, and one at the end.
+    Where stderr is no terminal (a log file, CI), one line a minute is printed instead, and one at the end.
 
     Parameters
     ----------
     items
-        What to go through.
+        The items.
     description
         A few words to the left of the bar.
     total
-        The number of items, where ``items`` has no length, or all their amounts together.
+        The number of items, where ``items`` has no length, or the sum of their amounts.
     amount, unit
-        How much of the whole an item is, such as its hours; one each if not given.
+        The amount of an item, such as its hours, and the unit shown; without them each item counts one.
 
     Examples
     --------
@@ -110,10 +110,10 @@ def track(
 
 @contextmanager
 def audio_progress(description: str, *, total_s: float) -> Iterator[Advance]:
-    """Yield a function that takes seconds of audio done; a bar on stderr shows hours, pace and what is left.
+    """Yield a function to report seconds of audio done; a bar on stderr shows hours, speed and time left.
 
-    The pace is the real-time factor: hours of audio in an hour. Where stderr is no terminal, one line a
-    minute says the same.
+    The speed is the real-time factor: hours of audio in an hour. Where stderr is no terminal, one line a
+    minute is printed instead.
 
     Examples
     --------

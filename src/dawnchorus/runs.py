@@ -1,4 +1,4 @@
-"""A run on disk: where training leaves its folds and where everything else finds them.
+"""A run on disk: the files that training writes for an experiment, and access to them.
 
 ::
 
@@ -9,15 +9,15 @@
     ├── model_card.json           classes, front-end, clip, versions
     ├── environment.json          package versions, git state
     ├── metrics.json              the validation metrics: heading and format of each
-    ├── folds.csv                 the fold of every recording, and whether it is validated there
+    ├── folds.csv                 fold of every recording, and whether it is validated there
     ├── labels.sha256             digest of all labels of the recordings, boxes among them
     ├── fold_0/
-    │   ├── checkpoints/          the best by validation score, and last.safetensors to go on from
+    │   ├── checkpoints/          the best by validation score, and last.safetensors to resume from
     │   ├── logs/                 metrics of every epoch, CSV
     │   ├── per_class.csv         validation scores of each class at the best epoch
     │   └── finished.json         written last: the best checkpoint and its scores
-    ├── report.html, curves.png   what happened, on one page
-    ├── oof_predictions.parquet   every recording as predicted by the fold that never heard it
+    ├── report.html, curves.png   scores and curves, on one page
+    ├── oof_predictions.parquet   every recording as predicted by the fold not trained on it
     ├── onnx_ensem_5first_folds/
     ├── onnx_ensem_5first_folds_openvino_fp16/
     └── onnx_ensem_5first_folds_openvino_int8/
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 START_KEYS = ("weights", "weights_labels")
-"""Keys of ``nn_model_config`` that say what a network starts from, not what it is."""
+"""Keys of ``nn_model_config`` for the weights that a network starts from, not for its architecture."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Run:
     path
         Its folder.
     experiment
-        The config that it was made with, as its user named it. Networks are then made from it, so that they
-        may have parts of the user's own; without it they are made from the model card, which knows only what
-        is registered.
+        The config that it was made with, if the user gave one. Networks are then made from it and may have
+        parts of the user's own; without it they are made from the model card, which can name registered
+        parts only.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class Run:
 
     @property
     def metrics_file(self) -> Path:
-        """How the validation metrics are shown."""
+        """Heading and format of the validation metrics."""
         return self.path / "metrics.json"
 
     @property
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def labels_digest_file(self) -> Path:
-        """Digest of all that is known of the recordings."""
+        """Digest of the labels, boxes and ratings of the recordings."""
         return self.path / "labels.sha256"
 
     @property
@@ -145,7 +145,7 @@ class Run:
 
     @property
     def auto_batch_file(self) -> Path:
-        """The batch size that was found for the device, where the config asks for that."""
+        """The batch size that was found for the device, where the config has ``auto_batch``."""
         return self.path / "auto_batch.json"
 
     @property
@@ -154,28 +154,28 @@ class Run:
         return self.path / "oof_predictions.parquet"
 
     def fold_dir(self, fold: int) -> Path:
-        """Where a fold is trained."""
+        """Return the folder of a fold."""
         return self.path / f"fold_{fold}"
 
     def checkpoints_dir(self, fold: int) -> Path:
-        """Where a fold's checkpoints lie."""
+        """Return the folder of a fold's checkpoints."""
         return self.fold_dir(fold) / "checkpoints"
 
     def fold_lock(self, fold: int | Literal["*"]) -> Path:
-        """Locked by the process that trains a fold."""
+        """Return the file that the process which trains a fold locks."""
         return self.path / f".fold_{fold}.lock"
 
     def finished_file(self, fold: int) -> Path:
-        """Written when a fold is trained to its end."""
+        """Return the file that is written when a fold is trained to its end."""
         return self.fold_dir(fold) / "finished.json"
 
     def finished(self, fold: int) -> dict[str, Any] | None:
-        """Return what a finished fold reports (best checkpoint, score, seconds), or None."""
+        """Return the report of a finished fold (best checkpoint, score, seconds), or None."""
         file = self.finished_file(fold)
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def has_checkpoints(self) -> bool:
-        """Tell whether any fold has been trained for an epoch; before that a run may be begun anew."""
+        """Return whether any fold has been trained for an epoch; until then a run may be made anew."""
         found = self.path.glob("fold_*/checkpoints/*")
         return any(path.suffix in (".safetensors", ".ckpt") for path in found)
 
@@ -253,13 +253,13 @@ class Run:
         Raises
         ------
         ConfigError
-            The saved one is damaged, or names parts that are not registered: open the run by its Python
+            The saved one is damaged, or names parts that are not registered; open such a run by its Python
             config.
         """
         return self.experiment or from_json_file(self.config_file)
 
     def data(self) -> tuple[DataSettings, ...]:
-        """Return where the run's recordings were when it was made."""
+        """Return the dataset roots of the run, as they were when it was made."""
         saved = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
         places = saved_places(saved, self.path)
         return tuple(
@@ -280,13 +280,13 @@ class Run:
     def folds(self) -> pd.DataFrame:
         """Return the table filename, primary_label, author, fold (int64) and validated (bool).
 
-        A table from before there was ``validated`` validates every recording. Columns that groups
-        were made by stand between, as text.
+        In an older table without ``validated``, every recording is validated. The other columns that made
+        the groups stand between, as text.
 
         Raises
         ------
         RunError
-            A fold is no number, or ``validated`` neither true nor false.
+            A fold is not a whole number, or ``validated`` is neither true nor false.
         """
         table = pd.read_csv(self.folds_file, dtype=str, keep_default_na=False)
         try:
@@ -346,14 +346,14 @@ def open_run(
     path
         A run directory, or the training config of the run: a ``.py`` file, which is run, or the object.
     config
-        The training config of a run directory, which a run with parts of one's own needs.
+        The training config of a run directory, which a run with parts of your own needs.
     debug
-        Whether a config means the run that was trained with ``--debug``.
+        Whether to open the run that was trained with ``--debug``.
 
     Raises
     ------
     RunError
-        There is no run, or the config is no longer the one that the run was made with.
+        There is no run, or the config differs from the one that the run was made with.
     ConfigError
         The config cannot be read.
 
@@ -381,7 +381,7 @@ def open_run(
 
 
 def model_keywords(config: TrainConfig) -> dict[str, Any]:
-    """Return the keywords of an experiment's network, without those that say what it starts from.
+    """Return the keywords of an experiment's network, without those for its starting weights.
 
     Examples
     --------
@@ -393,7 +393,7 @@ def model_keywords(config: TrainConfig) -> dict[str, Any]:
 
 
 def network_of(config: TrainConfig, *, n_classes: int, pretrained: bool | None = None) -> torch.nn.Module:
-    """Return an experiment's network, with the user's own parts.
+    """Return an experiment's network, with parts of the user's own where its config has them.
 
     Parameters
     ----------
@@ -402,7 +402,7 @@ def network_of(config: TrainConfig, *, n_classes: int, pretrained: bool | None =
     n_classes
         Classes.
     pretrained
-        Whether published weights are fetched, where the network has that keyword; None as the config says.
+        Whether published weights are fetched, where the network has that keyword; None keeps the config's.
 
     Raises
     ------
@@ -434,8 +434,8 @@ def _takes_pretrained(network: Any) -> bool:
 def build_model(card: ModelCard, *, where: str = "the model card") -> torch.nn.Module:
     """Return a network as the card describes it, with untrained weights.
 
-    Only registered networks, backbones and heads are looked up, and timm's by name: a card runs no code,
-    reads no file and asks no hub.
+    Only registered networks, backbones and heads, and timm's by name, are looked up: no code in the card is
+    run, no file is read and nothing is downloaded.
 
     Raises
     ------

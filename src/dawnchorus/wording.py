@@ -1,4 +1,4 @@
-"""Pieces of text that several rooms write alike."""
+"""Wording of messages that several packages share: counts with nouns, and shortened lists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SHOWN = 3
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun, which takes an s where no plural is given.
+    """Return a number with its noun; the plural adds an s unless it is given.
 
     Examples
     --------
@@ -19,7 +19,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def first_few(names: Sequence[str], n_shown: int = _SHOWN) -> str:
-    """Return the first names, and a mark where there are more.
+    """Return the first names, and an ellipsis where there are more.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Config files: a Python file with a ``CONFIG`` dict → one frozen, checked object.
+"""Config files: Python files with a ``CONFIG`` dict, read into one frozen, checked object.
 
 A config states only what differs from its base::
 
@@ -9,8 +9,8 @@ A config states only what differs from its base::
     }
 
 Dicts are merged key by key; every other value replaces the base's. Unknown keys are errors that
-name the nearest legal one. What a run was made with is kept beside it as ``config.json``, which is
-read back without running any code.
+name the nearest legal one. A run keeps its resolved config as ``config.json``, which is read back
+without running any code.
 """
 
 from dawnchorus.config.config_files import (

@@ -1,4 +1,4 @@
-"""Changes to a config by single keys: each is put where the config has it."""
+"""Changes to a config by single keys, each in the section of the config that has the key."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from dawnchorus.config.training_settings import (
 from dawnchorus.errors import ConfigError
 
 TABLE_BASE = "small_data"
-"""The config that comes with dawnchorus for a few hundred recordings."""
+"""The shipped config for a few hundred recordings."""
 
 _ARGS = "train_function_args"
 _BOTH = ("_loader", "_dataset_config")
-"""Ends of the names of pairs, one for training and one for validation, whose common keys mean both."""
+"""Endings of the names of train and val sections; a key that both sections have changes both."""
 
 
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,14 +33,14 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     values
         The whole config, resolved.
     changes
-        New values, by keys of any of its places: of the config itself, its ``data``, ``folds``,
+        New values, by keys of any of its sections: of the config itself, its ``data``, ``folds``,
         ``nn_model_config`` or ``train_function_args``, or of the loaders, datasets, optimiser and scheduler
         in these.
 
     Raises
     ------
     ConfigError
-        A key is in no place, or in several that differ in meaning.
+        A key is in no section, or in several that are not a train and val pair.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def with_data(config: Settings) -> dict[str, Any]:
-    """Return the values of a settings object, of the settings in it too, as the dict of a config file.
+    """Return the values of a settings object, nested settings included, as the dict of a config file.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def with_data(config: Settings) -> dict[str, Any]:
 
 
 def _places(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
-    """Return the keys of each place of a config; ``("",)`` is the config itself."""
+    """Return the keys of each section of a config; ``("",)`` is the config itself."""
     args = values.get(_ARGS) or {}
     places = {
         ("",): set(TrainConfig.model_fields) - {"data"},
@@ -101,7 +101,7 @@ def _places(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
 
 
 def _keywords(network: Any) -> set[str]:
-    """Return what may stand in ``nn_model_config``."""
+    """Return the legal keys of ``nn_model_config``."""
     known = {"weights", "weights_labels"}
     if not callable(network):
         return known

@@ -1,4 +1,4 @@
-"""Config files → checked objects: running the file, laying it over its base."""
+"""Reading of config files: running the file, merging it over its base, checking the result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        The file is missing, is not Python, fails while it runs, has no ``CONFIG`` dict, or names
+        The file is missing, is not Python, raises while it runs, has no ``CONFIG`` dict, or names
         itself as a base.
 
     Examples
@@ -55,7 +55,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
 
 
 def resolve_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a ``CONFIG`` dict laid over the files that its ``base`` key names, as a file of it would be.
+    """Return a ``CONFIG`` dict laid over the files that its ``base`` key names, as if it were a file's.
 
     Paths are relative to the working directory.
 
@@ -92,12 +92,12 @@ def config_chain(path: Path | str) -> list[Path]:
 
 
 def bases_of(path: Path) -> list[Path]:
-    """Return the files that a config file is laid over, each over the one before it.
+    """Return the base files of a config file, each laid over the one before it.
 
     Raises
     ------
     ConfigError
-        As for :func:`read_own_config`, or its ``base`` is no path.
+        As for :func:`read_own_config`, or its ``base`` is not a path.
 
     Examples
     --------
@@ -144,12 +144,12 @@ def _bases(folder: Path, config: Mapping[str, Any], *, where: str) -> list[Path]
 
 
 def read_own_config(path: Path) -> dict[str, Any]:
-    """Return the ``CONFIG`` dict of a Python file as it stands there, its ``base`` unread.
+    """Return the ``CONFIG`` dict of a Python file itself, without reading its ``base``.
 
     Raises
     ------
     ConfigError
-        The file is missing, is not Python, fails while it runs, or has no ``CONFIG`` dict.
+        The file is missing, is not Python, raises while it runs, or has no ``CONFIG`` dict.
 
     Examples
     --------

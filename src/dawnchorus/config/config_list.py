@@ -1,4 +1,4 @@
-"""What configs there are, and what each of them says."""
+"""Lists of the configs in a folder, and of the values that each states itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.errors import ConfigError
 
 
 class ListedConfig(NamedTuple):
-    """A config file as a list shows it.
+    """A config file in a list of configs.
 
     Attributes
     ----------
@@ -21,7 +21,7 @@ class ListedConfig(NamedTuple):
     summary
         First line of its docstring, without the full stop.
     is_experiment
-        Whether it names an experiment; others are bases.
+        Whether it has an ``exp_name``; others are bases.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class ListedConfig(NamedTuple):
 
 
 class OwnSetting(NamedTuple):
-    """One value that a config states, and its bases do not: ``folds.rare_up_to``, ``10``.
+    """One value that a config states itself, not by its bases: ``folds.rare_up_to``, ``10``.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class OwnSetting(NamedTuple):
 
 
 def list_configs(folder: Path) -> list[ListedConfig]:
-    """Return the config files of a folder by name, experiments first; none of them is run.
+    """Return the config files of a folder by name, experiments first, without running them.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def list_configs(folder: Path) -> list[ListedConfig]:
 
 
 def own_settings(path: Path) -> list[OwnSetting]:
-    """Return what a config file states itself, each value under its whole key; ``base`` and name left out.
+    """Return the values that a config file states itself, by full keys, without ``base`` and ``exp_name``.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def own_settings(path: Path) -> list[OwnSetting]:
 
 
 def differences_table(listed: Sequence[ListedConfig]) -> str:
-    """Return a Markdown table: each config, what it is laid over, and each value that it states itself.
+    """Return a Markdown table of the configs, their bases, and the values that they state themselves.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The settings of an experiment: its recordings, its folds, its network, and what follows the training."""
+"""The settings of an experiment: its recordings, folds, network and training; and those of inference."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dawnchorus.wording import counted
 
 
 class DataSettings(Settings):
-    """One place of labelled recordings.
+    """One dataset root: a folder of labelled recordings.
 
     Attributes
     ----------
     audio_dir
-        Folder of recordings, a folder per species unless a table says otherwise.
+        Folder of recordings, with a folder for each species unless there is a table.
     recordings
         Table of the recordings, such as BirdCLEF's ``train.csv``: a file, or in Python a DataFrame. Without
         one, ``recordings.csv`` in ``audio_dir`` is taken where it exists, else the folder names are the
@@ -35,13 +35,13 @@ class DataSettings(Settings):
     label_column
         Column of Raven tables that holds the label.
     ignored_labels
-        Labels in time that are no species, such as ``Unk``: their boxes are passed over, so that what they
-        hold counts as no species.
+        Labels in time that are no species, such as ``Unk``: their boxes are ignored, as if no species were
+        there.
     faulty
-        What becomes of recordings with faulty rows, or boxes: ``refuse`` stops and lists them all,
+        Handling of recordings with faulty rows, or boxes: ``refuse`` stops and lists them all,
         ``leave_out`` goes on without them and lists them all.
     name
-        Name of the place where there are several: what its file names begin with. The name of
+        Name of the dataset root, with which its file names begin where there are several. The name of
         ``audio_dir`` if not given.
 
     Examples
@@ -72,13 +72,13 @@ class DataSettings(Settings):
         raise ValueError(f"recordings is {value!r}; give the path of a table, or a DataFrame")
 
     def absolute(self) -> DataSettings:
-        """Return the same place, whatever the working directory will be."""
+        """Return the same dataset root with absolute paths."""
         paths = {name: path.absolute() for name, path in self if isinstance(path, Path)}
         return self.model_copy(update=paths)
 
 
 class FoldSettings(Settings):
-    """How recordings are split into folds.
+    """Settings of the split into folds.
 
     Attributes
     ----------
@@ -90,15 +90,15 @@ class FoldSettings(Settings):
         nothing. None takes ``author``, and ``site`` too where the table has it.
     fold_column
         Column of official folds, numbers or names, with -1 for what is always in training. Where the
-        table has it, it is used as it is and ``n_folds`` is ignored; None looks for none.
+        table has it, it is used as it is and ``n_folds`` is ignored; None ignores such a column.
     fewer_if_needed
-        Lower ``n_folds`` where the groups are too few, and say so, instead of refusing.
+        Lower ``n_folds`` where the groups are too few, with a note, instead of refusing.
     every_class_in_training
         Keep the smallest group of a class always in training, and never validate it, where the class
         would otherwise be missing in the training of a fold.
     rare_up_to
-        Classes with at most so many recordings are rare: never validated, and in every training fold.
-        0 takes no class for rare; the winning EfficientNetV2-S has 10.
+        Classes with at most this many recordings are rare: never validated, and in every training fold.
+        0 makes no class rare; the winning EfficientNetV2-S has 10.
 
     Examples
     --------
@@ -123,32 +123,31 @@ class FoldSettings(Settings):
 
 
 class TrainConfig(Settings):
-    """A whole experiment.
+    """Settings of an experiment.
 
-    ``nn_model_class`` and ``nn_model_config`` stand at the top or inside ``train_function_args``,
-    whichever the author prefers, but not in both.
+    ``nn_model_class`` and ``nn_model_config`` stand either at the top or inside ``train_function_args``.
 
     Attributes
     ----------
     exp_name
         Name of the experiment, and of the folder of its run.
     seed
-        What everything that is drawn depends on.
+        Seed of all random draws.
     logdir
         Folder of the runs.
     data
-        One place of recordings, or a list of several, each with its own root.
+        One dataset root, or a list of several.
     labels
         The classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
-        or a text file with a label a line); without it, the classes are the labels that there are, sorted.
+        or a text file with a label a line); without it, the classes are the labels of the recordings, sorted.
     folds
-        How recordings are split into folds.
+        Settings of the split into folds.
     nn_model_class, nn_model_config
         The network as a class, a registered name or ``package.module:Class``, and its keyword arguments
-        (:mod:`dawnchorus.models.network` says what one of your own must do); ``weights`` and
+        (:mod:`dawnchorus.models.network` describes the interface for one of your own); ``weights`` and
         ``weights_labels`` name a file to start from and its classes.
     train_function, train_function_args
-        What trains it, and the keys of that.
+        The training function, and its settings.
 
     Examples
     --------
@@ -187,7 +186,7 @@ class TrainConfig(Settings):
     @field_validator("nn_model_class", "train_function")
     @classmethod
     def _found(cls, value: Any, info: ValidationInfo) -> Any:
-        """Names and import paths stand in files that are run, and never in a saved config."""
+        """Return the part that a name or import path stands for; saved configs never reach this with one."""
         registry = NETWORKS if info.field_name == "nn_model_class" else TRAIN_FUNCTIONS
         found = registry.find(value, where=info.field_name)
         if not callable(found):
@@ -203,9 +202,9 @@ class TrainConfig(Settings):
 
     @property
     def run_dir(self) -> Path:
-        """Where the run's folds, tables and exports lie: ``logdir / exp_name``.
+        """Folder of the run's folds, tables and exports: ``logdir / exp_name``.
 
-        A debug run has a folder of its own, so that it never stands in the way of the real one.
+        A debug run has a folder of its own, so that it never blocks the real one.
         """
         return self.logdir / (self.exp_name + "-debug" * self.train_function_args.debug)
 
@@ -219,16 +218,16 @@ class TrainConfig(Settings):
 
 
 class InferenceConfig(Settings):
-    """What to do with a trained run. It names the run and never repeats its settings.
+    """Settings of inference with a trained run. They name the run and never repeat its settings.
 
     Attributes
     ----------
     train_config
-        Training config whose run is meant, relative to this file.
+        Training config of the run, relative to this file.
     run
         The run directory itself, instead of ``train_config``.
     exp_name
-        The name that is expected of the run; a different one is an error.
+        The expected name of the run; a different one is an error.
     folds
         Folds of the ensemble; None takes all that are finished.
     batch_size
@@ -240,8 +239,8 @@ class InferenceConfig(Settings):
     threshold
         Probability from which a window counts as a detection.
     overlap_s, shift_s, overlap_average, smoothing, scale_exponent, merge, top_k, formats
-        As the options of ``dawnchorus predict``: windows, what is done to their probabilities, tables. A
-        format may also be the class of a writer of one's own.
+        As the options of ``dawnchorus predict``: windows, processing of their probabilities, tables. A
+        format may also be the class of a writer of your own.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a part of one's own is: where it lies, what a saved config keeps of it, and how it is made."""
+"""Import paths of parts of your own: import, text in a saved config, and making of the part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.errors import ConfigError
 
 
 def imported(path: str, *, where: str) -> Any:
-    """Return what lies at ``package.module:attribute``. Importing runs the module: for trusted text only.
+    """Return the object at ``package.module:attribute``. This runs the module: for trusted text only.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def imported(path: str, *, where: str) -> Any:
         for part in attribute.split("."):
             found = getattr(found, part)
         return found
-    except Exception as error:  # a module of one's own may raise anything
+    except Exception as error:  # a user's module may raise anything
         what = str(error) or type(error).__name__
         gone = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
         hint = "; install it, or name its folder in PYTHONPATH" if gone else ""
@@ -40,7 +40,7 @@ def imported(path: str, *, where: str) -> Any:
 
 
 def import_path(part: Any) -> str:
-    """Return ``module:name`` of a class or function; of any other object, that of its class.
+    """Return ``module:name`` of a class or function, or of the class of any other object.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def import_path(part: Any) -> str:
 
 
 def is_same_part(first: str, second: str) -> bool:
-    """Return whether two import paths mean one part; of dawnchorus's own also where its module was renamed.
+    """Return whether two import paths mean one part; renamed modules of dawnchorus count as the same.
 
     Examples
     --------
@@ -68,9 +68,9 @@ def is_same_part(first: str, second: str) -> bool:
 
 
 def saved_text(part: Any) -> str:
-    """Return what a saved config keeps of a part: its import path, and of an object what it was made with.
+    """Return the text of a part in a saved config: its import path, and an object's public attributes.
 
-    That is its attributes of plain values, so that two runs with the same parts compare alike.
+    Only attributes with plain values are kept, so that two runs with the same parts compare equal.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def saved_text(part: Any) -> str:
 
 
 def _plain_text(value: Any) -> str | None:
-    """Return a plain value as text, a part as its import path, and None of what has no lasting text."""
+    """Return the text of a plain value, the import path of a part, or None for other objects."""
     if value is None or isinstance(value, str | bool | int | float):
         return repr(value)
     if isinstance(value, list | tuple):
@@ -105,20 +105,20 @@ def _plain_text(value: Any) -> str | None:
 
 
 def made_part(part: Any, args: Mapping[str, Any], *, where: str, given_later: int = 0) -> Any:
-    """Return a part that is ready to be called: a class made, a function with its arguments bound.
+    """Return a part that is ready to be called: an instance of a class, a function with bound arguments.
 
-    An object comes back as it is, and takes no arguments.
+    An object is returned as it is, and takes no arguments.
 
     Parameters
     ----------
     part
-        What :meth:`Registry.find` gave.
+        A part from :meth:`Registry.find`.
     args
         Keyword arguments.
     where
-        What a message begins with: the key of the arguments in a config.
+        Start of a message: the key of the arguments in a config.
     given_later
-        Leading parameters of a function that its caller gives, such as the logits and targets of a loss.
+        Number of leading parameters that a function's caller gives: 2 for a loss, its logits and targets.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _check_arguments(part: Any, args: Mapping[str, Any], *, where: str, given_la
     try:
         parameters = list(inspect.signature(part).parameters.values())[given_later:]
     except (TypeError, ValueError):
-        return  # compiled code need not tell
+        return  # compiled code may have no signature
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         taken = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
         if args and not taken:

@@ -1,15 +1,15 @@
-"""The parts that a config names: networks, losses, formats … and the doors for parts of one's own.
+"""Registries of the parts that a config names: networks, losses, formats, and parts of your own.
 
-Each kind of part has a :class:`Registry`, name → part. In a config a part may be named, given as the object
-itself, or as an import path of a guest's module::
+Each kind of part has a :class:`Registry`, name → part. In a config a part is a name, the object itself, or an
+import path of a user's module::
 
     "loss": "bce_focal"                      # a name
     "loss": my_loss                          # the object
-    "loss": "my_package.losses:MyLoss"       # where it lies
+    "loss": "my_package.losses:MyLoss"       # its import path
 
-dawnchorus's own parts stand here by their import paths, so that listing their names imports nothing. What a
-data file names, such as a model card, is looked up among the registered parts and never imported otherwise:
-no file can run code by naming it.
+dawnchorus's own parts are listed here by import path, so that listing their names imports nothing. A part
+that a data file names, such as a model card, is looked up among the registered parts and never imported
+otherwise: no file can run code by naming it.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from dawnchorus.errors import ConfigError
 PartT = TypeVar("PartT")
 
 FROM_FILE = "from a saved config: "
-"""What stands before an import path that was read from a data file: it is never imported."""
+"""Prefix of an import path that was read from a data file: it is never imported."""
 
 OWN_PART = "One of your own is named as package.module:name"
 """End of a message about a name that is not known."""
 
 
 class Registry(Mapping[str, Any]):
-    """Parts of one kind by their names: a mapping whose values are imported when they are asked for.
+    """Parts of one kind by their names: a mapping whose values are imported on access.
 
     Parameters
     ----------
     kind
-        What a part is, in the singular.
+        Name of the kind, in the singular.
     own
         dawnchorus's own parts: name → ``module:attribute``.
 
@@ -71,11 +71,11 @@ class Registry(Mapping[str, Any]):
         return name in self._parts
 
     def part(self, name: str) -> Any:
-        """Return what stands under a name: the part, or the import path of one that is not loaded."""
+        """Return the part of a name, or the import path of one that is not loaded."""
         return self._parts[name]
 
     def register(self, name: str, part: Any) -> None:
-        """Give a part a name, for this process; a part that is defined anew takes its own place.
+        """Register a part under a name, for this process; a part that is defined anew replaces itself.
 
         Raises
         ------
@@ -89,14 +89,14 @@ class Registry(Mapping[str, Any]):
         self._parts[name] = part
 
     def find(self, given: Any, *, where: str | None = None) -> Any:
-        """Return the part that a user's own code means: by name, by import path, or the part itself.
+        """Return the part that a user's code gives: by name, by import path, or as the part itself.
 
         Parameters
         ----------
         given
             A registered name, ``package.module:attribute``, or any object that is not text.
         where
-            What a message begins with: the key of a config.
+            Start of a message: the key of a config.
 
         Raises
         ------
@@ -120,21 +120,21 @@ class Registry(Mapping[str, Any]):
         return imported(given, where=where)
 
     def known(self, reference: str, *, where: str, remedy: str) -> Any:
-        """Return the registered part that a data file means; nothing else is ever imported.
+        """Return the registered part that a data file names; nothing else is ever imported.
 
         Parameters
         ----------
         reference
             A registered name, or the ``module:attribute`` of a registered part.
         where
-            What a message begins with: the file and its key.
+            Start of a message: the file and its key.
         remedy
-            How a message ends: what to do where the part is a guest's.
+            End of a message: the remedy where the part is a user's own.
 
         Raises
         ------
         ConfigError
-            No registered part is meant.
+            The reference is not a registered part.
         """
         for name, part in self._parts.items():
             path = part if isinstance(part, str) else import_path(part)
@@ -151,7 +151,7 @@ NETWORKS = Registry(
     },
 )
 BACKBONES = Registry("backbone", {})
-"""Backbones beside timm's."""
+"""Backbones in addition to timm's."""
 
 HEADS = Registry("head", {"attention": "dawnchorus.models.head:AttentionHead"})
 LOSSES = Registry(
@@ -173,10 +173,10 @@ AUGMENTATIONS = Registry(
         "spectrogram_masks": "dawnchorus.augment.spectrogram_augmentations:SpectrogramMasks",
     },
 )
-"""What is done to a training batch on its device."""
+"""Augmentations of a training batch on its device."""
 
 WAVE_TRANSFORMS = Registry("waveform transform", {})
-"""What is done to a clip before it is batched, beside audiomentations' transforms."""
+"""Transforms of a clip before it is batched, in addition to those of audiomentations."""
 
 OPTIMIZERS = Registry(
     "optimizer", {name: f"torch.optim:{name}" for name in ("AdamW", "RAdam", "Adam", "SGD")}
@@ -242,11 +242,11 @@ REGISTRIES: dict[str, Registry] = {
     "dataset": DATASETS,
     "train_function": TRAIN_FUNCTIONS,
 }
-"""The registries by the word that :func:`register` takes."""
+"""The registries by kind, the first argument of :func:`register`."""
 
 
 def register(kind: str, name: str) -> Callable[[PartT], PartT]:
-    """Return a decorator that gives a part of one's own a name that configs and model cards may use.
+    """Return a decorator that gives a part of your own a name for configs and model cards.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def register(kind: str, name: str) -> Callable[[PartT], PartT]:
         ``network``, ``backbone``, ``head``, ``loss``, ``augmentation``, ``transform``, ``optimizer``,
         ``metric``, ``format``, ``recorder_name``, ``download_source``, ``dataset`` or ``train_function``.
     name
-        What it is to be called.
+        Its name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The resolved config of a run: written as JSON, read back without running code, compared."""
+"""The resolved config of a run as JSON, which is read back without running code; comparison of two."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from dawnchorus.errors import ConfigError
 
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
 _MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
-"""Keys that say where and how fast a run is made, not what it is; its recordings are compared by name."""
+"""Keys that may change because they affect where and how fast a run is made, not its result.
+
+The recordings of ``data`` are compared by name elsewhere.
+"""
 
 
 REMEDY = (
     "a saved config imports no code: open the run by the training config that it was made with, as in "
     "dawnchorus evaluate CONFIG.py"
 )
-"""What to do with a run whose parts are not dawnchorus's."""
+"""Remedy in messages on a run whose parts are not dawnchorus's."""
 
 
 def to_jsonable(value: Any) -> Any:
@@ -96,7 +99,7 @@ def from_json_file(path: Path) -> TrainConfig:
 
 
 def _without_imports(value: Any) -> Any:
-    """Return a part of a saved config in which every text that could be an import path is marked as none."""
+    """Return a part of a saved config with ``FROM_FILE`` before each text that may be an import path."""
     if isinstance(value, Mapping):
         return {
             _without_imports(key): item if key == "weights" else _without_imports(item)
@@ -110,7 +113,7 @@ def _without_imports(value: Any) -> Any:
 
 
 def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a saved config with the keys that it lacks, at their defaults: those of a later version.
+    """Return a saved config with the defaults of keys that it lacks, such as those of later versions.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
 
 
 def saved_places(places: Any, run_dir: Path) -> Any:
-    """Return the ``data`` of a run's ``config.json`` with the tables that lie in the run itself.
+    """Return the ``data`` of a run's ``config.json``, with the paths of tables that lie in the run itself.
 
     Examples
     --------

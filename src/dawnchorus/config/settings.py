@@ -1,4 +1,4 @@
-"""What every settings object is: frozen, checked, with messages that name the key and the remedy."""
+"""Base of all settings objects: frozen and checked, with messages that name the key and the remedy."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def validate(settings_class: type[SettingsT], values: Mapping[str, Any], *, wher
     Parameters
     ----------
     settings_class
-        What to make of them.
+        Class of the object.
     values
         Keys and values from a config.
     where
-        What a message should begin with: a file, or a file and a key.
+        Start of a message: a file, or a file and a key.
 
     Raises
     ------
     ConfigError
-        Every problem at once, each with the key, the value and what would be legal.
+        All problems at once, each with the key, the value and the legal values.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def check_keywords(function: Callable[..., Any], values: Mapping[str, Any], *, w
 
     try:
         parameters = inspect.signature(function).parameters
-    except ValueError:  # of something written in C, which does not say what it takes
+    except ValueError:  # code in C may have no signature
         return
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -96,7 +96,7 @@ def check_keys(values: Mapping[str, Any], legal: Sequence[str], *, where: str) -
 
 
 def _explain(settings_class: type[Settings], problem: Any) -> str:
-    """Return one pydantic problem as a sentence: the key, what is wrong, the value."""
+    """Return one pydantic problem as a sentence: the key, the fault, the value."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "CONFIG"
     if problem["type"] == "extra_forbidden":
@@ -112,7 +112,7 @@ def _explain(settings_class: type[Settings], problem: Any) -> str:
 
 
 def _settings_at(settings_class: type[Settings], location: list[str]) -> type[Settings] | None:
-    """Return the settings class that a key lies in, through ``X | None`` and ``tuple[X, ...]``."""
+    """Return the settings class that has a key, through ``X | None`` and ``tuple[X, ...]``."""
     for part in location:
         if part.isdigit():
             continue
@@ -131,11 +131,11 @@ def nearest(key: str, legal: Sequence[str], *, kind: str = "keys") -> str:
     Parameters
     ----------
     key
-        What was given.
+        The unknown key.
     legal
-        What could have been.
+        The legal keys.
     kind
-        What they are, in the plural.
+        Name of their kind, in the plural.
 
     Examples
     --------

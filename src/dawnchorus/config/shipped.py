@@ -13,7 +13,7 @@ FOLDER_NAME = "train_configs"
 def shipped_configs_dir() -> Path:
     """Return the folder of the configs that come with dawnchorus.
 
-    An installed package has it inside, a checkout at its top.
+    In an installed package it lies inside, in a checkout at the top.
 
     Raises
     ------
@@ -64,16 +64,16 @@ def shipped_config(name: str) -> Path:
 def find_config(name: str | Path, *, folder: Path | None = None) -> Path:
     """Return a config's file, by its path or by its name.
 
-    A bare name means, in this order, a config in ``train_configs`` of the working directory, where
-    ``dawnchorus configs`` looks too, and one that comes with dawnchorus. Anything else is a path, and
-    returned as it is where there is no such file.
+    A bare name stands for a config in ``train_configs`` of the working directory, which ``dawnchorus
+    configs`` lists too, or else for one that comes with dawnchorus. Anything else is a path, and returned
+    as it is where there is no such file.
 
     Parameters
     ----------
     name
         ``smoke``, or ``my_configs/owls.py``.
     folder
-        What a path is relative to; the working directory if not given.
+        Folder that a path is relative to; the working directory if not given.
 
     Raises
     ------

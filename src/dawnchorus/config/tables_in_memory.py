@@ -1,4 +1,4 @@
-"""A table that stands in a config as an object where the path of a file could stand."""
+"""A DataFrame in a config, in place of the path of a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 class TableInMemory:
     """A DataFrame as the text of a CSV file, so that both are read and checked in one way.
 
-    It is a copy: what becomes of the DataFrame afterwards changes nothing.
+    It is a copy: later changes of the DataFrame have no effect.
 
     Attributes
     ----------
     csv
         The rows, with commas; lists of secondary labels and boxes are written as lists.
     n_rows
-        How many there are.
+        Number of rows.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class TableInMemory:
 
 
 def is_dataframe(value: Any) -> bool:
-    """Tell whether a value is a table of pandas; pandas is not imported for that.
+    """Return whether a value is a pandas DataFrame, without importing pandas.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def _as_names(cell: Any) -> Any:
 
 
 def _as_boxes(cell: Any) -> Any:
-    """Return boxes as JSON; what is no box is written as it is, for the reader to name."""
+    """Return boxes as JSON; other values stay as they are, and the reader reports them."""
     if not _is_list(cell):
         return cell
     return json.dumps([_as_box(box) for box in cell], ensure_ascii=False)
@@ -111,4 +111,4 @@ _WRITTEN = {
     "audio_path": _absolute,
     "stored_path": _absolute,
 }
-"""Columns whose cells are written in another way than pandas does."""
+"""Columns whose cells are not written as pandas would."""

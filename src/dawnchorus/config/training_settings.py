@@ -1,4 +1,4 @@
-"""The settings of training: loaders, loss, optimiser, schedule, devices, and what is kept."""
+"""The settings of training: loaders, loss, optimiser, schedule, devices, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LoaderSettings(Settings):
     Attributes
     ----------
     batch_size
-        Clips in a batch. Where training runs on several devices they share it, so that the same config
-        trains the same way on any number of them.
+        Clips in a batch. Several devices divide it among themselves, so that the same config trains the same
+        way on any number of them.
     num_workers
         Worker processes of each device; 0 reads in the training process.
 
@@ -43,8 +43,8 @@ class OptimizerSettings(Settings):
     lr
         Learning rate at its highest.
     weight_decay
-        Share of each weight that is taken off at each step, times the learning rate. An optimiser that takes
-        none goes without, unless a share is given.
+        Fraction of each weight that is taken off at each step, times the learning rate. For an optimiser
+        without weight decay the default is ignored, and a given fraction above 0 is refused.
     args
         Its further keyword arguments, such as ``momentum`` of ``SGD``.
 
@@ -66,17 +66,17 @@ class OptimizerSettings(Settings):
 
 
 class SchedulerSettings(Settings):
-    """Learning rate over the run, stepped with the optimiser.
+    """The schedule of the learning rate, stepped with the optimiser.
 
     Attributes
     ----------
     name
         ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
-        ``warmup_share`` of the steps and then falls along a cosine; ``constant`` stays.
+        ``warmup_share`` of the steps and then falls along a cosine; ``constant`` keeps the rate.
     min_lr
         Rate at the end of ``cosine``.
     warmup_share
-        Share of the steps in which ``one_cycle`` rises.
+        Fraction of the steps in which ``one_cycle`` rises.
 
     Examples
     --------
@@ -92,9 +92,9 @@ class SchedulerSettings(Settings):
 class BatchAugmentationSettings(Settings):
     """Augmentations that run on the whole batch, on its device. None of them by default.
 
-    A key is a name or the import path of one's own, and its value a dict of keyword arguments; None switches
-    it off. An object of one's own stands under a key of any name. How to write one:
-    :mod:`dawnchorus.augment.batch_augmentations`.
+    A key is a name or an import path, and its value a dict of keyword arguments; None switches it off. An
+    object of your own stands under a key of any name; :mod:`dawnchorus.augment.batch_augmentations` shows how
+    to write one.
 
     Examples
     --------
@@ -121,22 +121,22 @@ class BatchAugmentationSettings(Settings):
 
 
 class TrainFunctionArgs(Settings):
-    """What the training function needs beside the model and the data.
+    """Settings of the training function, apart from the model and the data.
 
     Attributes
     ----------
     train_dataset_class, train_dataset_config, val_dataset_class, val_dataset_config
         Dataset classes, and the keys of their settings.
     train_loader, val_loader
-        How clips are read and gathered to batches.
+        Settings of the loaders of clips.
     batch_augmentations
-        What is done to a training batch on its device.
+        Augmentations of a training batch on its device.
     clips_per_epoch
         Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
         with labels in time.
     class_balance
-        ``none`` draws every recording alike, ``inverse`` by 1 / (recordings of its class),
-        ``inverse_sqrt`` by 1 / sqrt of it. Drawn with replacement.
+        ``none`` draws every recording equally often, ``inverse`` by 1 / (recordings of its class),
+        ``inverse_sqrt`` by 1 / sqrt of it. Weighted draws are with replacement.
     repeat_rare_to
         Weigh a class with fewer recordings as if they were repeated to this number.
     loss, loss_args
@@ -149,10 +149,10 @@ class TrainFunctionArgs(Settings):
     clip_gradient_norm
         Largest Euclidean norm of all gradients together; longer ones are scaled down to it.
     ema_decay
-        Share that an exponential moving average of the weights keeps at each step, such as 0.999. The
-        average is what is validated and kept. None keeps the weights themselves.
+        Fraction that an exponential moving average of the weights keeps at each step, such as 0.999. The
+        average is validated and saved. None validates and saves the weights themselves.
     average_best
-        Average the weights of so many of the best checkpoints of a fold into its model, at most
+        Average the weights of this many of the best checkpoints of a fold into its model, at most
         ``n_checkpoints``; 0 takes the best alone.
     frozen_layers
         Beginnings of parameter names that are not trained, such as ``backbone`` or ``backbone.blocks.0``.
@@ -160,29 +160,29 @@ class TrainFunctionArgs(Settings):
     frozen_epochs
         Epochs after which the frozen layers are trained with the rest; None never trains them.
     early_stopping_epochs
-        Stop a fold when so many epochs in a row did not improve ``main_metric``; None never does.
+        Stop a fold when this many epochs in a row did not improve ``main_metric``; None never does.
     n_epochs
         Epochs of a fold.
     metrics
         Validation metrics that are computed after every epoch: names, import paths, functions of ``y_true``
         and ``y_score``, or objects of :class:`dawnchorus.metrics.Metric`.
     main_metric
-        Name of the metric that ranks checkpoints, larger is better; with or without ``val_``. One that
-        ``metrics`` lacks is computed with them.
+        Name of the metric that ranks checkpoints, larger is better; with or without ``val_``. A registered
+        one that ``metrics`` lacks is computed with them.
     n_checkpoints
         How many of the best checkpoints of a fold are kept.
     precision_mode
         Lightning's precision.
     channels_last
-        Keep spectrograms and weights with their channels innermost, which tensor cores prefer.
+        Keep spectrograms and weights with their channels innermost, which is faster on tensor cores.
     compile
         Compile backbone and head with ``torch.compile``.
     deterministic
-        Let PyTorch take only algorithms that give the same bits every time, or refuse where it has none.
+        Restrict PyTorch to algorithms that give the same bits every time; it raises where it has none.
     accelerator, devices, num_nodes
         Lightning's accelerator (``auto`` takes a GPU where there is one), devices a machine, and machines.
-        With more than one device in all, training is data-parallel (DDP): each device takes its share of
-        every batch, and losses that do not weigh all clips alike weigh within a share.
+        With more than one device in all, training is data-parallel (DDP): each device takes its part of
+        every batch, and losses that do not weigh all clips equally weigh within a part.
     sync_batchnorm
         Batch normalisation over the clips of all devices, on GPUs; nothing changes on one.
     auto_batch
@@ -190,7 +190,7 @@ class TrainFunctionArgs(Settings):
     loggers
         Loggers beside the CSV files: ``tensorboard``, ``wandb``.
     debug
-        A few recordings, two steps an epoch, random weights: the whole line in seconds.
+        Train on a few recordings, two steps an epoch, from random weights: all stages in seconds.
 
     Examples
     --------
@@ -255,7 +255,7 @@ class TrainFunctionArgs(Settings):
 
     @property
     def n_devices(self) -> int:
-        """Devices of all machines together."""
+        """Number of devices of all machines together."""
         return self.devices * self.num_nodes
 
     @model_validator(mode="after")
@@ -293,7 +293,7 @@ class TrainFunctionArgs(Settings):
 
 
 def _part(value: Any, key: str) -> Any:
-    """Return what may stand for a part; a name is looked up, and a path imported, when it is trained with."""
+    """Return the value of a part unchanged if it may be one; it is looked up or imported by training."""
     if isinstance(value, str) or callable(value):
         return value
     raise ValueError(

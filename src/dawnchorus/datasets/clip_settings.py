@@ -1,4 +1,4 @@
-"""What a clip is, as configs say it; :mod:`dawnchorus.audio.clips` makes one."""
+"""Settings of a clip; :mod:`dawnchorus.audio.clips` reads clips."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dawnchorus.config import Settings, SettingsT, validate
 
 
 class ClipSettings(Settings):
-    """What a clip is.
+    """Settings of a clip.
 
     Attributes
     ----------
     segment_len
-        Length in seconds of the segment that a clip is about.
+        Length in seconds of the segment whose species are predicted.
     sample_rate
         In Hz.
     late_normalize
         Divide by max |x| after the crop and after each step that changes the level.
     look_back_s, look_ahead_s
-        Seconds before and after the segment that the model hears too. Targets are of the segment alone.
+        Seconds before and after the segment that the clip includes. Targets are of the segment alone.
 
     Examples
     --------
@@ -39,24 +39,24 @@ class ClipSettings(Settings):
 
     @cached_property
     def n_segment(self) -> int:
-        """Samples of a segment: 5 s at 32 kHz are 160,000."""
+        """Number of samples of a segment: 160,000 for 5 s at 32 kHz."""
         return round(self.segment_len * self.sample_rate)
 
     @cached_property
     def n_look_back(self) -> int:
-        """Samples before the segment."""
+        """Number of samples before the segment."""
         return round(self.look_back_s * self.sample_rate)
 
     @cached_property
     def n_samples(self) -> int:
-        """Samples of a whole clip."""
+        """Number of samples of a whole clip."""
         return self.n_look_back + self.n_segment + round(self.look_ahead_s * self.sample_rate)
 
 
 def as_settings(
     settings: SettingsT | Mapping[str, object] | None, settings_class: type[SettingsT], owner: str
 ) -> SettingsT:
-    """Return settings given as an object, as the dict of a config file, or not at all.
+    """Return the settings object for one, for the dict of a config file, or for None.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Recordings with their sound and what is known of it: what both datasets stand on."""
+"""Labelled recordings with their audio and targets: the common base of both datasets."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class LabelledAudioSettings(ClipSettings):
     use_h5py
         Read the HDF5 file of a recording where there is one; the others are decoded at each read.
     use_audio_cache
-        Keep recordings that were read in memory, for sets that are gone through again and again.
+        Keep recordings that were read in memory, for sets that are read many times.
     audio_cache_gb
-        What these may take, GB (10⁹ bytes) a process; the one that was not used for longest makes room.
+        Size of this cache, GB (10⁹ bytes) a process; the recording not used for longest is dropped first.
     use_secondary_labels
         Count the secondary labels as present.
     min_overlap_s
-        Overlap with a box of a label in time from which on a clip is about it, seconds; of a box shorter
-        than twice that, half is enough.
+        Smallest overlap of a clip with a box of a label in time that makes the label a target, seconds; of a
+        box shorter than twice that, half is enough.
 
     Examples
     --------
@@ -70,19 +70,19 @@ class LabelledAudio:
     labels
         Classes of the model.
     settings
-        How they are read.
+        Settings of clips and of reading.
     unknown_secondary_labels
-        Make the targets of secondary labels unknown, of recordings that are labelled as a whole.
+        Make the targets of secondary labels unknown, for recordings that are labelled as a whole.
 
     Raises
     ------
     DataError
-        The primary label of a recording is none of the classes; secondary labels may be.
+        The primary label of a recording is none of the classes. Other secondary labels are ignored.
 
     Attributes
     ----------
     sources
-        A handle a recording.
+        The audio source of each recording.
     boxes
         The boxes of each recording with labels in time, None for the others.
 
@@ -127,7 +127,7 @@ class LabelledAudio:
         return len(self.sources)
 
     def target(self, recording: int) -> npt.NDArray[np.float32]:
-        """Return 1 for each label of a recording, or for all that its boxes name; shape (n_classes,).
+        """Return 1 for each label of a recording, or for the labels of its boxes; shape (n_classes,).
 
         With ``unknown_secondary_labels``, -1 for its secondary labels.
         """
@@ -145,7 +145,7 @@ class LabelledAudio:
         return targets
 
     def keep_all(self) -> None:
-        """Read every recording once, and keep all in memory."""
+        """Read every recording, and keep all in memory."""
         n_bytes = sum(4.0 * source.n_samples for source in self.sources)
         logger.info(f"Keeping {len(self)} recordings in memory: {n_bytes / _GB:.2f} GB")
         self._cache = AudioCache(n_bytes)
@@ -166,7 +166,7 @@ class LabelledAudio:
     def segment_targets(self, recording: int, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the targets of segments that begin at ``starts`` (samples), shape (n, n_classes).
 
-        With labels for the whole recording, all segments have them.
+        Labels for the whole recording apply to all its segments.
         """
         boxes = self.boxes[recording]
         if boxes is None:
@@ -187,7 +187,7 @@ class LabelledAudio:
         return [()] * len(recordings)
 
     def _only_secondary(self, recordings: pd.DataFrame, labels: LabelMap) -> list[npt.NDArray[np.int64]]:
-        """Return the classes that are a recording's secondary labels alone; none where there are boxes."""
+        """Return the classes that are only secondary labels of each recording; none where there are boxes."""
         return [
             labels.indices(set(secondary) - {primary}) if boxes is None else labels.indices([])
             for boxes, primary, secondary in zip(
@@ -202,7 +202,7 @@ class LabelledAudio:
 
 
 class AudioCache:
-    """Whole recordings in memory, at most ``max_bytes`` of them; the one not used for longest goes first.
+    """Whole recordings in memory, at most ``max_bytes``; the one not used for longest is dropped first.
 
     Examples
     --------
@@ -220,7 +220,7 @@ class AudioCache:
     def read(
         self, recording: int, source: AudioSource, start: int, n_samples: int
     ) -> npt.NDArray[np.float32]:
-        """Return a copy of a stretch, shape (at most n_samples,), from memory where it is there."""
+        """Return a copy of a stretch, shape (at most n_samples,), from memory if the recording is there."""
         wave = self._waves.get(recording)
         if wave is None:
             wave = source.read(0, source.n_samples)
@@ -238,7 +238,7 @@ class AudioCache:
 
 
 class LoadedTable(NamedTuple):
-    """A recordings table that was checked, and the classes.
+    """A checked recordings table, and the classes.
 
     Examples
     --------
@@ -258,7 +258,7 @@ def loaded_table(
     *,
     audio_dir: str | Path | None = None,
 ) -> LoadedTable:
-    """Return the recordings and classes of a dataset, from what its caller gave.
+    """Return the recordings and classes of a dataset from its arguments.
 
     Parameters
     ----------
@@ -273,7 +273,7 @@ def loaded_table(
     Raises
     ------
     DataError
-        It is no such table, or rows are wrong; all of them are named.
+        It is not such a table, or rows are faulty; all of them are named.
 
     Examples
     --------
@@ -315,9 +315,9 @@ def _check_primary_labels(primary_labels: pd.Series, labels: LabelMap) -> None:
 
 
 def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:
-    """Return a source per row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
+    """Return a source for each row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
 
-    An HDF5 file that was made from another version of its recording is not read; a warning counts them.
+    HDF5 files that were made from another version of their recording are not read; a warning counts them.
 
     Examples
     --------
@@ -342,7 +342,7 @@ def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: boo
 
 
 def composition(sources: list[AudioSource]) -> str:
-    """Return the line that says where a dataset reads from.
+    """Return the line of the log on the sources of a dataset.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Batches of clips from worker processes, without new memory for each.
 
-PyTorch's own loader brings every batch in a new piece of shared memory. A batch of 64 clips is 41 MB, and
+PyTorch's own loader transfers every batch in a new piece of shared memory. A batch of 64 clips is 41 MB, and
 the system must first make its ten thousand pages (``benchmarks/bench_loader.py`` compares). Here each
-worker writes into a few pieces that are shared with it from the start, in turns, and what is handed out
-is copied from there into ordinary memory with large pages.
+worker writes in turn into a few pieces that are shared with it from the start, and batches are copied from
+there into ordinary memory with large pages.
 """
 
 from __future__ import annotations
@@ -35,31 +35,30 @@ from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DawnchorusError
 
 _MAKERS = (WaveDataset.__getitem__, WaveAllFileDataset.__getitem__)
-_PREFETCH = 2  # batches that a worker makes in advance
+_PREFETCH = 2  # batches that a worker prefetches
 _CAN_SHARE = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
 
 
 class ClipLoader:
-    """Goes through a dataset of clips in batches; what comes out is what PyTorch's ``DataLoader`` gives.
+    """Loader of a dataset's clips in batches, the same as those of PyTorch's ``DataLoader``.
 
     Parameters
     ----------
     dataset
         :class:`~dawnchorus.datasets.wave_dataset.WaveDataset` or
-        :class:`~dawnchorus.datasets.wave_all_file_dataset.WaveAllFileDataset`; one that makes its items in
-        another way goes through PyTorch's loader as it is.
+        :class:`~dawnchorus.datasets.wave_all_file_dataset.WaveAllFileDataset`; one with another
+        ``__getitem__`` is read by PyTorch's loader.
     settings
-        Clips a batch, and worker processes, at most as many as there are cores; these stay from epoch to
-        epoch.
+        Clips in a batch, and worker processes, at most one a core, which persist from epoch to epoch.
     sampler
-        The items of an epoch; all in their order if not given.
+        Sampler of the items of an epoch; all in their order if not given.
     drop_last
         Leave out a last batch that is not full.
 
     Attributes
     ----------
     waited_s
-        How long the taker of the batches has waited for the last one, seconds.
+        Time that the last batch was waited for, seconds.
 
     Examples
     --------
@@ -101,18 +100,18 @@ class ClipLoader:
             multiprocessing_context="fork" if self._buffers is not None else None,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            # A generator of its own, for its draws must not shift those of anything else.
+            # A generator of its own, whose draws do not shift those of others.
             generator=torch.Generator(),
         )
 
     @property
     def sampler(self) -> Any:
-        """The sampler, which Lightning tells the epoch."""
+        """The sampler, whose ``set_epoch`` Lightning calls."""
         return self.loader.sampler
 
     @property
     def batch_sampler(self) -> Any:
-        """The sampler of batches, which Lightning asks for."""
+        """The sampler of batches, which Lightning reads."""
         return self.loader.batch_sampler
 
     def __len__(self) -> int:
@@ -121,8 +120,8 @@ class ClipLoader:
     def close(self) -> None:
         """Stop the workers.
 
-        Where they are left to Python's collector of cycles, it may close their queues before PyTorch can
-        tell them to stop; then each of them is waited for five seconds, and killed.
+        Without this call, Python's garbage collector may close their queues before PyTorch can stop them;
+        PyTorch then waits five seconds for each of them, and kills it.
         """
         iterator: Any = getattr(self.loader, "_iterator", None)
         if hasattr(iterator, "_shutdown_workers"):
@@ -139,7 +138,7 @@ class ClipLoader:
 
 
 def n_cores() -> int:
-    """Return the cores that this process may use; more workers than that only wait for each other.
+    """Return the number of cores that this process may use; more workers only wait for each other.
 
     Examples
     --------
@@ -150,7 +149,7 @@ def n_cores() -> int:
 
 
 class _OneByOne(Dataset[Any]):
-    """Makes the clips of a batch when they are asked for: only one of them is in memory at a time."""
+    """A dataset that makes the clips of a batch lazily: only one of them is in memory at a time."""
 
     def __init__(self, dataset: Dataset[Any]) -> None:
         self.dataset = dataset
@@ -160,13 +159,13 @@ class _OneByOne(Dataset[Any]):
 
 
 class _Batches:
-    """Makes batches in memory with large pages, for which NumPy asks the system and PyTorch does not."""
+    """Collation of batches in memory with large pages, which NumPy requests of the system, unlike PyTorch."""
 
     def __init__(self, batch_size: int, n_samples: int) -> None:
         self.shape = (batch_size, n_samples)
 
     def __call__(self, items: Iterable[Any]) -> Any:
-        """Return what ``default_collate`` would."""
+        """Return the same batch as ``default_collate``."""
         waves = np.empty(self.shape, np.float32)
         batch_type, n_clips, rest = _write(items, waves)
         return batch_type(torch.from_numpy(waves[:n_clips]), *rest)
@@ -175,8 +174,8 @@ class _Batches:
 class _SharedBatches:
     """Memory that workers write batches into and the main process copies them from.
 
-    A worker has one piece more than it makes batches in advance. When the main process takes a batch, the
-    worker is at most that many batches ahead, and so still away from its piece.
+    A worker has one piece more than the batches that it prefetches. When the main process takes a batch, the
+    worker is at most that many batches ahead, and does not yet write to the same piece.
     """
 
     def __init__(self, batch_size: int, n_samples: int, *, n_workers: int) -> None:
@@ -191,9 +190,9 @@ class _SharedBatches:
         ]
 
     def __call__(self, items: Iterable[Any]) -> Any:
-        """Write a batch in a worker; return it with where it is in the place of its waves.
+        """Write a batch in a worker; return it with the position of its waves in their place.
 
-        An error of ours is returned as well: PyTorch would bury its sentence in a traceback.
+        A DawnchorusError is returned as well: PyTorch would bury its sentence in a traceback.
         """
         info = get_worker_info()
         assert info is not None
@@ -206,7 +205,7 @@ class _SharedBatches:
         return batch_type((info.id, piece, n_clips), *rest)
 
     def taken(self, batch: Any) -> Any:
-        """Return the batch with its waves, in the main process; raise the error that came in its place."""
+        """Return the batch with its waves, in the main process; raise the error that was returned instead."""
         if isinstance(batch, DawnchorusError):
             raise batch
         worker, piece, n_clips = batch[0]

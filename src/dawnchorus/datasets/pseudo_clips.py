@@ -1,8 +1,8 @@
-"""Pseudo-labels: stretches of soundscapes with the probabilities that an ensemble gave them.
+"""Pseudo-labels: stretches of soundscapes with the probabilities that an ensemble predicted.
 
 A table has one row a stretch: ``row_id`` (``{soundscape}_{end second}``), a column a class, and where known
-``fold``, the fold whose model made the row. The primary label is the class with the largest probability,
-whatever a column of that name says.
+``fold``, the fold whose model made the row. The primary label is the class with the largest probability; a
+column of that name is ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class PseudoTableSettings(Settings):
-    """One table of pseudo-labels and where its soundscapes lie.
+    """One table of pseudo-labels, and the folders of its soundscapes.
 
     Attributes
     ----------
@@ -54,12 +54,12 @@ class PseudoTableSettings(Settings):
 
 
 class PseudoLabelSettings(Settings):
-    """Which pseudo-labels are trained on, and how often.
+    """Settings of training on pseudo-labels.
 
     Attributes
     ----------
     tables
-        Tables in the order of their rank: a soundscape of an earlier one is not used again from a later.
+        Tables in the order of their rank: a soundscape kept from one is not used again from later ones.
     primary_label_min_prob
         Rows whose largest probability is above this are kept.
     trim_min_prob
@@ -72,7 +72,7 @@ class PseudoLabelSettings(Settings):
         ``replace``: a clip of class c becomes a random row whose primary label is c. ``mixup``: a clip is
         mixed with a random row, whatever its class.
     out_of_fold
-        Use only rows that the model of another fold made.
+        Use only rows made by the models of other folds.
     row_s
         Length of a row, seconds.
 
@@ -99,11 +99,11 @@ class PseudoClips:
     Parameters
     ----------
     settings
-        Which rows.
+        Tables, and the selection of their rows.
     labels
         Classes of the model; other columns of a table are ignored, and missing ones are 0.
     clip
-        What a clip is.
+        Settings of clips.
     use_h5py
         Read the HDF5 file of a soundscape where there is one.
     fold
@@ -117,7 +117,7 @@ class PseudoClips:
     Raises
     ------
     DataError
-        A table cannot be read or has a wrong ``row_id``, a soundscape is missing, or no row is kept.
+        A table cannot be read or has an invalid ``row_id``, a soundscape is missing, or no row is kept.
 
     Examples
     --------
@@ -165,7 +165,7 @@ class PseudoClips:
         return len(self.targets)
 
     def refuse_labelled(self, audio_paths: Iterable[str]) -> None:
-        """Raise a DataError where a soundscape is a labelled recording too, which a fold may test on."""
+        """Raise a DataError where a soundscape is also a labelled recording, which a fold may test on."""
         labelled = {real_path(path) for path in audio_paths}
         both = [Path(path).name for path in self.audio_paths if real_path(path) in labelled]
         if both:
@@ -177,7 +177,7 @@ class PseudoClips:
     def draw_row(self, label: int | None, rng: np.random.Generator) -> int | None:
         """Return a random row, or None where the class (-1: no class) has none.
 
-        ``label`` is what the row's primary label must be; None allows any.
+        ``label`` is the class of the row's primary label; None allows any.
         """
         if label is None:
             return int(rng.integers(len(self)))
@@ -185,7 +185,7 @@ class PseudoClips:
         return int(rows[rng.integers(len(rows))]) if len(rows) else None
 
     def draw_start(self, row: int, rng: np.random.Generator) -> int:
-        """Return the first sample of a segment that holds the row, or that the row holds."""
+        """Return the first sample of a random segment that contains the row, or lies within it."""
         rate, n_segment = self.clip_settings.sample_rate, self.clip_settings.n_segment
         stop = round(self.end_s[row] * rate)
         start = max(stop - round(self.settings.row_s * rate), 0)
@@ -288,7 +288,7 @@ def _checked_probabilities(probabilities: pd.DataFrame, path: Path) -> pd.DataFr
 
 
 def _with_soundscapes(rows: pd.DataFrame, place: PseudoTableSettings) -> pd.DataFrame:
-    """Return the rows with the files of their soundscapes, which are named by their stems."""
+    """Return the rows with the files of their soundscapes, found by their stems."""
     wanted = set(rows["soundscape"])
     paths = [path for path in list_audio_files(place.audio_dir) if path.stem in wanted]
     files = {path.stem: path.relative_to(place.audio_dir) for path in paths}

@@ -1,4 +1,4 @@
-"""Which recording is drawn next, and from which stream of random numbers."""
+"""Samplers of the recordings of an epoch, and the random streams that they draw from."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from torch.utils.data import Sampler
 
 Balance: TypeAlias = Literal["none", "inverse", "inverse_sqrt"]
-"""How often classes are drawn, see :func:`class_weights`."""
+"""Weighting of the classes when drawing, see :func:`class_weights`."""
 
 
 class Draw(NamedTuple):
-    """One draw of an epoch: everything that a dataset needs to make it again.
+    """One draw of an epoch, from which a dataset can make the same clip again.
 
     Attributes
     ----------
     epoch
         Epoch, from 0.
     position
-        Place in the epoch, from 0.
+        Position in the epoch, from 0.
     item
-        Item of the dataset.
+        Index of the item in the dataset.
 
     Examples
     --------
@@ -40,10 +40,10 @@ class Draw(NamedTuple):
 
 
 def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:
-    """Return a generator that depends on nothing but its arguments.
+    """Return a generator that depends on its arguments alone.
 
     The arguments are mixed by NumPy's ``SeedSequence``, so that neighbouring numbers give
-    unrelated streams. Their number is one of them: a ``SeedSequence`` of (1, 2) is that of (1, 2, 0).
+    unrelated streams. Their count is mixed in, because the ``SeedSequence`` of (1, 2) is that of (1, 2, 0).
 
     Examples
     --------
@@ -55,7 +55,7 @@ def generator(seed: int, fold: int, *stream: int) -> np.random.Generator:
 
 
 def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, ...]:
-    """Return seeds for PyTorch's generators, in no relation to those of :func:`generator`.
+    """Return seeds for PyTorch's generators, unrelated to those of :func:`generator`.
 
     Examples
     --------
@@ -70,8 +70,8 @@ def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, 
 def class_weights(labels: list[str], balance: Balance, *, repeat_rare_to: int = 0) -> npt.NDArray[np.float64]:
     """Return the probability of drawing each recording, shape (n_recordings,), sum 1.
 
-    ``inverse`` draws all classes alike (weight 1 / count), ``inverse_sqrt`` halfway in between
-    (weight count^-0.5 each, the recipe's setting for eca_nfnet_l0), ``none`` all recordings alike.
+    ``inverse`` draws all classes equally often (weight 1 / count), ``none`` all recordings, and
+    ``inverse_sqrt`` lies in between (weight count^-0.5 each, the recipe's setting for eca_nfnet_l0).
     A class with fewer than ``repeat_rare_to`` recordings weighs as if they were repeated to that number.
 
     Examples
@@ -88,7 +88,7 @@ def class_weights(labels: list[str], balance: Balance, *, repeat_rare_to: int = 
 
 
 class ClipSampler(Sampler[Draw]):
-    """Draws recordings for an epoch, weighted and with replacement, or shuffled where all weigh alike.
+    """Sampler of an epoch's recordings: weighted, with replacement, or shuffled where all weights are equal.
 
     Parameters
     ----------
@@ -97,11 +97,11 @@ class ClipSampler(Sampler[Draw]):
     n_draws
         Draws in an epoch.
     seed, fold
-        The stream. Lightning calls :meth:`set_epoch` before every epoch, also after a resume, so
-        that an epoch draws the same whenever it is run.
+        The random stream. Lightning calls :meth:`set_epoch` before every epoch, also after a resume, so
+        that an epoch always has the same draws.
     rank, n_processes
-        Of the draws, this process takes every ``n_processes``-th from the place ``rank`` on: what the
-        processes take at the same time are the draws that a single one takes as one batch.
+        This process takes every ``n_processes``-th draw from position ``rank`` on: together, the processes
+        take at each step the draws that a single process takes as one batch.
 
     Examples
     --------
@@ -157,10 +157,10 @@ class ClipSampler(Sampler[Draw]):
 
 
 class EpochSampler(ClipSampler):
-    """A :class:`ClipSampler` that goes on by itself: each time it is gone through, it draws the next epoch.
+    """A :class:`ClipSampler` that draws the next epoch each time it is iterated.
 
-    The draws are made in the process that asks for the batches, so that they are the same whatever the
-    workers of a loader, and whether these stay from epoch to epoch.
+    The draws are made in the main process, so that they do not depend on the number of workers of a loader,
+    nor on whether these persist from epoch to epoch.
 
     Examples
     --------
@@ -179,14 +179,14 @@ class EpochSampler(ClipSampler):
 
 
 class EpochOfIntegers:
-    """The epoch that integers stand for where a loader asks for items by them.
+    """The epoch of items that a loader requests by plain integers.
 
-    It lies in memory that workers share, which may outlive an epoch.
+    It lies in memory shared with the workers, which may outlive an epoch.
 
     Parameters
     ----------
     n_items
-        Items of the dataset.
+        Number of items of the dataset.
 
     Examples
     --------
@@ -207,12 +207,12 @@ class EpochOfIntegers:
         return int(self._epoch)
 
     def begin(self, epoch: int) -> None:
-        """Go to another epoch."""
+        """Begin another epoch."""
         self._epoch.fill_(epoch)
         self._asked_for.zero_()
 
     def notice(self, items: Sequence[int]) -> None:
-        """Remember what a loader asks for; warn, once, where it asks for an item twice in an epoch."""
+        """Record the items that a loader requests; warn, once, where it requests one twice in an epoch."""
         if not items or self._has_warned:
             return
         asked = torch.tensor(items)
@@ -227,9 +227,9 @@ class EpochOfIntegers:
 
 
 def shared_out(n_items: int, *, rank: int, n_processes: int) -> list[int]:
-    """Return the items that one of several processes goes through: as many for each, all by one of them.
+    """Return the items of one of several processes: the same number for each, and together all items.
 
-    Where the items do not come out even, the last processes take the first ones again.
+    Where the items do not divide evenly, the last processes take the first ones again.
 
     Examples
     --------

@@ -26,7 +26,7 @@ class WaveAllFileDatasetSettings(LabelledAudioSettings):
     Attributes
     ----------
     step_s
-        Seconds from one window to the next, at most ``segment_len``; None lays them side by side.
+        Seconds from one window to the next, at most ``segment_len``; None for windows without overlap.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class WaveAllFileDatasetSettings(LabelledAudioSettings):
 
 
 class Window(NamedTuple):
-    """One window: ``wave`` (n_samples,) float32, the row of its recording, and its start in samples.
+    """One window: ``wave``, shape (n_samples,), float32, the row of its recording, and its start in samples.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Window(NamedTuple):
 
 
 class WaveAllFileDataset(Dataset[Window]):
-    """Systematic windows of recordings; the last one of each may be partial and is never dropped.
+    """All windows of recordings; the last one of each may be partial and is never dropped.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class WaveAllFileDataset(Dataset[Window]):
     Raises
     ------
     DataError
-        Rows are wrong, or a primary label is none of the classes.
+        Rows are faulty, or a primary label is none of the classes.
 
     Attributes
     ----------
@@ -144,7 +144,7 @@ class WaveAllFileDataset(Dataset[Window]):
     def window_targets(self) -> npt.NDArray[np.float32]:
         """Return the target of each window, shape (n_windows, n_classes), float32 in {0, 1}.
 
-        Of a recording with labels in time, those that the window overlaps; else all of the recording.
+        Of a recording with labels in time, those that the window overlaps; of others, all labels.
         """
         recordings, starts = (np.array(column, dtype=np.int64) for column in zip(*self.windows, strict=True))
         return self.targets_at(recordings, starts)

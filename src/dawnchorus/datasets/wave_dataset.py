@@ -51,27 +51,26 @@ class WaveDatasetSettings(LabelledAudioSettings):
     precompute
         Read every recording once at the start and keep it in memory: for small sets.
     unknown_secondary_labels
-        A secondary label is a bird that somebody heard somewhere in the recording; in a random clip it may
-        be silent. Its target is then unknown (-1) instead of 1, for the losses that pass over unknown targets
-        (``masked_bce``, ``masked_bce_focal``, ``soft_auc``). Needs ``use_secondary_labels``; labels in time
-        are exact and stay as they are.
+        Make the target of secondary labels unknown (-1) instead of 1, because such a bird may be silent in a
+        random clip. For the losses that pass over unknown targets (``masked_bce``, ``masked_bce_focal``,
+        ``soft_auc``). Needs ``use_secondary_labels``; labels in time are exact and stay as they are.
     label_smoothing
-        Share of the target that is spread over all classes.
+        Fraction of the target that is spread over all classes.
     use_rating
-        Scale the target by rating / 5 where a rating is known; 0 is Xeno-canto's mark of no rating.
+        Scale the target by rating / 5 where a rating is known; in Xeno-canto, 0 means no rating.
     anywhere_prob
-        Chance that a clip of a recording with labels in time begins anywhere in it, and not at its box.
+        Chance that a clip of a recording with labels in time begins anywhere in it, instead of at its box.
     mixup
         Mixing of clips; None switches it off.
     early_transforms
-        Waveform transforms on the crop as it was read: of audiomentations, or one's own
+        Waveform transforms on the crop as it was read: of audiomentations, or your own
         (:mod:`dawnchorus.augment.waveform_transforms`).
     background
-        Late noises, each with its own probability, tried in a random order; one at most a clip.
+        Late noises, each with its own probability, tried in a random order; at most one is added to a clip.
     late_transforms
         Waveform transforms after the noise, before the last normalisation.
     soundscape_pseudo_config
-        Pseudo-labelled soundscapes to train on; None does without.
+        Pseudo-labelled soundscapes to train on; None for none.
 
     Examples
     --------
@@ -102,7 +101,7 @@ class WaveDatasetSettings(LabelledAudioSettings):
 
 
 class Clip(NamedTuple):
-    """A training example: ``wave`` (n_samples,) float32 and ``target`` (n_classes,) float32 in [0, 1].
+    """A training example: ``wave``, shape (n_samples,), and ``target``, (n_classes,), in [0, 1]; float32.
 
     With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.recordings.labels.UNKNOWN`.
 
@@ -128,7 +127,7 @@ class CropDraw(NamedTuple):
     start
         First sample of the segment.
     early
-        What the early transforms drew.
+        The draw of the early transforms.
 
     Examples
     --------
@@ -143,7 +142,7 @@ class CropDraw(NamedTuple):
 
 
 class ClipDraw(NamedTuple):
-    """Everything that chance decided of a clip, so that the same clip can be made again.
+    """All random choices of a clip, from which the same clip can be made again.
 
     Attributes
     ----------
@@ -154,7 +153,7 @@ class ClipDraw(NamedTuple):
     noise
         Late noise, or None.
     late
-        What the late transforms drew.
+        The draw of the late transforms.
 
     Examples
     --------
@@ -173,18 +172,18 @@ class ClipDraw(NamedTuple):
 class WaveDataset(Dataset[Clip]):
     """Random crops of recordings with their targets.
 
-    An item is a recording, or a box of one with labels in time. It is asked for with a
-    :class:`~dawnchorus.datasets.sampling.Draw` and depends on nothing but the draw, the seed and the fold:
-    not on the worker, nor on what was drawn before.
+    An item is a recording, or a box of one with labels in time. It is requested by a
+    :class:`~dawnchorus.datasets.sampling.Draw` and depends only on the draw, the seed and the fold, not on
+    the worker or on earlier draws.
 
-    In a loop of one's own, let :meth:`sampler` draw: it goes on to the next epoch by itself, and its crops
-    are the same for any number of workers, also where these stay from epoch to epoch::
+    In a loop of your own, draw with :meth:`sampler`: it goes on to the next epoch by itself, and its crops
+    are the same for any number of workers, also where these persist from epoch to epoch::
 
         loader = DataLoader(dataset, batch_size=16, sampler=dataset.sampler(), num_workers=2)
 
-    A plain integer, as a ``DataLoader`` with ``shuffle=True`` asks for, stands for that item in the epoch of
-    :meth:`set_epoch`, at first 0: call it before each epoch, or every epoch has the same crops. A warning
-    says so when a loader asks for an item twice in an epoch.
+    A plain integer, as in the requests of a ``DataLoader`` with ``shuffle=True``, stands for that item in the
+    epoch of :meth:`set_epoch`, at first 0: call it before each epoch, or every epoch has the same crops. A
+    loader that requests an item twice in an epoch gets a warning.
 
     Parameters
     ----------
@@ -203,7 +202,7 @@ class WaveDataset(Dataset[Clip]):
     Raises
     ------
     DataError
-        Rows are wrong, or a primary label is none of the classes.
+        Rows are faulty, or a primary label is none of the classes.
 
     Attributes
     ----------
@@ -308,22 +307,22 @@ class WaveDataset(Dataset[Clip]):
         return self.apply(self.draw(draw))
 
     def __getitems__(self, draws: Sequence[Draw | int]) -> list[Clip]:
-        """Return the clips of a batch, as PyTorch's ``DataLoader`` asks for them."""
+        """Return the clips of a batch; PyTorch's ``DataLoader`` calls this."""
         self._epoch.notice([draw for draw in draws if not isinstance(draw, Draw)])
         return [self[draw] for draw in draws]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that plain integers stand for, also in workers that are running."""
+        """Set the epoch of items that are requested by plain integers, also in running workers."""
         self._epoch.begin(epoch)
 
     def sampler(self, *, class_balance: Balance = "none", n_draws: int | None = None) -> EpochSampler:
-        """Return what draws an epoch of items, and another one each time it is gone through.
+        """Return a sampler that draws an epoch of items each time it is iterated.
 
         Parameters
         ----------
         class_balance
-            As in ``train_function_args``: ``none`` goes through all items in a new order, the others draw
-            with replacement.
+            As in ``train_function_args``: ``none`` takes all items in a new order, the others draw with
+            replacement.
         n_draws
             Draws in an epoch; as many as there are items if not given.
         """
@@ -331,14 +330,14 @@ class WaveDataset(Dataset[Clip]):
         return EpochSampler(weights, n_draws=n_draws or len(self), seed=self.seed, fold=self.fold)
 
     def draw(self, draw: Draw) -> ClipDraw:
-        """Return what chance decides of a clip."""
+        """Return the random choices of a clip."""
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
         first = self._draw_crop(draw.item, rng)
         second, weight = self._draw_partner(rng)
         return ClipDraw(first, second, weight, self.background.draw(rng), self.late.draw(rng))
 
     def apply(self, drawn: ClipDraw) -> Clip:
-        """Return the clip that was drawn; there is no chance in it."""
+        """Return the clip that was drawn; this is deterministic."""
         late_normalize = self.settings.late_normalize
         wave, target = self._crop(drawn.first)
         if drawn.second is not None:
@@ -373,7 +372,7 @@ class WaveDataset(Dataset[Clip]):
         return CropDraw(False, recording, self._draw_start(recording, box, rng), self.early.draw(rng))
 
     def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
-        """Return the first sample of a segment: one that the box counts for, or anywhere."""
+        """Return the first sample of a random segment: one that the box counts for, or any."""
         n_samples, boxes = self.audio.sources[recording].n_samples, self.audio.boxes[recording]
         earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
         if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
@@ -385,12 +384,12 @@ class WaveDataset(Dataset[Clip]):
                 recording_s=n_samples / rate,
                 min_overlap_s=self.settings.min_overlap_s,
             )
-            # Inwards, so that rounding takes nothing from the overlap.
+            # Rounded inwards, so that the overlap does not shrink.
             earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
         return int(rng.integers(min(earliest, latest), latest + 1))
 
     def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
-        """Return what a clip is mixed with, and the clip's own weight."""
+        """Return the crop that a clip is mixed with, if any, and the clip's own weight."""
         pseudo, mixup = self.pseudo, self.settings.mixup
         if pseudo is not None and pseudo.settings.how == "mixup":
             row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
@@ -413,7 +412,7 @@ class WaveDataset(Dataset[Clip]):
 
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:
-    """Return what the target of each recording is multiplied by, shape (n_recordings,)."""
+    """Return the factor of each recording's target, shape (n_recordings,), float32."""
     if "rating" not in recordings:
         return np.ones(len(recordings), dtype=np.float32)
     rating = recordings["rating"].to_numpy(np.float64)

@@ -1,12 +1,12 @@
-"""Thresholds at which detections are right as often as is wanted, from out-of-fold predictions.
+"""Thresholds at which detections have a chosen precision, from out-of-fold predictions.
 
 All of it is per recording, not per window: an item is a recording, its score the maximum over its windows,
-its target the labels of the whole of it. A single window at the threshold is not promised to be right.
+its target the labels of the whole recording. The precision of single windows at the threshold may be lower.
 
-It is also an estimate, and a hopeful one. The items are the recordings that the run was trained on, each
-scored by the one model that never heard it: in soundscapes species are rarer and farther away, and an
-ensemble averages several models, whose scores are spread otherwise. And the thresholds are chosen on the very
-recordings that their precision is then counted on, which flatters classes with few of them.
+The precision is also an optimistic estimate. The items are the recordings of the run, each scored by the one
+model that was not trained on it: in soundscapes species are rarer and farther away, and an ensemble averages
+several models, whose scores have another spread. And the thresholds are chosen on the same recordings that
+their precision is counted on, which favours classes with few of them.
 
 Targets below 0 are unknown (:data:`dawnchorus.recordings.labels.UNKNOWN`); such pairs of item and class are
 left out.
@@ -28,7 +28,7 @@ from dawnchorus.evaluate.reliability import checked_pairs
 from dawnchorus.files import replacing
 
 OWN, POOLED, NEVER = "class", "pooled", "never"
-"""How a class came by its threshold, as the field ``how`` begins."""
+"""Start of the field ``how``: the source of a class's threshold."""
 
 
 class ClassThreshold(NamedTuple):
@@ -41,10 +41,10 @@ class ClassThreshold(NamedTuple):
     threshold
         A score at or above it is a detection; infinite where nothing reaches the precision.
     precision
-        Share of the class's items at or above it that are positive; NaN where there are none, or where the
+        Fraction of the class's items at or above it that are positive; NaN where there are none, or where the
         class is not scored without a leak.
     recall
-        Share of its positive items at or above it; NaN where it has none, or is not scored.
+        Fraction of its positive items at or above it; NaN where it has none, or is not scored.
     n_positive
         Items in which the class is present.
     n_above
@@ -90,9 +90,9 @@ class PrecisionRecall(NamedTuple):
     recall: NDArray[np.float64]
 
     def lowest_reaching(self, precision: float) -> int | None:
-        """Return the place of the lowest threshold with at least this precision, or None.
+        """Return the index of the lowest threshold with at least this precision, or None.
 
-        Of all that have it, it has the largest recall.
+        Of all thresholds with that precision, it has the largest recall.
         """
         places = np.flatnonzero(self.precision >= precision)
         return int(places[0]) if len(places) else None
@@ -116,7 +116,7 @@ def check_precision(precision: float) -> None:
 def precision_recall(targets: ArrayLike, scores: ArrayLike) -> PrecisionRecall:
     """Return precision and recall at every score that occurs, over all pairs that are not unknown.
 
-    As scikit-learn's ``precision_recall_curve``, without its last point, which no threshold has.
+    As scikit-learn's ``precision_recall_curve``, without its last point, which has no threshold.
 
     Parameters
     ----------
@@ -156,13 +156,13 @@ def thresholds_at_precision(
     min_positives: int = 5,
     scored_labels: Collection[str] | None = None,
 ) -> list[ClassThreshold]:
-    """Return the lowest threshold of each class at which its detections are right often enough.
+    """Return the lowest threshold of each class with at least the wanted precision.
 
     The lowest is the one with the largest recall. A class with few positives, one that cannot be scored
     without a leak, and one that never reaches the precision take the pooled threshold, at which all pairs
-    of item and scored class together reach it; each class alone may lie below or above it then. The
-    precision is that of recordings, not of windows, and an estimate from the training recordings: see the
-    head of this module.
+    of item and scored class together reach it; the precision of a single class may then be lower or higher.
+    The precision is that of recordings, not of windows, and an estimate from the training recordings: see
+    the head of this module.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def thresholds_at_precision(
     precision
         Wanted, in (0, 1].
     min_positives
-        Positives from which on a class has a threshold of its own.
+        Number of positives from which a class has a threshold of its own.
     scored_labels
         Classes that are scored without a leak (:class:`dawnchorus.evaluate.out_of_fold.OutOfFold`);
         None takes all.
@@ -188,7 +188,7 @@ def thresholds_at_precision(
     Raises
     ------
     DataError
-        The arrays or the precision do not fit this description, or the number of labels is another.
+        The arrays or the precision do not fit this description, or the number of labels differs.
 
     Examples
     --------
@@ -219,8 +219,8 @@ def thresholds_at_precision(
 def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
     """Write a CSV file with the fields of :class:`ClassThreshold` as columns.
 
-    A threshold keeps every digit, so that the score that it was taken from still reaches it; ``inf`` is an
-    infinite one. Precision and recall have four decimals, and are empty where they are NaN.
+    A threshold keeps every digit, so that the score that it was taken from still reaches it; an infinite one
+    is ``inf``. Precision and recall have four decimals, and are empty where they are NaN.
 
     Examples
     --------
@@ -251,7 +251,7 @@ def _threshold_of(curve: PrecisionRecall, precision: float) -> float:
 def _why_pooled(
     own: float, n_positive: int, min_positives: int, precision: float, is_scored: bool
 ) -> str | None:
-    """Return why a class takes the pooled threshold, or None where it has one of its own."""
+    """Return the reason why a class takes the pooled threshold, or None where it has its own."""
     if n_positive < min_positives:
         return f"{n_positive} positive{'s' * (n_positive != 1)}"
     if not is_scored:

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: every recording through the model that never heard it."""
+"""Out-of-fold predictions: every recording predicted by the model that was not trained on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEYS = ["filename", "primary_label", "fold"]
 
 
 class OutOfFold(NamedTuple):
-    """The score of a run on recordings that its models never heard.
+    """The score of a run, each recording predicted by the model that was not trained on it.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class OutOfFold(NamedTuple):
     macro_roc_auc
         Over the classes in ``scored_labels``.
     scored_labels
-        Classes with both outcomes that some fold has both learnt and been tested on.
+        Classes that can be scored without a leak (:func:`scored_columns`).
     scores
         The metrics of the config over these classes, by their names, macro ROC-AUC first. Left out are those
-        that are not defined here, and those of the run's author, where the config does not hold them itself.
+        that are not defined here, and those that a saved config names by import path.
 
     Examples
     --------
@@ -70,12 +70,12 @@ class OutOfFold(NamedTuple):
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     """Return the run's recordings table with its columns ``fold`` and ``validated``.
 
-    Recordings that the run left out, or that came later, are not in it.
+    Recordings that the run left out, or that were added later, are not in it.
 
     Raises
     ------
     RunError
-        Recordings that the folds were made of are gone.
+        Recordings of the folds are missing.
 
     Examples
     --------
@@ -143,13 +143,13 @@ def saved_out_of_fold(
 ) -> OutOfFold | None:
     """Return what :func:`predict_out_of_fold` saved earlier, without predicting; the targets are made anew.
 
-    None where that would not be the same: nothing was saved or it cannot be read, a fold is missing or has
-    been trained since, or the recordings or classes are others.
+    None where a new prediction would differ: nothing was saved or it cannot be read, a fold is missing or
+    has been trained since, or the recordings or classes have changed.
 
     Raises
     ------
     RunError
-        A fold is not finished, or recordings that the folds were made of are gone.
+        A fold is not finished, or recordings of the folds are missing.
     DataError
         No class can be scored without a leak.
 
@@ -187,11 +187,11 @@ def saved_out_of_fold(
 def scored_columns(
     targets: np.ndarray, fold_of_row: np.ndarray, recordings: pd.DataFrame, labels: LabelMap
 ) -> list[int]:
-    """Return the classes that can be scored without a leak.
+    """Return the indices of the classes that can be scored without a leak.
 
     A class counts where it has a positive and a negative among the rows, and at least one fold
     has it on both sides: a class whose recordings all lie in one fold is only ever tested by a
-    model that has not learnt it. What is always in training, fold -1, is learnt by every model.
+    model that was not trained on it. Every model is trained on fold -1.
 
     Examples
     --------

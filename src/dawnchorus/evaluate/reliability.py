@@ -1,4 +1,4 @@
-"""How often scores are right: the share of positives among recordings scored about 0.8, and so on."""
+"""Reliability of scores: the fraction of positives among recordings scored about 0.8, and so on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Z_95 = 1.959963984540054  # quantile of the standard normal distribution at 0.9
 
 
 class Reliability(NamedTuple):
-    """How often scores of about the same size are right.
+    """Mean score and fraction of positives in bins of scores.
 
     Attributes
     ----------
@@ -23,10 +23,10 @@ class Reliability(NamedTuple):
     n_pairs
         Pairs of item and class in each bin, shape (n_bins,), int64.
     mean_score, observed_share
-        Mean score and share of positives in each bin, shape (n_bins,); NaN in an empty one.
+        Mean score and fraction of positives in each bin, shape (n_bins,); NaN in an empty one.
     low, high
-        Wilson's 95 % interval of the share, shape (n_bins,), NaN in an empty bin. It takes the pairs for
-        independent, which those of one item are not quite.
+        Wilson's 95 % interval of the fraction, shape (n_bins,), NaN in an empty bin. It assumes independent
+        pairs, which those of one item are not quite.
     expected_calibration_error
         Mean distance of ``mean_score`` from ``observed_share``, weighted by ``n_pairs``.
 
@@ -51,7 +51,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> Reliability:
-    """Return the share of positives among scores of about the same size, over all pairs.
+    """Return the fraction of positives among scores of about the same size, over all pairs.
 
     The bins are equally wide, as those of scikit-learn's ``calibration_curve``; the error is that of
     Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning", of each class
@@ -100,7 +100,7 @@ def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> R
 def wilson_interval(
     n_positive: ArrayLike, n_items: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ends of Wilson's 95 % interval of the share ``n_positive / n_items``, in [0, 1].
+    """Return the ends of Wilson's 95 % interval of the fraction ``n_positive / n_items``, in [0, 1].
 
     Both have the shape of the arguments; NaN where ``n_items`` is 0. Wilson (1927), "Probable inference, the
     law of succession, and statistical inference", without a correction for continuity.
@@ -123,7 +123,7 @@ def wilson_interval(
 def checked_pairs(
     targets: ArrayLike, scores: ArrayLike
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float64]]:
-    """Return which pairs are positive (bool), which are known (bool), and their scores (float64).
+    """Return masks of the positive pairs and of the known pairs (bool), and all scores (float64).
 
     Parameters
     ----------

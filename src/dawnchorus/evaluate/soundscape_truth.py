@@ -1,4 +1,4 @@
-"""Known songs in a soundscape → the truth of every window, and the score against it."""
+"""Targets of the windows of an annotated soundscape, and the score of predictions against them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.recordings.time_labels import Boxes, time_targets
 def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[str]) -> np.ndarray:
     """Return 1 where a box of the label overlaps the window enough, shape (n_windows, n_labels), float32.
 
-    What is enough says :mod:`dawnchorus.recordings.time_labels`.
+    :mod:`dawnchorus.recordings.time_labels` defines the overlap that is enough.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def window_truth(windows: pd.DataFrame, boxes: pd.DataFrame, labels: Sequence[st
 
 
 def soundscape_macro_roc_auc(windows: pd.DataFrame, boxes: pd.DataFrame) -> float | None:
-    """Return macro ROC-AUC over windows, or None where no annotated species is one of the model's.
+    """Return macro ROC-AUC over windows, or None where no annotated species of the model can be scored.
 
     Examples
     --------

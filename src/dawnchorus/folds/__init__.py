@@ -1,1 +1,1 @@
-"""Splits of recordings that do not leak: one recordist, site or source is on one side of a fold."""
+"""Leak-free splits of recordings: one recordist, site or source is on one side of a fold."""

@@ -1,4 +1,4 @@
-"""Folds that do not leak: stratified by primary label, linked recordings on one side; and notes on them."""
+"""Leak-free folds, stratified by primary label, with linked recordings on one side; and notes on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES_SHOWN = 10
 
 
 def fold_notes(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
-    """Return what became of the species that not every fold validates.
+    """Return notes on the species that not every fold validates.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def fold_notes(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
 
 
 def group_notes(split: FoldSplit, grouped: GroupedRecordings) -> list[str]:
-    """Return what may surprise in groups that were split: hardly any is known, or one is most of all.
+    """Return a note where the group of most recordings is unknown, or one group holds most recordings.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def _on_rare(constraints: FoldConstraints) -> list[str]:
 
 
 def _on_moved(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
-    """Return who is always in training, and for which species, where that costs validation."""
+    """Return a note on the groups that are always in training, where that costs validation."""
     grouped = constraints.grouped
     always = split.fold_of_group == ALWAYS_IN_TRAINING
     costly = always & ~constraints.only_rare()
@@ -107,7 +107,7 @@ def _on_moved(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
 
 
 def _on_validation(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
-    """Return a sentence for each fate that classes share, where not every fold validates them."""
+    """Return notes on the classes that not every fold validates, one for all with the same numbers."""
     grouped = constraints.grouped
     fates: dict[tuple[int, int, bool], list[str]] = defaultdict(list)
     for number in np.flatnonzero(~constraints.rare & (grouped.names != NOCALL)):
@@ -148,7 +148,7 @@ def _fate(
 
 
 def name_some(names: Sequence[str] | np.ndarray) -> str:
-    """Return up to ten names, and how many more there are: ``a``, ``a and b``, ``a, b and 3 more``.
+    """Return up to ten names, and the number of others: ``a``, ``a and b``, ``a, b and 3 more``.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def _number(number: int) -> str:
 
 
 class FoldAssignment(NamedTuple):
-    """The fold of every recording, and what a person should know about them.
+    """The fold of every recording, and notes for the user.
 
     Attributes
     ----------
@@ -179,12 +179,12 @@ class FoldAssignment(NamedTuple):
         Fold of every row of the recordings table, shape (n_recordings,), int64, from 0; -1 is always
         in training.
     validated
-        Which rows the model of their fold is tested on, shape (n_recordings,), bool; false in fold -1,
-        and where a rare recording lies in a fold only because its group does.
+        Whether a row is tested on by the model of its fold, shape (n_recordings,), bool; false in fold -1,
+        and where a recording of a rare class lies in a fold only because its group does.
     n_folds
         Number of folds.
     notes
-        Sentences on what could not be done: fewer folds, classes without a leak-free score.
+        Sentences on the limits of the folds, such as fewer folds, or classes without a leak-free score.
     groups
         Group of every row, shape (n_recordings,), int64: a group is wholly in one fold.
     group_columns
@@ -213,11 +213,11 @@ class FoldAssignment(NamedTuple):
         return len(np.unique(self.groups))
 
     def training_rows(self, fold: int) -> np.ndarray:
-        """Return which rows the model of a fold learns from, shape (n_recordings,), bool."""
+        """Return a mask of the rows that the model of a fold is trained on, shape (n_recordings,), bool."""
         return training_rows(self.folds, fold)
 
     def validation_rows(self, fold: int) -> np.ndarray:
-        """Return which rows the model of a fold is tested on, shape (n_recordings,), bool."""
+        """Return a mask of the rows that the model of a fold is tested on, shape (n_recordings,), bool."""
         return validation_rows(self.folds, self.validated, fold)
 
     def __repr__(self) -> str:
@@ -226,7 +226,7 @@ class FoldAssignment(NamedTuple):
 
 
 def training_rows(folds: np.ndarray, fold: int) -> np.ndarray:
-    """Return which rows the model of a fold learns from, shape (n_recordings,), bool.
+    """Return a mask of the rows that the model of a fold is trained on, shape (n_recordings,), bool.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def training_rows(folds: np.ndarray, fold: int) -> np.ndarray:
 
 
 def validation_rows(folds: np.ndarray, validated: np.ndarray, fold: int) -> np.ndarray:
-    """Return which rows the model of a fold is tested on, shape (n_recordings,), bool.
+    """Return a mask of the rows that the model of a fold is tested on, shape (n_recordings,), bool.
 
     Examples
     --------
@@ -250,7 +250,7 @@ def validation_rows(folds: np.ndarray, validated: np.ndarray, fold: int) -> np.n
 
 
 def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int) -> FoldAssignment:
-    """Return leak-free folds of the recordings, the same in whatever order the rows stand.
+    """Return leak-free folds of the recordings; the order of the rows changes nothing.
 
     Official folds are taken where the table has them. Otherwise scikit-learn's
     ``StratifiedGroupKFold`` splits the groups so that the classes are spread alike.
@@ -289,7 +289,7 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
 
 
 def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Series | None:
-    """Return the column of official folds: the default's where the table has it, any other without fail."""
+    """Return the column of official folds; None where it is the default and the table lacks it."""
     name = settings.fold_column
     if name is None or (name == FoldSettings.model_fields["fold_column"].default and name not in recordings):
         return None
@@ -302,7 +302,7 @@ def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Ser
 
 
 def fold_counts(recordings: pd.DataFrame, assignment: FoldAssignment) -> pd.DataFrame:
-    """Return how many recordings of each class every fold learns and validates.
+    """Return the number of training and validation recordings of each class in every fold.
 
     One row a class and a row ``all``. The columns are pairs: recordings and groups in all, and for
     every fold ``train`` and ``val``.
@@ -331,7 +331,7 @@ def fold_counts(recordings: pd.DataFrame, assignment: FoldAssignment) -> pd.Data
 
 
 def save_folds(path: Path, recordings: pd.DataFrame, assignment: FoldAssignment) -> None:
-    """Write a table that a person can read and keep.
+    """Write the folds as a CSV table.
 
     Its columns are filename, primary_label, author, the other columns that groups were made by,
     fold, and validated (true or false).

@@ -1,4 +1,4 @@
-"""Groups of recordings that no fold may tear apart: of one recordist, at one site, from one source."""
+"""Groups of recordings that no fold may split: of one recordist, at one site, from one source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.wording import counted
 
 @dataclass(frozen=True)
 class GroupedRecordings:
-    """The recordings as folds see them: groups, classes, and how many of a class are in a group.
+    """The groups and classes of recordings, and the number of recordings of a class in a group.
 
     Attributes
     ----------
@@ -25,11 +25,11 @@ class GroupedRecordings:
     groups
         Group of every recording, shape (n_recordings,), int64, from 0.
     classes
-        Class of every recording, shape (n_recordings,), int64, a place in ``names``.
+        Class of every recording, shape (n_recordings,), int64, an index of ``names``.
     names
         Primary labels and labels of boxes in alphabetical order, shape (n_classes,).
     counts
-        Recordings that a class is learnt from, in each group, shape (n_groups, n_classes), int64.
+        Number of recordings in each group that have a class, shape (n_groups, n_classes), int64.
     n_unknown
         Recordings without a value in any of the columns.
 
@@ -67,7 +67,7 @@ class GroupedRecordings:
 
     @property
     def noun(self) -> str:
-        """What a group is in a sentence: a recordist, a recording, or a group."""
+        """Word for a group in messages: recordist, recording or group."""
         if self.n_groups == len(self.groups):
             return "recording"
         return "recordist" if self.columns == ("author",) else "group"
@@ -83,7 +83,7 @@ def group_columns(recordings: pd.DataFrame, chosen: Sequence[str] | None) -> tup
     Raises
     ------
     DataError
-        One of them is missing: without it nothing would keep its recordings on one side.
+        One of them is missing: without it linked recordings could lie on both sides of a fold.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> Grou
 
 
 def learnt_labels(recordings: pd.DataFrame) -> list[set[str]]:
-    """Return the labels that each recording is learnt for: its primary one, and those of its boxes.
+    """Return the labels that each recording is a training example of: the primary one and its boxes'.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def learnt_labels(recordings: pd.DataFrame) -> list[set[str]]:
 
 
 def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[str] = ("author",)) -> None:
-    """Raise a DataError where a group lies in two folds, or in one fold and in -1, the training of all.
+    """Raise a DataError where a group lies in two folds, of which -1, always in training, may be one.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[st
 
 
 def as_text(column: pd.Series) -> np.ndarray:
-    """Return the trimmed text of a column, shape (n_rows,), empty where nothing is known.
+    """Return the trimmed text of a column, shape (n_rows,), empty where a value is missing.
 
     Examples
     --------

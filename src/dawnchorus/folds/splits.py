@@ -1,7 +1,7 @@
 """Splits of whole groups into folds: by scikit-learn's ``StratifiedGroupKFold``, or by a column of the table.
 
-:class:`FoldConstraints` holds what the settings ask of either: which groups are always in training, and which
-classes every fold validates. Groups are never torn apart, so that nothing can leak.
+:class:`FoldConstraints` applies to both: it holds the classes that are never validated, and those that every
+training fold must have. Groups are never split, so that nothing can leak.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dawnchorus.folds.groups import GroupedRecordings, as_text, check_no_leak, l
 from dawnchorus.recordings.labels import NOCALL
 
 ALWAYS_IN_TRAINING = -1
-"""The fold of what every model learns and none is tested on."""
+"""The fold that every model is trained on and none is tested on."""
 
 
 class FoldSplit(NamedTuple):
-    """The fold of every group, the number of folds, and sentences on how it came to that.
+    """The fold of every group, the number of folds, and notes on the reasons.
 
     Examples
     --------
@@ -43,12 +43,12 @@ class FoldSplit(NamedTuple):
 
 @dataclass(frozen=True)
 class FoldConstraints:
-    """What the settings ask of a split.
+    """The constraints of a split, from the settings and the recordings.
 
     Attributes
     ----------
     settings
-        The settings themselves.
+        The settings.
     grouped
         The recordings that are split.
     rare
@@ -82,30 +82,30 @@ class FoldConstraints:
     def of(
         cls, recordings: pd.DataFrame, grouped: GroupedRecordings, settings: FoldSettings
     ) -> FoldConstraints:
-        """Return what ``settings`` ask of these recordings; ``nocall`` is no class to promise anything to."""
+        """Return the constraints of ``settings`` for these recordings; they leave ``nocall`` out."""
         species = grouped.names != NOCALL
         rare = species & (grouped.counts.sum(axis=0) <= settings.rare_up_to)
         promised = species if settings.every_class_in_training else rare
         return cls(settings, grouped, rare, promised, _heard(recordings, set(grouped.names)))
 
     def validated(self, folds: np.ndarray) -> np.ndarray:
-        """Return which recordings are validated, shape (n_recordings,), bool."""
+        """Return a mask of the recordings that are validated, shape (n_recordings,), bool."""
         return (folds != ALWAYS_IN_TRAINING) & ~self.rare[self.grouped.classes]
 
     def only_rare(self) -> np.ndarray:
-        """Return which groups hold nothing but rare classes: in training they cost no validation."""
+        """Return a mask of the groups with rare classes only: in training they cost no validation."""
         return np.asarray(self.grouped.counts[:, ~self.rare].sum(axis=1) == 0)
 
     def always_in_training(self) -> np.ndarray:
-        """Return the groups to set apart: of rare classes only, or the only one of a promised class."""
+        """Return a mask of the groups with rare classes only, and of the only group of a promised class."""
         alone = self.promised & (self.grouped.groups_of_class == 1)
         return self.only_rare() | self.grouped.counts[:, alone].any(axis=1)
 
     def learnt_in_every_fold(self, fold_of_group: np.ndarray) -> np.ndarray:
         """Return the folds after moving the smallest group of each promised class that lies in one fold.
 
-        It is moved to where it is always in training. Classes with the fewest groups come first: what is
-        moved for them may serve the others. No move takes a class out of a training fold that had it, so
+        It is moved to fold -1, always in training. Classes with the fewest groups come first: a group that
+        is moved for them may serve the others. No move takes a class out of a training fold that had it, so
         that one pass is enough.
         """
         counts = self.grouped.counts
@@ -119,7 +119,7 @@ class FoldConstraints:
         return moved
 
     def unmet(self, fold_of_group: np.ndarray, n_folds: int) -> str | None:
-        """Return what is wrong with the first fold that cannot be scored, or None where all can."""
+        """Return the fault of the first fold that cannot be scored, or None where all can."""
         folds = fold_of_group[self.grouped.groups]
         validated = self.validated(folds)
         for fold in range(n_folds):
@@ -134,7 +134,7 @@ class FoldConstraints:
         return None
 
     def remedy(self, *ways: str) -> str:
-        """Return ``ways`` and what else could be given up or done, as the end of a message."""
+        """Return the end of a message: ``ways``, and other changes that would help."""
         rare = [f"lower rare_up_to from {self.settings.rare_up_to}"] if self.settings.rare_up_to else []
         every = ["set every_class_in_training to False"] if self.settings.every_class_in_training else []
         return ", or ".join([*ways, *rare, *every, "add recordings"])
@@ -150,7 +150,7 @@ def _heard(recordings: pd.DataFrame, names: set[str]) -> np.ndarray:
 
 
 def split_groups(constraints: FoldConstraints, *, seed: int) -> FoldSplit:
-    """Return the folds that ``StratifiedGroupKFold`` splits, after the constraints.
+    """Return the folds of ``StratifiedGroupKFold``, with the constraints applied.
 
     Raises
     ------
@@ -231,7 +231,7 @@ def _feasible_n_folds(constraints: FoldConstraints, always: np.ndarray) -> tuple
 
 
 def _most_species_allow(counts: np.ndarray, n_folds: int, noun: str) -> tuple[int, str]:
-    """Return the most folds, up to ``n_folds``, for which half of the classes have groups enough."""
+    """Return the most folds, up to ``n_folds``, for which half of the classes have enough groups; and why."""
     groups_of_class = (counts > 0).sum(axis=0)
     possible = n_folds
     while possible > 2 and (groups_of_class >= possible).mean() < 0.5:
@@ -264,12 +264,12 @@ _NAMES_SHOWN = 10
 
 
 def official_split(column: pd.Series, constraints: FoldConstraints) -> FoldSplit:
-    """Return the folds of a column, numbered from 0 in the order of its values, after the constraints.
+    """Return the folds of a column, numbered from 0 in the order of its values, with the constraints applied.
 
     Raises
     ------
     DataError
-        The column has gaps, or one fold only; its folds split a group; a fold has nothing to validate.
+        The column has gaps or one fold only, its folds split a group, or a fold has nothing to validate.
 
     Examples
     --------
@@ -334,5 +334,5 @@ def _folds_and_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Return a key by which fold_2 comes before fold_10."""
+    """Return a sort key by which fold_2 comes before fold_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]

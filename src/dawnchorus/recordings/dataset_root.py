@@ -1,4 +1,4 @@
-"""One place of recordings: its tables and files brought together, and checked against each other."""
+"""Loading of one dataset root: its tables and files, merged and checked against each other."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
-_PAST_END_S = 0.1  # of which tables and headers may disagree on where a recording ends
+_PAST_END_S = 0.1  # tables and headers may disagree by this on the end of a recording
 
 
 class LoadedRecordings(NamedTuple):
-    """Recordings, and what is wrong with others.
+    """Recordings, and the faults of those that were left out.
 
     Attributes
     ----------
     table
         The rows without faults, with the columns of :mod:`dawnchorus.recordings.table`.
     faults
-        All that is wrong with the rows that were left out.
+        The faults of the rows that were left out.
 
     Examples
     --------
@@ -63,7 +63,7 @@ class LoadedRecordings(NamedTuple):
 
 
 def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRecordings:
-    """Return the recordings of one place; ``labels`` are the classes, where they are given.
+    """Return the recordings of one dataset root; ``labels`` are the classes, where they are given.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRec
         in_rows = unit if boxes_file is None else "line"
         checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels, unit=in_rows)
         faults += [*found.faults, *wrong]
-        # With a box less than were drawn, a recording would be learnt and tested as if it were silent there.
+        # A recording that lacks one of its boxes would be trained and tested on as if it were silent there.
         incomplete = found.incomplete.union(fault.filename for fault in wrong)
         table = _with_boxes(table[~table["filename"].isin(incomplete)], found.filenames, checked)
     if labels is not None:
@@ -124,7 +124,7 @@ def _if_there(file: Path) -> Path | None:
 
 
 def _boxes_of(table: pd.DataFrame, boxes: pd.Series, source: Path) -> Annotations:
-    """Return the boxes that stand in the recordings table itself, each once."""
+    """Return the boxes in the recordings table itself, each once."""
     lines = table["line"]
     rows = [
         (table["filename"][row], *box, source, int(lines[row]))
@@ -147,7 +147,7 @@ def _line_of(row: Any) -> int | None:
 def _with_paths(
     table: pd.DataFrame, place: DataSettings, source: Path, unit: str
 ) -> tuple[pd.DataFrame, list[Fault]]:
-    """Return the rows whose audio or store is there, each file once, and where these are."""
+    """Return the rows whose audio or store exists, each file once, with paths; and the faults of others."""
     found, kept, faults = [], [], []
     name_of: dict[str, str] = {}
     for row in table.itertuples():
@@ -186,7 +186,7 @@ def _loaded_before(row: Any) -> _Files | None:
 
 
 def real_path(path: Path | str) -> str:
-    """Return what tells whether two paths are one file.
+    """Return the resolved path, equal for two paths of one file.
 
     Examples
     --------
@@ -207,8 +207,8 @@ class _Files(NamedTuple):
 def _find_files(filename: str, primary_label: str, place: DataSettings) -> _Files | None:
     """Return a recording's files, or None where there is neither audio nor store.
 
-    BirdCLEF's tables before 2022 name the file alone, which lies in the folder of its species. Tables
-    from Windows have backslashes.
+    BirdCLEF's tables before 2022 name the file without its folder, that of the species. Tables from Windows
+    have backslashes.
     """
     forward = filename.replace("\\", "/")
     for written in dict.fromkeys((filename, forward, f"{primary_label}/{forward}")):
@@ -249,7 +249,7 @@ def _checked_boxes(
 def _durations(table: pd.DataFrame, place: DataSettings) -> list[float]:
     """Return the length in seconds of each recording; NaN where neither store nor header can be read.
 
-    Such a recording is left out, with its reason, when all are opened.
+    Such a recording is left out, with the reason, when all are opened.
     """
     raw = table["filename"][table["stored_path"] == ""].tolist()
     headers = dict(zip(raw, read_headers(place.audio_dir, raw), strict=True))
@@ -283,7 +283,7 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
             continue
         counts = Counter(label for _, _, label in found)
         if not counts and table.at[place_of[name], "primary_label"]:
-            continue  # its boxes name no species, and the table does
+            continue  # its boxes name no species, but the table does
         if table.at[place_of[name], "primary_label"] not in ("", NOCALL, *counts):
             unheard.append(name)
         table.at[place_of[name], "boxes"] = tuple(found)
@@ -301,7 +301,7 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
 def _without_unknown_labels(
     table: pd.DataFrame, labels: LabelMap, source: Path, unit: str
 ) -> tuple[pd.DataFrame, list[Fault]]:
-    """Return the rows whose primary label is a class; a secondary label that is none says nothing."""
+    """Return the rows whose primary label is a class, and the faults of others; warn of secondary labels."""
     known = {*labels.labels, NOCALL}
     wrong = table[~table["primary_label"].isin(known)]
     faults = [

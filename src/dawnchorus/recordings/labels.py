@@ -1,4 +1,4 @@
-"""Class names ↔ indices, and the targets made of them."""
+"""The label map between class names and indices, and the targets made with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOCALL = "nocall"
 """The label of a recording without any species: no class, a target of zeros."""
 
 UNKNOWN = -1.0
-"""The target of a species of which nobody knows whether it is there. Anything below 0 means so."""
+"""The target of a species that may or may not be present. Any value below 0 means unknown."""
 
 RESERVED_LABELS = frozenset({"filename", "start_s", "end_s", "label", "probability", "primary_label", "fold"})
 
@@ -56,17 +56,17 @@ class LabelMap:
         return label in self._place_of
 
     def index(self, label: str) -> int:
-        """Return the output that stands for ``label``."""
+        """Return the index of the output for ``label``."""
         try:
             return self._place_of[label]
         except KeyError:
             raise DataError(f"{label!r} is not one of the {len(self)} labels of this model") from None
 
     def indices(self, labels: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Return the outputs that stand for ``labels``, each once, shape (at most n_labels,), int64.
+        """Return the indices of the outputs for ``labels``, each once, shape (at most n_labels,), int64.
 
-        A label that the map does not hold is left out: a background species that nobody trains on
-        says nothing about the others. ``nocall`` is no label at all.
+        Labels that are not in the map, such as background species that are not trained on, are left out, and
+        so is ``nocall``.
         """
         known = dict.fromkeys(self._place_of[label] for label in labels if label in self._place_of)
         return np.array(list(known), dtype=np.int64)
@@ -74,7 +74,7 @@ class LabelMap:
     def multi_hot(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:
         """Return the target of a recording, shape (n_classes,), 1 for each of ``labels``, else 0.
 
-        Labels that the map does not hold are left out, as in :meth:`indices`.
+        Labels that are not in the map are left out, as in :meth:`indices`.
         """
         target = np.zeros(len(self), dtype=np.float32)
         target[self.indices(labels)] = 1
@@ -92,7 +92,7 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     Raises
     ------
     DataError
-        The file cannot be read or lacks the column, there is no label, or one stands twice.
+        The file cannot be read or lacks the column, there is no label, or one occurs twice.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
 
 
 def checked(labels: LabelMap) -> LabelMap:
-    """Return the classes of a model.
+    """Return the classes of a model unchanged, after checking their names.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
 
 
 def has_unknown(target: npt.NDArray[np.float32]) -> bool:
-    """Tell whether an entry of a target, of any shape, is unknown.
+    """Return whether an entry of a target, of any shape, is unknown.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def has_unknown(target: npt.NDArray[np.float32]) -> bool:
 
 
 def scale_target(target: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
-    """Return ``target · factor``, shape (n_classes,); what is unknown stays so.
+    """Return ``target · factor``, shape (n_classes,); unknown entries stay unknown.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def scale_target(target: npt.NDArray[np.float32], factor: np.float32) -> npt.NDA
 def smooth_target(target: npt.NDArray[np.float32], amount: float) -> npt.NDArray[np.float32]:
     """Return ``target · (1 − amount) + amount · sum(target) / n_classes``, shape (n_classes,).
 
-    What is unknown stays so, and adds nothing to the sum.
+    Unknown entries stay unknown and add nothing to the sum.
 
     Examples
     --------

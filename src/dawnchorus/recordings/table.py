@@ -1,15 +1,15 @@
-"""The recordings table: one row a labelled recording, wherever the labels come from.
+"""The recordings table, with one row for each labelled recording, for every source of labels.
 
 ================ ======================================================================
 column           meaning
 ================ ======================================================================
 filename         unique name: the path relative to the audio folder, with forward
-                 slashes; of several places, the name of the place before it
+                 slashes; with several dataset roots, the root's name before it
 audio_path       the audio file; it may be absent where there is a store
 stored_path      its HDF5 file, empty where there is none
 primary_label    the species the recording was made for; of a recording with labels
                  in time, the one with the most boxes, or ``nocall``
-secondary_labels tuple of other species heard in it
+secondary_labels tuple of other species in it
 duration_s       length in seconds, NaN where it cannot be read
 boxes            tuple of (start_s, end_s, label), or None where the labels are for the
                  whole recording
@@ -50,7 +50,7 @@ from dawnchorus.recordings.labels import NOCALL, LabelMap, checked
 logger = logging.getLogger(__name__)
 
 Place: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
-"""One place of recordings: its settings, its folder where nothing else needs saying, or its table."""
+"""One dataset root: its settings, its folder, or its table."""
 
 
 def load_recordings(
@@ -60,25 +60,25 @@ def load_recordings(
     audio_dir: str | Path | None = None,
     faulty: Literal["refuse", "leave_out"] | None = None,
 ) -> LoadedRecordings:
-    """Return the checked recordings of one place, or of several, each with its own root.
+    """Return the checked recordings of one dataset root, or of several.
 
     Parameters
     ----------
     places
-        Where the recordings lie, and their tables: a folder; a table, as a DataFrame or a CSV file; or
-        settings, as an object or a dict. A DataFrame needs the columns ``filename`` and ``primary_label``.
+        The dataset roots, each a folder; a table, as a DataFrame or a CSV file; or settings, as an object or
+        a dict. A DataFrame needs the columns ``filename`` and ``primary_label``.
     labels
         The classes, where they are given: any other label is a fault.
     audio_dir
         Folder that the file names of a table are relative to. Without it, those of a DataFrame are relative
-        to the working directory, and those of a CSV file to its folder. Whole paths are taken as they are.
+        to the working directory, and those of a CSV file to its folder. Absolute paths are taken as they are.
     faulty
-        ``leave_out`` goes on without faulty rows; what the settings say if not given.
+        ``leave_out`` drops faulty rows, ``refuse`` raises; that of the settings if not given.
 
     Raises
     ------
     FaultyTableError
-        Rows of a place that does not leave such rows out are wrong: all of them are named.
+        Rows of a dataset root with ``refuse`` are faulty (all of them are named), or no other rows are left.
     DataError
         A folder or a table is missing or empty, or a table lacks a column.
 
@@ -123,7 +123,7 @@ def load_recordings(
         raise DataError(
             f"no recording in {' or '.join(str(place.audio_dir) for place in places)} has a label"
         )
-    for column in ("author", "site", "fold"):  # a column that only some places have is unknown elsewhere
+    for column in ("author", "site", "fold"):  # a column that only some roots have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
     return LoadedRecordings(recordings, left_out)
@@ -176,7 +176,7 @@ def leave_out_unreadable(
 def label_map_of(recordings: pd.DataFrame) -> LabelMap:
     """Return the classes to train: every primary label, and every label in time.
 
-    ``nocall`` is no class but all zeros.
+    ``nocall`` is not a class; its target is all zeros.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
     Raises
     ------
     DataError
-        A label is missing, or the name of a column in the tables that are written later, or there is none.
+        A label is missing, or named like a column of the tables that are written later, or there is none.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
 def _without_files_of(
     table: pd.DataFrame, place_of_file: dict[str, str], place: str
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Return the rows whose file no earlier place has, noting them; and the others with the reason."""
+    """Return the rows whose file no earlier root has, adding them to ``place_of_file``; and the others."""
     files = [real_path(path) for path in table["audio_path"]]
     new = np.array([file not in place_of_file for file in files], dtype=bool)
     repeated = [
@@ -227,10 +227,10 @@ def _without_files_of(
 
 
 def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSettings) -> pd.DataFrame:
-    """Return the rows whose recording no earlier place has, by the number that its archive gave it.
+    """Return the rows whose recording no earlier root has, by its number in the archive.
 
-    Copies of one recording in several places, such as a competition's and an archive's own, would else lie on
-    both sides of a fold.
+    Copies of one recording in several roots, such as a competition's and an archive's own, could otherwise
+    lie on both sides of a fold.
     """
     ids = catalogue_numbers(map(str, table["filename"]))
     new = np.array([found not in earlier for found in ids], dtype=bool)
@@ -244,7 +244,7 @@ def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSetti
 
 
 def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettings:
-    """Return a place of recordings as settings; for ``audio_dir`` see :func:`load_recordings`.
+    """Return a dataset root as settings; for ``audio_dir`` see :func:`load_recordings`.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettin
 
 
 def _names_of(places: Sequence[DataSettings]) -> list[str]:
-    """Return what the file names of each place begin with: nothing where there is one place only."""
+    """Return the prefix of the file names of each root; that of a single root is empty unless it is named."""
     if len(places) == 1:
         return [places[0].name or ""]
     names = [place.name or place.audio_dir.absolute().name for place in places]
@@ -299,7 +299,7 @@ def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
 
 
 def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
-    """Return the audio files of the places that are none of ``listed``: in no table, or left out.
+    """Return the audio files of the dataset roots that are not among ``listed``: in no table, or left out.
 
     Examples
     --------
@@ -318,10 +318,10 @@ def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str])
 
 
 def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a label, most recordings first, and a row ``all``.
+    """Return a row for each label, most recordings first, and a row ``all``.
 
-    Columns: recordings with it as their primary label, their hours and known recordists, and boxes of it
-    in all recordings.
+    Columns: recordings with it as their primary label, their hours and known recordists, and its boxes in
+    all recordings.
 
     Examples
     --------
@@ -350,7 +350,7 @@ def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def digest_of_labels(recordings: pd.DataFrame) -> str:
-    """Return a digest of all labels of the recordings, whatever the order of their rows.
+    """Return a digest of the labels, boxes and ratings of recordings; the order of rows changes nothing.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tables of labelled recordings: CSV such as BirdCLEF's ``train.csv``, a DataFrame, or folders of species."""
+"""Readers of labelled recordings: from CSV such as BirdCLEF's ``train.csv``, DataFrames, species folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
 def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
-    """Return the table of a folder per species; recordists are unknown.
+    """Return the table of a folder with a subfolder for each species; recordists are unknown.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
 def read_recordings_table(
     path: Path | TableInMemory, known: Iterable[str] = ()
 ) -> tuple[pd.DataFrame, list[Fault]]:
-    """Return the sound rows of a table with at least ``filename`` and ``primary_label``, and the faults.
+    """Return the valid rows of a table with at least ``filename`` and ``primary_label``, and the faults.
 
-    A column ``line`` says where a row stands in the file, or in the DataFrame. A column ``boxes``, where the
+    A column ``line`` holds the row's line in the file, or row in the DataFrame. A column ``boxes``, where the
     table has it, holds a tuple of (start_s, end_s, label), or None.
 
     Parameters
@@ -66,12 +66,12 @@ def read_recordings_table(
     path
         A CSV file, or the copy of a DataFrame.
     known
-        Labels beside the primary ones, by which lists with spaces between are told from names with spaces.
+        Labels beside the primary ones, which tell lists that are separated by spaces from names with spaces.
 
     Raises
     ------
     DataError
-        The file is missing, is no table, lacks a column, or has no rows.
+        The file is missing, is not a table, lacks a column, or has no rows.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def read_recordings_table(
 
 
 class _Source(NamedTuple):
-    """What messages call a table, what they count in it, and the number of its first row."""
+    """Name of a table in messages, the unit that they count in it, and the number of its first row."""
 
     table: Path
     unit: str = "line"
@@ -120,7 +120,7 @@ class _Source(NamedTuple):
 
 
 def source_of(table: Path | TableInMemory) -> _Source:
-    """Return how faults name a table.
+    """Return the name, unit and first row number of a table for the messages of faults.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def source_of(table: Path | TableInMemory) -> _Source:
 
 
 def with_all_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the columns that every recordings table has; what is unknown is empty.
+    """Return the table with the columns that every recordings table has; unknown values are empty.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def parse_label_list(cell: object, *, known: Container[str] = ()) -> tuple[str, 
 
 
 def _parsed_literal(cell: str) -> list[str] | None:
-    """Return a list of quoted names, as Python and JSON write it; None where the cell is none."""
+    """Return the names in a cell with a list of quoted names, as in Python or JSON; None for other cells."""
     if re.search(r"['\"]\s+['\"]", cell):  # as NumPy prints them; to Python, these are parts of one string
         return [single or double for single, double in re.findall(r"'([^']*)'|\"([^\"]*)\"", cell)]
     try:
@@ -209,7 +209,7 @@ def _parsed_label_lists(table: pd.DataFrame, others: Iterable[str], note: Any) -
 
 
 def _parsed_boxes(column: pd.Series, note: Any) -> pd.Series:
-    """Return the boxes of each row; a cell that is no list, such as their number, stands for none."""
+    """Return the boxes of each row, None where the cell is not a list, such as their number."""
     parsed = pd.Series([None] * len(column), dtype=object, index=column.index)
     for row, cell in column.items():
         if not str(cell).startswith("["):

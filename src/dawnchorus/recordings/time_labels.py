@@ -1,4 +1,4 @@
-"""Labels in time → targets: which boxes a stretch of a recording overlaps enough to be about them."""
+"""Targets of stretches of a recording, from the boxes that they overlap enough."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.wording import counted
 
 MIN_OVERLAP_S = 0.25
-"""A box counts for a clip from this much of it on: less is not heard. Of a box so short that a border between
-two clips could leave less in both, half is enough."""
+"""A box counts for a clip that contains at least this much of it. Of a box so short that a border between two
+clips could leave less in both, half is enough."""
 
 
 class Boxes(NamedTuple):
@@ -54,7 +54,7 @@ class Boxes(NamedTuple):
 def overlaps(
     start_s: npt.ArrayLike, end_s: npt.ArrayLike, boxes: Boxes, *, min_overlap_s: float = MIN_OVERLAP_S
 ) -> npt.NDArray[np.bool_]:
-    """Tell which stretches overlap which boxes by ``min_overlap_s``, or half the box, or the whole stretch.
+    """Return whether stretches overlap boxes by ``min_overlap_s``, or half the box, or the whole stretch.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def overlaps(
     boxes
         The boxes.
     min_overlap_s
-        Overlap from which on a box counts, seconds.
+        Smallest overlap with which a box counts, seconds.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""From a config to trained folds: the run directory, the Lightning module, losses."""
+"""Training of a config's folds: the run directory, the Lightning module, losses."""

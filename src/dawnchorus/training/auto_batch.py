@@ -1,4 +1,4 @@
-"""The batch size that a device trains fastest with, and the learning rate that goes with it."""
+"""Search for the batch size that a device trains fastest with, and the learning rate for it."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ logger = logging.getLogger(__name__)
 
 SMALLEST, LARGEST = 8, 1024
 FAST_ENOUGH = 0.95
-"""The smallest batch with this share of the best pace is taken: larger ones only cost memory and steps."""
+"""The smallest batch with this fraction of the best throughput is taken: larger ones only cost memory and
+steps."""
 
-_MEMORY_SHARE = 0.85  # of what is free; the rest is for what the loader and validation take
+_MEMORY_SHARE = 0.85  # of the free memory; the rest is for the loader and validation
 _WARM_UPS, _TIMED_STEPS = 1, 3
 _N_SPEEDS_WITHOUT_GAIN = 2
 
 
 def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
-    """Return the config with the batch size that was found for this device, if it asks for one.
+    """Return the config with the batch size that was found for this device, if ``auto_batch`` is set.
 
-    What was found is kept in the run as ``auto_batch.json``, and a run that is resumed goes on with it.
-    Several devices each take a batch of the size that was found.
+    It is kept in the run as ``auto_batch.json``, and a run that is resumed goes on with it. Each of several
+    devices takes a batch of the size that was found for one.
 
     Raises
     ------
     TrainingError
         Not even the smallest batch fits.
     RunError
-        What the run keeps of it is damaged.
+        ``auto_batch.json`` is damaged, or the devices cannot divide the batch.
 
     Examples
     --------
@@ -82,7 +83,7 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
 
 
 def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
-    """Return what ``auto_batch.json`` holds: the batch size, the learning rate, the pace of each size."""
+    """Return the content of ``auto_batch.json``: batch size, learning rate, throughput of each size."""
     args = config.train_function_args
     n_draws = args.clips_per_epoch or len(prepared.recordings)
     paces = measure_paces(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
@@ -98,7 +99,7 @@ def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
 def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -> dict[int, float]:
     """Return clips per second of whole training steps on one device, by batch size.
 
-    Sizes are doubled until memory ends, ``largest`` is passed, or two in a row were no faster.
+    Sizes are doubled until memory runs out, ``largest`` is passed, or two in a row gain less than about 5 %.
 
     Raises
     ------
@@ -159,7 +160,7 @@ class _TrialStep:
         self.optimizer = make_optimizer(trained, args.optimizer, where=config.exp_name)
 
     def clips_per_s(self, batch_size: int) -> float:
-        """Return the pace of a batch size, the median of a few steps."""
+        """Return the throughput of a batch size, from the median time of a few steps."""
         wave = torch.rand(batch_size, self.card.n_samples, device=self.device) - 0.5
         target = (torch.rand(batch_size, len(self.card.labels), device=self.device) < 0.1).float()
         times = [self._seconds(wave, target) for _ in range(_WARM_UPS + _TIMED_STEPS)]
@@ -179,7 +180,7 @@ class _TrialStep:
         return time.perf_counter() - started
 
     def next_would_not_fit(self) -> bool:
-        """Tell whether twice the memory that the last size took is more than there was free."""
+        """Return whether twice the memory that the sizes so far took is more than was free."""
         return 2 * (_peak_bytes(self.device) - self.held_bytes) > _MEMORY_SHARE * self.free_bytes
 
 
@@ -190,11 +191,11 @@ def _free_bytes(device: torch.device) -> int:
     if meminfo.is_file():
         lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
         return 1024 * int(lines["MemAvailable"].split()[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # half of it is taken for free
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2  # half is assumed to be free
 
 
 def _peak_bytes(device: torch.device) -> int:
-    """Return the most memory that was in use at once, of the device or of this process."""
+    """Return the peak memory in use, of the device or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""The simplest rival of a network: logistic regression on each clip's mean log-mel spectrum."""
+"""A simple baseline for a network: logistic regression on each clip's mean log-mel spectrum."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _mean_spectra(
 
 
 def _fit_and_predict(features: np.ndarray, target: np.ndarray, new_features: np.ndarray) -> np.ndarray:
-    """Return the probability of one class for ``new_features``; a class never seen gets 0."""
+    """Return the probability of one class for ``new_features``; 0 for a class without training examples."""
     if not target.any() or target.all():
         return np.full(len(new_features), float(target.all()))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))

@@ -1,4 +1,4 @@
-"""What a fold leaves behind: its best weights, and what it takes to go on.
+"""Checkpoints of a fold: its best weights, the state to resume from, and averages of weights.
 
 The best checkpoints hold weights alone; ``last.safetensors`` also holds optimiser, schedule, callbacks and
 loops. All are safetensors files (:mod:`dawnchorus.models.checkpoint_file`) and none can run code.
@@ -24,25 +24,25 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, read_metadata, write_checkpoint
 
 MODEL_PREFIX = "model."
-"""What the module's attribute puts before the names of the network's tensors."""
+"""Prefix of the network's tensors in the Lightning module, from its attribute ``model``."""
 
 _BESIDE_MODEL = "beside_model"
-"""Key of what a checkpoint to go on from holds of the module beside its network: tensors of the loss."""
+"""Key in ``last.safetensors`` of the module's tensors outside the network: those of the loss."""
 
 LAST = "last"
 LAST_NAME = "last.safetensors"
 AVERAGED_NAME = "averaged.safetensors"
 METRICS = "metrics"
-"""Key of a checkpoint under which the module puts the metrics of its epoch."""
+"""Key of the epoch's metrics in a checkpoint."""
 
 
 class SafetensorsIO(CheckpointIO):
-    """Writes and reads Lightning's checkpoints as safetensors and JSON.
+    """Input and output of Lightning's checkpoints as safetensors and JSON.
 
     Parameters
     ----------
     card
-        Model card that each of them carries.
+        Model card that is written into each of them.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class SafetensorsIO(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Write the weights of a checkpoint, and if it is the last one, everything else too."""
+        """Write the weights of a checkpoint; the file named ``last`` also has everything else."""
         path = Path(path)
         state = {name: value for name, value in checkpoint.items() if name != "state_dict"}
         tensors = checkpoint["state_dict"]
@@ -81,7 +81,7 @@ class SafetensorsIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Return the checkpoint as Lightning knows it.
+        """Return a checkpoint in Lightning's form.
 
         Raises
         ------
@@ -104,12 +104,12 @@ class SafetensorsIO(CheckpointIO):
 
 
 class _MovableCheckpoint(ModelCheckpoint):
-    """Finds its files again in a run that was moved."""
+    """A checkpoint callback that finds its files again in a run that was moved."""
 
     FILE_EXTENSION = ".safetensors"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state, its paths in the folder where the run lies now."""
+        """Restore the state, with its paths changed to the folder where the run lies now."""
         folder = Path(str(self.dirpath))
 
         def here(path: str) -> str:
@@ -121,7 +121,7 @@ class _MovableCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoints(_MovableCheckpoint):
-    """Keeps the best epochs by the validation metric.
+    """The checkpoint callback that keeps the best epochs by the validation metric.
 
     Examples
     --------
@@ -153,7 +153,7 @@ class BestCheckpoints(_MovableCheckpoint):
 
 
 class LastCheckpoint(_MovableCheckpoint):
-    """Keeps what it takes to go on after the last whole epoch.
+    """The checkpoint callback that keeps the state to resume from after the last whole epoch.
 
     Examples
     --------
@@ -167,13 +167,13 @@ class LastCheckpoint(_MovableCheckpoint):
             dirpath=folder,
             filename=LAST,
             enable_version_counter=False,
-            # Not after validation, which is inside the epoch: a run resumed there would begin it again.
+            # Not after validation, which is inside the epoch: a run resumed there would repeat the epoch.
             save_on_train_epoch_end=True,
         )
 
 
 class PatientStopping(EarlyStopping):
-    """Stops a fold that no longer improves, and does not forget that when it is resumed.
+    """Early stopping of a fold that no longer improves, also after it was resumed.
 
     Examples
     --------
@@ -189,17 +189,17 @@ class PatientStopping(EarlyStopping):
             mode="max",
             patience=args.early_stopping_epochs or 0,
             check_on_train_epoch_end=True,
-            check_finite=False,  # what is not finite ends with an error of its own
+            check_finite=False,  # non-finite values raise NotFiniteError
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End at once where the fold had been stopped before it was interrupted."""
+        """Stop at once where the fold had already been stopped before it was interrupted."""
         if self.wait_count >= self.patience:
             trainer.should_stop = True
 
 
 class AverageOfSteps(EMAWeightAveraging):
-    """The exponential moving average of the weights; it is what is validated and kept.
+    """The exponential moving average of the weights, which is validated and saved.
 
     Examples
     --------
@@ -213,7 +213,7 @@ class AverageOfSteps(EMAWeightAveraging):
 
 
 def epochs_done(last: Path) -> int:
-    """Return how many epochs a ``last.safetensors`` has behind it.
+    """Return the number of epochs that a ``last.safetensors`` was trained for.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def epochs_done(last: Path) -> int:
 
 
 def epoch_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics of the epoch that a checkpoint of ours was written after, and ``epoch``.
+    """Return the metrics of the epoch after which a checkpoint was written, and ``epoch``.
 
     Examples
     --------

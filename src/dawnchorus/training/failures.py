@@ -1,4 +1,4 @@
-"""How a training ends that cannot go on: one sentence that says what happened and what to change."""
+"""Translation of out-of-memory, disk-full, NaN and other failures of training into TrainingError."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from dawnchorus.errors import TrainingError
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MEMORY_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-_KILLED_MESSAGE = "killed by signal: Killed"  # a loader's worker; the system does so when its memory ends
+_KILLED_MESSAGE = "killed by signal: Killed"  # a loader's worker, when the system runs out of memory
 _DETERMINISTIC_MESSAGE = "does not have a deterministic implementation"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
 
 
 class NotFiniteError(Exception):
-    """A loss, or the network's answers, are not numbers.
+    """A loss, or the network's probabilities, that are not finite.
 
     Parameters
     ----------
     epoch, batch
-        Where, from 0; no batch where it was noticed in validation.
+        Epoch and batch, from 0; None as the batch where it was found in validation.
     value
         The loss.
 
@@ -42,14 +42,14 @@ class NotFiniteError(Exception):
 
 @contextmanager
 def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> Iterator[None]:
-    """Raise what ends a training, and what a person can change about it, as a TrainingError.
+    """Translate failures within the block into a TrainingError with the cause and the remedy.
 
     Parameters
     ----------
     args
-        Settings that the sentence names.
+        Settings that the message names.
     fold, folder
-        What is trained, and where its checkpoints lie.
+        The fold, and its folder.
 
     Examples
     --------
@@ -113,12 +113,12 @@ def _out_of_memory(args: TrainFunctionArgs, fold: int) -> str:
 def not_finite(
     error: NotFiniteError, *, fold: int, recordings: list[str], last: Path, args: TrainFunctionArgs
 ) -> TrainingError:
-    """Return the sentence for a loss that is no number.
+    """Return the TrainingError for a loss that is not finite.
 
     Parameters
     ----------
     error
-        Where it was noticed.
+        The epoch, the batch and the loss.
     fold
         The fold.
     recordings
@@ -126,7 +126,7 @@ def not_finite(
     last
         The checkpoint of the last whole epoch.
     args
-        Settings that the sentence names.
+        Settings that the message names.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Training of one fold: its clips, its trainer, and what it leaves behind."""
+"""Training of one fold: its datasets, its trainer, and its results."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class FoldTraining:
         )
 
     def module(self) -> WaveClassifierModule:
-        """Return the network with the weights that it starts from, unless it goes on from a checkpoint."""
+        """Return the Lightning module, with starting weights unless it goes on from a checkpoint."""
         torch.manual_seed(*torch_seeds(self.config.seed, self.fold, n_seeds=1))
         model = new_model(self.config, self.labels.labels, with_weights=not self.last.is_file()).model
         return WaveClassifierModule(model, self.config, fold=self.fold, validation=self.validation)
@@ -126,11 +126,11 @@ class FoldTraining:
         Raises
         ------
         TrainingError
-            It cannot go on: no memory, no disk, a loss that is no number.
+            It cannot go on: out of memory, disk full, a NaN loss.
         """
         best = BestCheckpoints(self.run.checkpoints_dir(self.fold), self.args)
         if self.last.is_file():
-            # Lightning draws the first batch of a resumed run before it tells the sampler the epoch.
+            # Lightning draws the first batch of a resumed run before it calls the sampler's set_epoch.
             self.sampler.set_epoch(epochs_done(self.last))
         train_loader, val_loader = self.loaders()
         with (
@@ -153,7 +153,7 @@ class FoldTraining:
 
     @property
     def per_class_file(self) -> Path:
-        """Scores of each class at the best epoch."""
+        """File of the scores of each class at the best epoch."""
         return self.run.fold_dir(self.fold) / "per_class.csv"
 
     def _not_finite(self, error: NotFiniteError) -> TrainingError:
@@ -183,7 +183,7 @@ class FoldTraining:
 
 
 def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[str, Any] | None:
-    """Train on all folds but one, and return what ``finished.json`` then holds.
+    """Train on all folds but one, and return the content of ``finished.json``.
 
     Only the first process of a data-parallel training writes and returns it; the others return None.
 
@@ -201,9 +201,9 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     DataError
         No class can be scored on the fold's validation recordings.
     RunError
-        The run on disk has become another one meanwhile.
+        The run on disk was replaced by another one meanwhile.
     TrainingError
-        The training cannot go on: no memory, no disk, a loss that is no number.
+        The training cannot go on: out of memory, disk full, a NaN loss.
 
     Examples
     --------
@@ -243,14 +243,14 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
 
 
 class PerClassTable(Callback):
-    """Writes the scores of each class whenever an epoch is the best so far.
+    """Callback that writes the scores of each class whenever an epoch is the best so far.
 
     Parameters
     ----------
     best
-        Knows the best epoch before this one.
+        Callback with the best score before this epoch.
     validation
-        Holds the scores of the epoch.
+        Scores of the epoch.
     path
         CSV file to write.
 

@@ -1,4 +1,4 @@
-"""Layers that training leaves as they are: for small data, on top of a network that has heard much."""
+"""Layers that are not trained, for small data and a network that was trained on much before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FrozenLayers(NamedTuple):
     normalisations
         Names of the modules whose running statistics stay.
     n_epochs
-        Epochs after which all is trained; None for never.
+        Number of epochs after which all layers are trained; None for never.
 
     Examples
     --------
@@ -38,11 +38,11 @@ class FrozenLayers(NamedTuple):
     n_epochs: int | None
 
     def begin(self, model: nn.Module) -> None:
-        """Freeze the parameters before training begins, when data-parallel training looks at them."""
+        """Freeze the parameters before training begins, when data-parallel training registers them."""
         self._train_parameters(model, False)
 
     def begin_epoch(self, model: nn.Module, epoch: int) -> None:
-        """Freeze or free the layers for an epoch, counted from 0. The model must be in training mode."""
+        """Freeze or unfreeze the layers for an epoch, from 0. The model must be in training mode."""
         frozen = self.n_epochs is None or epoch < self.n_epochs
         self._train_parameters(model, not frozen)
         for name, module in model.named_modules():
@@ -65,12 +65,12 @@ def frozen_layers(model: nn.Module, prefixes: Sequence[str], *, n_epochs: int | 
     prefixes
         Whole parts of names: ``backbone.blocks.1`` does not mean ``backbone.blocks.10``.
     n_epochs
-        Epochs after which they are trained with the rest; None for never.
+        Number of epochs after which they are trained with the rest; None for never.
 
     Raises
     ------
     ConfigError
-        Nothing in the model begins so, or nothing is left to train.
+        No name in the model begins with one of them, or nothing is left to train.
 
     Examples
     --------

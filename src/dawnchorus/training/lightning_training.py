@@ -1,4 +1,4 @@
-"""``lightning_training``: the folds of an experiment, one after the other, with PyTorch Lightning."""
+"""``lightning_training``: training of an experiment's folds, one after the other, with PyTorch Lightning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def lightning_training(
     config: TrainConfig, *, folds: Sequence[int] | None = None, config_file: Path | None = None
 ) -> Run:
-    """Return the run with its folds trained, and with a page about it, ``report.html``.
+    """Train the folds of an experiment, write ``report.html``, and return the run.
 
     A finished fold is not trained again; one that was interrupted goes on after its last whole
     epoch and ends as if it had not been.
@@ -48,7 +48,7 @@ def lightning_training(
         The run directory belongs to another config, another process trains the fold, or a checkpoint is
         damaged.
     TrainingError
-        The training cannot go on: no memory, no disk, a loss that is no number.
+        The training cannot go on: out of memory, disk full, a NaN loss.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def lightning_training(
     ['report.html']
     """
     is_first = this_process(config.train_function_args).rank == 0
-    if not is_first:  # what the first process says, it says for all
+    if not is_first:  # the first process logs for all
         logging.getLogger("dawnchorus").setLevel(logging.WARNING)
         silence_progress()
     with RunLocks(Run(config.run_dir), is_needed=is_first) as locks:
@@ -69,7 +69,7 @@ def lightning_training(
             prepared = prepare_run(config, config_file=config_file)
             chosen = _chosen_folds(folds, prepared.assignment.n_folds)
             unfinished = [fold for fold in chosen if prepared.run.finished(fold) is None]
-            if unfinished:  # from here on no other process takes the run for one that is not begun
+            if unfinished:  # the lock shows other processes that the run is begun, before it has checkpoints
                 locks.hold(unfinished[0])
         for note in prepared.assignment.notes:
             logger.info(note)

@@ -1,12 +1,12 @@
-"""Losses, and making the one that a config means.
+"""Losses, and the construction of the loss that a config names.
 
 All take clip logits and targets, both of shape (batch, n_classes), the targets in [0, 1] (soft ones too),
 and return a scalar, or with ``reduction="none"`` the values whose mean it is. Those with the attribute
 ``takes_unknown`` take targets below 0 as well (:data:`dawnchorus.recordings.labels.UNKNOWN`): it is unknown
-whether the species is there, and such an entry counts for nothing. Half-precise logits are made float32
+whether the species is present, and such an entry adds nothing. Half-precision logits are converted to float32
 first.
 
-A loss of one's own is a function of logits and targets, a class, or an object::
+A loss of your own is a function of logits and targets, a class, or an object::
 
     class Weighted(torch.nn.Module):
         takes_unknown = False
@@ -48,7 +48,7 @@ FOCAL_GAMMA = 2.0
 
 
 def bce_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the binary cross-entropy: each class is a yes-or-no question of its own.
+    """Return the binary cross-entropy, with each class independent of the others.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def focal_loss(
 ) -> Tensor:
     """Return the sigmoid focal loss of Lin et al., "Focal loss for dense object detection" (ICCV 2017).
 
-    The cross-entropy times ``(1 - p_t) ** gamma``, so that answers which are right already weigh little;
-    ``p_t`` is the probability given to the truth. Soft targets blend both cases linearly.
+    The cross-entropy times ``(1 - p_t) ** gamma``, so that predictions that are already right weigh little;
+    ``p_t`` is the predicted probability of the truth. Soft targets blend both cases linearly.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def focal_loss(
     alpha
         Weight of the positives, in [0, 1]; the negatives have ``1 - alpha``.
     gamma
-        How sharply easy answers are discounted, from 0 on; 0 leaves the weighted cross-entropy.
+        Strength of the discount of easy predictions, at least 0; 0 gives the weighted cross-entropy.
     reduction
         ``"mean"`` for a scalar, ``"none"`` for shape (batch, n_classes).
 
@@ -104,7 +104,7 @@ def focal_loss(
     logits, targets = _in_full_precision(logits, targets)
     probabilities = logits.sigmoid()
     missed = targets + probabilities - 2 * targets * probabilities  # 1 - p_t
-    # A power below 1 has an infinite slope at 0, where a certain and right answer stands.
+    # A power below 1 has an infinite slope at 0, the value of a certain and right prediction.
     missed = missed.clamp(min=torch.finfo(missed.dtype).tiny)
     weight = alpha * targets + (1 - alpha) * (1 - targets)
     loss = weight * missed**gamma * bce_loss(logits, targets, reduction="none")
@@ -119,7 +119,7 @@ def bce_focal_loss(
     gamma: float = FOCAL_GAMMA,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Return binary cross-entropy plus focal loss (alpha 0.25, gamma 2): what the winners trained with.
+    """Return binary cross-entropy plus focal loss (alpha 0.25, gamma 2), the loss of the winning solution.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def bce_focal_loss(
 
 
 def passing_over_unknown(loss: LossT) -> LossT:
-    """Mark a loss as one that passes over targets below 0.
+    """Return a loss with the mark that it ignores targets below 0.
 
     Examples
     --------
@@ -212,7 +212,7 @@ def masked_bce_focal_loss(
 
 
 def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the cross-entropy of the softmax over the classes: they share one certainty.
+    """Return the cross-entropy of the softmax over the classes, whose probabilities sum to 1.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction 
         Shape (batch, n_classes).
     targets
         Shape (batch, n_classes), in [0, 1]; those of a clip are divided by their sum. A clip with no species
-        at all has no such target and counts for nothing.
+        at all does not count.
     reduction
         ``"mean"`` for a scalar, the mean over the clips that count, 0 where there are none; ``"none"`` for
         shape (batch,), 0 for the other clips.
@@ -241,16 +241,16 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction 
 
 @passing_over_unknown
 def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return a smooth surrogate of 1 − macro ROC-AUC: what misranked pairs of clips cost, a scalar.
+    """Return a smooth surrogate of 1 − macro ROC-AUC: the mean cost of misranked pairs of clips, a scalar.
 
     The pairwise logistic surrogate of Gao & Zhou, "On the consistency of AUC pairwise optimization"
     (IJCAI 2015): of a class, the mean of ``log(1 + exp(-(s_i - s_j)))`` over the pairs of a clip i with the
     species and a clip j without; then the mean over the classes. We deviate for soft targets t: a pair
-    weighs ``max(2 t_i - 1, 0) · max(1 - 2 t_j, 0)``, how surely it is one. Hard targets leave their mean.
+    weighs ``max(2 t_i - 1, 0) · max(1 - 2 t_j, 0)``. For hard targets this is the mean of the paper.
 
     A class without any such pair in the batch is skipped; where all are, the loss is 0. A target of 0.5 or
-    less is never a present species, so that scaling targets down (by a rating, by a soft mixup) makes absent
-    ones of present ones. Only differences within a class are learnt: the logits are no calibrated
+    less never counts as present, so that scaling targets down (by a rating, by a soft mixup) can turn present
+    species into absent ones. Only differences within a class are learnt: the logits do not give calibrated
     probabilities.
 
     Parameters
@@ -282,11 +282,11 @@ _RANGES = {
     "alpha": (0.0, 1.0, "a number from 0 to 1"),
     "gamma": (0.0, sys.float_info.max, "a number, 0 or more"),
 }
-"""Lowest and highest value of each argument that a config may give our own, and how a message says it."""
+"""Lowest and highest value of each argument of our own losses, and the range as text for messages."""
 
 
 class ClipLoss(torch.nn.Module):
-    """A loss as training calls it: logits and targets of shape (batch, n_classes) → a scalar.
+    """A loss in training: logits and targets of shape (batch, n_classes) → a scalar.
 
     Parameters and buffers of a loss move to a device with it, and its parameters are trained.
 
@@ -295,12 +295,12 @@ class ClipLoss(torch.nn.Module):
     loss
         Function of logits and targets in float32 or float64.
     name
-        What a message calls it.
+        Its name in messages.
 
     Attributes
     ----------
     takes_unknown
-        Whether it passes over targets below 0: the loss says so by an attribute of this name.
+        Whether it ignores targets below 0, from the attribute of this name of the loss.
 
     Examples
     --------
@@ -323,7 +323,7 @@ class ClipLoss(torch.nn.Module):
         Raises
         ------
         ConfigError
-            The loss gives something else.
+            The loss returns something else.
         """
         value = self.loss(*_in_full_precision(logits, targets))
         if not isinstance(value, Tensor) or value.ndim:
@@ -336,7 +336,7 @@ class ClipLoss(torch.nn.Module):
 
 
 def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) -> ClipLoss:
-    """Return the loss that a config means: logits and targets → a scalar.
+    """Return the loss that a config names: logits and targets → a scalar.
 
     Parameters
     ----------
@@ -344,10 +344,10 @@ def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) 
         A name of :data:`dawnchorus.config.registry.LOSSES`, an import path ``package.module:name``, a
         function of logits and targets, a class, or an object; each fold has a copy of an object.
     args
-        Keyword arguments of the function or class: ``alpha`` and ``gamma`` of ours with a focal part, the
-        others of ours have none.
+        Keyword arguments of the function or class. Of our own, the losses with a focal part take ``alpha``
+        and ``gamma``, and the others none.
     where
-        What a message should begin with: the config.
+        Start of a message: the config.
 
     Raises
     ------
@@ -374,7 +374,7 @@ def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) 
 
 
 def losses_that_take_unknown() -> list[str]:
-    """Return the names of the losses that pass over unknown targets.
+    """Return the names of the losses that ignore unknown targets.
 
     Examples
     --------
@@ -385,7 +385,7 @@ def losses_that_take_unknown() -> list[str]:
 
 
 def _check_own_arguments(loss: Callable[..., Any], args: Mapping[str, Any], *, name: str, where: str) -> None:
-    """Raise a ConfigError where one of our losses lacks an argument, or a value is out of its range."""
+    """Raise a ConfigError where one of our losses does not take an argument, or a value is out of range."""
     legal = _arguments(loss)
     if args and not legal:
         others = ", ".join(other for other, each in LOSSES.items() if _arguments(each))
@@ -402,23 +402,23 @@ def _check_own_arguments(loss: Callable[..., Any], args: Mapping[str, Any], *, n
 
 
 def _arguments(loss: Callable[..., Any]) -> list[str]:
-    """Return what a config may set of one of our losses."""
+    """Return the arguments of one of our losses that a config may set."""
     return [key for key in inspect.signature(loss).parameters if key in _RANGES]
 
 
 def _in_full_precision(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return both in float32, or in float64 where the logits are.
 
-    Under autocast the logits are half precise: sums over a batch would lose what a step is made of.
+    Under autocast the logits are half precise: sums over a batch would lose too many digits.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return logits.to(dtype), targets.to(dtype)
 
 
 def _of_known(loss: Callable[..., Tensor], logits: Tensor, targets: Tensor, reduction: Reduction) -> Tensor:
-    """Return a loss of the entries whose target is not below 0."""
+    """Return a loss over the entries whose target is not below 0."""
     known = targets >= 0
-    # A legal target stands in before the loss is taken: an infinity would reach the gradient through a mask.
+    # Unknown targets become 0 before the loss is taken: an infinity would reach the gradient through a mask.
     values = loss(logits, targets.where(known, 0), reduction="none").where(known, 0)
     return values if reduction == "none" else _mean_where(values, known)
 

@@ -1,4 +1,4 @@
-"""The Lightning module: one training step, one validation epoch, one optimiser."""
+"""The Lightning module: training step, validation epoch and optimiser of a network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class LossOnItsWay(NamedTuple):
     Attributes
     ----------
     value
-        On the CPU, infinite or not a number where it is so on any device.
+        Scalar on the CPU, not finite where the loss of any device is not.
     arrived
-        When a GPU will have written it; None on a CPU.
+        Event after which a GPU has written it; None on a CPU.
     batch_index
-        Its batch in the epoch.
+        Index of the batch in the epoch.
 
     Examples
     --------
@@ -45,9 +45,9 @@ class LossOnItsWay(NamedTuple):
 
     @classmethod
     def of(cls, loss: torch.Tensor, batch_index: int, n_processes: int) -> LossOnItsWay:
-        """Return the loss on its way to the CPU."""
+        """Return the loss while it is copied to the CPU, the largest over all devices."""
         if n_processes > 1:
-            loss = loss.nan_to_num(nan=torch.inf).abs()  # a maximum keeps infinity, and perhaps no NaN
+            loss = loss.nan_to_num(nan=torch.inf).abs()  # a maximum keeps infinity, but may drop NaN
             torch.distributed.all_reduce(loss, torch.distributed.ReduceOp.MAX)
         if loss.device.type != "cuda":
             return cls(loss, None, batch_index)
@@ -56,7 +56,7 @@ class LossOnItsWay(NamedTuple):
         return cls(value, arrived, batch_index)
 
     def check(self, epoch: int) -> None:
-        """Raise a NotFiniteError where the loss is none."""
+        """Raise a NotFiniteError where the loss is not finite."""
         if self.arrived is not None:
             self.arrived.synchronize()
         if not torch.isfinite(self.value):
@@ -66,7 +66,7 @@ class LossOnItsWay(NamedTuple):
 class WaveClassifierModule(lightning.LightningModule):
     """A network in training.
 
-    The network is the attribute ``model``, so that a checkpoint's names begin with ``model.`` as
+    The network is the attribute ``model``, so that names in a checkpoint begin with ``model.`` as
     in the published ones.
 
     Parameters
@@ -78,7 +78,7 @@ class WaveClassifierModule(lightning.LightningModule):
     fold
         Fold that is left out; part of the random streams.
     validation
-        What the validation recordings are, and what was said of them.
+        The validation recordings, and the predictions for them.
 
     Examples
     --------
@@ -117,7 +117,7 @@ class WaveClassifierModule(lightning.LightningModule):
                     part.compile()
 
     def on_train_epoch_start(self) -> None:
-        """Begin the epoch's own streams, so that a resumed run draws what an undisturbed one draws."""
+        """Seed the epoch's random streams, so that a resumed run has the draws of an uninterrupted one."""
         self.frozen.begin_epoch(self.model, self.current_epoch)
         # Dropout and augmentation of each device have a stream of their own.
         dropout_seed, augmentation_seed = torch_seeds(
@@ -135,7 +135,7 @@ class WaveClassifierModule(lightning.LightningModule):
         Raises
         ------
         NotFiniteError
-            The loss is not a number, or infinite.
+            The loss is NaN or infinite.
         """
         wave, target = batch
         output = self.model.forward_spectrogram(self.spectrogram(wave))
@@ -146,16 +146,16 @@ class WaveClassifierModule(lightning.LightningModule):
 
     @torch.no_grad()
     def spectrogram(self, wave: torch.Tensor) -> torch.Tensor:
-        """Return augmented log-mel spectrograms, shape (batch, 1, n_mels, n_frames), of waves."""
+        """Return augmented log-mel spectrograms of waveforms, shape (batch, 1, n_mels, n_frames)."""
         wave = self.augment_wave(wave, self._generator)
         logmel = self.augment_spectrogram(self.model.frontend(wave), self._generator)
         return logmel.contiguous(memory_format=self._memory_format)
 
     def _check_finite(self, loss: torch.Tensor, batch_index: int) -> None:
-        """Raise where a loss is not finite, on all devices together.
+        """Raise a NotFiniteError on all devices where the loss of any is not finite.
 
-        On a GPU it is that of the batch before, whose value is on its way to the CPU since: the GPU is not
-        waited for.
+        On a GPU this checks the loss of the batch before, which has been copied to the CPU meanwhile, so as
+        not to wait for the GPU.
         """
         before, self._last_loss = self._last_loss, LossOnItsWay.of(loss, batch_index, self.trainer.world_size)
         checked = self._last_loss if loss.device.type == "cpu" else before
@@ -163,12 +163,12 @@ class WaveClassifierModule(lightning.LightningModule):
             checked.check(self.current_epoch)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to add up the loss; see that the last batch of the epoch left numbers.
+        """Reset the validation loss, and check the loss of the epoch's last training batch.
 
         Raises
         ------
         NotFiniteError
-            It did not.
+            That loss is not finite.
         """
         self._val_loss = torch.zeros(2, device=self.device)  # sum over the windows, and their number
         last, self._last_loss = self._last_loss, None
@@ -176,7 +176,7 @@ class WaveClassifierModule(lightning.LightningModule):
             last.check(self.current_epoch)
 
     def validation_step(self, batch: tuple[torch.Tensor, ...], batch_index: int) -> None:
-        """Keep the probabilities of a batch of windows, in float32 as inference computes them."""
+        """Add the probabilities of a batch of windows, computed in float32 as in inference."""
         wave, recording, start = batch
         with torch.autocast(wave.device.type, enabled=False):
             output = self.model(wave)
@@ -195,11 +195,11 @@ class WaveClassifierModule(lightning.LightningModule):
         Raises
         ------
         NotFiniteError
-            The network's answers are not numbers.
+            The network's probabilities are not finite.
         """
         best, several = self.validation.take(), self.trainer.world_size > 1
         if several:
-            # What is no number becomes infinite, which a maximum over devices keeps.
+            # NaN becomes infinite, which a maximum over devices keeps.
             gathered = torch.from_numpy(np.nan_to_num(best, nan=np.inf)).to(self.device)
             torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX)
             torch.distributed.all_reduce(self._val_loss)
@@ -212,7 +212,7 @@ class WaveClassifierModule(lightning.LightningModule):
             self.log(name, value, sync_dist=several)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's metrics with its checkpoint."""
+        """Add the epoch's metrics to its checkpoint."""
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         checkpoint[METRICS] = {name: value for name, value in metrics.items() if not math.isnan(value)}
 

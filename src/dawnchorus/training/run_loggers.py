@@ -1,4 +1,4 @@
-"""Where the numbers of a fold are logged: CSV always, TensorBoard and Weights & Biases where wanted."""
+"""Loggers of a fold's metrics: CSV always, TensorBoard and Weights & Biases where configured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
 def chosen_loggers(args: TrainFunctionArgs) -> tuple[str, ...]:
-    """Return the loggers beside CSV: the config's, and W&B where ``WANDB_MODE`` asks for it.
+    """Return the loggers beside CSV: the config's, and W&B where ``WANDB_MODE`` requests it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
     'CSVLogger'
     """
     chosen = chosen_loggers(args)
-    fold_dir.mkdir(parents=True, exist_ok=True)  # W&B takes a temporary folder where this one is missing
+    fold_dir.mkdir(parents=True, exist_ok=True)  # W&B uses a temporary folder where this one is missing
     loggers: list[Logger] = [CSVLogger(fold_dir, name="logs")]
     if "tensorboard" in chosen:
         loggers.append(TensorBoardLogger(fold_dir, name="tensorboard", version=""))

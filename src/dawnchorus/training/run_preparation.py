@@ -1,4 +1,4 @@
-"""Before the first step: the run directory, the recordings and their folds, the model."""
+"""Preparation of a run before its first step: the run directory, recordings, folds and model."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ _PACKAGES = ("dawnchorus", "torch", "timm", "lightning", "numpy", "soxr", "sound
 
 
 class PreparedRun(NamedTuple):
-    """Everything that is settled before a fold is trained.
+    """The run, recordings, classes and folds, prepared before a fold is trained.
 
     Attributes
     ----------
     config
-        The experiment as it was asked for, without what is found while it is trained.
+        The experiment as it was given, without values that are found in training, such as the batch size.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class PreparedRun(NamedTuple):
 
 
 def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> PreparedRun:
-    """Return a run directory that is ready for its folds: made anew, or found and of the same config.
+    """Return a run that is ready for its folds, newly made or found with the same config.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     Raises
     ------
     RunError
-        The directory holds a run of another config.
+        The directory holds a run of another config or of other recordings.
 
     Examples
     --------
@@ -112,12 +112,12 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     prepared = PreparedRun(config, Run(config.run_dir), recordings, labels, assignment)
     if this_process(config.train_function_args).rank > 0:
-        wait_for(prepared.run.config_file)  # the first process checks and writes what is to be
+        wait_for(prepared.run.config_file)  # the first process checks and writes everything
         return prepared
     if prepared.run.has_checkpoints() or is_being_trained(prepared.run):
         check_made_so(prepared)
     else:
-        # Everything is made once before anything is written: a wrong key or a missing file shows here.
+        # All parts are made once before anything is written: a wrong key or a missing file raises here.
         started = new_model(config, labels.labels)
         check_network(started.model, n_samples=clip.n_samples, n_classes=len(labels.labels))
         frozen_layers(started.model, config.train_function_args.frozen_layers)
@@ -133,7 +133,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
 
 
 def check_made_so(prepared: PreparedRun) -> None:
-    """Raise where a run on disk is not the one that was prepared.
+    """Raise a RunError where the run on disk is not the one that was prepared.
 
     Raises
     ------
@@ -152,12 +152,12 @@ def check_made_so(prepared: PreparedRun) -> None:
 
 
 def check_train_config(config: TrainConfig) -> ClipSettings:
-    """Return what a clip is, the same for training and validation.
+    """Return the settings of clips, which must agree in training and validation.
 
     Raises
     ------
     ConfigError
-        A key of the model or of a dataset is unknown, or the two clips differ.
+        A key of the model or of a dataset is unknown, or the settings of clips differ.
 
     Examples
     --------
@@ -206,7 +206,7 @@ def few_of_each_class(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
-    """Return the keys of the training dataset; a debug run does without noise and pseudo-labels.
+    """Return the settings of the training dataset; a debug run has no noise and no pseudo-labels.
 
     Examples
     --------
@@ -222,7 +222,7 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
 
 
 def _given_labels(config: TrainConfig) -> LabelMap | None:
-    """Return the classes that the config fixes; a debug run on other recordings does without their file."""
+    """Return the classes of the config, or None; a debug run ignores a missing file of them."""
     labels = config.labels
     if labels is None or (
         config.train_function_args.debug and isinstance(labels, Path) and not labels.is_file()
@@ -232,7 +232,7 @@ def _given_labels(config: TrainConfig) -> LabelMap | None:
 
 
 def _fold_settings(config: TrainConfig) -> Any:
-    """Return the fold settings; a debug run may use fewer folds, and has too few recordings to spare any."""
+    """Return the fold settings; a debug run may use fewer folds, and validates all of its few recordings."""
     if config.train_function_args.debug:
         few = {"fewer_if_needed": True, "every_class_in_training": False, "rare_up_to": 0}
         return config.folds.model_copy(update=few)
@@ -240,7 +240,7 @@ def _fold_settings(config: TrainConfig) -> Any:
 
 
 def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, config_file: Path | None) -> None:
-    """Write what describes a run; the resolved config comes last and marks it as whole."""
+    """Write the files that describe a run; the resolved config comes last and marks it as complete."""
     run = prepared.run
     for stale in (run.config_file, run.auto_batch_file):  # other processes wait for them
         stale.unlink(missing_ok=True)
@@ -261,13 +261,13 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
 
 
 def _kept_places(run: Run, config: TrainConfig) -> tuple[DataSettings, ...]:
-    """Return where the recordings are; a table that was given as a DataFrame is written into the run."""
+    """Return the dataset roots to save; a table that was given as a DataFrame is written into the run."""
     kept = []
     for number, place in enumerate((place.absolute() for place in config.data), start=1):
         if isinstance(place.recordings, TableInMemory):
             name = TABLE_NAME if number == 1 else f"recordings_{number}.csv"
             write_text(run.path / name, place.recordings.csv)
-            place = place.model_copy(update={"recordings": Path(name)})  # wherever the run will lie
+            place = place.model_copy(update={"recordings": Path(name)})  # relative, so that a run can move
         kept.append(place)
     return tuple(kept)
 
@@ -344,7 +344,7 @@ def _refuse_other_recordings(prepared: PreparedRun, config: TrainConfig) -> None
 
 
 def _has_same_labels(prepared: PreparedRun) -> bool:
-    """Tell whether the classes, and all that is known of the recordings, are what they were."""
+    """Return whether the classes, and the labels of the recordings, are the same as in the run."""
     file = prepared.run.labels_digest_file
     same_digest = not file.is_file() or file.read_text() == digest_of_labels(prepared.recordings)
     return same_digest and prepared.labels.labels == prepared.run.card().labels

@@ -1,4 +1,4 @@
-"""Training settings that this machine, or each other, do not allow; told before anything is trained."""
+"""Checks of the training settings against each other and this machine, before anything is trained."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from dawnchorus.training.run_loggers import chosen_loggers
 
 
 def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
-    """Raise where settings of training cannot be met.
+    """Raise an error where the training settings cannot be met.
 
     Parameters
     ----------
     args
         The settings.
     where
-        What a message begins with.
+        Start of a message.
 
     Raises
     ------
     ConfigError
-        A loss, an optimiser, a metric or an argument of them is unknown or refused, or the machine lacks
-        what is asked for.
+        A loss, an optimiser, a metric or an argument of them is unknown or refused, settings do not fit
+        together, or the machine lacks the device that they need.
     MissingExtraError
         The package of a logger is not installed.
 

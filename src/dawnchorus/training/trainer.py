@@ -1,4 +1,4 @@
-"""Lightning's trainer, set up as a config asks, with its progress bar and its measure of throughput."""
+"""Lightning's trainer for a config, with a progress bar and a measure of throughput."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _REFRESH_STEPS = 4
 
 
 class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
-    """Draws a fold's training on stderr, over all its epochs.
+    """Progress bar of a fold's training on stderr, over all its epochs.
 
     Parameters
     ----------
     description
-        What it says first.
+        Text at the left of the bar.
     metric
         The validation metric that it shows.
 
@@ -60,7 +60,7 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
         )
 
     def disable(self) -> None:
-        """Lightning calls this on all processes but the first."""
+        """Show no bar; Lightning calls this on all processes but the first."""
         self._progress.disable = True
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -75,7 +75,7 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
         )
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Move on."""
+        """Advance the bar by a step."""
         if trainer.global_step % _REFRESH_STEPS == 0 or trainer.is_last_batch:
             self._progress.update(self._task, completed=trainer.global_step, epoch=_epoch(trainer))
 
@@ -100,16 +100,16 @@ def _epoch(trainer: lightning.Trainer) -> str:
 
 
 class ThroughputMeter(Callback):
-    """Logs for each epoch the learning rate, ``clips_per_s`` and ``loader_wait_share``.
+    """Callback that logs for each epoch the learning rate, ``clips_per_s`` and ``loader_wait_share``.
 
-    Clips a second are those of all devices, from the first batch of an epoch to its last, validation left
-    out. The share is of that time. A GPU works on while its process waits for the loader; only the time in
-    which it had nothing left to do counts as waiting, the copy of the batch to it included.
+    Clips a second are those of all devices, from the first batch of an epoch to its last, without validation.
+    ``loader_wait_share`` is a fraction of that time. A GPU works on while its process waits for the loader;
+    only the time in which it is idle counts as waiting, the copy of the batch to it included.
 
     Parameters
     ----------
     loader
-        What the batches come from.
+        The training loader.
 
     Examples
     --------
@@ -126,14 +126,14 @@ class ThroughputMeter(Callback):
         self.loader = loader
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._started = self._ended = time.perf_counter()
         self._n_clips = 0
         self._waits_s: list[float] = []
         self._events: list[torch.cuda.Event] = []  # a GPU's: the end of a step, the start of the next, ...
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        """Note how long the batch was waited for."""
+        """Record the time that the batch was waited for."""
         self._waits_s.append(self.loader.waited_s)
         if len(self._waits_s) > 1:
             self._mark(pl_module.device)
@@ -150,7 +150,7 @@ class ThroughputMeter(Callback):
         self._ended = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what was counted."""
+        """Log the learning rate, the throughput and the fraction of waiting."""
         duration_s = self._ended - self._started
         if duration_s <= 0:
             return
@@ -191,11 +191,11 @@ def make_trainer(
     Parameters
     ----------
     config, run, fold
-        What is trained.
+        The experiment, its run, and the fold to train.
     callbacks
-        Callbacks beside those that the config asks for.
+        Callbacks in addition to those of the config.
     loader
-        The training loader, whose pace is logged.
+        The training loader, whose throughput is logged.
 
     Examples
     --------
@@ -226,7 +226,7 @@ def make_trainer(
         devices=args.devices,
         num_nodes=args.num_nodes,
         strategy="ddp" if args.n_devices > 1 else "auto",
-        use_distributed_sampler=False,  # our samplers share the clips out themselves
+        use_distributed_sampler=False,  # our samplers split the clips among processes
         precision=args.precision_mode,
         deterministic=args.deterministic or None,
         accumulate_grad_batches=args.accumulate_batches,
@@ -243,7 +243,7 @@ def make_trainer(
 class TimmSyncBatchNorm(TorchSyncBatchNorm):
     """Batch normalisation over all devices, for timm's layers too.
 
-    They hold their activation, which PyTorch's own conversion would leave out without a word.
+    Their normalisation layers include the activation, which PyTorch's own conversion silently drops.
 
     Examples
     --------
@@ -254,17 +254,17 @@ class TimmSyncBatchNorm(TorchSyncBatchNorm):
     """
 
     def apply(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return the network with normalisations that look at all devices."""
+        """Return the network with normalisation over all devices."""
         return timm.layers.convert_sync_batchnorm(model)
 
     def revert(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return the network as it is: the layers have the same weights under the same names."""
+        """Return the network unchanged: the layers have the same weights under the same names."""
         return model
 
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Ignore advice on worker counts and logging intervals, which the config has decided, and the like.
+    """Ignore Lightning's warnings on worker counts, logging intervals and the like, which the config sets.
 
     Examples
     --------
@@ -278,7 +278,7 @@ def without_advice() -> Iterator[None]:
             ".*treespec, LeafSpec.*",
             ".*The number of training batches.*",
             ".*exists and is not empty.*",
-            ".*non-leaf Tensor.*",  # what torch.compile looks at while it traces
+            ".*non-leaf Tensor.*",  # from torch.compile while it traces
         ):
             warnings.filterwarnings("ignore", message=message)
         yield

@@ -1,4 +1,4 @@
-"""What is known of the validation recordings, and what a network says of them."""
+"""The targets of a fold's validation recordings, and the scores of predictions for them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ class Validation:
     fold
         The fold, for messages.
     n_windows
-        Windows of this process; what it goes through after them is there to give every process as many.
+        Number of windows of this process; later ones only give every process the same number, and are not
+        counted.
     metrics, main
-        What is computed of them, and the log name of the metric that an epoch is chosen by.
+        The metrics, and the log name of the one that the best epoch is chosen by.
     lenient
         Score 0 where the main metric is not defined, for debug runs.
 
     Raises
     ------
     DataError
-        No class has both outcomes among the recordings, and so there is nothing to choose an epoch by.
+        No class has both outcomes among the recordings, so that no epoch can be scored.
 
     Examples
     --------
@@ -92,24 +93,24 @@ class Validation:
         return self
 
     def add(self, recording: npt.NDArray[np.int64], probabilities: npt.NDArray[np.float32]) -> None:
-        """Note the probabilities of windows, shape (n_windows, n_classes), each with its recording's row."""
+        """Add the probabilities of windows, shape (n_windows, n_classes), each with its recording's row."""
         np.maximum.at(self.best, recording, probabilities)
 
     def n_counted(self, n_windows: int) -> int:
-        """Return how many of the next windows no other process goes through as well."""
+        """Return how many of the next windows count in the validation loss of this process."""
         counted = min(n_windows, self.n_windows - self._n_seen)
         self._n_seen += n_windows
         return counted
 
     def take(self) -> npt.NDArray[np.float32]:
-        """Return the maximum over each recording's windows, (n_recordings, n_classes), and begin anew."""
+        """Return the maximum over each recording's windows, (n_recordings, n_classes), and reset it."""
         best, self.best, self._n_seen = self.best, np.zeros_like(self.targets), 0
         return best
 
     def score(self, probabilities: npt.NDArray[np.float32]) -> dict[str, float]:
         """Return the metrics of probabilities, shape (n_recordings, n_classes), by their log names.
 
-        One that is not defined is NaN, and what it says is logged once. The scores of each class are kept.
+        One that is not defined is NaN, and the reason is logged once. The scores of each class are kept.
 
         Raises
         ------
