@@ -52,7 +52,7 @@ class BulkSettings:
     overlap_s
         Seconds that a window shares with the next one.
     postprocess
-        Postprocessing of probabilities before that.
+        Postprocessing of probabilities before detection.
     formats
         As for :func:`dawnchorus.formats.formats_of`: names, import paths, classes.
     with_windows, with_embeddings
