@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FORMATS = ("csv", "raven")
 SHORT_S = 600.0
-"""A single recording of at most this length, seconds, leaves no journal unless one is asked for."""
+"""A single recording of at most this length, seconds, leaves no journal unless one is requested."""
 
 _OURS = (JOURNAL_NAME, SETTINGS_NAME, FAILURES_NAME, WINDOWS_NAME, EMBEDDINGS_NAME)
 """Files that no format may write."""

@@ -50,7 +50,7 @@ Version = dict[str, str | int]
 
 @contextmanager
 def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs.
+    """Lock a folder against other processes while the block runs.
 
     Raises
     ------

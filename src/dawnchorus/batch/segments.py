@@ -258,7 +258,7 @@ def _clips_of(detections: pd.DataFrame, settings: SegmentSettings) -> list[_Clip
 
 
 def _recording_names(filenames: Iterable[str]) -> dict[str, str]:
-    """Return a name for each recording; those that would share one get a mark of their path in it."""
+    """Return a name for each recording; duplicates get a hash of their path in it."""
     names = {name: "__".join(PurePosixPath(name).with_suffix("").parts) for name in filenames}
     folded = pd.Series({filename: safe_name(name).casefold() for filename, name in names.items()}, dtype=str)
     shared = set(folded.index[folded.duplicated(keep=False)])
@@ -272,7 +272,7 @@ def safe_name(text: str) -> str:
     """Return ``text`` as the name of a file or folder that Windows, macOS and Linux all take.
 
     What is forbidden, and dots at the beginning, become ``_``; so do dots and blanks at the end. Letters are
-    composed (NFC). A name that is too long is cut and gets a mark of the whole.
+    composed (NFC). A name that is too long is cut and gets a hash of the whole.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``dawnchorus evaluate``, ``export`` and ``compile``: score and exports of a trained run."""
+"""``dawnchorus evaluate``, ``export`` and ``compile``: score, exports and predictions of a run."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from dawnchorus.errors import ConfigError, DownloadError
 class DownloadSource(ABC):
     """An archive of recordings, on the web.
 
-    Subclasses have a ``name``, the ``catalogue_number`` that their recordings are known by, and ``find``;
+    Subclasses have a ``name``, the ``catalogue_number`` of their recordings, and ``find``;
     ``rate_limit``, where more or less than one request a second is allowed.
 
     Examples

@@ -71,7 +71,7 @@ class SpeciesList:
     def label(self, name: str, asked: AskedSpecies | None) -> str:
         """Return the label of a recording of the species ``name`` that a search for ``asked`` found.
 
-        A species that is itself on the list has its own label; one that the service knows by another name
+        A species that is itself on the list has its own label; one that the service lists under another name
         has that of the requested name, so that all services give the same. Species of a genus or a larger
         group are named themselves, unless the list gives the group a label.
         """

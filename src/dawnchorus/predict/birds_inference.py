@@ -242,7 +242,7 @@ class _Collected:
         self.parts: dict[int, list[tuple[npt.NDArray[np.int64], Outputs]]] = {}
 
     def add(self, request: ClipRequest, outputs: Outputs, *, with_embeddings: bool) -> None:
-        """Keep the outputs of a request, each under its recording."""
+        """Store the outputs of a request, each under its recording."""
         places = np.array(request.places, dtype=np.int64).reshape(-1, 3)
         for number in np.unique(places[:, 0]).tolist():
             rows = np.flatnonzero(places[:, 0] == number)

@@ -36,7 +36,7 @@ class DetectionSettings:
     species
         Labels of the only classes to detect; all of them if not given.
     top_k
-        Detect at most so many classes a window, the surest ones; any number if not given.
+        Detect at most so many classes a window, the most probable; any number if not given.
     merge
         Join adjacent and overlapping windows of the same class into one detection.
 

@@ -113,7 +113,7 @@ _SUFFIXES = AUDIO_SUFFIXES | set(STORE_SUFFIXES)
 def _in_folder(folder: Path) -> list[Path]:
     """Return the audio files at any depth below a folder, or its stores where it has no audio.
 
-    Clips that ``dawnchorus segments`` has cut are no recordings.
+    Clips that ``dawnchorus segments`` has cut are left out.
     """
     everything = list(walk(folder))
     clips = {path.parent for path in everything if path.name == SEGMENTS_INDEX}

@@ -142,7 +142,7 @@ def _draw_reliability(axes: Axes, found: Reliability) -> None:
 
 def _draw_counts(axes: Axes, found: Reliability) -> None:
     widths = np.diff(found.edges)
-    filled = found.n_pairs > 0  # the logarithm of 0 has no bar
+    filled = found.n_pairs > 0  # counts of 0 have no bar on a logarithmic axis
     left, width = found.edges[:-1][filled], 0.92 * widths[filled]
     axes.bar(left + 0.04 * widths[filled], found.n_pairs[filled], width, align="edge", color=_PALE_BLUE)
     axes.set_yscale("log")

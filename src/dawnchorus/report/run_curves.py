@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from dawnchorus.report.run_tables import ShownMetric
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by colour-blind eyes, on white and on black: Okabe and Ito's, without black and yellow."""
+"""Distinct to colour-blind readers, on white and on black: Okabe and Ito's, without black and yellow."""
 
 _MANY_FOLDS = matplotlib.colormaps["turbo"]
 _BEST_MARK_POINTS = 6

@@ -67,7 +67,7 @@ class PartRecord(BaseModel):
 
 
 class DownloadRecord(BaseModel):
-    """What a folder holds.
+    """The record of a folder of downloads.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
 
 
 def write_record(out: Path, record: DownloadRecord) -> None:
-    """Write what a folder holds.
+    """Write the record of a folder.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Archives from Kaggle, through its own client: sizes, versions, and bytes from any position.
 
-``import kaggle`` asks for credentials at once and prints; ``kagglesdk``, on which it stands, does neither.
+``import kaggle`` looks for credentials at once and prints; ``kagglesdk``, on which it is built, does neither.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from dawnchorus.errors import DataError
 from dawnchorus.pseudo_labels.pseudo_label_table import ROW_ID, end_text
 
 ROW_S = 5.0
-"""Seconds of a row: BirdCLEF asks for the species in each 5 s of a soundscape."""
+"""Seconds of a row: a submission to BirdCLEF has a row for each 5 s of a soundscape."""
 
 _SHORTEST_LAST_ROW_S = 0.5
 """A remainder above this at the end of a soundscape makes a row of its own: 60.01 s have 12 rows."""
