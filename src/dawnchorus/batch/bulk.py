@@ -1,4 +1,4 @@
-"""Many recordings → tables on disk. A journal keeps the network's work, and the tables follow from it."""
+"""Prediction of many recordings into tables on disk, which are made from a journal of outputs."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_FORMATS = ("csv", "raven")
 SHORT_S = 600.0
-"""A single recording of at most this length, seconds, leaves no journal unless one is asked for."""
+"""A single recording of at most this length, seconds, leaves no journal unless one is requested."""
 
 _OURS = (JOURNAL_NAME, SETTINGS_NAME, FAILURES_NAME, WINDOWS_NAME, EMBEDDINGS_NAME)
-"""What no format may write."""
+"""Files that no format may write."""
 
 
 @dataclass(frozen=True)
 class BulkSettings:
-    """What is made of recordings.
+    """Settings of a bulk prediction.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class BulkSettings:
     overlap_s
         Seconds that a window shares with the next one.
     postprocess
-        What is done to probabilities before.
+        Postprocessing of probabilities before detection.
     formats
         As for :func:`dawnchorus.formats.formats_of`: names, import paths, classes.
     with_windows, with_embeddings
@@ -60,7 +60,7 @@ class BulkSettings:
     n_workers
         Threads that make spectrograms; None chooses.
     times
-        How times are found where metadata and names that are known do not tell.
+        Sources of times where neither metadata nor known forms of names hold them.
     journal
         Whether the journal stays when all is done. None keeps it for all jobs but a single recording of at
         most :data:`SHORT_S`; one that is there already stays then too.
@@ -89,20 +89,20 @@ class BulkSettings:
 
 
 class BulkPredictions(NamedTuple):
-    """What was predicted, and where it was written.
+    """Counts of what was predicted, and the paths of the tables.
 
     Attributes
     ----------
     n_recordings, n_new
-        RecordingFiles in the tables, and those among them that this call predicted.
+        Recordings in the tables, and those among them that this call predicted.
     n_detections
         Rows of the detection tables.
     duration_s
         Seconds of audio in the tables.
     failures
-        RecordingFiles that could not be decoded, also in ``failures.csv``.
+        Recordings that could not be decoded, also in ``failures.csv``.
     paths
-        The files and folders, by what they are: names of formats, ``windows``, ``embeddings``.
+        The files and folders, by format, or under ``windows`` and ``embeddings``.
 
     Examples
     --------
@@ -123,10 +123,10 @@ class BulkPredictions(NamedTuple):
 def predict_bulk(
     runtime: Runtime, found: RecordingFiles, out_dir: Path, settings: BulkSettings, *, force: bool = False
 ) -> BulkPredictions:
-    """Predict recordings, write the tables, and return what came out.
+    """Predict recordings, write the tables, and return counts and paths.
 
-    A call that was killed is made again: recordings that are in the journal are not predicted a second time
-    unless their files have changed, and the tables are those of an undisturbed call, bit for bit.
+    A call that was killed can be repeated: recordings in the journal are not predicted a second time unless
+    their files have changed, and the tables are those of an undisturbed call, bit for bit.
 
     Parameters
     ----------
@@ -136,9 +136,9 @@ def predict_bulk(
         The recordings.
     out_dir
         Where tables and journal go; made if missing. Tables that earlier calls wrote there are written again,
-        so that all in it are of the same recordings; with ``force`` those not asked for are removed.
+        so that all in it are of the same recordings; with ``force`` those not requested are removed.
     settings
-        What is made of them.
+        Thresholds, postprocessing, formats and times.
     force
         Whether tables made with other settings, or predictions of another model, are replaced.
 
@@ -147,7 +147,8 @@ def predict_bulk(
     ConfigError
         A format is not known, or would write where the journal or another table is.
     RunError
-        The folder holds what was made otherwise, or by somebody else, and ``force`` is not set.
+        The folder holds tables or predictions made with other settings, or foreign files, and ``force`` is
+        not set.
     DataError
         None of the recordings could be decoded.
 
@@ -165,7 +166,7 @@ def predict_bulk(
     (1, 9)
     """
     _check_goals(settings.formats)
-    out_dir.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be written shows now
+    out_dir.mkdir(parents=True, exist_ok=True)  # before the work, to fail early where it cannot be written
     tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
     settings = settings if force else _with_earlier(settings, tables)
     made = {"folder of recordings": str(found.root.absolute()), **_table_settings(settings)}
@@ -183,7 +184,7 @@ def predict_bulk(
         keep=had_journal or not _is_short(found) if settings.journal is None else settings.journal,
     ) as work:
         made |= {key: work.network[key] for key in ("model", "overlap or shift")}
-        if not force and not had_journal:  # which would have refused another network itself
+        if not force and not had_journal:  # a journal has refused another network itself
             tables.check(made, goals, has_journal=had_journal)
         _begin(tables, made, goals)
         n_new, failures = work.predict(found)
@@ -200,7 +201,7 @@ def predict_bulk(
 
 
 def _is_short(found: RecordingFiles) -> bool:
-    """Tell whether a job is a single short recording, which is soon predicted again."""
+    """Return whether a job is a single short recording, which is quick to predict again."""
     if len(found.recordings) != 1:
         return False
     durations = list(durations_of(found.root, found.recordings))
@@ -208,7 +209,7 @@ def _is_short(found: RecordingFiles) -> bool:
 
 
 def _check_goals(formats: Iterable[Format]) -> dict[str, str]:
-    """Return what each format writes, by its name."""
+    """Return the file or folder of each format, by its name."""
     goals = {name: writer.goal for name, writer in formats_of(formats).items()}
     for name, goal in goals.items():
         if goal.casefold() in _OURS:
@@ -217,9 +218,9 @@ def _check_goals(formats: Iterable[Format]) -> dict[str, str]:
 
 
 def _with_earlier(settings: BulkSettings, tables: EarlierTables) -> BulkSettings:
-    """Return settings that also write what earlier calls wrote, so that nothing outdated stays.
+    """Return settings that also write the tables of earlier calls, so that none stays outdated.
 
-    What the note in the folder names is looked up among the registered formats; it is never imported.
+    The formats that the note in the folder names are looked up among the registered ones, never imported.
     """
     earlier = tuple(name for name in FORMATS if name in tables.written)
     return replace(
@@ -231,7 +232,7 @@ def _with_earlier(settings: BulkSettings, tables: EarlierTables) -> BulkSettings
 
 
 def _begin(tables: EarlierTables, made: Mapping[str, Any], goals: Mapping[str, str]) -> None:
-    """Note what is about to be written; what guests' formats wrote before and now do not stays as it is."""
+    """Note the tables to be written; earlier ones of users' formats that are not written now stay."""
     ours = {*own_goals(), "windows", "embeddings"}
     left = {name: goal for name, goal in tables.guests.items() if name not in goals}
     for name, goal in left.items():

@@ -1,4 +1,4 @@
-"""What earlier calls wrote into a folder of predictions: nothing is overwritten or outdated unasked."""
+"""Tables of earlier calls in a folder of predictions, and the checks before they are replaced."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 SETTINGS_NAME = "predictions.json"
 _GOALS = {**own_goals(), "windows": WINDOWS_NAME, "embeddings": EMBEDDINGS_NAME}
-"""Every file and folder that a call writes tables to, by its name; a note that says otherwise is not ours."""
+"""Every file and folder that a call writes tables to, by format; a note with others is refused."""
 
 
 @dataclass(frozen=True)
 class EarlierTables:
-    """The tables in a folder, as ``predictions.json`` there tells.
+    """The tables in a folder, as ``predictions.json`` there lists them.
 
     Attributes
     ----------
     folder
         Where they are.
     made
-        What they depend on beside the journal.
+        The settings that they depend on beside the journal.
     goals
-        The file or folder of each, below ``folder``, by what it is.
+        The file or folder of each, below ``folder``, by format.
     guests
-        The same of formats that are not dawnchorus's own. They are never removed: no note in a folder can
-        tell that a file of any name is a table.
+        The same for formats that are not dawnchorus's own. They are never removed: a note cannot prove that a
+        file of any name is a table.
     is_known
-        False where the note is damaged; then whatever is there is taken for ours.
+        False where the note is damaged; all that is there is then taken for ours.
 
     Examples
     --------
@@ -61,12 +61,12 @@ class EarlierTables:
 
     @classmethod
     def of(cls, folder: Path) -> EarlierTables:
-        """Return what is known of a folder; nothing where it was never predicted into.
+        """Return the tables of a folder; none where it was never predicted into.
 
         Raises
         ------
         RunError
-            The note there names a file that no call writes, which must not be removed.
+            The note there names a file that no call writes, and that must not be removed.
         """
         note = folder / SETTINGS_NAME
         try:
@@ -86,23 +86,23 @@ class EarlierTables:
 
     @property
     def written(self) -> frozenset[str]:
-        """What was written, such as ``raven`` and ``windows``."""
+        """Names of the tables that were written, such as ``raven`` and ``windows``."""
         return frozenset(self.goals) | frozenset(self.guests)
 
     def check(self, made: Mapping[str, Any], goals: Mapping[str, str], *, has_journal: bool) -> None:
-        """Refuse to replace tables that were made otherwise, or that somebody else put there.
+        """Refuse to replace tables made with other settings, and files that are not ours.
 
         Parameters
         ----------
         made, goals
-            What this call makes.
+            Settings and paths of this call's tables.
         has_journal
-            Whether what was predicted is kept, which the message says.
+            Whether predictions are kept; only the message depends on it.
 
         Raises
         ------
         RunError
-            One is in the way.
+            A table or file is in the way.
         """
         for name, goal in goals.items():
             is_ours = goal in (self.goals.get(name), self.guests.get(name))
@@ -119,7 +119,7 @@ class EarlierTables:
             )
 
     def begin(self, made: Mapping[str, Any], goals: Mapping[str, str], guests: Mapping[str, str]) -> None:
-        """Note what is about to be written, and remove what earlier calls wrote and this one does not."""
+        """Note the tables to be written, and remove earlier ones that this call does not write."""
         for name in set(self.goals) - set(goals):
             path = inside(self.folder, self.goals[name], named_in=self.folder / SETTINGS_NAME)
             if path.is_dir() and not path.is_symlink():

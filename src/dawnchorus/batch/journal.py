@@ -1,14 +1,14 @@
-"""What the network said of each recording, kept while a bulk job runs: a killed one goes on from here.
+"""Journal of a bulk job: the network's outputs for each recording, from which a killed job goes on.
 
 ::
 
     {out}/journal/
-    ├── network.json        which model, which windows: what all entries were made with
-    └── 3f/3f9a….npz        one recording: windows, probabilities, and the version of the file they are of
+    ├── network.json        the model and the windows of all entries
+    └── 3f/3f9a….npz        one recording: windows, probabilities, version of the file
 
-Probabilities are kept as the network gave them, before any post-processing, so that other thresholds or
-another smoothing need no second prediction. An entry is written whole or not at all; a damaged one counts as
-not there. It is read without running any code.
+Probabilities are stored before any postprocessing, so that other thresholds or another smoothing need no
+second prediction. Entries are written atomically; a damaged one counts as missing. They are read without
+unpickling.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
-"""What NumPy and its archives raise at files that are missing or damaged in one place or another."""
+"""Exceptions that NumPy and its archives raise for missing and damaged files."""
 
 
 JOURNAL_NAME = "journal"
@@ -50,12 +50,12 @@ Version = dict[str, str | int]
 
 @contextmanager
 def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs.
+    """Lock a folder against other processes while the block runs.
 
     Raises
     ------
     RunError
-        Another one is at work there.
+        Another process is at work there.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
 
 
 class Entry(NamedTuple):
-    """What is kept of a recording.
+    """The stored outputs of a recording.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class Journal:
 
     @contextmanager
     def opened(self, network: Mapping[str, Any], *, anew: bool = False) -> Iterator[None]:
-        """Keep other processes away while the block runs, and entries of other networks too.
+        """Lock the journal while the block runs, and refuse or drop entries of other networks.
 
         Parameters
         ----------
@@ -149,10 +149,10 @@ class Journal:
                 try:
                     yield
                 finally:
-                    if not self.network_file.exists():  # all is forgotten
+                    if not self.network_file.exists():  # all entries were removed
                         try:
                             lock.unlink()
-                        except PermissionError:  # of Windows, as long as the file is open
+                        except PermissionError:  # on Windows, as long as the file is open
                             is_left = True
         finally:
             with suppress(OSError):  # it is not empty
@@ -161,9 +161,9 @@ class Journal:
                 self.folder.rmdir()
 
     def find(self, recording: RecordingFile, version: Version) -> Entry | None:
-        """Return what is kept of a version of a recording, or None; damage counts as nothing."""
+        """Return the entry of a version of a recording; None if there is none, or a damaged one."""
         try:
-            # Through a file of our own, which NumPy would leave open where the archive is damaged.
+            # Opened here, because NumPy leaves the file open where the archive is damaged.
             with (
                 self._entry_path(recording.name).open("rb") as file,
                 np.load(file, allow_pickle=False) as arrays,
@@ -175,7 +175,7 @@ class Journal:
             return None
 
     def write(self, recording: RecordingFile, predictions: WindowPredictions, version: Version) -> None:
-        """Keep what the network said of a recording, of the version that :func:`version_of` told before."""
+        """Store the outputs for a recording, with the version that :func:`version_of` returned before."""
         began = recorder_time(recording.path)
         arrays = {
             "starts": predictions.starts,
@@ -194,7 +194,7 @@ class Journal:
     def forget(self, names: Iterable[str]) -> None:
         """Remove the entries of recordings, and the whole journal where it has no others.
 
-        To be called within :meth:`opened`, at whose end the empty folder goes too.
+        To be called within :meth:`opened`, which removes the empty folder at its end.
         """
         for name in names:
             self._entry_path(name).unlink(missing_ok=True)
@@ -241,14 +241,14 @@ def _entry_of(arrays: Any) -> Entry:
 
 
 def version_of(recording: RecordingFile) -> Version:
-    """Return what tells a version of a file from another, and from a file of the same name elsewhere.
+    """Return a key that differs between versions of a file, and from files of its name elsewhere.
 
     Recorders on one schedule write files of one name, size and time at every site; their first bytes differ.
 
     Raises
     ------
     OSError, ValueError
-        The file cannot be read, or its name is none that a file can have.
+        The file cannot be read, or its name is not legal.
 
     Examples
     --------

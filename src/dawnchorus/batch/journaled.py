@@ -1,4 +1,4 @@
-"""An inference whose work is kept in a journal: what is there is not predicted again."""
+"""Inference with a journal: recordings that are in it are not predicted again."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def open_journal(
     force: bool = False,
     keep: bool = True,
 ) -> Iterator[JournaledInference]:
-    """Yield an inference whose work is kept in ``out_dir/journal``, which no other process uses meanwhile.
+    """Yield an inference that stores its outputs in ``out_dir/journal``, locked meanwhile.
 
-    A job that fails or is killed keeps its work in any case, so that the next one goes on.
+    A job that fails or is killed keeps its entries in any case, so that the next one goes on.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ def open_journal(
     out_dir
         Where the journal lies.
     settings
-        What is done to probabilities when they are read from it.
+        Postprocessing of probabilities that are read from it.
     overlap_s, with_embeddings, n_workers
         As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
     force
         Whether entries that were made with another network are dropped.
     keep
-        Whether the work stays there when the block has ended well; otherwise the entries of this job are
-        removed then, and the journal too where it has no others.
+        Whether the entries stay when the block has ended well; otherwise those of this job are removed then,
+        and the journal too where it has no others.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def open_journal(
         try:
             yield work
         except BaseException:
-            journal.forget(())  # where it has no entries, it would only bind the folder to this network
+            journal.forget(())  # an empty journal would only bind the folder to this network
             raise
         if not keep:
             journal.forget(work.versions)
@@ -102,18 +102,18 @@ def open_journal(
 
 @dataclass(frozen=True)
 class JournaledInference:
-    """An inference and the journal of its work.
+    """An inference and the journal of its outputs.
 
     Attributes
     ----------
     inference, journal
-        What predicts, and where that is kept.
+        The inference, and the journal of its outputs.
     postprocess
-        What is done to probabilities when they are read from the journal.
+        Postprocessing of probabilities that are read from the journal.
     network
         What predictions depend on, in JSON's types.
     versions
-        The version of each recording that this job is about, by its name.
+        The version of each recording of this job, by its name.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class JournaledInference:
     versions: dict[str, Version] = field(default_factory=dict)
 
     def predict(self, found: RecordingFiles) -> tuple[int, list[Failure]]:
-        """Predict what is not in the journal yet; return how many that were, and those that failed."""
+        """Predict the recordings that are not in the journal; return their number, and failures."""
         failures, to_do = [], {}
         for recording in found.recordings:
             reason = self._note_version(recording)
@@ -148,7 +148,7 @@ class JournaledInference:
 
         def begun() -> Iterator[Path]:
             for path, recording in to_do.items():
-                self._note_version(recording)  # again, for hours may have passed
+                self._note_version(recording)  # again, because hours may have passed
                 yield path
 
         n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
@@ -166,7 +166,7 @@ class JournaledInference:
         return n_new, failures
 
     def read(self, recording: RecordingFile) -> Entry:
-        """Return what is known of a recording that was predicted, its windows after post-processing.
+        """Return the entry of a recording that was predicted, its windows after postprocessing.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class JournaledInference:
         return entry._replace(predictions=windows)
 
     def _note_version(self, recording: RecordingFile) -> str | None:
-        """Keep the version of a recording as it is now; return why it has none, where it has none."""
+        """Store the present version of a recording; return the reason where it has none, else None."""
         try:
             self.versions[recording.name] = version_of(recording)
         except OSError as error:
@@ -196,7 +196,7 @@ class JournaledInference:
 
 
 def durations_of(root: Path, recordings: Sequence[RecordingFile]) -> Iterator[float]:
-    """Yield the seconds of each recording, nothing where nobody can tell.
+    """Yield the seconds of each recording, 0 or nothing for those that cannot be read.
 
     Examples
     --------

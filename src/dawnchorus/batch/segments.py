@@ -1,4 +1,4 @@
-"""The surest detections of each species as short sound files, to listen to.
+"""Clips of the most probable detections of each species, as short sound files to listen to.
 
 A clip is mono and has 16 bits. Sound beyond full scale, which a float recording can hold, is not clipped: the
 whole clip is scaled down so that its peak is full scale. Nothing else is scaled, so that the clip of a 16-bit
@@ -36,19 +36,19 @@ INDEX_COLUMNS = ["file", *DETECTION_COLUMNS]
 
 _FORMATS = ("flac", "wav")
 _FULL_SCALE = 1 << 15  # the 16-bit number of -1; that of +1 is one less
-_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # in a name on Windows, and / anywhere
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # in names on Windows; / anywhere
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
 _MAX_NAME = 180  # bytes of 255, so that the probability, the times and the suffix find room
 
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """Which detections become clips, and what the clips are like.
+    """Choice of the detections that become clips, and properties of the clips.
 
     Parameters
     ----------
     per_species
-        Clips of each label at most, the surest.
+        Clips of each label at most, the most probable.
     min_probability
         Probability below which a detection is left out, in 0 … 1.
     padding_s
@@ -90,7 +90,7 @@ class SegmentSettings:
 
 
 class SegmentReport(NamedTuple):
-    """What was cut.
+    """Clips that were cut, and failures.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class SegmentReport(NamedTuple):
     n_written: int
     n_there_already: int
     failures: list[Failure]
-    index: Path  # type: ignore[assignment]  # nobody asks a report where in it a value stands
+    index: Path  # type: ignore[assignment]  # it hides tuple.index, which is not used
 
 
 class _Clip(NamedTuple):
@@ -126,7 +126,7 @@ class _Clip(NamedTuple):
 
 
 def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd.DataFrame:
-    """Return the surest detections of each label, sorted by label and falling probability.
+    """Return the most probable detections of each label, sorted by label and falling probability.
 
     Where probabilities are equal, the first by recording and time is taken, whatever the order of the rows.
 
@@ -147,7 +147,7 @@ def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd
 def cut_segments(
     detections: pd.DataFrame, audio_dir: Path, out_dir: Path, settings: SegmentSettings
 ) -> SegmentReport:
-    """Write the surest detections of each label as sound files, an index of them, and return what was done.
+    """Write the most probable detections of each label as sound files with an index; return counts.
 
     A clip is ``{label}/{probability:.3f}_{recording}_{start_s:.2f}-{end_s:.2f}.flac``; the recording's
     sub-folders are joined to its name by ``__``, and what file systems forbid becomes ``_``. A clip that is
@@ -163,12 +163,12 @@ def cut_segments(
     out_dir
         Folder for the clips and ``segments.csv``, which lists those of these detections.
     settings
-        Which detections, and what the clips are like.
+        Choice of detections, and properties of the clips.
 
     Raises
     ------
     DataError
-        The table lacks a column, a row is no detection in a recording below ``audio_dir``, or ``out_dir``
+        The table lacks a column, a row is not a detection in a recording below ``audio_dir``, or ``out_dir``
         holds clips of another padding or sample rate.
 
     Examples
@@ -209,7 +209,7 @@ def cut_segments(
 
 
 def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
-    """Refuse a folder with clips of another padding or rate, which would be taken for those asked for."""
+    """Refuse a folder with clips of another padding or rate, which would be taken for these."""
     file = out_dir / SETTINGS_NAME
     ours = {"padding_s": settings.padding_s, "sample_rate": settings.sample_rate}
     try:
@@ -258,7 +258,7 @@ def _clips_of(detections: pd.DataFrame, settings: SegmentSettings) -> list[_Clip
 
 
 def _recording_names(filenames: Iterable[str]) -> dict[str, str]:
-    """Return a name for each recording; those that would share one get a mark of their path in it."""
+    """Return a name for each recording; duplicates get a hash of their path in it."""
     names = {name: "__".join(PurePosixPath(name).with_suffix("").parts) for name in filenames}
     folded = pd.Series({filename: safe_name(name).casefold() for filename, name in names.items()}, dtype=str)
     shared = set(folded.index[folded.duplicated(keep=False)])
@@ -272,14 +272,14 @@ def safe_name(text: str) -> str:
     """Return ``text`` as the name of a file or folder that Windows, macOS and Linux all take.
 
     What is forbidden, and dots at the beginning, become ``_``; so do dots and blanks at the end. Letters are
-    composed (NFC). A name that is too long is cut and gets a mark of the whole.
+    composed (NFC). A name that is too long is cut and gets a hash of the whole.
 
     Examples
     --------
     >>> safe_name("night: 4 a.m.?")
     'night_ 4 a.m._'
     """
-    text = str(text)  # labels of digits come as numbers out of some tables
+    text = str(text)  # some tables return labels of digits as numbers
     name = _FORBIDDEN.sub("_", unicodedata.normalize("NFC", text))
     name = re.sub(r"^[. ]+|[. ]+$", lambda found: "_" * len(found[0]), name) or "_"
     if _DEVICES.fullmatch(name):

@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. One verb a stage; ``--help`` imports nothing heavy.
 
-Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, told in
-one sentence; 2: the command was used wrongly, or some recordings failed and the others are done.
+Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, in one sentence;
+2: the command was used wrongly, or some recordings failed and the others are done.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ REPEATABLE = ("--folds", "--fold")
 
 
 TRAINING_PACKAGES = ("lightning", "onnx", "onnxscript", "safetensors", "timm", "torch", "torchvision")
-"""What the extra ``train`` brings; a field laptop that only predicts has none of it."""
+"""Packages of the extra ``train``; a laptop that only predicts has none of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -117,7 +117,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def spread_repeatable(arguments: Sequence[str]) -> list[str]:
-    """Return ``--folds 0 2`` as ``--folds 0 --folds 2``, which is what the parser knows."""
+    """Return ``--folds 0 2`` as ``--folds 0 --folds 2``, the form that the parser takes."""
     spread: list[str] = []
     option: str | None = None
     n_values = 0

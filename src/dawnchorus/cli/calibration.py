@@ -1,4 +1,4 @@
-"""``dawnchorus calibrate``: thresholds at which detections are right as often as is wanted."""
+"""``dawnchorus calibrate``: thresholds of a wanted precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What options of a command change in a config."""
+"""Changes to a config from the options of a command."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 def config_changes(
     *, audio: Path | None = None, features: Path | None = None, debug: bool = False, **others: Any
 ) -> dict[str, Any]:
-    """Return what to lay over a config: ``others`` by their keys, or dicts of them, where they are given.
+    """Return the overrides of a config: ``others`` by their keys, or dicts of them, where they are given.
 
-    Another audio folder has another table and, unless ``features`` says so, no HDF5 files; so it
-    replaces all places of the config.
+    Another audio folder has another table and, unless ``features`` is given, no HDF5 files; so it replaces
+    all dataset roots of the config.
     """
     changes: dict[str, Any] = {}
     for key, value in others.items():

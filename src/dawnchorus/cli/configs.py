@@ -1,4 +1,4 @@
-"""``dawnchorus configs``: which experiments there are."""
+"""``dawnchorus configs``: a list of the experiments."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def _command(competition: Competition) -> Callable[..., None]:
 def tell_plan(
     competition: Competition, out: Path, only: list[str] | None = None, *, indent: str = ""
 ) -> None:
-    """Print what a download would bring, a line a part, with sizes where Kaggle can be asked."""
+    """Print the parts of a download, a line each, with sizes where Kaggle can be reached."""
     from dawnchorus.competition.kaggle.competition_data import plan_competition
     from dawnchorus.downloads.disk_space import size_text
 

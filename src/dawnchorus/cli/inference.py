@@ -1,4 +1,4 @@
-"""``dawnchorus evaluate``, ``export`` and ``compile``: what a trained run is for."""
+"""``dawnchorus evaluate``, ``export`` and ``compile``: score, exports and predictions of a run."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class CommandWithFormats(TyperCommand):
     """A command whose help lists the output formats, which are looked up when it is called and not before."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        """Return what the command runs in, its options complete."""
+        """Return the context of the command, its options complete."""
         from dawnchorus.config.registry import FORMATS
 
         for parameter in self.params:
@@ -40,9 +40,9 @@ def check_formats(formats: list[str]) -> list[str]:
 
 @contextmanager
 def own_parts_of(*given: str | None) -> Iterator[None]:
-    """Let modules of the working folder be imported while the block runs, if an import path is given at all.
+    """Put the working folder at the end of ``sys.path`` while the block runs, if an import path is given.
 
-    They come last, so that none stands in the way of an installed package.
+    At the end, so that no module there shadows an installed package.
     """
     if not any(":" in each for each in given if each):
         yield

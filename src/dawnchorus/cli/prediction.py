@@ -1,4 +1,4 @@
-"""``dawnchorus predict``: who sings when, in one recording or in terabytes of them."""
+"""``dawnchorus predict``: detections in one recording or in terabytes of them."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def ensemble_of(
     threads: int | None,
     batch_size: int | None,
 ) -> Ensemble:
-    """Return models of one weight, and others with theirs (``MODEL=WEIGHT``), as one ensemble."""
+    """Return models of equal weight, and others with their own (``MODEL=WEIGHT``), as one ensemble."""
     from dawnchorus.engines.ensembles import Ensemble, WeightedModel
     from dawnchorus.errors import ModelError
 
@@ -211,7 +211,7 @@ def ensemble_of(
 
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:
-    """Say what was written where, and end with exit code 2 where recordings failed."""
+    """Print the paths written, and exit with code 2 where recordings failed."""
     from dawnchorus.files import FAILURES_NAME
 
     hours = result.duration_s / 3600

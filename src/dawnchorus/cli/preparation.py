@@ -1,4 +1,4 @@
-"""``dawnchorus precompute`` and ``dawnchorus folds``: before training."""
+"""``dawnchorus precompute`` and ``dawnchorus folds``: preparation of training."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def folds(
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")
     place = DataSettings(audio_dir=audio, recordings=recordings)
-    # As training does it, so that these are the folds that it deals.
+    # As training does it, so that these are its folds.
     table, failures = leave_out_unreadable(load_recordings(place).table, [place], sample_rate=SAMPLE_RATE)
     values = {
         "n_folds": n_folds,

@@ -1,4 +1,4 @@
-"""``dawnchorus pseudo-label``: let a model label soundscapes, to train the next one on them."""
+"""``dawnchorus pseudo-label``: a model's labels of soundscapes, to train the next one on."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def config_lines(
 
 
 def _print(result: PseudoLabelled, found: RecordingFiles, out_dir: Path, *, out_of_fold: bool) -> None:
-    """Say what was written where and how to use it; end with exit code 2 where soundscapes failed."""
+    """Print the paths written and how to use them; exit with code 2 where soundscapes failed."""
     from dawnchorus.audio.source import STORE_SUFFIXES
     from dawnchorus.files import FAILURES_NAME
 

@@ -1,4 +1,4 @@
-"""``dawnchorus download xeno-canto``, ``inaturalist``, ``recordings``: labelled recordings to learn from."""
+"""``dawnchorus download xeno-canto``, ``inaturalist``, ``recordings``: labelled recordings for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dawnchorus recordings`` and ``dawnchorus show-augmentations``: look before training."""
+"""``dawnchorus recordings`` and ``dawnchorus show-augmentations``: checks before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``dawnchorus rock-that-bird``: what ``rock_that_bird.sh`` runs."""
+"""``dawnchorus rock-that-bird``, which ``rock_that_bird.sh`` runs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def rock_that_bird(
         environment["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == "cpu" else gpu
         _check_gpu(gpu)
-    # Ended in this way too, the command that is running ends with it.
+    # So that the command that is running ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run_steps(steps, folder, environment=environment, say=_say)
     minutes = result.seconds / 60
@@ -93,7 +93,7 @@ def _say(text: str) -> None:
 
 
 def _check_gpu(gpu: str) -> None:
-    """Refuse to begin a training of weeks on a CPU unless it is asked for."""
+    """Refuse a training of weeks on a CPU unless it is requested."""
     from dawnchorus.errors import TrainingError
 
     if gpu == "cpu":

@@ -1,4 +1,4 @@
-"""``dawnchorus segments``: hear what was detected."""
+"""``dawnchorus segments``: clips of detections, to listen to."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def score(
 
 
 def _print_submission(submission: Submission, out: Path) -> None:
-    """Say how the submission came to be; end with exit code 2 where something is missing."""
+    """Print how the submission was made; exit with code 2 where something is missing."""
     from dawnchorus.competition.submission.submission_file import failures_path
 
     rows, classes = submission.table.shape

@@ -1,4 +1,4 @@
-"""``dawnchorus train``."""
+"""``dawnchorus train`` and ``extract-backbone``."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def train(
     experiment = load_train_config(config, changes)
     run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:
-        return  # the first process of a data-parallel training says it for all
+        return  # the first process of a data-parallel training prints for all
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")
     typer.echo(f"what happened is on one page: {run.path / 'report.html'}")
     left_out = read_failures(run.path)

@@ -1,1 +1,1 @@
-"""Competitions: data, a miniature, bundles of models, submissions and scores, and all of it in a row."""
+"""Competitions: data, a miniature, bundles of models, submissions, scores, and the whole pipeline."""

@@ -1,4 +1,4 @@
-"""A competition from nothing to a submission: download, convert, train, export, bundle, submit."""
+"""The steps of a competition: download, convert, train, export, bundle, submit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SHIFT = ("--shift", "2.5", "--smooth")
 """Test-time augmentation of the submission: windows shifted by half, and smoothing over neighbours."""
 
 BUDGET_MINUTES = "90"
-"""What the competition allowed, on a CPU."""
+"""Time limit of the competition, on a CPU."""
 
 
 @dataclass(frozen=True)
 class RockSettings:
-    """How the competition's pipeline runs.
+    """Settings of the competition's pipeline.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class RockSettings:
     n_cores
         Processes that convert audio.
     leave_gb
-        Convert the biggest recordings first, and leave so much of the disk free; None converts all.
+        GB of the disk that stay free; the biggest recordings are converted first. None converts all.
     n_devices
         GPUs that share the training of a fold.
 

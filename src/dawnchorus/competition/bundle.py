@@ -1,4 +1,4 @@
-"""Several runs' exports in one folder."""
+"""Bundles: the exports of several runs in one folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bundle_runs(
     out
         The folder; it takes its place when all is copied.
     engine
-        Which export to take.
+        The export to take.
     force
         Whether to replace a folder of models that is there.
 
@@ -64,7 +64,7 @@ def bundle_runs(
 
 
 def _check_replaceable(out: Path, *, force: bool) -> None:
-    """Raise where something is there that must stay: with ``force``, all but a folder of exports."""
+    """Raise where ``out`` exists; with ``force``, only where it is not a folder of exports."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not force:
@@ -77,5 +77,5 @@ def _check_replaceable(out: Path, *, force: bool) -> None:
 
 
 def _is_export(folder: Path) -> bool:
-    """Tell whether a folder is an export or what is left of one, and no run."""
+    """Return whether a folder is an export, complete or not, and not a run."""
     return (holds_model(folder) or (folder / BUNDLE_NAME).is_file()) and not is_run(folder)

@@ -6,7 +6,7 @@
     train_audio/{primary_label}/AV00001.ogg      labelled recordings
     train_soundscapes/H00_20230503_050000.ogg    unlabelled
     test_soundscapes/soundscape_1000000.ogg      to be predicted
-    soundscapes_nocall/AV00090.ogg               nobody sings: noise for training
+    soundscapes_nocall/AV00090.ogg             without birds: noise for training
     solution.csv                                 the truth of test_soundscapes
 """
 
@@ -40,7 +40,7 @@ _MIN_OVERLAP_S = 0.25  # of a song with a row, for the species to count as prese
 
 @dataclass(frozen=True)
 class MiniatureSettings:
-    """How large a miniature competition is.
+    """Sizes and seed of a miniature competition.
 
     Attributes
     ----------
@@ -88,8 +88,8 @@ def make_competition(
 ) -> Path:
     """Return the folder of a miniature competition, after making it if it is not there.
 
-    Everything is made beside it and takes its place when the last file is written: a run that is killed
-    leaves no half competition behind.
+    Everything is made beside it and takes its place when the last file is written, so that a killed run
+    leaves no half of it.
 
     Raises
     ------
@@ -243,7 +243,7 @@ def _taxonomy(species: Sequence[Species]) -> pd.DataFrame:
 
 
 def _truth(soundscape: str, songs: pd.DataFrame, labels: Sequence[str], n_rows: int) -> pd.DataFrame:
-    """Return a row for each 5 s of a soundscape, 1 for the species that are heard in it."""
+    """Return a row for each 5 s of a soundscape, 1 for the species that sing in it."""
     ends = ROW_S * np.arange(1, n_rows + 1)
     table = pd.DataFrame({"row_id": [f"{soundscape}_{end}" for end in ends]} | dict.fromkeys(labels, 0))
     for song in songs.itertuples():

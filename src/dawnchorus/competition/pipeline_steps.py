@@ -1,7 +1,7 @@
-"""Commands that follow each other: each with a line of status and a log, and done once.
+"""Pipelines of commands: each has a line of status and a log, and is run once.
 
-A step that ended well is not run again, unless its command or a config that it names has changed, what it
-made is gone, or a step before it is run again. What a killed step had done, its own command goes on with.
+A step that ended well is not run again, unless its command or a config that it names has changed, its output
+is gone, or a step before it is run again. A killed step goes on from what its command had done.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Step:
     Attributes
     ----------
     name
-        What it does, in a few words.
+        A few words for people.
     command
         Arguments of ``dawnchorus``; paths are relative to the folder that the steps run in.
     makes
-        What is there when it is done: globs.
+        Globs of its output.
     speed
-        More arguments, which change how fast it is and not what it makes.
+        Further arguments, which change its speed and not its output.
     configs
         Config files that it reads.
     disk
-        What it needs or writes, for people.
+        Disk space that it needs, for people.
     must_be_whole
-        Whether what follows is in vain where it lists failures.
+        Whether failures that it lists stop the steps after it.
 
     Examples
     --------
@@ -67,18 +67,18 @@ class Step:
         return "dawnchorus " + " ".join([*self.command, *self.speed])
 
     def is_made(self, folder: Path) -> bool:
-        """Tell whether all that it makes is in the folder that the steps run in."""
+        """Return whether all its output is in the folder that the steps run in."""
         return all(any(folder.glob(pattern)) for pattern in self.makes)
 
 
 @dataclass(frozen=True)
 class StepsResult:
-    """What became of steps.
+    """Outcome of steps.
 
     Attributes
     ----------
     n_run, n_skipped
-        Steps that were run now, and that had been before.
+        Steps that were run now, and those that had been run before.
     incomplete
         Names of steps that finished and listed failures.
     seconds
@@ -103,18 +103,18 @@ def run_steps(
     environment: Mapping[str, str] | None = None,
     say: Callable[[str], object] = sys.stderr.write,
 ) -> StepsResult:
-    """Run steps one after the other in a folder, and say a line of each: its beginning, then how it ended.
+    """Run steps one after the other in a folder, and report each in a line: its beginning, then its end.
 
     Parameters
     ----------
     steps
-        What to do.
+        The steps.
     folder
         Working directory of the commands; logs go to ``logs`` in it.
     environment
         Variables for the commands besides those of this process.
     say
-        Takes the text, of a line first its beginning.
+        Called with text: first the beginning of a line, then the rest.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _run_steps(
             say("done before\n")
             exit_code = int(earlier["exit_code"])
         else:
-            # What follows is made from it, and so is done again too, even after a kill.
+            # Later steps depend on it, and so are run again too, even after a kill.
             done = {before.name: done[before.name] for before in steps[: number - 1]}
             write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
             log = logs / f"{number:02d}_{step.name.replace(' ', '_')}.log"
@@ -180,7 +180,7 @@ def _run_steps(
 
 
 def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) -> int:
-    """Run one command, its output in its log; return its exit code, 0 or that of some failures."""
+    """Run one command with its output in its log; return its exit code, 0 or that of some failures."""
     with log.open("wb") as file:
         file.write(f"$ {step}\n".encode())
         file.flush()
@@ -208,7 +208,7 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
 
 
 def _fingerprint(step: Step, above: str) -> str:
-    """Return what changes when a step, its config or any step before it does."""
+    """Return a digest that changes with a step, its configs or any step before it."""
     digest = hashlib.sha256("\0".join([above, *step.command]).encode())
     for config in step.configs:
         for file in config_chain(config):
@@ -220,7 +220,7 @@ def _read_done(path: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # nothing is taken for done that is not known to be
+        return {}  # without a readable record, no step counts as done
     entries = found.items() if isinstance(found, dict) else ()
     return {name: entry for name, entry in entries if isinstance(entry, dict) and "exit_code" in entry}
 

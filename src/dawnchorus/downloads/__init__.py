@@ -1,1 +1,1 @@
-"""Labelled recordings from the services that hold them."""
+"""Downloads of labelled recordings from public services."""

@@ -1,7 +1,7 @@
-"""The numbers that archives name their recordings by: copies of one recording are recognized by them.
+"""Catalogue numbers of archives, by which copies of one recording are recognized.
 
-Each :class:`dawnchorus.downloads.download_source.DownloadSource` has its own; two archives whose recordings
-come with competitions, but which nothing is downloaded from, are added here.
+Each :class:`dawnchorus.downloads.download_source.DownloadSource` has its own; those of two archives that have
+no source here, but whose recordings come with competitions, are added.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ OTHER_ARCHIVES = {
 
 
 def catalogue_numbers(filenames: Iterable[str]) -> list[str]:
-    """Return the number with which the name of each file begins, empty where it begins with none.
+    """Return the number that the name of each file begins with, empty where there is none.
 
     Raises
     ------
     ConfigError
-        A source that was registered has none, or no regular expression.
+        A registered source has none, or an invalid regular expression.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether what is to come fits on the disk."""
+"""Checks of free disk space before files are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(DownloadError):
-    """Less of the disk is free than is to be left free.
+    """Less of the disk is free than must stay free.
 
     Examples
     --------
@@ -27,7 +27,7 @@ class DiskFullError(DownloadError):
 
 
 def size_text(n_bytes: float) -> str:
-    """Return a size as a person reads it: ``12.30 GB``, or ``4.56 MB`` where it is small.
+    """Return a size as text: ``12.30 GB``, or ``4.56 MB`` where it is small.
 
     Examples
     --------
@@ -45,14 +45,14 @@ def require_room(folder: Path, n_bytes: int, what: str) -> None:
     folder
         An existing folder.
     n_bytes
-        What is to be written there.
+        Bytes to be written there.
     what
-        The beginning of the sentence: what needs the room, and how it was reckoned.
+        Beginning of the sentence: what needs the space, and how it was estimated.
 
     Raises
     ------
     DownloadError
-        There is less room; it says how much is needed, how much is free, and what to do.
+        There is less; the message has the bytes needed, those free, and the remedy.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def require_room(folder: Path, n_bytes: int, what: str) -> None:
 
 
 def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
-    """Check that so many bytes fit, and the rest stays free.
+    """Check that ``n_bytes`` fit, and ``leave_gb`` stay free.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
 
 
 def sentence(error: OSError, folder: Path) -> str:
-    """Return in one sentence what kept files from being written below ``folder``.
+    """Return in one sentence why files could not be written below ``folder``.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Archives that recordings of species are downloaded from: the contract, and the way from one to a table.
+"""Base class of archives of recordings, and the download from one into a folder and a table.
 
 One's own is a subclass of :class:`DownloadSource`; ``dawnchorus download recordings --source
 my_package.archives:MyArchive`` and :func:`download_recordings` take it. Where it is registered, for one in a
 training config with ``dawnchorus.register("download_source", "my-archive")(MyArchive)``, copies of its
-recordings in several places are recognized too.
+recordings in several datasets are recognized too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dawnchorus.errors import ConfigError, DownloadError
 class DownloadSource(ABC):
     """An archive of recordings, on the web.
 
-    Subclasses have a ``name``, the ``catalogue_number`` that their recordings are known by, and ``find``;
+    Subclasses have a ``name``, the ``catalogue_number`` of their recordings, and ``find``;
     ``rate_limit``, where more or less than one request a second is allowed.
 
     Examples
@@ -64,26 +64,26 @@ class DownloadSource(ABC):
     """
 
     name: ClassVar[str]
-    """As messages name it."""
+    """Its name in messages."""
 
     catalogue_number: ClassVar[str]
     r"""Regular expression of its recordings' ids, such as ``XC\d{3,}``, which file names begin with."""
 
     def rate_limit(self) -> RateLimit:
-        """Return how fast it may be asked: one request a second, be it a search or a recording."""
+        """Return its rate limit: by default one request a second, searches and recordings alike."""
         request = (Allowance(1, 1.0),)
         return RateLimit(searches=request, recordings=request)
 
     @abstractmethod
     def find(self, service: Service, species: SpeciesList) -> Found:
-        """Return the recordings of the species that are asked for.
+        """Return the recordings of the requested species.
 
         Parameters
         ----------
         service
             The connection, which keeps to the rate limit: ``service.search(url, params)`` returns JSON.
         species
-            What to look for; ``species.label`` gives the label of what is found.
+            The species; ``species.label`` returns the label of a recording found.
         """
 
 
@@ -93,7 +93,7 @@ def source_of(given: str | type[DownloadSource], options: Mapping[str, str] | No
     Raises
     ------
     ConfigError
-        It is not known, is no :class:`DownloadSource`, or does not take the options.
+        It is not known, is not a :class:`DownloadSource`, or does not take the options.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def source_of(given: str | type[DownloadSource], options: Mapping[str, str] | No
 def wanted_of(
     source: DownloadSource, found: Found, *, licences: Sequence[str] = (), at_most: int | None = None
 ) -> list[CatalogueRecording]:
-    """Return those of the recordings found that are to be fetched, the best of each label first.
+    """Return the recordings to fetch among those found, the best of each label first.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def download_recordings(
     table: Path | str | None = None,
     leave_gb: float = 5.0,
 ) -> FetchReport:
-    """Download recordings of species, write the table of them, and return what became of each.
+    """Download recordings of species, write their table, and return counts and failures.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def download_recordings(
         Scientific names, or files that list them, as for
         :func:`dawnchorus.downloads.species_list.read_species`.
     folder
-        Where they go. What is there is not fetched again.
+        Where they go. Recordings that are there are not fetched again.
     licences
         Only recordings under these, such as ``cc-by*``; any if empty.
     at_most

@@ -1,7 +1,7 @@
-"""Asking a public service so that it can bear it: never faster than it allows, patient where it is busy.
+"""HTTP requests to a public service: within its rate limit, with retries where it is busy.
 
-The waits and the repetitions are urllib3's, through a session of requests. What is asked with a key never
-shows the key: not in an error, not in a log, and not in the answers that are kept.
+The waits and retries are urllib3's, through a session of requests. Keys show neither in errors nor in logs
+nor in the answers that are kept.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 2.0
-"""Before the second try; it doubles from try to try."""
+"""Wait before the second try; it doubles from try to try."""
 
 LONGEST_WAIT_S = 600.0
-"""More than this is not waited for, whatever the service asks for: the command can be run again later."""
+"""Longest wait, whatever the service requests: the command can be run again later."""
 
 TRIES = 6
-"""How often a request is made before it counts as failed: with the waits between, for a minute."""
+"""Tries before a request counts as failed: with the waits between, about a minute."""
 
 ANSWERS_KEPT_S = 7 * 86_400
-"""A search that is older is made again."""
+"""Age from which the kept answer to a search is not used."""
 
 CONNECT_S, READ_S = 15.0, 60.0
-"""How long a connection may take, and a pause in an answer."""
+"""Timeouts of a connection, and of a pause in an answer."""
 
 _BUSY = frozenset({429, 500, 502, 503, 504})
-_SHOWN = 200  # characters of what a service says
+_SHOWN = 200  # characters of a service's message
 _SECRET = re.compile(r"([?&]key=)[^&\s'\"]*")
 
 
 class ServiceDownError(DownloadError):
-    """A service that cannot be reached, or is busy for longer than can be waited for.
+    """A service that cannot be reached, or is busy for too long.
 
     Examples
     --------
@@ -68,14 +68,13 @@ class Service:
     Attributes
     ----------
     name
-        As messages name it.
+        Its name in messages.
     session
-        Tries again by itself where the service is busy.
+        A session that retries by itself where the service is busy.
     rate_limit
-        How fast it may be asked.
+        Its rate limit.
     answers
-        Folder in which the answers to searches are kept, so that a search that was cut off goes on; None
-        keeps nothing.
+        Folder of the answers to searches, from which an interrupted search goes on; None keeps none.
 
     Examples
     --------
@@ -103,18 +102,18 @@ class Service:
         Parameters
         ----------
         url, params
-            What is asked for.
+            Address and parameters of the search.
         secret
             More parameters, which are never shown or kept.
         remedies
-            What to do about a status, as the end of the message.
+            Remedies by status, for the end of the message.
 
         Raises
         ------
         ServiceDownError
             It cannot be reached, or is busy for too long.
         DownloadError
-            It refuses the search, or answers with something else than a JSON object.
+            It refuses the search, or the answer is not a JSON object.
         """
         kept = self._kept(url, params)
         if kept is not None and (found := _kept_answer(kept)) is not None:
@@ -151,7 +150,7 @@ class Service:
 
     @contextmanager
     def _asked(self, url: str, **options: Any) -> Iterator[Response]:
-        """Yield an answer that is none of a busy service."""
+        """Yield an answer, after retries where the service is busy."""
         with self._response(url, options) as response:
             if response.status_code in _BUSY:
                 raise ServiceDownError(
@@ -242,7 +241,7 @@ def connected(name: str, rate_limit: RateLimit, *, answers: Path | None = None) 
 
 
 def describe_broken(error: Exception) -> str:
-    """Return why a request came to nothing, without the URL, which may hold a key.
+    """Return why a request failed, without the URL, which may hold a key.
 
     Examples
     --------
@@ -264,7 +263,7 @@ def describe_broken(error: Exception) -> str:
 
 
 def _patient_retry() -> Retry:
-    """Return how urllib3 tries again: with growing waits from the second try on, or when the service says."""
+    """Return urllib3's retries: with growing waits from the second try on, or those that the service sets."""
     from urllib3.util.retry import Retry
 
     class PatientRetry(Retry):
@@ -279,7 +278,7 @@ def _patient_retry() -> Retry:
 
 
 def _without_secrets(record: logging.LogRecord) -> bool:
-    """Hide keys in what urllib3 logs, and drop what is told here already: that it tries again."""
+    """Hide keys in urllib3's log records, and drop those on retries, which are logged here."""
     record.msg, record.args = _SECRET.sub(r"\1...", record.getMessage()), ()
     return not record.msg.startswith("Retrying")
 

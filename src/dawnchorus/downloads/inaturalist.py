@@ -1,7 +1,7 @@
-"""Searching iNaturalist, https://www.inaturalist.org, for sounds of observations of research grade.
+"""Search of iNaturalist, https://www.inaturalist.org, for sounds of observations of research grade.
 
-It wants no key. It asks for at most 60 requests a minute and 10,000 a day, and for less than 5 GB an hour
-and 24 GB a day of sounds.
+It needs no key. It allows at most 60 requests a minute and 10,000 a day, and less than 5 GB an hour and 24 GB
+a day of sounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ API_URL = "https://api.inaturalist.org/v1"
 PAGE_URL = "https://www.inaturalist.org/observations"
 SECONDS_A_REQUEST = 1.0
 
-_A_PAGE = 200  # the most that it gives at once
+_A_PAGE = 200  # the most that it returns at once
 _DAY_S = 86_400
 _SEARCHES_AT_ONCE, _SEARCHES_A_DAY = 4_000, 5_000
 _BYTES_AT_ONCE, _BYTES_A_DAY = 3.5e9, 20e9  # in no hour more than 4.4 GB, in no day more than 23.5 GB
@@ -41,16 +41,16 @@ _BYTES_AT_ONCE, _BYTES_A_DAY = 3.5e9, 20e9  # in no hour more than 4.4 GB, in no
 
 @dataclass(frozen=True)
 class INaturalistFilters:
-    """What a recording has to be like.
+    """Filters of recordings.
 
     Attributes
     ----------
     places
-        Numbers of places, of which it comes from one; all the world if empty.
+        Numbers of the places that recordings are from; all the world if empty.
     licences
         Codes such as ``cc0``, or patterns such as ``cc-by*``; any licence if empty.
     all_rights_reserved
-        Whether sounds without a licence are wanted too.
+        Whether sounds without a licence are included.
     at_most
         Recordings of a species, the oldest first.
 
@@ -72,7 +72,7 @@ class INaturalist(DownloadSource):
     Parameters
     ----------
     filters
-        What recordings have to be like.
+        Filters of the recordings.
 
     Examples
     --------
@@ -88,7 +88,7 @@ class INaturalist(DownloadSource):
         self.filters = filters or INaturalistFilters()
 
     def rate_limit(self) -> RateLimit:
-        """Return what iNaturalist allows."""
+        """Return iNaturalist's rate limit."""
         return inaturalist_rate_limit()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
@@ -97,7 +97,7 @@ class INaturalist(DownloadSource):
 
 
 def inaturalist_rate_limit() -> RateLimit:
-    """Return what iNaturalist allows.
+    """Return iNaturalist's rate limit.
 
     Examples
     --------
@@ -120,16 +120,16 @@ def find_on_inaturalist(service: Service, species: SpeciesList, filters: INatura
     service
         The connection.
     species
-        What to look for; of a genus or a larger group, all species.
+        The species; of a genus or a larger group, all.
     filters
-        What the recordings have to be like.
+        Filters of the recordings.
 
     Raises
     ------
     DataError
         No species is named.
     DownloadError
-        iNaturalist refuses a search, cannot be reached, or sends something else than it says.
+        iNaturalist refuses a search, cannot be reached, or sends an answer of another form.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def find_on_inaturalist(service: Service, species: SpeciesList, filters: INatura
 def _taxon(service: Service, asked: AskedSpecies) -> tuple[int, str] | None:
     """Return the number and the present name of a species; an old name is found too.
 
-    Asking for observations by the name alone would also find those of species with a similar name.
+    A search for observations by name alone would also find those of species with similar names.
     """
     answer = service.search(f"{API_URL}/taxa", {"q": asked.name, "per_page": 30})
     try:

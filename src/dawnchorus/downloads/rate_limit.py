@@ -1,4 +1,4 @@
-"""How fast a service may be asked."""
+"""Rate limits of services."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class Allowance:
-    """What may be spent at once, and how soon it comes back: requests, or bytes.
+    """A token bucket of requests or bytes.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class Allowance:
     unit_s
         Seconds in which one unit comes back.
     clock, sleep
-        Time in seconds, and what waits.
+        Functions that return seconds, and that wait.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Allowance:
         self._level, self._seen = capacity, clock()
 
     def spend(self, amount: float = 1.0) -> None:
-        """Wait until ``amount`` is there, or all that can be, and take it; a larger amount leaves a debt."""
+        """Wait until ``amount`` or the capacity is there, and take it; a larger amount leaves a debt."""
         needed = min(amount, self.capacity)
         while self.unit_s and (missing := needed - self._refilled()) > 1e-9 * self.capacity:
             self._sleep(missing * self.unit_s)
@@ -57,7 +57,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """What a service allows: of searches, of recordings, and of bytes of recordings.
+    """A service's limits on searches, recordings, and bytes of recordings.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is known of a recording before it is fetched, and the table of those that were."""
+"""Recordings as services describe them, and the table of those that were fetched."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class CatalogueRecording:
     id
         Unique among all services: XC694038, iNat123_456.
     file_url
-        Where its sound is.
+        Address of its sound.
     suffix
-        What its file's name ends with, ``.mp3``.
+        Suffix of its file, ``.mp3``.
     primary_label, secondary_labels
         Labels of the species it was made for, and of others heard in it.
     scientific_name
@@ -96,9 +96,9 @@ class CatalogueRecording:
 
     @property
     def filename(self) -> str:
-        """Its place below the folder of recordings: Turdus_merula/XC694038.mp3.
+        """Its path below the folder of recordings: Turdus_merula/XC694038.mp3.
 
-        What could lead elsewhere in a name that a service sends becomes ``_``.
+        Characters of a service's name that could lead to another folder become ``_``.
         """
         parts = (underscored(self.scientific_name), f"{self.id}{self.suffix}")
         return "/".join(_LEADING_ELSEWHERE.sub("_", part) for part in parts)
@@ -114,16 +114,16 @@ COLUMNS = (
 
 
 class Found(NamedTuple):
-    """What a search came to.
+    """The result of a search.
 
     Attributes
     ----------
     recordings
         Each once.
     left_out
-        How many others there are, by the reason.
+        Number of others, by reason.
     notes
-        What the user should know about names.
+        Remarks on names for the user.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class Found(NamedTuple):
 def best_of(recordings: Iterable[CatalogueRecording], at_most: int | None) -> list[CatalogueRecording]:
     """Return at most so many recordings of each label, the best first: by rating, then the oldest.
 
-    The order is by species; a recording that comes twice is taken once.
+    The order is by species; a duplicate recording is taken once.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def best_of(recordings: Iterable[CatalogueRecording], at_most: int | None) -> li
 
 
 def id_order(identity: str) -> tuple[int, ...]:
-    """Return what sorts ids by their numbers.
+    """Return a key that sorts ids by their numbers.
 
     Examples
     --------
@@ -174,7 +174,7 @@ def id_order(identity: str) -> tuple[int, ...]:
 
 
 def suffix_of(*, name: str = "", content_type: str = "") -> str | None:
-    """Return how the name of a file that can be decoded ends, after its old name, or its type.
+    """Return the suffix of a file, from its name or its type; None where it cannot be decoded.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def suffix_of(*, name: str = "", content_type: str = "") -> str | None:
 
 
 def licence_code(text: str) -> str:
-    """Return a licence as its code and version, from a Creative Commons address or an abbreviation.
+    """Return the code and version of a licence, from a Creative Commons address or an abbreviation.
 
     ``//creativecommons.org/licenses/by-nc-sa/4.0/`` is ``cc-by-nc-sa 4.0``.
 
@@ -207,7 +207,7 @@ def licence_code(text: str) -> str:
 
 
 def is_licensed(licence: str, wanted: Sequence[str]) -> bool:
-    """Tell whether a licence is one of those wanted; of none, all are.
+    """Return whether a licence is one of those wanted; true for all if none is given.
 
     ``cc-by`` is that licence alone, in any version; ``cc-by*`` all that begin so.
 
@@ -225,7 +225,7 @@ def is_licensed(licence: str, wanted: Sequence[str]) -> bool:
 
 
 def number(text: object, low: float, high: float) -> float | None:
-    """Return a number within a range; None for anything else, which services write in many ways.
+    """Return a number within a range; None for anything else.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
     Raises
     ------
     DataError
-        The file is another table, which must not be overwritten.
+        The file is not such a table, and must not be overwritten.
 
     Examples
     --------
@@ -292,7 +292,7 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 def write_table(path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
-    """Write the table, sorted by id, with columns that somebody added at its end.
+    """Write the table, sorted by id, with columns that users added at its end.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Fetching the recordings that a search came to, and keeping the table of all that are there."""
+"""Download of the recordings that a search returned, and the table of all that are there."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from dawnchorus.progress import track
 
 LOCK_NAME = ".download.lock"
 ANSWERS_NAME = ".answers"
-"""Folder of the answers to searches, until all is done."""
+"""Folder of the answers to searches, which is removed when all is done."""
 
 _TABLE_EVERY_S = 60.0
-_GIVE_UP_AFTER = 5  # recordings in a row for which the service is not there
+_GIVE_UP_AFTER = 5  # recordings in a row for which the service is down
 
 
 @dataclass
 class FetchReport:
-    """What became of the recordings.
+    """Outcome of a download.
 
     Attributes
     ----------
     fetched, there, failed
-        How many, by species: new ones, those that were there before, and those that could not be fetched.
+        Counts by species: new ones, those that were there before, and those that could not be fetched.
     failures
         The reasons.
     n_bytes
@@ -73,10 +73,10 @@ def default_table(folder: Path) -> Path:
 def fetch_recordings(
     service: Service, wanted: Sequence[CatalogueRecording], folder: Path, table: Path, *, leave_gb: float
 ) -> FetchReport:
-    """Fetch the recordings that are not there, and write the table of all that are then.
+    """Fetch the recordings that are not there, and write the table of all that are there afterwards.
 
-    What an earlier call brought stays, whether it is wanted now or not. After a call that was cut off,
-    the same call ends with what one that was not would have ended with.
+    Recordings of earlier calls stay, whether they are wanted now or not. Repeating an interrupted call gives
+    the result of an uninterrupted one.
 
     Parameters
     ----------
@@ -87,16 +87,16 @@ def fetch_recordings(
     folder
         Where they go; those that cannot be fetched are listed in its ``failures.csv``.
     table
-        CSV file, written again and again.
+        CSV file, rewritten as recordings come.
     leave_gb
         How much of the disk stays free, GB.
 
     Raises
     ------
     DownloadError
-        Another process is at work in the folder, the disk is full, or the service is gone.
+        Another process is at work in the folder, the disk is full, or the service is down.
     DataError
-        The table is somebody else's.
+        The file at ``table`` is not such a table.
     UnsafePathError
         A line of the table names a file outside the folder.
 
@@ -145,7 +145,7 @@ def _fetch_all(
         earlier = rows.get(recording.id, {})
         filename = earlier.get("filename") or recording.filename
         path, species = folder / filename, recording.scientific_name
-        # Nothing gets this name before it is whole; but one that was listed may have been damaged since.
+        # A file gets this name only when it is whole; but one that was listed may have been damaged since.
         if _size(path) and earlier.get("size_bytes", str(_size(path))) == str(_size(path)):
             report.there[species] += 1
         else:

@@ -1,4 +1,4 @@
-"""Which species are wanted, and what each is called in the table of recordings."""
+"""Lists of requested species, and their labels in the table of recordings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.errors import DataError
 
 LIST_SUFFIXES = frozenset({".txt", ".csv"})
 
-# One word or two, of letters and hyphens; nothing that a search or a path would take for something else.
+# One word or two, of letters and hyphens; no characters with a meaning in searches or paths.
 _NAME = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*(?: [^\W\d_]+(?:-[^\W\d_]+)*)?")
 
 
@@ -40,7 +40,7 @@ class AskedSpecies(NamedTuple):
 
 @dataclass(frozen=True)
 class SpeciesList:
-    """All that is asked for, each once, and the labels.
+    """All requested species, each once, and their labels.
 
     Attributes
     ----------
@@ -69,10 +69,10 @@ class SpeciesList:
         return any(species.code for species in self.asked)
 
     def label(self, name: str, asked: AskedSpecies | None) -> str:
-        """Return the label of a recording of the species ``name`` that was found by asking for ``asked``.
+        """Return the label of a recording of the species ``name`` that a search for ``asked`` found.
 
-        A species that is itself on the list has its own label; one that the service knows by another name
-        has that of the name asked for, so that all services give the same. Species of a genus or a larger
+        A species that is itself on the list has its own label; one that the service lists under another name
+        has that of the requested name, so that all services give the same. Species of a genus or a larger
         group are named themselves, unless the list gives the group a label.
         """
         own = self._labels.get(name.casefold())
@@ -94,7 +94,7 @@ class SpeciesList:
 
 
 def is_species(name: str) -> bool:
-    """Tell whether a scientific name is that of a species, not of a genus or more.
+    """Return whether a scientific name is that of a species, not of a genus or more.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def read_species(values: Sequence[str]) -> SpeciesList:
     Raises
     ------
     DataError
-        A file cannot be read, lacks the column or names nothing, or a name is none of a species.
+        A file cannot be read, lacks the column or names nothing, or a name is not that of a species.
 
     Examples
     --------

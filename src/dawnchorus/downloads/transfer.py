@@ -1,4 +1,4 @@
-"""Fetching one file: whole or not at all, going on where an earlier try ended."""
+"""Resumable download of one file, which takes its name when it is whole."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from requests import Response
 
 PART_SUFFIX = ".part"
-"""What the name of a file ends with until it is whole."""
+"""Suffix of a file until it is whole."""
 
 _VERSION_SUFFIX = ".version"
 _TRIES = 5
-_BLOCK = 1 << 13  # bytes; where the connection breaks, up to so many are lost
+_BLOCK = 1 << 13  # bytes; a broken connection loses up to so many
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _SOUND = re.compile(r"audio/|video/|application/(?:ogg|octet-stream|mp4)|binary/octet-stream")
 
 
 class _BrokenError(Exception):
-    """A transfer that ended early; its message says how."""
+    """A transfer that ended early; its message has the reason."""
 
 
 def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0) -> int:
     """Fetch a sound file and return its size, bytes.
 
-    Until it is whole it is named ``{path}.part``; what such a file holds is not fetched again, where the
-    service can send the rest alone.
+    Until it is whole it is named ``{path}.part``; its bytes are not fetched again, where the service can send
+    the rest alone.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     DiskFullError
         The file does not fit.
     DownloadError
-        What comes is no sound, or nothing.
+        The answer is not sound, or is empty.
 
     Examples
     --------
@@ -93,18 +93,18 @@ def _size(path: Path) -> int:
 
 
 def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
-    """Bring a partial file to its end, or to where the connection breaks."""
+    """Append to a partial file up to its end, or until the connection breaks."""
     there = _size(part)
-    headers = {"Accept-Encoding": "identity"}  # else the length would be that of the packed file
+    headers = {"Accept-Encoding": "identity"}  # else the length would be that of the compressed file
     version = part.with_name(part.name + _VERSION_SUFFIX)
     if there:
         headers["Range"] = f"bytes={there}-"
-        if version.is_file():  # of another version, all is sent
+        if version.is_file():  # if the version has changed, all is sent
             headers["If-Range"] = version.read_text(encoding="utf-8")
     with service.recording(url, headers) as response:
         if response.status_code == 416 and there:
             if _content_range(response)[1] == there:
-                return  # it was whole already, and only its name was missing
+                return  # it was whole already, and only had to be renamed
             part.unlink()
             raise _BrokenError("the service knows the file with another length")
         total = _total(response, url, part, there)
@@ -125,9 +125,9 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
 
 
 def _keep_version(response: Response, path: Path) -> None:
-    """Write down which version of a file is coming, where the service tells them apart."""
+    """Write the version of a file that is coming, where the service sends one."""
     version = response.headers.get("ETag", "")
-    if not version or version.startswith("W/"):  # a weak one does not speak of bytes
+    if not version or version.startswith("W/"):  # a weak one does not stand for the same bytes
         version = response.headers.get("Last-Modified", "")
     if version:
         path.write_text(version, encoding="utf-8")
@@ -136,14 +136,14 @@ def _keep_version(response: Response, path: Path) -> None:
 
 
 def _total(response: Response, url: str, part: Path, there: int) -> int | None:
-    """Return how many bytes the whole file has, None where the service does not say it.
+    """Return the bytes of the whole file, None where the service does not send it.
 
     Raises
     ------
     DownloadError
-        The answer is no sound.
+        The answer is not sound.
     _BrokenError
-        It is another piece of the file than the one asked for.
+        It is not the requested piece of the file.
     """
     if response.status_code not in (200, 206):
         part.unlink(missing_ok=True)
@@ -163,7 +163,7 @@ def _total(response: Response, url: str, part: Path, there: int) -> int | None:
 
 
 def _content_range(response: Response) -> tuple[int | None, int | None]:
-    """Return the first byte of what comes and the length of the whole file, where the answer has them."""
+    """Return the first byte of the answer and the length of the whole file, where it has them."""
     match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     start, total = match.groups() if match else (None, None)
     return (None if start is None else int(start)), (int(total) if total and total.isdigit() else None)

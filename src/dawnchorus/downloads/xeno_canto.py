@@ -1,6 +1,6 @@
-"""Searching xeno-canto, https://xeno-canto.org, through version 3 of its API.
+"""Search of xeno-canto, https://xeno-canto.org, through version 3 of its API.
 
-It wants a key, which members find on their account page, and at most one request a second.
+It needs a key, which members find on their account page, and allows at most one request a second.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ GROUPS = ("birds", "grasshoppers", "bats", "frogs", "land mammals")
 QUALITIES = ("A", "B", "C", "D", "E")
 SECONDS_A_REQUEST = 1.0
 
-_A_PAGE = 500  # the most that it gives at once
+_A_PAGE = 500  # the most that it returns at once
 _RATING = {quality: 5 - place for place, quality in enumerate(QUALITIES)}
 _NO_PLAIN_VALUE = re.compile(r"[\"\\]")
 
 
 @dataclass(frozen=True)
 class XenoCantoFilters:
-    """What a recording has to be like; what is not given does not matter.
+    """Filters of recordings; those not given let all pass.
 
     Attributes
     ----------
     qualities
         Letters from A, the best, to E.
     country
-        As xeno-canto names it.
+        Its name at xeno-canto.
     group
         One of ``GROUPS``.
     licences
@@ -86,7 +86,7 @@ class XenoCantoFilters:
             )
 
     def met_by(self, recording: CatalogueRecording, quality: str) -> bool:
-        """Tell whether a recording is wanted."""
+        """Return whether a recording passes."""
         length = recording.duration_s
         return (
             (not self.qualities or quality in self.qualities)
@@ -102,7 +102,7 @@ class XenoCanto(DownloadSource):
     Parameters
     ----------
     filters
-        What recordings have to be like.
+        Filters of the recordings.
     key
         The user's; otherwise that of the environment variable XENO_CANTO_KEY.
 
@@ -120,11 +120,11 @@ class XenoCanto(DownloadSource):
         self.filters, self.key = filters or XenoCantoFilters(), key
 
     def rate_limit(self) -> RateLimit:
-        """Return what xeno-canto allows."""
+        """Return xeno-canto's rate limit."""
         return xeno_canto_rate_limit()
 
     def find(self, service: Service, species: SpeciesList) -> Found:
-        """Return the recordings of the species, or of all that are as wished where none is named."""
+        """Return the recordings of the species that pass the filters, or of all where none is named."""
         return find_on_xeno_canto(service, species, self.filters, key=self.key or xeno_canto_key())
 
 
@@ -154,7 +154,7 @@ def xeno_canto_key() -> str:
 
 
 def xeno_canto_rate_limit() -> RateLimit:
-    """Return what xeno-canto allows: a request a second, be it a search or a recording.
+    """Return xeno-canto's rate limit: a request a second, searches and recordings alike.
 
     Examples
     --------
@@ -168,16 +168,16 @@ def xeno_canto_rate_limit() -> RateLimit:
 def find_on_xeno_canto(
     service: Service, species: SpeciesList, filters: XenoCantoFilters, *, key: str
 ) -> Found:
-    """Return the recordings of the species that are as wished.
+    """Return the recordings of the species that pass the filters.
 
     Parameters
     ----------
     service
         The connection.
     species
-        What to look for; nothing means all species of the filters' group and country.
+        The species; none means all species of the filters' group and country.
     filters
-        What they have to be like.
+        Filters of the recordings.
     key
         The user's.
 
@@ -186,7 +186,7 @@ def find_on_xeno_canto(
     DataError
         Neither a species nor a group nor a country is named.
     DownloadError
-        xeno-canto refuses a search, cannot be reached, or sends something else than it says.
+        xeno-canto refuses a search, cannot be reached, or sends an answer of another form.
 
     Examples
     --------
@@ -229,7 +229,7 @@ def find_on_xeno_canto(
 
 
 def _is_asked(name: str | None, asked: AskedSpecies | None) -> bool:
-    if name is None or name.startswith("Mystery "):  # what it files unknown sounds under
+    if name is None or name.startswith("Mystery "):  # its name for unknown sounds
         return False
     if asked is None:
         return True

@@ -1,6 +1,6 @@
-"""The files that people open, written while the recordings come in, one at a time; and readers of tables.
+"""Writers of detection tables, one recording at a time, and readers of tables of labels.
 
-Every output takes its place only when all recordings are in it; until then, what an earlier run wrote stays.
+Every output takes its place only when all recordings are in it; until then, that of an earlier run stays.
 A format of one's own is a :class:`TableWriter`, a :class:`FolderWriter`, or any other
 :class:`DetectionWriter`.
 """

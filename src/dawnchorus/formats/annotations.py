@@ -1,8 +1,8 @@
 """Labels in time: Raven selection tables, Audacity label tracks, and CSV tables of boxes.
 
 All become one table, a row a box: ``filename`` (relative to the audio folder), ``start_s``, ``end_s``,
-``label``, and where it was found (``table``, ``line``). A recording counts as annotated where a table
-is about it, also one without any row: nothing was heard then.
+``label``, and its source (``table``, ``line``). A recording counts as annotated where a table is about it,
+also one without any row: it then holds no labelled sound.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RAVEN_START, _RAVEN_END, _RAVEN_OFFSET = "Begin Time (s)", "End Time (s)", "Fil
 
 
 class Annotations(NamedTuple):
-    """What tables say of recordings.
+    """Annotations of recordings from tables.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Annotations(NamedTuple):
     faults
         The other rows.
     incomplete
-        Recordings of which a box is lost among the faults.
+        Recordings with a box among the faults.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def read_boxes_csv(path: Path) -> pd.DataFrame:
 
 
 class _Names:
-    """Finds the recording that a table, or a cell of it, means."""
+    """Lookup of the recording that a table, or a cell of it, names."""
 
     def __init__(self, filenames: Iterable[str]) -> None:
         self.all = frozenset(filenames)
@@ -148,7 +148,7 @@ class _Names:
         return found[0] if len(found) == 1 else None
 
     def ending(self, cell: str) -> str | None:
-        """Return the one recording that a whole path, from whatever machine, ends in."""
+        """Return the one recording that an absolute path, from any machine, ends in."""
         parts = PurePosixPath(cell.replace("\\", "/")).parts
         endings = ("/".join(parts[first:]) for first in range(len(parts)))
         return next((found for ending in endings if (found := self.named(ending))), None)
@@ -165,7 +165,7 @@ class _Names:
 
 
 def _endings(folder: Path, name: str) -> list[str]:
-    """Return a name behind ever fewer of its folders: two recordings of one name may lie in two of them."""
+    """Return a name after ever fewer of its folders, which tell recordings of the same name apart."""
     parts = folder.parts
     return ["/".join((*parts[first:], name)) for first in range(len(parts))]
 
@@ -178,7 +178,7 @@ def _is_about(table: Path, names: _Names) -> bool:
 def _collect(found: list[Annotations]) -> Annotations:
     boxes = pd.concat([each.boxes for each in found], ignore_index=True)
     faults = [fault for each in found for fault in each.faults]
-    incomplete = frozenset(fault.filename for fault in faults)  # a box that stands twice loses nothing
+    incomplete = frozenset(fault.filename for fault in faults)  # a duplicate box loses nothing
     repeated = boxes.duplicated(BOX_COLUMNS)
     faults += [
         Fault(row.table, row.line, row.filename, f"the box {row.label} from {row.start_s:g} s stands twice")
@@ -258,7 +258,7 @@ def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
 def _read_audacity(path: Path, names: _Names) -> Annotations:
     """Read start, end and label, a line each; a line that begins with a backslash holds frequencies.
 
-    The probability that ``dawnchorus predict`` writes behind a label is no part of it.
+    The probability that ``dawnchorus predict`` writes behind a label is left out.
     """
     own = names.of_table(path)
     rows, faults = [], []

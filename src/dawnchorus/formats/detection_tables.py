@@ -1,4 +1,4 @@
-"""Whole tables of detections: written in any format, and read back from the formats of our own."""
+"""Whole tables of detections, written in any format and read back from our own formats."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_detections(
     high_hz: float = _HIGH_HZ,
     overlap_s: float = 0.0,
 ) -> dict[str, Path]:
-    """Write a table of detections in any formats, and return what was written by the names of the formats.
+    """Write a table of detections in any formats, and return the paths written, by format.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def write_detections(
     formats
         Such as ``"raven"``, ``"raven,csv"``, ``["raven", "my_package.formats:Tally"]``, or a class.
     out_dir
-        Where they go; made if missing. What is there of these formats is replaced.
+        Where they go; made if missing. Existing output of these formats is replaced.
     filenames
-        All recordings that were predicted, in their order; those without a detection are then written too.
-        Otherwise those of the table, as they first come.
+        All recordings that were predicted, in their order; those without a detection are then written too. If
+        not given, those of the table, in order of first appearance.
     labels
-        Every class of the model; otherwise those of the table.
+        Every class of the model; those of the table if not given.
     high_hz
         Upper edge of Raven's boxes.
     overlap_s
@@ -59,7 +59,7 @@ def write_detections(
     ConfigError
         A format is not known.
     DataError
-        A column is missing, a number or time is none, or a file name leads out of its folder.
+        A column is missing, a number or time is invalid, or a file name leads out of its folder.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def read_detections(path: Path | str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        There is no such table, it lacks a column, or a time or a probability is no number.
+        There is no such table, it lacks a column, or a time or a probability is not a number.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is wrong with the rows of tables: all of it in one report, not the first of it."""
+"""Faults in the rows of tables, reported all together and not one at a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHOWN = 20
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong.
+    """One fault.
 
     Attributes
     ----------
     table
-        File that it stands in, or the folder where there is no table.
+        File that it is in, or the folder where there is no table.
     line
         Line of the file, from 1, or row of a DataFrame, from 0; None where the whole table is meant.
     filename

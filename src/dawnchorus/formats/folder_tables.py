@@ -1,4 +1,4 @@
-"""A folder with one table a recording: what Raven, Audacity and readers of BirdNET's results open."""
+"""Folders with one table a recording, for Raven, Audacity and readers of BirdNET's results."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _BREAKS = str.maketrans("\t\r\n", "   ")
 class FolderWriter(DetectionWriter):
     """A folder with a file a recording: subclasses have its name, an ending, and write one file.
 
-    A silent recording gets a table too, and sub-folders are kept. The whole folder is replaced, so that no
-    table of an earlier run stays in it.
+    A recording without detections gets a table too, and sub-folders are kept. The whole folder is replaced,
+    so that no table of an earlier run stays in it.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class FolderWriter(DetectionWriter):
     """
 
     ending: ClassVar[str]
-    """What a table's name has behind that of its recording."""
+    """The part of a table's name after that of its recording."""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -58,7 +58,7 @@ class FolderWriter(DetectionWriter):
             self.write(file, recording)
 
     def _open_new(self, filename: str) -> IO[str]:
-        """Open the table of a recording, under another name where one is taken: none is written over."""
+        """Open the table of a recording, under another name where one is taken: none is overwritten."""
         names = chain(self.names(filename), (f"{filename}-{number}" for number in count(2)))
         while True:
             path = inside(self._folder, fitting(next(names), self.ending), named_in=filename)
@@ -67,7 +67,7 @@ class FolderWriter(DetectionWriter):
                 return open_text(path, "x")
 
     def names(self, filename: str) -> list[str]:
-        """Return what the table may be called, without its ending, the best first."""
+        """Return possible names of the table, without its ending, the preferred first."""
         return [filename]
 
     @abstractmethod
@@ -133,7 +133,7 @@ class AudacityWriter(FolderWriter):
 
     def write(self, file: IO[str], recording: RecordingDetections) -> None:
         for row in recording.rows():
-            label = row.label.translate(_BREAKS)  # Audacity knows no quotes
+            label = row.label.translate(_BREAKS)  # Audacity does not parse quotes
             probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
             file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{label} {probability}\n")
 

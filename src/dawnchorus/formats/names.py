@@ -1,4 +1,4 @@
-"""Names as tables can hold them: labels of two names, as BirdNET's are, and file names that are no text."""
+"""Names in tables: labels of two names, as BirdNET's, and file names that are not valid text."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def inert(cell: object) -> object:
 
 
 def legible(filename: str) -> str:
-    """Return the name with escapes for bytes that are no UTF-8, which Parquet could not hold.
+    """Return the name with escapes for bytes that are not UTF-8, which Parquet cannot hold.
 
     Examples
     --------
@@ -68,7 +68,7 @@ def legible(filename: str) -> str:
 
 
 def fitting(filename: str, ending: str) -> str:
-    """Return ``filename`` with ``ending``; where a name has no room for both, with a mark for a part.
+    """Return ``filename`` with ``ending``; a name that is too long is cut and gets part of its hash.
 
     Examples
     --------

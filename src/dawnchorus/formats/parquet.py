@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
     ]
 )
 _HELD_ROWS = 65_536  # a few MiB
-_HELD_RECORDINGS = 1_024  # a table without rows to speak of still takes some 10 KiB
+_HELD_RECORDINGS = 1_024  # a table with few rows still takes some 10 KiB
 
 
 class ParquetWriter(DetectionWriter):
@@ -39,7 +39,7 @@ class ParquetWriter(DetectionWriter):
     ``time`` is the local time of the detection, and ``utc_offset_minutes`` what to subtract from it for UTC,
     null where the recording's time zone is not known.
 
-    A day may come back, with the next site for one; pyarrow's own partitioning would either hold all days
+    A day may recur, for example at the next site; pyarrow's own partitioning would either hold all days
     open or begin another file. So each day is written in segments, which become one file at the end.
 
     Examples

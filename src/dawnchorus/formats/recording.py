@@ -1,4 +1,4 @@
-"""What every format is given: one recording's detections, and when each of them was."""
+"""The input of every format: one recording's detections, and the time of each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RecordingDetections(NamedTuple):
     duration_s
         Length of the recording.
     start
-        When the recording began, aware or naive; None where nobody knows.
+        When the recording began, aware or naive; None where unknown.
     detections
         Columns ``start_s``, ``end_s``, ``label``, ``probability``; already sorted.
 
@@ -68,7 +68,7 @@ class RecordingDetections(NamedTuple):
         return map(Detection._make, zip(*columns, strict=True))
 
     def time_of(self, row: Detection) -> datetime | None:
-        """Return when a detection begins, to the microsecond; None where nobody knows."""
+        """Return when a detection begins, to the microsecond; None where unknown."""
         return absolute_time(self.start, row.start_s)
 
 

@@ -1,4 +1,4 @@
-"""One table for all recordings: our own CSV file, and the one that Kaleidoscope opens."""
+"""Single tables of all recordings: our own CSV file, and the one that Kaleidoscope opens."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TableWriter(DetectionWriter):
 
 
 class CsvWriter(TableWriter):
-    """``detections.csv``: every detection, and when it was where that is known.
+    """``detections.csv``: every detection, and its time where that is known.
 
     ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known.
 
@@ -94,7 +94,7 @@ class CsvWriter(TableWriter):
 class KaleidoscopeWriter(TableWriter):
     """``kaleidoscope.csv``: the columns of BirdNET-Analyzer's table for Kaleidoscope.
 
-    Its place, week and sensitivity are settings of BirdNET that we have no counterpart of: empty.
+    Its place, week and sensitivity are settings that only BirdNET has; those columns are empty.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tables that people write: read as text, and named in messages."""
+"""Tables written by hand, read as text, and lists of names for messages."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def read_text_table(
     required
         Columns that it must have.
     sep
-        What separates its cells; comma, semicolon or tab, as its first line has it, if not given.
+        Separator of its cells; if not given, comma, semicolon or tab, as in its first line.
 
     Raises
     ------
     DataError
-        The file is missing, is no table in UTF-8, or lacks a column.
+        The file is missing, is not a table in UTF-8, or lacks a column.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def read_text_table(
     """
     try:
         with warnings.catch_warnings():
-            # It warns where lines have more cells than the header, and drops them.
+            # pandas warns where lines have more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 io.StringIO(path.csv) if isinstance(path, TableInMemory) else path,
@@ -86,7 +86,7 @@ def _separator(path: Path) -> str:
 
 
 def without_probability(label: str) -> str:
-    """Return the label of an Audacity track without the probability that our own writer puts behind it.
+    """Return the label of an Audacity track without the probability that our own writer appends.
 
     Examples
     --------

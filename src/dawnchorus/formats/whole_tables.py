@@ -1,4 +1,4 @@
-"""Tables as files, whole or not at all."""
+"""Tables written to files atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shell of every writer: a context manager to which recordings are added, one after another."""
+"""The base class of every writer: a context manager to which recordings are added one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBABILITY_DECIMALS = 4
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What the tables say of the model and its windows.
+    """Facts about the model and its windows that tables hold.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class TableSettings:
 
 
 class DetectionWriter(ABC):
-    """Writes one format; nothing is at its place before the ``with`` block ends well.
+    """A writer of one format; the output takes its place only when the ``with`` block ends well.
 
     A format of one's own that is a table of all recordings is a subclass of
     :class:`dawnchorus.formats.TableWriter`, and one with a file a recording one of
@@ -60,7 +60,7 @@ class DetectionWriter(ABC):
     out_dir
         Where the file or the folder ``goal`` goes.
     settings
-        What the tables say of the model.
+        Facts about the model for the tables.
 
     Examples
     --------
@@ -125,7 +125,7 @@ class DetectionWriter(ABC):
 
 
 def open_text(path: Path, mode: str = "w") -> IO[str]:
-    """Open a text file for writing; a file name that is no UTF-8 is written as the bytes that it has.
+    """Open a text file for writing; file names in it that are not UTF-8 keep their bytes.
 
     Examples
     --------

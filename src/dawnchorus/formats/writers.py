@@ -1,4 +1,4 @@
-"""Several formats as one: found by their names, and written together."""
+"""Several formats as one writer: looked up by name, and written together."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Format = str | type[DetectionWriter]
 """A registered name, an import path ``package.module:Writer``, or the writer's class itself."""
 
 _FIRST_TO_END = "parquet"
-"""What is the last to begin is the first to end: it has most to do then that may fail."""
+"""The format that begins last and so ends first: its end does most that may fail."""
 
 
 class DetectionWriters:
-    """Several formats as one: a recording is added to all, and a failure leaves all as they were.
+    """Several formats as one writer: each recording goes to all; a failure leaves all as they were.
 
     Attributes
     ----------
     paths
-        What will be written, by the name of the format: a file or a folder.
+        The file or folder that will be written, by the name of the format.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class DetectionWriters:
 
 
 def formats_of(given: Format | Iterable[Format]) -> dict[str, type[DetectionWriter]]:
-    """Return the writers that are meant by their names, in the order in which they begin.
+    """Return the writers by their names, in the order in which they begin.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def formats_of(given: Format | Iterable[Format]) -> dict[str, type[DetectionWrit
     Raises
     ------
     ConfigError
-        A format is not known, is no :class:`DetectionWriter`, writes outside of the folder of tables, or
+        A format is not known, is not a :class:`DetectionWriter`, writes outside of the folder of tables, or
         two write the same file.
 
     Examples
@@ -105,7 +105,7 @@ def formats_of(given: Format | Iterable[Format]) -> dict[str, type[DetectionWrit
 
 
 def own_goals() -> dict[str, str]:
-    """Return what dawnchorus's own formats write, by their names; guests' formats are left out.
+    """Return the files and folders of dawnchorus's own formats, by their names, without those of users.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Whole jobs made of the stages: the order of things, no arithmetic."""
+"""Pipelines: whole jobs made of the stages, without arithmetic of their own."""

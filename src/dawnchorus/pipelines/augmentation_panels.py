@@ -1,4 +1,4 @@
-"""What the augmentations of a config make of one clip, as a picture."""
+"""A picture of one clip under each augmentation of a config."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STREAM = 1  # apart from those of the epochs
 def show_augmentations(config: TrainConfig, picture: Path, *, filename: str | None = None) -> list[str]:
     """Write a picture of one clip, of each augmentation alone, and of all as training draws them.
 
-    Every augmentation is shown at work, whatever its probability.
+    Every augmentation is applied, whatever its probability.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def show_augmentations(config: TrainConfig, picture: Path, *, filename: str | No
     ConfigError
         The training dataset is not a :class:`WaveDataset`, or a setting is wrong.
     DataError
-        The recording is not there.
+        The recording is missing.
 
     Examples
     --------
@@ -121,7 +121,7 @@ def _shown_recordings(config: TrainConfig, filename: str | None) -> _Shown:
 def _examples(
     shown: _Shown, config: TrainConfig
 ) -> Iterator[tuple[str, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]]:
-    """Yield a title, a waveform of shape (n_samples,), and what is done to its spectrogram."""
+    """Yield a title, a waveform of shape (n_samples,), and a function of its spectrogram."""
     dataset = WaveDataset(shown.recordings, shown.labels, shown.settings, seed=config.seed)
     without = shown.settings.model_copy(update={"early_transforms": (), "late_transforms": ()})
     bare = WaveDataset(shown.recordings, shown.labels, without, seed=config.seed)
@@ -152,7 +152,7 @@ def _nothing(logmel: torch.Tensor) -> torch.Tensor:
 def _on_the_clip(
     dataset: WaveDataset, untouched: ClipDraw, settings: WaveDatasetSettings, rng: np.random.Generator
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield each augmentation of the clip itself, alone."""
+    """Yield each augmentation of the waveform, alone."""
     clip = dataset.apply(untouched).wave.numpy()
     for place in ("early", "late"):
         for step in getattr(settings, f"{place}_transforms"):
@@ -190,7 +190,7 @@ def _mixed(
 
 
 def _surely(step: TransformSettings) -> TransformSettings:
-    """Return a transform that leaves no clip as it is, and within it none that does; one's own as it is."""
+    """Return a transform with all probabilities 1, nested ones too; a user's own is returned unchanged."""
     if step.is_own:
         return step
     inner = tuple(_surely(each) for each in step.transforms)
@@ -198,7 +198,7 @@ def _surely(step: TransformSettings) -> TransformSettings:
 
 
 def _always(augmentation: Any) -> Any:
-    """Return a batch augmentation that leaves no example as it is; one without a probability as it is."""
+    """Return a batch augmentation with probability 1; one without a probability is returned unchanged."""
     if not dataclasses.is_dataclass(augmentation):
         return augmentation
     chances = {field.name: 1.0 for field in dataclasses.fields(augmentation) if "probability" in field.name}
@@ -206,5 +206,5 @@ def _always(augmentation: Any) -> Any:
 
 
 def _call(augmentation: Any, generator: torch.Generator, logmel: torch.Tensor) -> torch.Tensor:
-    """Return what an augmentation makes of spectrograms, whatever it calls its arguments."""
+    """Return augmented spectrograms, whatever the names of the augmentation's arguments."""
     return augmentation(logmel, generator)

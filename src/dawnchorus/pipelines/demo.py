@@ -1,4 +1,4 @@
-"""The main job from end to end on a small set: the synthetic aviary, or a person's own recordings."""
+"""The main job from end to end on a small set: the synthetic aviary, or a user's recordings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TRAINING: dict[str, Any] = {
     "nn_model_config": {
         "backbone": "test_resnet.r160_in1k",
         "dropout": 0.3,
-        # A quarter of the recipe's picture, so that five folds take minutes without a GPU.
+        # A quarter of the recipe's spectrogram, so that five folds take minutes without a GPU.
         "frontend": {"n_mels": 64, "hop_length": 1024},
     },
     "train_function_args": {
@@ -62,14 +62,14 @@ TRAINING: dict[str, Any] = {
         "n_epochs": 4,
     },
 }
-"""A small residual network (0.5 million weights, made for timm's own tests) that learns from nothing."""
+"""A small residual network (0.5 million weights, made for timm's own tests), trained from scratch."""
 
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo runs on.
+    """Inputs and options of the demo.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class DemoSettings:
     audio
         Folder of labelled recordings; None makes the synthetic aviary.
     soundscapes
-        Folder of soundscapes to predict; None takes the aviary's, or none for own recordings.
+        Folder of soundscapes to predict; None takes the aviary's, or none with a user's recordings.
     seed
         Of the aviary, the folds and the training.
     n_cores
@@ -107,7 +107,7 @@ class DemoResult:
     measurements
         Rows for the table and the JSON file.
     notes
-        Sentences that a person should read beside the numbers.
+        Sentences to read beside the numbers.
     n_failures
         Recordings that could not be read.
 
@@ -131,7 +131,7 @@ class _Inputs(NamedTuple):
 def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger.info) -> DemoResult:
     """Return the scores of the main job: precompute, folds, training, score, export, prediction.
 
-    A demo that was interrupted goes on where it was.
+    An interrupted demo goes on where it was.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
             raise DataError(f"{folder} is not a folder; give a folder of recordings")
     settings.out.mkdir(parents=True, exist_ok=True)
     if settings.soundscapes is not None:
-        # Now, and not after minutes of training, is the time to say that these cannot be used.
+        # Before minutes of training, because these may be unusable.
         list_audio_files(settings.soundscapes)
         _annotations_of(settings.soundscapes)
     result = DemoResult()

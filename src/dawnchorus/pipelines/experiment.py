@@ -1,4 +1,4 @@
-"""An experiment in Python: recordings in, a trained run out, and what is done with a run afterwards."""
+"""Experiments in Python: training on recordings, and score, export and prediction of the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Experiment = TrainConfig | Mapping[str, Any] | str | Path
 
 @dataclass(frozen=True, repr=False)
 class TrainedRun(Run):
-    """A run, and what is done with it after training.
+    """A run, with score, export, calibration and model after training.
 
     Examples
     --------
@@ -53,16 +53,16 @@ class TrainedRun(Run):
 
     @property
     def report_path(self) -> Path:
-        """The page about what happened, ``report.html``."""
+        """The page on the run, ``report.html``."""
         return self.path / "report.html"
 
     @property
     def left_out(self) -> list[str]:
-        """Why recordings were left out, a sentence each."""
+        """Reasons why recordings were left out, a sentence each."""
         return [failure.reason for failure in read_failures(self.path)]
 
     def config(self) -> TrainConfig:
-        """Return the config that the run was made with, with its recordings where they are now."""
+        """Return the config of the run, with the present paths of its recordings."""
         if self.experiment is None:
             return super().config()
         data = self.data()
@@ -75,7 +75,7 @@ class TrainedRun(Run):
         Parameters
         ----------
         engine
-            What computes; the fastest that there is if not given.
+            The engine; the fastest available if not given.
         **options
             Further options of :func:`dawnchorus.load_model`.
         """
@@ -84,9 +84,9 @@ class TrainedRun(Run):
         return load_model(self.path, engine, config=self.experiment, **options)
 
     def out_of_fold(self, *, folds: Sequence[int] | None = None, batch_size: int = 16) -> OutOfFold:
-        """Return every recording as predicted by the fold that never heard it, and the score of that.
+        """Return every recording as predicted by the fold that was not trained on it, and the score.
 
-        What was predicted before is read where it is still that of these folds.
+        Earlier predictions are read where they are still those of these folds.
 
         Raises
         ------
@@ -102,12 +102,12 @@ class TrainedRun(Run):
         return saved or predict_out_of_fold(self, config, folds=folds, batch_size=batch_size)
 
     def export(self, *, int8: bool = False, folds: Sequence[int] | None = None) -> list[Parity]:
-        """Write the ensemble for ONNX Runtime and OpenVINO; return how far each is from PyTorch.
+        """Write the ensemble for ONNX Runtime and OpenVINO; return the difference of each from PyTorch.
 
         Raises
         ------
         ExportError
-            An export differs from PyTorch by more than it may.
+            An export differs from PyTorch by more than the tolerance.
         """
         from dawnchorus.export.ensemble_export import export_ensemble
 
@@ -160,15 +160,15 @@ def train(
         Folder of the runs; ``logdirs`` unless the config says otherwise.
     audio_dir
         Folder that the file names of a table are relative to; it replaces the ``data`` of a whole config.
-        Without it, those of a DataFrame are relative
-        to the working directory, and those of a CSV file to its folder.
+        Without it, those of a DataFrame are relative to the working directory, and those of a CSV file to its
+        folder.
     folds
         Folds to train; all if not given.
     **changes
-        Keys of the config with other values. A key stands alone where only one place has it: ``seed``,
+        Keys of the config with other values. A key stands alone where only one section has it: ``seed``,
         ``n_epochs``, ``backbone``, ``n_folds``, ``lr``, ``mixup``, ``faulty``. ``batch_size`` and
-        ``num_workers`` mean both loaders, and what a clip is, such as ``segment_len``, both datasets.
-        ``name`` stands in several places; write ``optimizer={"name": "SGD"}``. Dicts are merged, as configs
+        ``num_workers`` mean both loaders, and keys of the clip, such as ``segment_len``, both datasets.
+        ``name`` is in several sections; write ``optimizer={"name": "SGD"}``. Dicts are merged, as configs
         are.
 
     Raises
@@ -182,7 +182,7 @@ def train(
     RunError
         The folder of the run holds a run of another config or other recordings.
     TrainingError
-        The training cannot go on: no memory, no disk, a loss that is no number.
+        The training cannot go on: no memory, no disk, a loss that is not a number.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def open_run(source: Experiment, *, config: Experiment | None = None) -> Trained
 
 
 def _is_experiment(data: Any) -> bool:
-    """Tell whether a whole config is given, and not recordings."""
+    """Return whether a whole config is given, and not recordings."""
     if isinstance(data, Mapping):
         return bool({"base", "train_function", "train_function_args", "data"} & set(data))
     return isinstance(data, TrainConfig) or (isinstance(data, str | Path) and Path(data).suffix == ".py")

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions → a threshold a class, and a picture of how far scores can be trusted."""
+"""Thresholds of the classes from out-of-fold predictions, and a picture of their reliability."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _EXPORTS = "onnx_ensem_5first_folds*"
 
 
 class Calibrated(NamedTuple):
-    """The thresholds of a run, and where they stand.
+    """The thresholds of a run, and the files that hold them.
 
     Attributes
     ----------
     thresholds
         One a class, in the order of the model's outputs.
     n_by_how
-        How many classes have a threshold of their own (``class``), the pooled one (``pooled``), or none
+        Number of classes with a threshold of their own (``class``), the pooled one (``pooled``), or none
         (``never``).
     pooled_threshold
-        At which all classes together reach the precision; infinite where they never do.
+        Threshold at which all classes together reach the precision; infinite where they never do.
     reliability
         Of the pairs of recording and scored class.
     table, picture, summary
@@ -82,11 +82,11 @@ def calibrate_run(
     folds: Sequence[int] | None = None,
     batch_size: int = 16,
 ) -> Calibrated:
-    """Return the lowest threshold of each class at a wanted precision, and write it for predictions to come.
+    """Return the lowest threshold of each class at a wanted precision, and write it for later predictions.
 
-    Out-of-fold predictions that the run has are used where they are those of its folds as they are now;
-    otherwise every fold predicts its own recordings first. What the thresholds promise, and what they do
-    not, is said in :mod:`dawnchorus.evaluate.calibration`.
+    The run's out-of-fold predictions are used where they are those of its present folds; otherwise every fold
+    predicts its own recordings first. For the limits of the thresholds see
+    :mod:`dawnchorus.evaluate.calibration`.
 
     Parameters
     ----------
@@ -95,18 +95,18 @@ def calibrate_run(
     config
         Its config.
     precision
-        Wanted share of right detections, in (0, 1].
+        Wanted fraction of right detections, in (0, 1].
     folds
         Folds whose recordings are counted; None takes all that are finished.
     batch_size
-        Clips per forward pass, where it must predict.
+        Clips per forward pass, where folds must predict.
 
     Raises
     ------
     DataError
         The precision is not in (0, 1], or no class can be scored without a leak.
     RunError
-        A fold is not finished, or recordings that the folds were made of are gone.
+        A fold is not finished, or recordings of the folds are missing.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def _summary(result: OutOfFold, calibrated: Calibrated, precision: float) -> dic
     pooled = calibrated.pooled_threshold
     return {
         "precision": precision,
-        "pooled_threshold": None if math.isinf(pooled) else pooled,  # JSON knows no infinity
+        "pooled_threshold": None if math.isinf(pooled) else pooled,  # JSON has no infinity
         "ece": calibrated.reliability.expected_calibration_error,
         "n_recordings": len(result.predictions),
         "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),

@@ -1,4 +1,4 @@
-"""An inference config → out-of-fold score, both exports, and, where asked for, soundscapes predicted."""
+"""The jobs of an inference config: out-of-fold score, both exports, and predicted soundscapes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dawnchorus.runs import Run, open_run
 
 
 class Compiled(NamedTuple):
-    """A run's score, its exports' agreement with PyTorch, and the predictions where there were any.
+    """A run's score, its exports' agreement with PyTorch, and the predictions, if any.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class Compiled(NamedTuple):
 
 
 def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
-    """Return the out-of-fold score, the exports and the predictions that an inference config asks for.
+    """Return the out-of-fold score, the exports and the predictions that an inference config names.
 
     Raises
     ------
@@ -66,14 +66,14 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
             f"exp_name is {config.exp_name!r} in the inference config and {train_config.exp_name!r} in the "
             "training config; make them the same, or leave it out of the inference config"
         )
-    bulk = _bulk_settings(config, run.card())  # before the work: what cannot be done shows now
+    bulk = _bulk_settings(config, run.card())  # before the work, to fail early
     out_of_fold = predict_out_of_fold(run, train_config, folds=config.folds, batch_size=config.batch_size)
     parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:
         runtime = open_runtime(run.path)
         found = find_recordings([str(config.soundscapes)])
-        # What this command makes, it makes anew: the export that it predicts with has just been written.
+        # With force, because the export that it predicts with has just been written.
         predictions = predict_bulk(runtime, found, run.path / "soundscapes", bulk, force=True)
     return Compiled(run, out_of_fold, parities, predictions)
 

@@ -1,4 +1,4 @@
-"""Runs and soundscapes → a table of pseudo-labels, and a page on what it holds."""
+"""A table of pseudo-labels from runs and soundscapes, and a page on its contents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dawnchorus.report.pseudo_label_survey import Survey
 
 
 class PseudoLabelled(NamedTuple):
-    """The table, what it holds, the page that shows it, and the model's clip.
+    """The table, a survey of it, the page that shows it, and the model's clip.
 
     Examples
     --------
@@ -52,22 +52,23 @@ def pseudo_label(
     out_of_fold: bool = False,
     force: bool = False,
 ) -> PseudoLabelled:
-    """Write a table of pseudo-labels and a page on it, and return what came out.
+    """Write a table of pseudo-labels and a page on it, and return both with counts.
 
     Parameters
     ----------
     ensemble
-        What predicts.
+        The models.
     found
         The soundscapes.
     out_dir
-        Folder for the journal and what failed.
+        Folder for the journal and the list of failures.
     settings
-        What is made of them. The page lies beside the table, with the suffix ``.html``.
+        Table, threshold of rows and postprocessing. The page lies beside the table, with the suffix
+        ``.html``.
     out_of_fold
         Whether each soundscape is predicted by one fold alone.
     force
-        Whether a table made otherwise is replaced.
+        Whether a table made with other settings is replaced.
 
     Raises
     ------
@@ -129,7 +130,7 @@ def _facts(
 
 
 def _afterwards(done: PostprocessSettings) -> Iterator[str]:
-    """Yield what was done to the probabilities, in words."""
+    """Yield the postprocessing steps, in words."""
     if done.shift_s is not None:
         yield f"averaged with the windows {done.shift_s:g} s beside"
     if done.smoothing is not None:

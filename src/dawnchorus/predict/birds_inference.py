@@ -30,7 +30,7 @@ _AHEAD = 4  # requests that are decoded ahead of the spectrograms, which are ahe
 
 
 class Predicted(NamedTuple):
-    """One recording: its windows, or why there are none.
+    """One recording, and its windows or the reason why there are none.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Predicted(NamedTuple):
 
 
 class PredictedSound(NamedTuple):
-    """One sound: its windows, or why there are none.
+    """One sound, and its windows or the reason why there are none.
 
     Examples
     --------
@@ -63,10 +63,10 @@ class PredictedSound(NamedTuple):
 
 
 class BirdsInference:
-    """Predicts recordings with an ensemble in any engine.
+    """Prediction of recordings with an ensemble in any engine.
 
-    Recordings are decoded in a stream, so that of a long one only what the engine says is in memory, and
-    ahead of the engine, so that it does not wait for them. The result does not depend on threads, on the
+    Recordings are decoded in a stream, so that only the outputs of a long one are held in memory, and ahead
+    of the engine, so that it does not wait for them. The result does not depend on threads, on the
     size of requests (beyond rounding), or on which recordings are predicted together.
 
     Parameters
@@ -166,10 +166,10 @@ class BirdsInference:
                 yield PredictedSound(sound, failed or windows)
 
     def stream_windows(self, sound: Sound) -> Iterator[WindowPredictions]:
-        """Yield each window of a sound as soon as all of it is there: for microphones and pipes.
+        """Yield each window of a sound as soon as its last sample is there: for microphones and pipes.
 
-        The numbers are those of :meth:`predict_sounds`, for a request is filled up in the same way. Windows
-        that one block of the sound makes whole are computed together.
+        The numbers are those of :meth:`predict_sounds`, because requests are padded in the same way. Windows
+        that one block of the sound completes are computed together.
 
         Raises
         ------
@@ -196,7 +196,7 @@ class BirdsInference:
                 )  # fmt: skip
 
     def _prepared(self, sounds: Iterable[Sound]) -> Iterator[tuple[ClipRequest, Inputs]]:
-        """Yield requests without their waves, and what the engine takes for them, both made in threads."""
+        """Yield requests without their waves, and the engine's inputs for them, both made in threads."""
         size = self.runtime.clips_per_request
         requests = clip_requests(sounds, self.card, self.plan, sample_rate=self.card.sample_rate, size=size)
 
@@ -207,7 +207,7 @@ class BirdsInference:
         return map_ahead(prepare, in_background(requests, n_ahead=_AHEAD), n_threads=self.n_workers)
 
     def _seconds(self, request: ClipRequest) -> float:
-        """Return the seconds of audio that a request goes on by; overlaps and shifts count once."""
+        """Return the seconds of new audio in a request; overlaps and shifts count once."""
         step = self.plan.step
         wanted = [place for place in request.places if place.start % step == 0]
         return sum(min(place.stop - place.start, step) for place in wanted) / self.card.sample_rate
@@ -236,13 +236,13 @@ class BirdsInference:
 
 
 class _Collected:
-    """Outputs of windows, until the last of their recording has come."""
+    """Outputs of windows, held until their recording is complete."""
 
     def __init__(self) -> None:
         self.parts: dict[int, list[tuple[npt.NDArray[np.int64], Outputs]]] = {}
 
     def add(self, request: ClipRequest, outputs: Outputs, *, with_embeddings: bool) -> None:
-        """Keep the outputs of a request, each under its recording."""
+        """Store the outputs of a request, each under its recording."""
         places = np.array(request.places, dtype=np.int64).reshape(-1, 3)
         for number in np.unique(places[:, 0]).tolist():
             rows = np.flatnonzero(places[:, 0] == number)
@@ -251,7 +251,7 @@ class _Collected:
             self.parts.setdefault(number, []).append(part)
 
     def pop(self, number: int, sample_rate: int) -> WindowPredictions:
-        """Return the windows of a recording, and forget them; none where it failed at its first."""
+        """Remove and return the windows of a recording; none where it failed before its first."""
         parts = self.parts.pop(number, [])
         if not parts:
             nothing = np.zeros(0, np.int64)
@@ -265,7 +265,7 @@ class _Collected:
 
 
 def _noting(sounds: Iterable[Sound], taken: dict[int, Sound]) -> Iterator[Sound]:
-    """Yield sounds, each noted in ``taken``, by its number, before it is."""
+    """Yield sounds, each stored in ``taken`` under its number first."""
     for number, sound in enumerate(sounds):
         taken[number] = sound
         yield sound

@@ -1,4 +1,4 @@
-"""Sounds → requests of clips, across the borders of sounds, read in a stream."""
+"""Requests of clips from sounds, which are read in a stream; a request may span several sounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dawnchorus.models.card import ModelCard
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """Which windows of a recording are predicted, in samples.
+    """The windows of a recording that are predicted, in samples.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class WindowPlan:
 
 
 class Place(NamedTuple):
-    """Where a clip comes from: the number of its sound, and its segment's first and last sample.
+    """The origin of a clip: the number of its sound, and its segment's first and last sample.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A sound of which no clip is to come, and why it failed, where it did.
+    """A sound without further clips, and the reason if it failed.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class Ended(NamedTuple):
 
 
 class ClipRequest(NamedTuple):
-    """Clips of one request, shape (at most its size, n_samples), their places, and what ends with them.
+    """Clips of one request, shape (at most its size, n_samples), their places, and the sounds that end.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def clip_requests(
         failure = None
         try:
             for start, stop, wave in _clips(sound, clip, plan, sample_rate):
-                # A full request waits for the next clip, so that it learns of all that ended before that.
+                # A full request waits for the next clip, so that it lists all sounds that ended before that.
                 if len(waves) == size:
                     yield ClipRequest(np.stack(waves), places, ended)
                     waves, places, ended = [], [], []
@@ -123,7 +123,7 @@ def clip_requests(
 
 
 def window_stream(clip: ClipLayout, plan: WindowPlan) -> WindowStream:
-    """Return what cuts a sound into the windows of a plan, each with what a clip has around it.
+    """Return a stream that cuts a sound into the windows of a plan, each with the clip's context around it.
 
     Examples
     --------
@@ -156,7 +156,7 @@ def _clips(
 def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) -> npt.NDArray[np.float32]:
     """Return up to ``n_clips`` clips from the beginnings of recordings, shape (n_clips, n_samples), float32.
 
-    Each of the first recordings gives its share. What cannot be decoded gives nothing.
+    Each of the first recordings gives some. Those that cannot be decoded give none.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""From the windows of a recording to detections: thresholds, a list of species, the surest, joined.
+"""Detections from the windows of a recording: thresholds, a list of species, the top k, merging.
 
 Detection table of one recording: ``start_s``, ``end_s``, ``label``, ``probability``, one row a detection.
 """
@@ -27,7 +27,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class DetectionSettings:
-    """What counts as a detection.
+    """Rules for what counts as a detection.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class DetectionSettings:
     species
         Labels of the only classes to detect; all of them if not given.
     top_k
-        Detect at most so many classes a window, the surest ones; any number if not given.
+        Detect at most so many classes a window, the most probable; any number if not given.
     merge
         Join adjacent and overlapping windows of the same class into one detection.
 
@@ -115,7 +115,7 @@ def detect(
     Raises
     ------
     DataError
-        The model does not know one of the species.
+        One of the species is not a class of the model.
     ValueError
         Predictions, labels and thresholds are not of the same number of classes.
 
@@ -153,14 +153,14 @@ def read_species(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
     path
         Text file with a label a line; what follows a ``#`` is a comment. Of a ``.csv`` or ``.tsv`` file,
         the first column. ``Scientific name_Common name``, as BirdNET writes it, stands for the scientific
-        name where the model does not know the whole.
+        name where the whole is not a label of the model.
     labels
         The model's classes.
 
     Raises
     ------
     DataError
-        The file cannot be read, names nothing, or names a species that the model does not know.
+        The file cannot be read, names nothing, or names a species that is not a class of the model.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def read_species(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
 def _thresholds_of_asked(
     predictions: WindowPredictions, labels: Sequence[str], settings: DetectionSettings
 ) -> npt.NDArray[np.float32]:
-    """Return the thresholds, infinity for the species that nobody asks for, shape (n_classes,), float32."""
+    """Return the thresholds, infinity for species that are not requested, shape (n_classes,), float32."""
     n_classes = predictions.probabilities.shape[1]
     if not n_classes == len(labels) == np.size(settings.thresholds):
         raise ValueError(
@@ -208,7 +208,7 @@ def _thresholds_of_asked(
 
 
 def _sort(found: _Found, alphabetical: npt.NDArray[np.int64]) -> _Found:
-    """Return the detections by start, falling probability, and place of their label in the alphabet."""
+    """Return the detections sorted by start, falling probability, and label."""
     return found.take(np.lexsort((alphabetical[found.classes], -found.probabilities, found.starts)))
 
 
@@ -247,7 +247,7 @@ def _table(found: _Found, labels: Sequence[str], sample_rate: int) -> pd.DataFra
 
 
 def is_threshold(value: float) -> bool:
-    """Tell whether a class can be detected from ``value`` on: 0 to 1, or infinity for never.
+    """Return whether ``value`` is a threshold: 0 to 1, or infinity for never.
 
     Examples
     --------

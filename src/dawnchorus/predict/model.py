@@ -1,4 +1,4 @@
-"""``Model``: a trained ensemble that takes any sound; ``load_model`` opens one."""
+"""``Model``, a trained ensemble that takes any sound, and ``load_model``, which opens one."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _SHOW_PROGRESS_FROM_S = 600.0  # of sound
 
 
 class Model:
-    """A model that is ready to predict, in whatever engine. Made by :func:`load_model`.
+    """A model that is ready to predict, in any engine. Made by :func:`load_model`.
 
     Parameters
     ----------
     runtime
         The ensemble in its engine.
     path
-        Where it lies; thresholds that were calibrated lie beside it.
+        Path of the model; calibrated thresholds lie beside it.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
 
@@ -52,13 +52,13 @@ class Model:
     labels
         The classes, in the order of the outputs.
     sample_rate
-        Of what it hears, in Hz; sounds of other rates are resampled.
+        Of its input, in Hz; sounds of other rates are resampled.
     window_s
         Seconds of a window.
     name
         The experiment that it comes from.
     card
-        All that is known of it.
+        The model card.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class Model:
 
     @property
     def card(self) -> ModelCard:
-        """All that is known of the model."""
+        """The model card."""
         return self.runtime.card
 
     @property
@@ -90,7 +90,7 @@ class Model:
 
     @property
     def sample_rate(self) -> int:
-        """Of what it hears, in Hz."""
+        """Of the model's input, in Hz."""
         return self.card.sample_rate
 
     @property
@@ -114,7 +114,7 @@ class Model:
     ) -> Predictions:
         """Return the probability of each class in each window.
 
-        The numbers do not depend on what is predicted together, or on how a sound comes in: a file, the
+        The numbers do not depend on what is predicted together, or on the form of a sound: a file, the
         samples of that file, or a stream of them in blocks.
 
         Parameters
@@ -122,13 +122,13 @@ class Model:
         sound
             A file, folder or pattern such as ``"nights/*.wav"``; an array or a generator of blocks, with
             ``sample_rate``; a :class:`dawnchorus.audio.sound.Sound`; or a list of any of them. A list of
-            numbers is no array: ``numpy.array(numbers)`` is.
+            numbers is not an array: pass ``numpy.array(numbers)``.
         sample_rate
             Of arrays and streams, in Hz.
         overlap_s
             Seconds that a window shares with the next one, from 0 to below a window.
         postprocessing
-            What is done to probabilities: means of shifted or overlapping windows, smoothing, scaling.
+            Means of shifted or overlapping windows, smoothing and scaling of probabilities.
         embeddings
             Whether to keep the embedding of each window.
 
@@ -137,7 +137,7 @@ class Model:
         AudioError, StoreError
             The only sound cannot be read. Of several, ``failures`` of the result lists those that cannot.
         DataError
-            There is no such file or folder, or not one of several can be read.
+            There is no such file or folder, or none of several can be read.
         ConfigError
             The overlap or the shift is out of its range.
         """
@@ -175,8 +175,8 @@ class Model:
     ) -> Iterator[Predictions]:
         """Yield the prediction of each window as soon as its last sample has come.
 
-        The numbers are those of :meth:`predict`. A window waits for nothing but its own samples (and those
-        that the model hears after it).
+        The numbers are those of :meth:`predict`. A window waits only for its own samples (and those after it
+        that a clip includes).
 
         Parameters
         ----------
@@ -188,12 +188,12 @@ class Model:
         overlap_s, embeddings
             As for :meth:`predict`.
         name
-            What tables call the sound.
+            Name of the sound in tables.
 
         Raises
         ------
         AudioError
-            The sample rate is missing, or a block is no sound; what came before it has been predicted.
+            The sample rate is missing, or a block is no sound; the blocks before it have been predicted.
         """
         sound = Sound.of(blocks, sample_rate=sample_rate, name=name)
         inference = self._inference(overlap_s, None, embeddings=embeddings)
@@ -257,7 +257,7 @@ class Model:
         return np.stack(found)
 
     def spectrogram(self, sound: Any, *, sample_rate: int | None = None, start_s: float = 0.0) -> Spectrogram:
-        """Return what the networks take of the window that begins at ``start_s``.
+        """Return the spectrogram of the window that begins at ``start_s``, as the networks take it.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class Model:
         Raises
         ------
         AudioError, StoreError
-            The sound cannot be read, or ends before.
+            The sound cannot be read, or ends before ``start_s``.
         """
         one, first = Sound.of(sound, sample_rate=sample_rate), round(start_s * self.sample_rate)
         begin = first - self.card.n_look_back
@@ -316,27 +316,27 @@ def load_model(
         OpenVINO's ``model.xml``; or several of them, which predict together and whose classes are joined by
         label.
     engine
-        ``torch``, ``onnx``, ``openvino`` or ``int8``; otherwise what the file is for, and of a run the
-        fastest of its exports.
+        ``torch``, ``onnx``, ``openvino`` or ``int8``; if not given, the engine of the file, and for a run
+        that of its fastest export.
     config
         The training config of a run directory, which the checkpoints of a run with a network of one's own
         need; an export does not.
     folds
         Folds of a run whose checkpoints are taken, in PyTorch; None takes all that are finished.
     weights
-        Of several models, above 0; the same for all if not given.
+        Weights of several models, above 0; equal if not given.
     n_threads, clips_per_request
-        Threads of the engine and clips that it computes at once; otherwise what ``dawnchorus tune`` has
-        measured on this machine, else all cores.
+        Threads of the engine and clips that it computes at once; if not given, those that ``dawnchorus tune``
+        has stored for this machine, else all cores.
 
     Raises
     ------
     RunError
         There is no such model.
     ModelError
-        It is no model of dawnchorus, or the models hear clips of different kinds.
+        It is not a model of dawnchorus, or the models take clips of different kinds.
     ConfigError
-        The weights are not as many as the models, or the run has a network of someone's own and is opened
+        The number of weights is not that of the models, or the run has a network of one's own and is opened
         without its config.
 
     Examples
@@ -360,13 +360,13 @@ def load_model(
 
 
 def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
-    """Yield the sounds that are meant; arrays and streams of a list are numbered."""
+    """Yield the sounds given; arrays and streams of a list are numbered."""
     if isinstance(given, list | tuple):
         if not given:
             raise DataError("no sounds: the list is empty")
         for number, each in enumerate(given):
             if isinstance(each, str | Path):
-                # A file that is gone is one of the failures, and the others go on.
+                # A missing file is listed among the failures, and the others go on.
                 is_gone = not Path(each).exists() and not has_magic(str(each))
                 yield from [Sound.of(each)] if is_gone else _files(each)
             elif isinstance(each, Sound):
@@ -382,7 +382,7 @@ def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
 
 
 def _files(given: str | Path) -> Iterator[Sound]:
-    """Yield a file, which may turn out not to exist, or the recordings of a folder or a pattern."""
+    """Yield a file, which need not exist, or the recordings of a folder or a pattern."""
     path = Path(given)
     if path.is_file():
         yield Sound.of(path, name=str(given))
@@ -403,7 +403,7 @@ def _stretch(blocks: Iterable[np.ndarray], start: int, n_samples: int) -> npt.ND
 
 
 def _progress(sounds: Sequence[Sound]) -> AbstractContextManager[Callable[[float], object]]:
-    """Return a bar where there is much to predict."""
+    """Return a progress bar where there is much to predict."""
     total_s = sum(map(_duration_s, sounds))
     if total_s < _SHOW_PROGRESS_FROM_S:
         return nullcontext(lambda seconds: None)
@@ -416,7 +416,7 @@ def _duration_s(sound: Sound) -> float:
     try:
         info = read_info(sound.path)
     except (AudioError, OSError):
-        return 0.0  # a store, or what will be listed among the failures
+        return 0.0  # a store, or a file that will be listed among the failures
     return info.n_frames / info.sample_rate
 
 

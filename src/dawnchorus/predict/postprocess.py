@@ -1,4 +1,4 @@
-"""What is done to the predictions of one recording before they become tables.
+"""Shifts, overlap average, smoothing and scaling of one recording's predictions.
 
 All of it is arithmetic on :class:`~dawnchorus.predict.windows.WindowPredictions`, and off by default.
 Sums are taken in float64; results are float32.
@@ -22,7 +22,7 @@ NEIGHBOUR_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)
 
 @dataclass(frozen=True)
 class PostprocessSettings:
-    """What to do to a recording's predictions, in the order of the fields; nothing by default.
+    """Steps applied to a recording's predictions, in the order of the fields; none by default.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class PostprocessSettings:
 def postprocess(
     predictions: WindowPredictions, settings: PostprocessSettings, *, window: int, step: int
 ) -> WindowPredictions:
-    """Return the predictions after the switched-on ones of shifts, overlap average, smoothing and scaling.
+    """Return the predictions after the steps that are switched on.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def postprocess(
         Windows at the multiples of ``step``; with a shift, those beside them as well, as
         :func:`~dawnchorus.audio.windows.planned_starts` lays them.
     settings
-        What to do.
+        The steps.
     window, step
         Length of a window and wanted distance of windows, in samples. With a shift, the result has the
         windows of :func:`~dawnchorus.audio.windows.window_starts`.
@@ -116,7 +116,7 @@ def shift_average(
 ) -> WindowPredictions:
     """Return each wanted window as the plain mean of itself and the windows ``shift`` before and after it.
 
-    Those that are not there do not count.
+    Missing neighbours do not count.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def smooth(
         Shape (n_windows, n_classes), windows in the order of time.
     kernel
         Weights, the earliest neighbour's first, the window's own in the middle. They are divided by the sum
-        of those whose windows are there, so that a constant stays what it is up to the ends.
+        of those whose windows are there, so that a constant stays constant up to the ends.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def scale_by_maximum(
 ) -> npt.NDArray[np.float32]:
     """Return ``p · max(p)^exponent``, the maximum over the recording's windows of each class.
 
-    A species that is nowhere sure in a recording is held to be less likely in all of it.
+    This lowers all probabilities of a class that is nowhere certain in the recording.
 
     Parameters
     ----------

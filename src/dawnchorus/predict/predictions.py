@@ -1,4 +1,4 @@
-"""``Predictions``: what a model says of sounds, window by window; ``Detections``: what counts of it."""
+"""``Predictions``, the outputs of a model for the windows of sounds, and ``Detections`` from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dawnchorus.predict.window_tables import window_table
 from dawnchorus.predict.windows import WindowPredictions
 
 INDEX = ("file", "start_time", "end_time")
-"""Index of a frame of windows: the sound's name, and seconds in it; what the field's other tools have."""
+"""Index of a frame of windows: the sound's name, and seconds in it, as in the field's other tools."""
 
 _SHOWN_ROWS = 10
 
@@ -34,13 +34,13 @@ class PredictedRecording(NamedTuple):
     Attributes
     ----------
     name
-        What tables call it.
+        Its name in tables.
     path
         Its file, None for an array or a stream.
     start
-        When it began, aware or naive; None where that is not known.
+        When it began, aware or naive; None where unknown.
     windows
-        What the model says.
+        The model's outputs.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class PredictedRecording(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Predictions:
-    """What a model says of the windows of sounds.
+    """Outputs of a model for the windows of sounds.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Predictions:
     failures
         Sounds that could not be read, with the reasons.
     model
-        Where the model lies, for thresholds that were calibrated beside it; None where it has no place.
+        Path of the model, beside which calibrated thresholds lie; None where it has none.
     overlap_s
         Seconds that a window shares with the next one.
 
@@ -132,7 +132,7 @@ class Predictions:
         Raises
         ------
         DataError
-            They were not asked for.
+            They were not requested.
         """
         parts = [recording.windows.embeddings for recording in self.recordings]
         if not parts or any(part is None for part in parts):
@@ -161,12 +161,12 @@ class Predictions:
         ----------
         threshold
             Probability of a detection in [0, 1]; or one a label, with ``"*"`` for all others; or a CSV file
-            of label and threshold; or ``"calibrated"``, for what ``dawnchorus calibrate`` has put beside
-            the model.
+            of label and threshold; or ``"calibrated"``, for the thresholds that ``dawnchorus calibrate`` has
+            put beside the model.
         species
             Labels of the only classes to detect.
         top_k
-            At most so many classes a window, the surest.
+            At most so many classes a window, the most probable.
         merge
             Join adjacent and overlapping windows of a class.
 
@@ -254,14 +254,14 @@ class Predictions:
 
 @dataclass(frozen=True, repr=False)
 class Detections:
-    """Who sings when: detections in sounds, ready for the tables that other tools open.
+    """Detections in sounds, ready for the tables that other tools open.
 
     Attributes
     ----------
     labels
         The model's classes.
     recordings
-        The sounds, those without any detection too.
+        The sounds, including those without a detection.
     high_hz
         Upper edge of boxes in tables that have frequencies, Hz.
     overlap_s
@@ -288,7 +288,7 @@ class Detections:
     def to_frame(self) -> pd.DataFrame:
         """Return filename, start_s, end_s, label, probability and time, a row a detection.
 
-        ``time`` is the local time of the detection, None where the recording's is not known.
+        ``time`` is the local time of the detection, None where the recording's is unknown.
         """
         if not self._frame:
             self._frame.append(_frame_of(self.recordings))
@@ -310,7 +310,7 @@ class Detections:
         folder
             Where they go.
         overwrite
-            Whether tables that are there are replaced.
+            Whether existing tables are replaced.
 
         Raises
         ------
@@ -364,7 +364,7 @@ def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:
 def _with_table_names(
     recordings: Sequence[RecordingDetections], without_file: frozenset[str]
 ) -> Iterator[RecordingDetections]:
-    """Yield the recordings under names that tables can have: below the folder that files share."""
+    """Yield the recordings under names for tables: paths below the folder that the files share."""
     # Without "..", so that no table lies outside its folder.
     paths = [
         None if recording.filename in without_file else Path(os.path.abspath(recording.path))  # noqa: PTH100

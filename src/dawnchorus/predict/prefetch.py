@@ -1,4 +1,4 @@
-"""Working ahead: decoding and spectrograms in threads while the engine computes. Order is kept."""
+"""Prefetch: decoding and spectrograms in threads while the engine computes. Order is kept."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _POLL_S = 0.2
 def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
     """Yield ``items``, made by another thread, which is at most ``n_ahead`` (2 or more) of them ahead.
 
-    What goes wrong in that thread is raised here. A caller that stops early stops the thread too.
+    Errors in that thread are raised here. A caller that stops early stops the thread too.
 
     Examples
     --------
     >>> list(in_background(iter([1, 2, 3]), n_ahead=2))
     [1, 2, 3]
     """
-    # One more is in the thread's hands, waiting for a place.
+    # The thread holds one more, waiting for room in the queue.
     made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=max(1, n_ahead - 1))
     stopped = threading.Event()
 
@@ -45,7 +45,7 @@ def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
                 if not put((True, item)):
                     return
             put((False, None))
-        except BaseException as error:  # noqa: BLE001  it belongs to the thread that asked for the items
+        except BaseException as error:  # noqa: BLE001  it is raised in the caller's thread
             put((False, error))
 
     thread = threading.Thread(target=work, name="decoding", daemon=True)
@@ -83,5 +83,5 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], *, n_threads: int)
         finally:
             for future in waiting:
                 future.cancel()
-            if isinstance(rest, Generator):  # now, and not when the last traceback is forgotten
+            if isinstance(rest, Generator):  # now, not when the last traceback is collected
                 rest.close()

@@ -1,4 +1,4 @@
-"""Which recordings to predict: files, folders, patterns, stores, or a list of names."""
+"""Recordings to predict: files, folders, patterns, stores, or a list of names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RecordingFiles(NamedTuple):
 
 
 def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> RecordingFiles:
-    """Return the recordings that are meant, each once, sorted by name.
+    """Return the recordings that the sources name, each once, sorted by name.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
     Raises
     ------
     DataError
-        A source does not exist, is no recording, or there is none in it.
+        A source does not exist, is not a recording, or holds none.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
         roots.append(root)
     # One folder is the root itself; of several, or of single files, it is what they have in common.
     root = roots[0] if len(roots) == 1 else _common_folder(roots)
-    # By name, so that one that is reached on two ways is there once.
+    # By name, so that one that two sources name is there once.
     named = {Path(os.path.relpath(path, root)).as_posix(): path for path in paths}
     return RecordingFiles(root, [RecordingFile(named[name], name) for name in sorted(named)])
 
@@ -114,7 +114,7 @@ _SUFFIXES = AUDIO_SUFFIXES | set(STORE_SUFFIXES)
 def _in_folder(folder: Path) -> list[Path]:
     """Return the audio files at any depth below a folder, or its stores where it has no audio.
 
-    Clips that ``dawnchorus segments`` has cut are no recordings.
+    Clips that ``dawnchorus segments`` has cut are left out.
     """
     everything = list(walk(folder))
     warn_of_unread(folder, everything)
@@ -148,14 +148,14 @@ def _common_folder(folders: Sequence[Path]) -> Path:
 
 
 def _folder_before_wildcards(pattern: Path) -> Path:
-    """Return the folder that all matches lie in, whichever there are: names must not depend on them."""
+    """Return the folder of all possible matches: names must not depend on which there are."""
     parts = pattern.parts[:-1]
     n_plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return Path(*parts[:n_plain])
 
 
 def names_from_stdin() -> Iterator[str]:
-    """Yield the lines of standard input as file names, which need not be text; read only where asked for.
+    """Yield the lines of standard input as file names, which need not be text; read lazily.
 
     Examples
     --------

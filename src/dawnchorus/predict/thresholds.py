@@ -1,4 +1,4 @@
-"""The probability from which a class counts as detected: one number, a table, or what calibration found."""
+"""Detection thresholds of classes: one number, a table, or those that calibration found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 CALIBRATED = "calibrated"
 THRESHOLDS_NAME, CALIBRATION_NAME = "thresholds.csv", "calibration.json"
-"""What ``dawnchorus calibrate`` puts beside a model: the table, and a summary for programs."""
+"""The files that ``dawnchorus calibrate`` puts beside a model: the table, and a summary in JSON."""
 
 ALL_OTHERS = "*"
 """The label of a threshold file that stands for every class without a line of its own."""

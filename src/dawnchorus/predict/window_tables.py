@@ -1,4 +1,4 @@
-"""Every window as a row of Parquet: its probabilities, or its embedding; a few thousand rows at a time."""
+"""Parquet tables of windows: probabilities or embeddings, written a few thousand rows at a time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WindowTable:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the buffered rows."""
         if self.waiting:
             self.writer.write_table(pa.Table.from_batches(self.waiting))
             self.waiting = []

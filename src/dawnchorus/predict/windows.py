@@ -1,4 +1,4 @@
-"""What an ensemble says of the windows of one recording."""
+"""Outputs of an ensemble for the windows of one recording."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WindowPredictions(NamedTuple):
     sample_rate
         In Hz.
     embeddings
-        Shape (n_windows, n_features), float32; None where nobody asked for them.
+        Shape (n_windows, n_features), float32; None where they were not requested.
 
     Examples
     --------

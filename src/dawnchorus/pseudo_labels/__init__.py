@@ -1,1 +1,1 @@
-"""Pseudo-labels: tables of what a model says of unlabelled soundscapes, to train the next one on."""
+"""Pseudo-labels: tables of a model's predictions of unlabelled soundscapes, to train the next one on."""

@@ -1,4 +1,4 @@
-"""What a table of pseudo-labels is made with, and whether a table that is there was made with the same."""
+"""Settings of a table of pseudo-labels, and the check of an existing table against them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS_NAME = "settings.json"
 
 @dataclass(frozen=True)
 class LabellingSettings:
-    """What is made of soundscapes.
+    """Settings of a table of pseudo-labels.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class LabellingSettings:
     min_prob
         Rows whose largest probability is below this are left out.
     postprocess
-        What is done to probabilities before.
+        Postprocessing of probabilities before that choice.
     n_workers
         Threads that make spectrograms; None chooses.
 
@@ -63,7 +63,7 @@ def _kind(table: Path) -> str:
 
 
 def made_with(settings: LabellingSettings, folds: Sequence[int]) -> dict[str, Any]:
-    """Return what the table depends on beside the journals, in JSON's types.
+    """Return the settings that the table depends on beside the journals, in JSON's types.
 
     Examples
     --------
@@ -81,12 +81,12 @@ def made_with(settings: LabellingSettings, folds: Sequence[int]) -> dict[str, An
 
 
 def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force: bool) -> None:
-    """Refuse to overwrite a table that was made with other settings, or by somebody else.
+    """Refuse to overwrite a table that was made with other settings, or is not noted as ours.
 
     Raises
     ------
     RunError
-        It was, and ``force`` is not set.
+        There is such a table, and ``force`` is not set.
 
     Examples
     --------

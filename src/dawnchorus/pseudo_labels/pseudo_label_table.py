@@ -1,4 +1,4 @@
-"""The file of a pseudo-label table, written some thousand rows at a time."""
+"""The file of a pseudo-label table, written a few thousand rows at a time."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class PseudoLabelTable:
         Parameters
         ----------
         soundscape
-            What its rows are called by.
+            Its name in the names of rows.
         ends_s
             Shape (n_rows,): where the rows end, seconds.
         probabilities
-            Shape (n_rows, n_classes). Rounding may have carried them past 1, which a reader would refuse.
+            Shape (n_rows, n_classes). Values that rounding has carried past 1 are clipped.
         fold
-            Whose model made them, in a table that has folds.
+            The fold of the model that made them, in a table that has folds.
         """
         probabilities = np.clip(probabilities, 0, 1)
         columns = [
@@ -83,7 +83,7 @@ class PseudoLabelTable:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is waiting."""
+        """Write the buffered rows."""
         if self.waiting:
             self.writer.write_table(pa.Table.from_batches(self.waiting))
             self.waiting = []

@@ -5,14 +5,15 @@ One row a segment, segments side by side: ``row_id`` (``{soundscape}_{end second
 fold ``fold``. :mod:`dawnchorus.datasets.pseudo_clips` reads it.
 
 A row ends a whole number of segments after the beginning, also where the soundscape ends before that.
-Training then reads the last whole segment, of which the model heard the end alone; so the last row is kept
-where that was half a segment or more. The only row of a short soundscape is always kept: both pad it alike.
+Training then reads the last whole segment, of which the model had only the end as input; so the last row is
+kept where that was half a segment or more. The only row of a short soundscape is always kept: both pad it
+alike.
 
 ::
 
     {out_dir}/
-    ├── settings.json               what the table was made with
-    ├── all_folds/journal/          what the ensemble said; out of fold, fold_0/journal/ and so on
+    ├── settings.json               the settings of the table
+    ├── all_folds/journal/          the ensemble's outputs; out of fold, fold_0/journal/ and so on
     └── failures.csv                soundscapes that could not be decoded
 """
 
@@ -52,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 class PseudoLabels(NamedTuple):
-    """What came out.
+    """The table that was made, and counts.
 
     Attributes
     ----------
@@ -85,7 +86,7 @@ class PseudoLabels(NamedTuple):
 
 @dataclass
 class _Counted:
-    """What parts have added up to."""
+    """Sums of counts over parts."""
 
     n_new: int = 0
     n_short: int = 0
@@ -109,10 +110,10 @@ def make_pseudo_labels(
     *,
     force: bool = False,
 ) -> PseudoLabels:
-    """Predict soundscapes with an ensemble, write the table, and return what came out.
+    """Predict soundscapes with an ensemble, write the table, and return it with counts.
 
-    A call that was killed is made again: what is in the journal is not predicted a second time, and the table
-    is that of an undisturbed call, bit for bit. The table stays as it was until the new one is whole.
+    A call that was killed can be repeated: soundscapes in the journal are not predicted a second time, and
+    the table is that of an undisturbed call, bit for bit. An earlier table stays until the new one is whole.
 
     Parameters
     ----------
@@ -121,9 +122,9 @@ def make_pseudo_labels(
     found
         The soundscapes.
     out_dir
-        Folder for the journal and what failed; made if missing.
+        Folder for the journal and the list of failures; made if missing.
     settings
-        What is made of them.
+        Table, threshold of rows and postprocessing.
     force
         Whether a table made with other settings, or predictions of another model, are replaced.
 
@@ -132,7 +133,8 @@ def make_pseudo_labels(
     DataError
         Two soundscapes have one name, a class has the name of another column, or nothing could be decoded.
     RunError
-        The table is there and was made otherwise, and ``force`` is not set; or another process makes it.
+        The table is there and was made with other settings, and ``force`` is not set; or another process
+        makes it.
 
     Examples
     --------
@@ -159,11 +161,11 @@ def make_out_of_fold_pseudo_labels(
     *,
     force: bool = False,
 ) -> PseudoLabels:
-    """Predict each soundscape with one fold's model alone, and tell in column ``fold`` with which.
+    """Predict each soundscape with one fold's model alone, which column ``fold`` names.
 
     With ``out_of_fold``, :class:`dawnchorus.datasets.pseudo_clips.PseudoLabelSettings` then gives no fold a
-    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscape_files.deal_soundscapes` deals the
-    soundscapes.
+    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscape_files.deal_soundscapes` splits
+    the soundscapes.
 
     Parameters
     ----------
@@ -281,7 +283,7 @@ def _add_rows(
     failures: Sequence[Failure],
     min_prob: float,
 ) -> int:
-    """Add the rows of all soundscapes of a part that were decoded; return how many ends got none."""
+    """Add the rows of all decoded soundscapes of a part; return how many ends got none."""
     failed = {failure.path for failure in failures}
     done = [recording for recording in part.recordings if recording.path not in failed]
     n_segment, n_short = work.inference.card.n_segment, 0

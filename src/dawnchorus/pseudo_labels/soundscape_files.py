@@ -1,4 +1,4 @@
-"""Soundscapes by the name that rows of pseudo-labels give them, and dealt to the folds of a run."""
+"""Soundscapes by their names in pseudo-labels, and their split into the folds of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Dealt(NamedTuple):
     by_fold
         The soundscapes that each fold's model predicts.
     unit
-        What was kept together: ``site`` or ``soundscape``.
+        The unit that was kept together: ``site`` or ``soundscape``.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class Dealt(NamedTuple):
 
 
 def soundscape_name(recording: RecordingFile) -> str:
-    """Return the file name without its suffix, by which pseudo-labels are found again.
+    """Return the file name without its suffix, which identifies a soundscape in pseudo-labels.
 
     Of a store ``H1.ogg.hdf5``, or ``H1.hdf5`` of the published layout, it is that of its audio file, ``H1``.
 
@@ -59,7 +59,7 @@ def soundscapes_by_name(recordings: Iterable[RecordingFile]) -> dict[str, Record
     Raises
     ------
     DataError
-        Two have one name, or a name is no valid text: their rows would not be found again.
+        Two have one name, or a name is not valid text: their rows could not be identified.
 
     Examples
     --------
@@ -86,13 +86,13 @@ def soundscapes_by_name(recordings: Iterable[RecordingFile]) -> dict[str, Record
 
 
 def deal_soundscapes(recordings: Sequence[RecordingFile], folds: Sequence[int]) -> Dealt:
-    """Return soundscapes dealt to folds, the same way whenever it is asked.
+    """Return soundscapes split into folds, always in the same way.
 
     The folder of a soundscape is taken for the site of its recorder: the first one in which the names differ.
     A site's soundscapes sound alike, so where there are at least as many sites as folds, a whole site goes to
-    one fold; what lies in no folder goes by itself. A hash of its name says which, so it stays there when
-    others come: in the next round a model must not label what it has learnt from. Only where a fold would
-    get nothing, they are dealt in the order of their hashes instead.
+    one fold; a soundscape in no folder is a unit by itself. A hash of the unit's name selects its fold, which
+    stays the same when others are added: in the next round a model must not label its own training data. Only
+    where a fold would get nothing, units are split in the order of their hashes instead.
 
     Parameters
     ----------

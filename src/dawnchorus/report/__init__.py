@@ -1,1 +1,1 @@
-"""For people: pictures, and measurements in one form."""
+"""Reports for people: pictures, HTML pages, and measurements in one form."""

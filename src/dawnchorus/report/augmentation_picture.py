@@ -1,4 +1,4 @@
-"""What augmentations make of a clip, side by side: a grid of spectrograms on one colour scale."""
+"""A grid of spectrograms of a clip under augmentations, side by side on one colour scale."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def draw_panels(
 
 
 def _label_outer(axes: Axes, *, first: bool, last: bool) -> None:
-    """Name the frequencies at the left edge of the grid alone, the seconds below its last panels."""
+    """Label the frequencies only at the left edge of the grid, the seconds only below its last panels."""
     if first:
         axes.set_ylabel("frequency (kHz, mel scale)")
     else:

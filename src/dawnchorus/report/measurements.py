@@ -1,4 +1,4 @@
-"""Measured numbers in one form: a table on screen, a JSON list for programs.
+"""Measurements in one form: a table on screen, a JSON list for programs.
 
 ``ratio`` and ``target`` are given so that larger is better; a missed target is shown as missed.
 """
@@ -25,7 +25,7 @@ _MIN_WIDTH, _NAME_WIDTH = 120, 28
 
 
 class Measurement(NamedTuple):
-    """One number.
+    """One measured number.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Measurement(NamedTuple):
     rival
         What it is compared with.
     ratio
-        How many times better than the rival, larger is better.
+        Times better than the rival, larger is better.
     target
         The ratio, or where there is no rival the value, that was wanted.
 

@@ -1,4 +1,4 @@
-"""One page a table of pseudo-labels: how many rows each class gets, and what the model took for what."""
+"""A page on a table of pseudo-labels: rows of each class, and windows with the model's labels."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MAX_CLASSES = 12
 _TEMPLATE_NAME = "pseudo_label_page.html.jinja"
 _HISTOGRAM_INCHES = (10.0, 2.6)
 _PICTURE_INCHES, _PICTURE_DPI = (3.6, 1.8), 120
-_JPEG_QUALITY = 85  # a spectrogram is noise, of which PNG would keep every grain at five times the size
+_JPEG_QUALITY = 85  # a spectrogram is noise, which PNG would keep in full at five times the size
 _BLUE, _PALE_BLUE = "#0072b2", "#8cbfdc"
 
 
 class Heard(NamedTuple):
-    """A window as the page shows it: its picture, what the model took it for, and where it is.
+    """A window as the page shows it: its picture, the model's label, and its position.
 
     Examples
     --------
@@ -91,12 +91,12 @@ def write_pseudo_label_page(
     card
         The model, for its clip and its front-end.
     facts
-        What else is to be said of how the table was made.
+        Further facts on how the table was made.
 
     Raises
     ------
     AudioError, StoreError
-        A window that is to be shown cannot be read.
+        A window to show cannot be read.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def clock(seconds: float) -> str:
 
 
 class _Painter:
-    """Reads windows and draws them."""
+    """A reader of windows that draws their spectrograms."""
 
     def __init__(self, soundscapes: Mapping[str, RecordingFile], card: ModelCard) -> None:
         self.soundscapes, self.card = soundscapes, card

@@ -1,4 +1,4 @@
-"""What a table of pseudo-labels holds: counts a class, the surest windows, and the most doubtful ones."""
+"""A survey of a table of pseudo-labels: counts a class, the surest windows, the most doubtful ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.pseudo_labels.pseudo_label_table import FOLD, PRIMARY_LABEL, PRI
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MAIN_THRESHOLD = 0.5
-"""What training keeps rows above where its config says nothing else."""
+"""Probability above which training keeps rows by default."""
 
 N_BINS = 20
 N_DOUBTFUL = 12
@@ -42,7 +42,7 @@ class LabelledWindow(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a table holds.
+    """The survey of a table.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Survey(NamedTuple):
 
 
 def survey_table(table: Path) -> Survey:
-    """Return what a table of pseudo-labels holds, read some thousand rows at a time.
+    """Return the survey of a table of pseudo-labels, read a few thousand rows at a time.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def survey_table(table: Path) -> Survey:
 
 
 def _doubt(window: LabelledWindow) -> float:
-    """Return how far a window is from the middle; the smallest is the most doubtful."""
+    """Return the distance of a window's probability from 0.5; the smallest is the most doubtful."""
     return abs(window.probability - _MOST_DOUBTFUL_PROB)
 
 
@@ -140,7 +140,7 @@ def _columns(table: Path) -> list[str]:
 
 
 def _batches(table: Path) -> Iterator[Any]:
-    """Yield the columns that count, in batches."""
+    """Yield the columns that the survey needs, in batches."""
     if table.suffix.lower() == ".parquet":
         with pq.ParquetFile(table) as file:
             yield from file.iter_batches(columns=_READ)

@@ -1,4 +1,4 @@
-"""How far scores can be trusted: reliability, precision against recall, and the thresholds of the classes."""
+"""A picture of calibration: reliability, precision against recall, and the classes' thresholds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LEGEND: dict[str, Any] = {
 
 
 class Calibration(NamedTuple):
-    """What the picture shows.
+    """The data of the picture.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def draw_calibration(picture: Path, calibration: Calibration, *, title: str) -> 
     picture
         PNG to write.
     calibration
-        What it shows.
+        The data of the picture.
     title
         Line above the picture.
 
@@ -142,7 +142,7 @@ def _draw_reliability(axes: Axes, found: Reliability) -> None:
 
 def _draw_counts(axes: Axes, found: Reliability) -> None:
     widths = np.diff(found.edges)
-    filled = found.n_pairs > 0  # a logarithm of nothing is no bar
+    filled = found.n_pairs > 0  # counts of 0 have no bar on a logarithmic axis
     left, width = found.edges[:-1][filled], 0.92 * widths[filled]
     axes.bar(left + 0.04 * widths[filled], found.n_pairs[filled], width, align="edge", color=_PALE_BLUE)
     axes.set_yscale("log")

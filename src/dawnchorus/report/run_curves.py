@@ -1,4 +1,4 @@
-"""A run as pictures: its curves, a line a fold, and how its classes are spread from worst to best."""
+"""Pictures of a run: its curves, a line a fold, and the scores of its classes from worst to best."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from dawnchorus.report.run_tables import ShownMetric
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Told apart by colour-blind eyes, on white and on black: Okabe and Ito's, without black and yellow."""
+"""Distinct to colour-blind readers, on white and on black: Okabe and Ito's, without black and yellow."""
 
 _MANY_FOLDS = matplotlib.colormaps["turbo"]
 _BEST_MARK_POINTS = 6
@@ -30,7 +30,7 @@ _DPI = 140  # a picture of 1400 pixels, sharp on paper and on a page 1000 wide
 
 
 class _Panel(NamedTuple):
-    """Curves that share axes: the line style of each column, and what the numbers need."""
+    """Curves that share axes: the line style of each column, and the settings of the axis."""
 
     title: str
     styles: dict[str, str]
@@ -79,7 +79,7 @@ def draw_curves(
     Parameters
     ----------
     histories
-        What :func:`dawnchorus.report.run_tables.fold_history` returns, by fold.
+        Histories by fold, as :func:`dawnchorus.report.run_tables.fold_history` returns them.
     best_epochs
         Epoch to mark in the validation panels, by fold; none where it is NaN.
     metrics
@@ -120,7 +120,7 @@ def draw_classes(classes: pd.DataFrame) -> Figure | None:
     Parameters
     ----------
     classes
-        What :func:`dawnchorus.report.run_tables.class_table` returns.
+        The table that :func:`dawnchorus.report.run_tables.class_table` returns.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def png_of(figure: Figure, theme: Theme) -> bytes:
         axes.tick_params(color=theme.rule, labelcolor=theme.ink, grid_color=theme.rule)
         for spine in axes.spines.values():
             spine.set_color(theme.rule)
-    if figure.get_layout_engine() is not None:  # once, and not in each theme: it takes as long as drawing
+    if figure.get_layout_engine() is not None:  # once, not in each theme, because it takes as long as drawing
         figure.set_dpi(_DPI)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

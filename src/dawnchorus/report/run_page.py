@@ -1,4 +1,4 @@
-"""One page a run: what was trained, how well, and from what; readable offline, on screen and on paper."""
+"""The page of a run: its settings, scores and recordings; readable offline, on screen and on paper."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DASH = "—"
 
 
 class Column(NamedTuple):
-    """How a column of a table is shown: its heading, and for numbers how one is written.
+    """A column of a table: its heading, and the format of its numbers.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
     @property
     def is_number(self) -> bool:
-        """Whether it is set flush right, and sorted by size."""
+        """Whether it is aligned right, and sorted by value."""
         return self.show is not None
 
 
@@ -83,7 +83,7 @@ class ShownTable(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A PNG for light and one for dark pages, and what they show in words.
+    """A PNG for light and one for dark pages, and a description in words.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def _formatted(how: str, value: Any) -> str:
 def _summary(
     folds: pd.DataFrame, out_of_fold: Mapping[str, Any], metrics: Sequence[ShownMetric]
 ) -> list[str]:
-    """Return how many folds are finished and how well they do, in sentences that say what a score is of."""
+    """Return sentences on how many folds are finished, and their scores."""
     finished = folds[folds["state"] == FINISHED]
     sentences = [f"{len(finished)} of {_counted(len(folds), 'fold')} finished."]
     main = metrics[0]
@@ -271,7 +271,7 @@ def _picture(figure: Figure, description: str) -> Picture:
 
 
 def _render(**parts: Any) -> str:
-    """Return the page; what is no valid text, such as a file name of other bytes, is written as escapes."""
+    """Return the page; bytes that are not valid text, as in some file names, are written as escapes."""
     template = (importlib.resources.files("dawnchorus.report") / _TEMPLATE_NAME).read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""What a run has recorded of itself, as tables. What is missing or damaged is left out, never an error.
+"""Tables of a run's records. Missing and damaged ones are left out without an error.
 
 A training of many hours ends with a report, and a report that fails would look like a training that failed.
 """
@@ -29,16 +29,16 @@ _OWN_METRICS = (MACRO_ROC_AUC, CMAP)
 
 
 class ShownMetric(NamedTuple):
-    """How a validation metric is shown; the function that computes it need not be there.
+    """A validation metric in tables; the function that computes it need not be importable.
 
     Attributes
     ----------
     column
         Its name in logs and reports: ``val_macro_roc_auc``.
     heading
-        What a table calls it.
+        Its heading in tables.
     format
-        How a number is written, as in an f-string.
+        Format of a number, as in an f-string.
 
     Examples
     --------
@@ -52,7 +52,7 @@ class ShownMetric(NamedTuple):
 
 
 def shown_metrics(run: Run) -> list[ShownMetric]:
-    """Return the metrics of a run, the main one first; a run of an earlier version has noted none.
+    """Return the metrics of a run, the main one first; runs of earlier versions have recorded none.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def shown_metrics(run: Run) -> list[ShownMetric]:
 
 
 def history_columns(metrics: Sequence[ShownMetric]) -> tuple[str, ...]:
-    """Return the columns of a fold's history: losses and scores without unit, clips a second, a share.
+    """Return the columns of a fold's history: losses and scores without unit, clips a second, a fraction.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def history_columns(metrics: Sequence[ShownMetric]) -> tuple[str, ...]:
 
 
 def fold_history(run: Run, fold: int) -> pd.DataFrame:
-    """Return what was logged of every epoch of a fold.
+    """Return the logged values of every epoch of a fold.
 
-    A resumed fold has logged in several places: the later place counts, number by number.
+    A resumed fold has several logs: of a number in two, the later log's is taken.
 
     Returns
     -------
@@ -140,8 +140,7 @@ def fold_numbers(run: Run) -> list[int]:
 def fold_table(run: Run, histories: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """Return a row a fold.
 
-    What an unfinished fold has reached so far is taken from its history, and so is what the report of a
-    finished one lacks.
+    Values of unfinished folds, and those that the report of a finished one lacks, are taken from the history.
 
     Returns
     -------
@@ -226,7 +225,7 @@ def failures_table(run: Run) -> pd.DataFrame:
 
 
 def starting_weights_table(run: Run) -> pd.DataFrame:
-    """Return what is recorded of the starting weights, as text, with all its columns.
+    """Return the record of the starting weights, as text, with all its columns.
 
     Examples
     --------
@@ -296,7 +295,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _legal_format(given: Any) -> str:
-    """Return how a number is shown, as a file says it where that is a plain format such as ``.4f``."""
+    """Return the number format in a file where it is a plain one such as ``.4f``, else the default."""
     return str(given) if re.fullmatch(r"(\.\d)?[fge%]", str(given)) else MACRO_ROC_AUC.format
 
 
@@ -343,7 +342,7 @@ def _metrics_files(fold_dir: Path) -> list[Path]:
 def _csv_rows(path: Path, *, whole_lines: bool = False) -> list[dict[str, str]]:
     """Return the rows of a CSV file; none where there is no file.
 
-    With ``whole_lines``, a last line without its end is left out: a kill may have cut a number in two.
+    With ``whole_lines``, a last line without a newline is left out: a kill may have cut a number in two.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -362,7 +361,7 @@ def _numbers(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> pd.Da
 
 
 def _texts(rows: Iterable[tuple[str, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    # As objects: a file name that is no valid text fits into no text column.
+    # As objects: a file name that is not valid text does not fit into a text column.
     return pd.DataFrame(list(rows), columns=list(columns), dtype=object)
 
 
@@ -385,7 +384,7 @@ def _dotted(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
-    """Return a value as it would stand in the Python config, a text and a list without its marks."""
+    """Return a value as in the Python config, text without quotes and lists without brackets."""
     if isinstance(value, list) and value:
         return ", ".join(map(_shown, value))
     return str(value)

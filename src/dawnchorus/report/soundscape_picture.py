@@ -1,4 +1,4 @@
-"""A soundscape as a picture: its spectrogram, what was detected, and the truth where it is known."""
+"""A picture of a soundscape: its spectrogram, its detections, and the truth where it is known."""
 
 from __future__ import annotations
 

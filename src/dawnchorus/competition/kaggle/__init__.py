@@ -1,1 +1,1 @@
-"""Data of competitions, downloaded from Kaggle."""
+"""Downloads of competition data from Kaggle."""

@@ -1,4 +1,4 @@
-"""Bringing an archive to the disk: goes on where it broke, and is checked before it takes its name."""
+"""Resumable downloads of archives, which are checked before they take their names."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from dawnchorus.progress import track
 logger = logging.getLogger(__name__)
 
 N_TRIES = 6
-"""How often in a row something may go wrong with no byte gained: with the waits, about a minute."""
+"""Failures in a row without a byte received before a download fails: with the waits, about a minute."""
 
 FIRST_WAIT_S = 2.0
-"""Before the second try; each further wait is twice as long."""
+"""Wait before the second try; each further one is twice as long."""
 
 LONGEST_WAIT_S = 600.0
-"""If a service asks to wait longer, its wish is told to the user instead."""
+"""Longest wait that a service may request; a longer one raises DownloadError."""
 
 
-class Interrupted(Exception):  # noqa: N818 - no error yet: it is tried again
-    """What may go better in a while; ``wait_s`` is how long the service asks to wait, if it does.
+class Interrupted(Exception):  # noqa: N818 - not an error yet: it is retried
+    """A failure that is worth a retry; ``wait_s`` is the wait that the service requests, if any.
 
     Examples
     --------
@@ -57,18 +57,18 @@ class ArchiveBytes(NamedTuple):
 
 
 class RemoteArchive(NamedTuple):
-    """What a service says of an archive before it is read.
+    """Size, version and checksum of an archive, from the service, before it is read.
 
     Attributes
     ----------
     n_bytes
-        Its size; None where the service does not say.
+        Its size; None where the service does not send it.
     version
-        What changes when the archive does; None where the service does not say.
+        A mark that changes with the archive; None where the service sends none.
     md5
         Its checksum; None where the service does not send one.
     request
-        What was asked last, at the service or at the storage it refers to; good for a few hours.
+        The last request, to the service or to the storage it redirects to; valid for a few hours.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class RemoteArchive(NamedTuple):
 
 
 class ArchiveService(Protocol):
-    """Who has archives: see :class:`dawnchorus.competition.kaggle.kaggle_files.KaggleFiles`.
+    """A service with archives: see :class:`dawnchorus.competition.kaggle.kaggle_files.KaggleFiles`.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class ArchiveService(Protocol):
 
 
 class Fetched(NamedTuple):
-    """A whole archive on the disk: its size in bytes, and its version as the service calls it.
+    """A whole archive on the disk: its size in bytes, and its version at the service.
 
     Examples
     --------
@@ -121,24 +121,24 @@ class Fetched(NamedTuple):
 def fetch_archive(
     service: ArchiveService, source: KaggleSource, archive: Path, *, require_room: Callable[[int, int], None]
 ) -> Fetched:
-    """Bring an archive to the disk, and return its size and version; one that is there is not asked for.
+    """Download an archive unless it is there, and return its size and version.
 
-    The bytes gather in ``archive``.partial, beside which ``archive``.json says what they belong to. A
-    killed or broken transfer goes on from them as long as the service has the same version.
+    The bytes gather in ``archive``.partial, with their size and version in ``archive``.json. A killed or
+    broken transfer goes on from them as long as the service has the same version.
 
     Parameters
     ----------
     service, source
         Where it comes from.
     archive
-        Where it shall lie; it takes this name when its size and checksum are right.
+        Its path; it takes this name when its size and checksum are right.
     require_room
         Takes the archive's size and how much of it is still to come, bytes; raises where that does not fit.
 
     Raises
     ------
     DownloadError
-        The service refuses, fails too often, or sends something else than it says.
+        The service refuses, fails too often, or sends an archive of another size or checksum.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def fetch_archive(
 
 
 def remove_archive(archive: Path) -> None:
-    """Remove an archive, and what came of one.
+    """Remove an archive, or the part of one that has arrived.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def remove_archive(archive: Path) -> None:
 
 
 def bytes_at_hand(archive: Path) -> int:
-    """Return how much of an archive is on the disk.
+    """Return how many bytes of an archive are on the disk.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def _written(file: IO[bytes], piece: ArchiveBytes, n_bytes: int | None) -> Itera
         there += len(chunk)
         yield len(chunk)
         if n_bytes is not None and there > n_bytes:
-            break  # told by the check that follows
+            break  # the check that follows raises
 
 
 def _verify(partial: Path, remote: RemoteArchive, source: KaggleSource, archive: Path) -> None:
@@ -263,7 +263,7 @@ def _verify(partial: Path, remote: RemoteArchive, source: KaggleSource, archive:
 
 
 def _wait(interrupted: Interrupted, n_failed: int, source: KaggleSource, there: int) -> None:
-    """Sleep before the next try, or raise where it has been tried often enough."""
+    """Sleep before the next try, or raise after the last one."""
     wait_s = max(FIRST_WAIT_S * 2 ** (n_failed - 1), interrupted.wait_s or 0.0)
     kept = f"; {size_text(there)} are kept" if there else ""
     if wait_s > LONGEST_WAIT_S:

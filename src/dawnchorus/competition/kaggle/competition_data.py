@@ -1,4 +1,4 @@
-"""Downloading a competition: part for part, each whole, checked, and where configs look for it."""
+"""Download of a competition, part by part: each is checked, and placed where configs expect it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LOCK_NAME = "lock"
 
 
 class PartOutcome(NamedTuple):
-    """What became of a part, and one sentence about it.
+    """The outcome of a part's download, and one sentence about it.
 
     Examples
     --------
@@ -59,16 +59,16 @@ class PartOutcome(NamedTuple):
 
 
 class PartPlan(NamedTuple):
-    """What a part is, and what it would take.
+    """A part, and the size of its download.
 
     Attributes
     ----------
     part
         The part.
     is_there
-        Whether nothing of it would be fetched.
+        Whether nothing of it is left to fetch.
     n_bytes
-        Its files together; None as long as Kaggle has not said it.
+        Its files together; None where unknown.
 
     Examples
     --------
@@ -83,14 +83,14 @@ class PartPlan(NamedTuple):
 
 
 def plan_competition(competition: Competition, out: Path, *, only: Sequence[str] = ()) -> list[PartPlan]:
-    """Return what a download would bring; nothing is written, and Kaggle is only asked for sizes.
+    """Return the parts of a download and their sizes; nothing is written, and only sizes are requested.
 
-    Without credentials, or without Kaggle's client, the sizes stay unknown, and a log line says why.
+    Without credentials, or without Kaggle's client, the sizes are unknown, and the reason is logged.
 
     Raises
     ------
     DownloadError
-        No part of such a name, or ``out`` holds another competition.
+        There is no part of such a name, or ``out`` holds another competition.
 
     Examples
     --------
@@ -119,9 +119,9 @@ def plan_competition(competition: Competition, out: Path, *, only: Sequence[str]
 def download_parts(
     competition: Competition, out: Path, *, only: Sequence[str] = (), keep_archives: bool = False
 ) -> Iterator[PartOutcome]:
-    """Download the parts of a competition that are not there, and yield what became of each.
+    """Download the parts of a competition that are not there, and yield the outcome of each.
 
-    A killed run is simply started again. One part that fails does not stop the others.
+    A killed run goes on when it is started again. One part that fails does not stop the others.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def download_parts(
     Raises
     ------
     DownloadError
-        Nothing can be done at all: no such part, no or wrong credentials, a folder that holds another
+        No part can be downloaded: no such part, no or wrong credentials, a folder that holds another
         competition or is in use, too little room for all parts together.
     MissingExtraError
         Kaggle's client is not installed.
@@ -151,7 +151,7 @@ def download_parts(
     backbones, pseudo-labels, noise, models, pretraining-tables
     """
     parts = select_parts(competition, only)
-    read_record(out, competition.name)  # refuses before anything is made
+    read_record(out, competition.name)  # raises before anything is made
     work = out / WORK_NAME
     work.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -174,7 +174,7 @@ def download_parts(
 
 
 def _finish(part: Part, out: Path, *, keep_archives: bool) -> None:
-    """Make what is made of a part's files, and remove what a kill may have left behind."""
+    """Make a part's derived files, and remove leftovers of killed runs."""
     if part.esc50 is not None and (out / part.esc50[0]).is_dir():
         write_esc50_table(out / part.esc50[0], out / part.esc50[1])
     shutil.rmtree(out / piece_folder(part), ignore_errors=True)
@@ -184,7 +184,7 @@ def _finish(part: Part, out: Path, *, keep_archives: bool) -> None:
 
 @dataclass
 class _Download:
-    """A download at work: the service, and what is there so far."""
+    """A running download: the service, and the record so far."""
 
     kaggle: KaggleFiles
     competition: Competition
@@ -195,7 +195,7 @@ class _Download:
     at_hand: dict[str, int] = field(default_factory=dict)
 
     def require_room_for(self, parts: Sequence[Part]) -> None:
-        """Ask for the sizes of all parts, and raise where those that are known do not fit together."""
+        """Request the sizes of all parts, and raise where the known ones together do not fit."""
         needed, passing = 0, [0]
         for part in parts:
             for source in part.sources:
@@ -204,7 +204,7 @@ class _Download:
                 needed -= self.at_hand[source.ref] + bytes_at_hand(self._archive(source))
             sizes = [self.sizes[source.ref] or 0 for source in part.sources]
             needed += sum(sizes)
-            # What goes again: the archives one by one, or the pieces of one together.
+            # Room for what is removed later: each archive in turn, or all pieces of one together.
             passing.append(sum(sizes) if self.keep_archives or part.pieces else max(sizes))
         needed += sum(passing) if self.keep_archives else max(passing)
         names = ", ".join(part.name for part in parts)
@@ -213,7 +213,7 @@ class _Download:
         disk_space.require_room(self.out, needed, what)
 
     def attempt(self, part: Part) -> PartOutcome:
-        """Fetch a part, and tell what became of it."""
+        """Fetch a part, and return the outcome."""
         from dawnchorus.competition.kaggle.kaggle_files import CredentialsRefusedError
 
         try:

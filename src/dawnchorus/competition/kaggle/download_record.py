@@ -1,4 +1,4 @@
-"""What a folder of downloads holds, and where it came from: ``.downloads.json``."""
+"""Record of a folder of downloads, ``.downloads.json``: its files, and the archives they came in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ArchiveRecord(BaseModel):
     n_bytes
         Its size.
     version
-        What the service called this version; None where it did not.
+        The service's name of this version; None where it has none.
     files
         The files from it, relative to the folder of downloads, and their sizes, bytes.
 
@@ -39,7 +39,7 @@ class ArchiveRecord(BaseModel):
 
 
 class PartRecord(BaseModel):
-    """What is there of a part: its archives by their names at Kaggle, and what their pieces held.
+    """The downloaded archives of a part, by their names at Kaggle, and the files from its pieces.
 
     Examples
     --------
@@ -67,7 +67,7 @@ class PartRecord(BaseModel):
 
 
 class DownloadRecord(BaseModel):
-    """What a folder holds.
+    """The record of a folder of downloads.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class DownloadRecord(BaseModel):
 
 
 def missing_files(out: Path, files: dict[str, int]) -> list[str]:
-    """Return which files are not there with their sizes.
+    """Return the files that are missing or of another size.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def _has_size(path: Path, n_bytes: int) -> bool:
 
 
 def read_record(out: Path, competition: str) -> DownloadRecord:
-    """Return what a folder holds; an empty record where nothing was downloaded into it.
+    """Return the record of a folder; an empty one where nothing was downloaded into it.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
 
 
 def write_record(out: Path, record: DownloadRecord) -> None:
-    """Write what a folder holds.
+    """Write the record of a folder.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What is heard in the clips of ESC-50, which their names say: ``1-100032-A-0.wav`` is class 0, a dog.
+"""The classes of ESC-50's clips, which their names hold: ``1-100032-A-0.wav`` is class 0, a dog.
 
 Source: K. J. Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 """
@@ -35,7 +35,7 @@ _NAME = re.compile(r"^\d+-\d+-[A-Z]-(\d+)\.\w+$")
 def write_esc50_table(folder: Path, path: Path) -> int:
     """Write the CSV table ``filename``, ``category`` of the clips in a folder, and return how many there are.
 
-    Files that are not named as ESC-50 names its clips are left out.
+    Files with names of another form are left out.
 
     Examples
     --------

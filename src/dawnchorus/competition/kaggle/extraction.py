@@ -1,4 +1,4 @@
-"""Unpacking an archive: every file whole or not at all, none outside the folder, what is there left alone."""
+"""Extraction of archives: each file atomically, none outside the folder, existing ones left alone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_joined(paths: Sequence[Path]) -> io.BufferedReader:
 
 
 class _JoinedPieces(io.RawIOBase):
-    """Files read one after the other as if they were one, from anywhere in it."""
+    """Files read as one, at any position."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__()
@@ -49,11 +49,11 @@ class _JoinedPieces(io.RawIOBase):
         self._file: IO[bytes] | None = None
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -70,7 +70,7 @@ class _JoinedPieces(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from one piece, and return how many bytes it got; 0 at the end."""
+        """Fill a buffer from one piece, and return the number of bytes; 0 at the end."""
         index = bisect_right(self._ends, self._position)
         if index == len(self._ends):
             return 0
@@ -95,7 +95,7 @@ class _JoinedPieces(io.RawIOBase):
 
 
 WORK_NAME = ".downloads"
-"""The folder below all downloads in which archives gather; nothing may be unpacked into it but pieces."""
+"""The folder below all downloads for archives; only pieces may be unpacked into it."""
 
 _BLOCK_BYTES = 1 << 20
 _DAMAGE = (
@@ -103,7 +103,7 @@ _DAMAGE = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,  # a compression that Python does not know
+    NotImplementedError,  # a compression that Python does not support
     RuntimeError,  # a password
     ValueError,
 )
@@ -139,15 +139,15 @@ def piece_folder(part: Part) -> str:
 def destinations(names: Sequence[str], part: Part) -> dict[str, str]:
     """Return where each file of a part's archive must lie, relative to the folder of all downloads.
 
-    Where the archive holds nothing but a folder that is named like the part's own, they are taken for one.
-    What a part does not need is left out.
+    Where the archive holds only a folder that has the name of the part's own, the two are one. Files that the
+    part does not need are left out.
 
     Parameters
     ----------
     names
         The files of the archive, with slashes.
     part
-        Says what is moved where.
+        Names the folders, and those that are moved.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def destinations(names: Sequence[str], part: Part) -> dict[str, str]:
 
 
 def below(names: Sequence[str], folder: str) -> dict[str, str]:
-    """Return the files of an archive below a folder, once where the archive holds nothing but that folder.
+    """Return the files of an archive below a folder, not twice where the archive holds only that folder.
 
     Examples
     --------
@@ -205,14 +205,14 @@ def unpack(
     arrange
         Takes the names in the archive and returns the path of those that are wanted, relative to ``out``.
     title
-        What is unpacked, for messages and the progress bar.
+        Name of the archive in messages and the progress bar.
 
     Raises
     ------
     DamagedArchiveError
-        It is no zip archive, a file in it is damaged, or one would lie outside ``out``.
+        It is not a zip archive, a file in it is damaged, or one would lie outside ``out``.
     DownloadError
-        What is in it does not fit on the disk.
+        Its files do not fit on the disk.
 
     Examples
     --------
@@ -242,7 +242,7 @@ def unpack(
 def _wanted(
     opened: zipfile.ZipFile, arrange: Callable[[Sequence[str]], Mapping[str, str]], title: str
 ) -> dict[str, zipfile.ZipInfo]:
-    """Return what is to be unpacked, by its path relative to the folder."""
+    """Return the files to unpack, by path relative to the folder."""
     members = {info.filename: info for info in opened.infolist() if not info.is_dir()}
     for name in members:
         _require_inside(name, title)
@@ -250,7 +250,7 @@ def _wanted(
 
 
 def _prepare(out: Path, wanted: Mapping[str, zipfile.ZipInfo], title: str) -> None:
-    """Remove what a killed run left half written, and raise where the files do not fit."""
+    """Remove half-written files of a killed run, and raise where the files do not fit."""
     out.mkdir(parents=True, exist_ok=True)
     for folder in {(out / path).parent for path in wanted}:
         remove_replacements(folder)
@@ -271,8 +271,8 @@ def _damage_told(title: str) -> Iterator[None]:
 
 
 def _require_inside(name: str, title: str) -> None:
-    """Refuse what a path could leave the folder by, on any system: roots, drives and ``..``."""
-    path = PureWindowsPath(name)  # knows slashes of both kinds
+    """Refuse paths that could leave the folder, on any system: roots, drives and ``..``."""
+    path = PureWindowsPath(name)  # splits at slashes of both kinds
     begins = [part.casefold() for part in path.parts[:1]]
     if path.root or path.drive or ".." in path.parts or begins in ([WORK_NAME], [RECORD_NAME]):
         raise DamagedArchiveError(

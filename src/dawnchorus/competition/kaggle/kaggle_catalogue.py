@@ -1,4 +1,4 @@
-"""What there is to download: competitions, their parts, and where Kaggle keeps each of them."""
+"""Catalogue of downloads: competitions, their parts, and the places of these at Kaggle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SETTINGS_URL = "https://www.kaggle.com/settings"
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """What Kaggle sends as one zip archive.
+    """A source at Kaggle, which sends it as one zip archive.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class KaggleSource:
 
     @property
     def slug(self) -> str:
-        """The last piece of the address, by which the archive is named."""
+        """The last piece of the address, after which the archive is named."""
         return self.ref.rpartition("/")[2]
 
     @property
@@ -53,7 +53,7 @@ class Pieces:
     Attributes
     ----------
     prefix
-        What the names of the pieces begin with; in the order of their names they are one zip archive.
+        Beginning of the pieces' names; joined in the order of their names they are one zip archive.
     folder
         Where its files must lie, relative to the folder of all downloads.
 
@@ -69,12 +69,12 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Part:
-    """What can be chosen on its own.
+    """A part of a competition that can be downloaded on its own.
 
     Attributes
     ----------
     name
-        What ``--only`` calls it.
+        Its name for ``--only``.
     holds
         A few words for the help.
     sources
@@ -88,7 +88,7 @@ class Part:
     pieces
         The zip archive that its archives hold in pieces, if they do.
     esc50
-        (folder of ESC-50's clips, table of what is heard in them that is made of their names), if it has any.
+        (folder of ESC-50's clips, table of their classes, made from their names), if it has any.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def _competition_data(name: str, holds: str) -> Part:
     return Part("competition", holds, (KaggleSource("competition", name),))
 
 
-# What the published second place downloads: github.com/VSydorskyy/BirdCLEF_2025_2nd_place, rock_that_bird.sh.
+# Downloads of the published second place: github.com/VSydorskyy/BirdCLEF_2025_2nd_place, rock_that_bird.sh.
 _BIRDCLEF_2025 = (
     _competition_data(
         "birdclef-2025",

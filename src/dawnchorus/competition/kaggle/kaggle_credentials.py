@@ -1,4 +1,4 @@
-"""Who asks Kaggle: a token, or a name and a key, from where Kaggle's own program looks for them."""
+"""Credentials for Kaggle: a token, or a name and a key, from the places that Kaggle's program reads."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Credentials(NamedTuple):
     key: str | None = None
 
     def __repr__(self) -> str:
-        return "Credentials(...)"  # a traceback or a log must not tell them
+        return "Credentials(...)"  # they must not show in tracebacks or logs
 
 
 def find_credentials() -> Credentials:
-    """Return what the environment or Kaggle's files in the home folder hold; nothing is sent.
+    """Return the credentials in the environment or in Kaggle's files in the home folder; nothing is sent.
 
     A token goes before a name and a key, the environment before a file.
 

@@ -1,6 +1,6 @@
-"""Kaggle's own client, asked for archives: what it answers, and bytes from anywhere in them.
+"""Archives from Kaggle, through its own client: sizes, versions, and bytes from any position.
 
-``import kaggle`` asks for credentials at once and prints; ``kagglesdk``, on which it stands, does neither.
+``import kaggle`` looks for credentials at once and prints; ``kagglesdk``, on which it is built, does neither.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from dawnchorus.errors import DownloadError
 
 CONNECT_WITHIN_S = 20.0
 SILENT_FOR_S = 60.0
-"""How long a connection may bring nothing; a slow one that brings something lasts as long as it needs."""
+"""Limit on silence of a connection; a slow one that still sends may take any time."""
 
 _CHUNK_BYTES = 1 << 16  # where a connection breaks, less than this is lost
 _BUSY = (408, 429)
 
 
 class CredentialsRefusedError(DownloadError):
-    """Kaggle does not know who asks: no other part would do better.
+    """Kaggle refuses the credentials, and so every other part too.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class CredentialsRefusedError(DownloadError):
 
 
 class _PunctualAdapter(HTTPAdapter):
-    """Gives every request of a session limits of time, which Kaggle's client leaves out."""
+    """An adapter that adds timeouts to every request, which Kaggle's client leaves out."""
 
     def send(self, request: Any, *args: Any, **options: Any) -> Any:
         options["timeout"] = options.get("timeout") or (CONNECT_WITHIN_S, SILENT_FOR_S)
@@ -74,7 +74,7 @@ class KaggleFiles:
 
     def __enter__(self) -> KaggleFiles:
         self._client.__enter__()
-        # The client offers no way to set limits of time, nor to ask the storage for a range.
+        # The client offers no way to set timeouts, nor to request a range from the storage.
         self._session: requests.Session = self._client.http_client()._session
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, _PunctualAdapter())
@@ -84,12 +84,12 @@ class KaggleFiles:
         self._client.__exit__(*raised)
 
     def unpacked_bytes(self, source: KaggleSource) -> int | None:
-        """Return the size of all files of a source together; None where Kaggle does not say.
+        """Return the size of all files of a source together; None where Kaggle does not send it.
 
         Raises
         ------
         CredentialsRefusedError
-            Kaggle does not know the credentials.
+            Kaggle refuses the credentials.
         """
         try:
             with _told(source):
@@ -97,18 +97,18 @@ class KaggleFiles:
         except CredentialsRefusedError:
             raise
         except (DownloadError, Interrupted):
-            return None  # the archive itself will be asked for, and says why
+            return None  # the request for the archive itself will raise the reason
         return sum(kind.total_size for kind in summary.file_types) or None if summary else None
 
     def locate(self, source: KaggleSource) -> RemoteArchive:
-        """Ask Kaggle for a source's archive, and return what it says of it.
+        """Return size, version and checksum of a source's archive, as Kaggle sends them.
 
         Raises
         ------
         DownloadError
-            Kaggle refuses: credentials, rules, or no such thing.
+            Kaggle refuses: the credentials, rules that are not accepted, or no such source.
         Interrupted
-            It may go better in a while.
+            A retry may succeed.
         """
         with _told(source), self._archive(source) as response:
             headers = response.headers
@@ -168,7 +168,7 @@ class KaggleFiles:
 
 @contextmanager
 def _told(source: KaggleSource) -> Iterator[None]:
-    """Turn what requests raises into our errors, none of which tells the signed address of the storage."""
+    """Translate errors of requests into ours, which do not show the signed address of the storage."""
     try:
         yield
     except requests.HTTPError as error:
@@ -182,9 +182,9 @@ def _told(source: KaggleSource) -> Iterator[None]:
 
 
 def _refusal(response: requests.Response, source: KaggleSource) -> Exception:
-    """Return the error that an answer of 400 or more stands for."""
+    """Return the error for a status of 400 or more."""
     status = response.status_code
-    if response.history:  # not Kaggle but its storage, whose addresses expire: asking again gives another
+    if response.history:  # Kaggle's storage, whose addresses expire: a new request gives another
         return Interrupted(f"the storage answers HTTP {status}", _wait_s(response))
     if status in _BUSY or status >= 500:
         return Interrupted(f"Kaggle answers HTTP {status}", _wait_s(response))
@@ -210,7 +210,7 @@ def _refusal(response: requests.Response, source: KaggleSource) -> Exception:
 
 
 def _said(response: requests.Response) -> str:
-    """Return Kaggle's own words, if it sent some."""
+    """Return the message that Kaggle sent, if any."""
     try:
         message = response.json()["message"]
     except (ValueError, KeyError, TypeError):
@@ -219,7 +219,7 @@ def _said(response: requests.Response) -> str:
 
 
 def _wait_s(response: requests.Response) -> float | None:
-    """Return how long the service asks to wait, in seconds from now; None where it does not say."""
+    """Return the wait that the service requests, in seconds from now; None where it sends none."""
     wanted = response.headers.get("Retry-After", "")
     if wanted.isdigit():
         return float(wanted)

@@ -1,4 +1,4 @@
-"""A competition's submission: rows as its sample has them, within a time budget, and their score."""
+"""Submissions to a competition: rows as in its sample, within a time budget, and their score."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 
 @dataclass(frozen=True)
 class Way:
-    """How windows are predicted.
+    """A way of predicting windows: the networks averaged, and shifts.
 
     Attributes
     ----------
     networks
-        Networks of each model that are still averaged; 0 for a model that is given up.
+        Networks of each model that are still averaged; 0 for a model that is left out.
     shift
         Whether windows are averaged with those shifted against them.
 
@@ -37,14 +37,14 @@ class Way:
     shift: bool
 
     def __str__(self) -> str:
-        """Say it to people: ``5 + 4 networks, with shifted windows``."""
+        """Return a text such as ``5 + 4 networks, with shifted windows``."""
         count = " + ".join(str(n) for n in self.networks if n)
         noun = "network" if count == "1" else "networks"
         return f"{count} {noun}{', with shifted windows' if self.shift else ''}"
 
 
 def thinner_ways(way: Way) -> Iterator[Way]:
-    """Yield the ways after ``way``, in the order of this module's text; the last has one network.
+    """Yield ever cheaper ways: two networks a model, no shifts, one network a model, fewer models.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class ShrinkingEnsemble:
     runtimes, weights
         The models; networks are left out of these runtimes themselves.
     settings
-        What is done to the probabilities of a soundscape's windows.
+        Postprocessing of the probabilities of a soundscape's windows.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
 
@@ -142,10 +142,10 @@ class ShrinkingEnsemble:
             yield Predicted(predicted.path, outcome)
 
     def shrink(self, needed_s: float, left_s: float) -> bool:
-        """Leave out as much as it takes to do in ``left_s`` what takes ``needed_s`` now; tell whether any.
+        """Shrink until ``needed_s`` of work take ``left_s``, as far as possible; return whether it shrank.
 
-        The work is taken to be the networks' alone. Where other work is a good part of it, the next
-        measurement will show, and more is left out then.
+        The estimate counts the networks' work alone. Where other work matters, the next measurement shows it,
+        and more is left out then.
         """
         now = self.ways[-1]
         if needed_s <= left_s:
@@ -166,7 +166,7 @@ class ShrinkingEnsemble:
         return True
 
     def _cost(self, way: Way) -> float:
-        """Return the networks' passes that a row takes; rows share what is shifted by half a row."""
+        """Return the forward passes that a row takes; rows share windows that are shifted by half a row."""
         passes = sum(n * folds for n, folds in zip(way.networks, self.folds_per_network, strict=True))
         windows = 1 if not way.shift else 2 if self.settings.shift_s == ROW_S / 2 else 3
         return passes * windows

@@ -1,4 +1,4 @@
-"""What a submission must look like: ``sample_submission.csv``, its rows and its classes."""
+"""The form of a submission: the rows and classes of ``sample_submission.csv``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from dawnchorus.errors import DataError
 from dawnchorus.pseudo_labels.pseudo_label_table import ROW_ID, end_text
 
 ROW_S = 5.0
-"""Seconds of a row: BirdCLEF asks for the species in each 5 s of a soundscape."""
+"""Seconds of a row: a submission to BirdCLEF has a row for each 5 s of a soundscape."""
 
 _SHORTEST_LAST_ROW_S = 0.5
-"""What is left over at the end of a soundscape makes a row of its own from here on, 60.01 s do not."""
+"""A remainder above this at the end of a soundscape makes a row of its own: 60.01 s have 12 rows."""
 
 
 class Row(NamedTuple):
@@ -50,7 +50,7 @@ class SubmissionForm:
     row_ids
         The sample's rows in their order; empty without a sample.
     values
-        What the sample holds, shape (n_rows, n_classes), float32.
+        The sample's values, shape (n_rows, n_classes), float32.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class SubmissionForm:
 
 
 def read_sample_submission(path: Path) -> SubmissionForm:
-    """Return the form that a ``sample_submission.csv`` asks for.
+    """Return the form of a ``sample_submission.csv``.
 
     Raises
     ------
@@ -96,8 +96,8 @@ def read_submission(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        The file is missing or no CSV table, has no ``row_id`` or no class, names a row or a class twice, or
-        holds something that is no finite number.
+        The file is missing or not a CSV table, has no ``row_id`` or no class, names a row or a class twice,
+        or holds a value that is not a finite number.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def read_submission(path: Path) -> pd.DataFrame:
     0.9
     """
     try:
-        # Read without a header, for pandas would rename a class that is there twice.
+        # Read without a header, because pandas would rename a duplicate class.
         cells = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from None

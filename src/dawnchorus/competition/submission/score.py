@@ -1,4 +1,4 @@
-"""How good a submission is, by the competitions' own metrics."""
+"""Scores of submissions by the competitions' own metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.metrics import macro_roc_auc, padded_cmap
 
 
 class CompetitionScore(NamedTuple):
-    """What a submission scores.
+    """The score of a submission.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class CompetitionScore(NamedTuple):
         The metric of BirdCLEF 2024 and 2025: the mean ROC-AUC over the classes that have a positive row.
     padded_cmap
         The metric of BirdCLEF 2023: class-wise mean average precision with five positive rows of score 1
-        added; None where the submission holds scores that are no probabilities.
+        added; None where the submission holds scores that are not probabilities.
     n_scored
         Classes that have a positive row, and one that is not: the others have no ROC-AUC.
     n_rows, n_classes
@@ -49,7 +49,7 @@ def competition_score(submission: Path, truth: Path) -> CompetitionScore:
     Raises
     ------
     DataError
-        A file is no such table, they hold other rows or classes, the truth holds something else than 0 and 1,
+        A file is not such a table, they differ in rows or classes, the truth holds values other than 0 and 1,
         or no class can be scored.
 
     Examples

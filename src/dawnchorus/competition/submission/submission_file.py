@@ -1,4 +1,4 @@
-"""The files of a submission: which soundscapes and which form, and the table on disk."""
+"""The files of a submission: its soundscapes, its form, and the table on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DECIMALS = "%.6g"
 
 
 def find_form(given: Path | None, soundscapes: Path) -> SubmissionForm | None:
-    """Return the form of the sample that is given, or lies beside the soundscapes, or None.
+    """Return the form of the sample given, or of that beside the soundscapes; None if there is none.
 
     Raises
     ------
@@ -41,8 +41,8 @@ def find_form(given: Path | None, soundscapes: Path) -> SubmissionForm | None:
 def find_soundscapes(folder: Path, *, has_form: bool) -> dict[str, Path]:
     """Return the soundscapes of a folder by the name that their rows have.
 
-    A folder without any is a public notebook's, whose soundscapes come when it is scored: none are returned
-    where a sample says what to write then.
+    A public notebook's folder has none, because its soundscapes come when it is scored; where a sample names
+    the rows to write then, an empty dict is returned.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The table of a submission while it is being filled in."""
+"""The table of a submission while it is filled in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class SubmissionTable:
-    """Rows and classes as the form wants them.
+    """Rows and classes as in the form.
 
     Where the sample names a soundscape that is there, its rows are the submission's, all of them. Where it
     names none (the public sample of a competition whose soundscapes are hidden), or there is no sample, the
@@ -69,12 +69,12 @@ class SubmissionTable:
                 self.values[:] = form.values
 
     def check_classes(self, known: Iterable[str]) -> None:
-        """Say which classes the models do not know, and which the form does not want.
+        """Log the form's classes that the models lack, and the models' that the form lacks.
 
         Raises
         ------
         ModelError
-            The models know none of the form's classes.
+            The models have none of the form's classes.
         """
         known = list(known)
         unknown = [label for label in self.labels if label not in set(known)]
@@ -89,7 +89,7 @@ class SubmissionTable:
             logger.info("Not asked for and left out: %s.", some(extra))
 
     def wants(self, soundscape: str) -> bool:
-        """Tell whether the submission has rows of a soundscape."""
+        """Return whether the submission has rows of a soundscape."""
         return soundscape in self.rows_of
 
     def add(self, soundscape: str, windows: WindowPredictions, labels: Sequence[str]) -> None:
@@ -104,9 +104,9 @@ class SubmissionTable:
                 self.values[row, columns] = probabilities[ours]
 
     def fill(self) -> int:
-        """Give every cell that is still empty the mean of its class, and return how many rows had one.
+        """Fill every empty cell with the mean of its class, and return how many rows had one.
 
-        Columns that no model knows are no reason to count a row.
+        Columns of classes that no model has are not counted.
         """
         empty = np.isnan(self.values)
         known = ~empty.all(axis=0)

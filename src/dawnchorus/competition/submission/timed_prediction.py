@@ -1,4 +1,4 @@
-"""Soundscapes → the table of a submission, in the time that there is."""
+"""Prediction of soundscapes into the table of a submission, within a time budget."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.progress import audio_progress
 
 PLANNED_SHARE = 0.9
-"""Share of the budget that is planned with: the machine may be slower later than it was at first."""
+"""Fraction of the budget that is planned with: the machine may become slower."""
 
 LAST_SHARE = 0.97
-"""Share of the budget after which nothing more is predicted; the rest is for writing the table."""
+"""Fraction of the budget after which prediction stops; the rest is for writing the table."""
 
 FIRST, THEN = 4, 24
-"""Soundscapes that the pace is measured on: at first and after each change, and from then on."""
+"""Soundscapes that the throughput is measured on: at first and after each change, and from then on."""
 
 _USUAL_S = 60.0  # of a BirdCLEF soundscape, where not one can be read
 
 
 @dataclass(frozen=True)
 class SubmissionSettings:
-    """How a submission is made.
+    """Settings of a submission.
 
     Attributes
     ----------
     budget_s
-        Seconds from the start of the command to the finished table; infinity takes the time it takes.
+        Seconds from the start of the command to the finished table; infinity sets no limit.
     postprocess
-        What is done to the probabilities of a soundscape's windows.
+        Postprocessing of the probabilities of a soundscape's windows.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
 
@@ -73,7 +73,7 @@ class _TimeIsUpError(Exception):
 
 
 class Submission(NamedTuple):
-    """A submission and how it came to be.
+    """A submission, the ways it was predicted in, and counts.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ def predict_submission(
     started: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Submission:
-    """Return the submission of an ensemble for soundscapes, in time whatever that takes.
+    """Return the submission of an ensemble for soundscapes, within the budget.
 
     The first soundscapes are measured. Where all would take longer than the budget, networks are left out in
     the order of :mod:`dawnchorus.competition.submission.degradation`, and the throughput is measured again.
@@ -135,7 +135,7 @@ def predict_submission(
     form
         Rows and classes; None takes the models' classes, and the rows of each soundscape.
     settings
-        Budget, and what is done to probabilities.
+        Budget, and postprocessing of probabilities.
     started
         When the command began, by ``clock``; None takes now.
     clock
@@ -144,7 +144,7 @@ def predict_submission(
     Raises
     ------
     ModelError
-        The models' windows are shorter than a row, or they know none of the form's classes.
+        The models' windows are shorter than a row, or they have none of the form's classes.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def _in_time(
     """
 
     def go_on(seconds: float) -> None:
-        """Note audio that was predicted, and stop where the time is up."""
+        """Report audio that was predicted, and raise where the time is up."""
         advance(seconds)
         if clock() - started > LAST_SHARE * budget_s:
             raise _TimeIsUpError
@@ -216,7 +216,7 @@ def _in_time(
 
 
 def _durations(soundscapes: Mapping[str, Path]) -> dict[str, float]:
-    """Return the length of each soundscape in seconds; one that cannot be read is as long as most."""
+    """Return the length of each soundscape in seconds; one that cannot be read gets the most common."""
     found = {name: _duration(path) for name, path in soundscapes.items()}
     lengths = Counter(seconds for seconds in found.values() if seconds is not None)
     usual_s = lengths.most_common(1)[0][0] if lengths else _USUAL_S
