@@ -8,6 +8,7 @@ also one without any row: it then holds no labelled sound.
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import pandas as pd
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 from dawnchorus.formats.faults import Fault
-from dawnchorus.formats.text_tables import read_text_table, some, without_probability
+from dawnchorus.formats.text_tables import clean_label, read_text_table, some, without_probability
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def read_annotations(
         raise DataError(
             f"{path} holds no table named after a recording; name them as XC1.selections.txt for XC1.ogg"
         )
-    return _collect([_read_table(table, names, label_column) for table in ours])
+    return _collect([_read_or_fault(table, names, label_column) for table in ours])
 
 
 def read_boxes_csv(path: Path) -> pd.DataFrame:
@@ -140,11 +141,11 @@ class _Names:
         for filename in sorted(self.all):
             path = PurePosixPath(filename)
             for key in dict.fromkeys((filename, path.name, path.stem, str(path.with_suffix("")))):
-                self._of.setdefault(key, []).append(filename)
+                self._of.setdefault(_composed(key), []).append(filename)
 
     def named(self, cell: str) -> str | None:
         """Return the one recording with this name, stem or path, or None."""
-        found = self._of.get(str(PurePosixPath(cell.replace("\\", "/"))), [])
+        found = self._of.get(_composed(str(PurePosixPath(cell.replace("\\", "/")))), [])
         return found[0] if len(found) == 1 else None
 
     def ending(self, cell: str) -> str | None:
@@ -159,9 +160,14 @@ class _Names:
         while "." in name:
             name = name.rpartition(".")[0]
             for key in (*_endings(table.parent, name), name):
-                if len(found := self._of.get(key, [])) == 1:
+                if len(found := self._of.get(_composed(key), [])) == 1:
                     return found[0]
         return None
+
+
+def _composed(name: str) -> str:
+    """Return a file name as it is compared: one from a Mac has its accents as characters of their own."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _endings(folder: Path, name: str) -> list[str]:
@@ -171,8 +177,9 @@ def _endings(folder: Path, name: str) -> list[str]:
 
 
 def _is_about(table: Path, names: _Names) -> bool:
-    names_files = any(column in _first_line(table) for column in _RAVEN_FILES)
-    return names.of_table(table) is not None or (_is_raven(table) and names_files)
+    if names.of_table(table) is not None:
+        return True
+    return _is_raven(table) and any(column in _first_line(table) for column in _RAVEN_FILES)
 
 
 def _collect(found: list[Annotations]) -> Annotations:
@@ -196,8 +203,20 @@ def _read_table(path: Path, names: _Names, label_column: str | None) -> Annotati
     return _read_audacity(path, names)
 
 
+def _read_or_fault(path: Path, names: _Names, label_column: str | None) -> Annotations:
+    """Return what one of several tables says; where it cannot be read, its recording is the faulty one."""
+    try:
+        return _read_table(path, names, label_column)
+    except DataError as error:
+        own = names.of_table(path)
+        what = str(error).removeprefix(f"{path} ")
+        fault = Fault(path, None, own or "", what)
+        return Annotations(pd.DataFrame(columns=_COLUMNS), [] if own is None else [own], [fault])
+
+
 def _read_csv(path: Path, names: _Names) -> Annotations:
     table = read_text_table(path, required=tuple(BOX_COLUMNS))
+    table["label"] = table["label"].map(clean_label)
     lines = table.index + 2
     unknown = {name for name in set(table["filename"]) if names.all and names.named(name) is None}
     known = table["filename"].map(lambda name: names.named(name) or name)
@@ -215,7 +234,7 @@ def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotati
         {
             "start_s": table[_RAVEN_START],
             "end_s": table[_RAVEN_END],
-            "label": table[column],
+            "label": table[column].map(clean_label),
             "line": table.index + 2,
         }
     )
@@ -270,7 +289,7 @@ def _read_audacity(path: Path, names: _Names) -> Annotations:
             what = f"{line!r} is no label; a line of Audacity is start, end and label with tabs between"
             faults.append(Fault(path, number, own or "", what))
         else:
-            rows.append((own or "", *parts[:2], without_probability(parts[2]), number))
+            rows.append((own or "", *parts[:2], clean_label(without_probability(parts[2])), number))
     found = _checked(
         path,
         pd.DataFrame(rows, columns=["filename", "start_s", "end_s", "label", "line"]),
@@ -319,7 +338,12 @@ def _is_raven(path: Path) -> bool:
 
 
 def _first_line(path: Path) -> str:
-    return next(iter(_text(path).splitlines()), "")
+    """Return the header of a table, for which its encoding does not matter."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.readline()
+    except OSError as error:
+        raise DataError(f"the table {path} cannot be read; {error.strerror}") from None
 
 
 def _text(path: Path) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +16,8 @@ from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 
 _EXAMPLES_SHOWN = 5
+_NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
+_INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
 _PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
 """Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers."""
 
@@ -20,7 +25,10 @@ _PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
 def read_text_table(
     path: Path | TableInMemory, *, required: tuple[str, ...], sep: str | None = None
 ) -> pd.DataFrame:
-    """Return a table of stripped strings, as the file has them.
+    """Return a table of stripped strings; its index counts from the line below the first one of the file.
+
+    Lines whose cells are all empty, as spreadsheets leave them, are left out; a first line such as ``sep=;``,
+    as Excel writes it, names the separator.
 
     Parameters
     ----------
@@ -47,9 +55,12 @@ def read_text_table(
         with warnings.catch_warnings():
             # pandas warns where lines have more cells than the header, and drops them.
             warnings.simplefilter("error", pd.errors.ParserWarning)
+            in_memory = isinstance(path, TableInMemory)
+            n_above, found = (0, ",") if isinstance(path, TableInMemory) else _separator(path)
             table = pd.read_csv(
                 io.StringIO(path.csv) if isinstance(path, TableInMemory) else path,
-                sep="," if isinstance(path, TableInMemory) else sep or _separator(path),
+                sep=found if in_memory or n_above else sep or found,
+                skiprows=n_above,
                 dtype=str,
                 keep_default_na=False,
                 encoding="utf-8-sig",
@@ -75,14 +86,48 @@ def read_text_table(
         raise DataError(
             f"{path} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))}"
         )
+    table.index += n_above
     # A line with too few cells has missing values even where nothing is read as missing.
-    return table.apply(lambda column: column.fillna("").astype(str).str.strip())
+    table = table.apply(lambda column: column.fillna("").astype(str).str.strip())
+    return table if in_memory else table[(table != "").any(axis=1)]
 
 
-def _separator(path: Path) -> str:
+def _separator(path: Path) -> tuple[int, str]:
+    """Return the number of lines above the header, and what separates its cells."""
     with path.open(encoding="utf-8-sig") as file:
         header = file.readline()
-    return max(",;\t", key=header.count)
+    named = _NAMED_SEPARATOR.fullmatch(header.strip("\r\n"))
+    return (1, named[1]) if named else (0, max(",;\t", key=header.count))
+
+
+def clean_label(text: str) -> str:
+    """Return a label as one spelling of it: composed characters, single plain spaces, nothing invisible.
+
+    Examples
+    --------
+    >>> clean_label("Ha\u0308ussperling\u200b"), clean_label(" Junco\u00a0 hyemalis ")
+    ('Häussperling', 'Junco hyemalis')
+    """
+    return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def look_alikes(labels: Iterable[str]) -> dict[str, str]:
+    """Return labels that differ from a more frequent one in case or underscores alone, and that one.
+
+    Examples
+    --------
+    >>> look_alikes(["Junco hyemalis", "Junco hyemalis", "junco_hyemalis", "owl"])
+    {'junco_hyemalis': 'Junco hyemalis'}
+    """
+    of_key: dict[str, Counter[str]] = {}
+    for label in labels:
+        of_key.setdefault(label.casefold().replace("_", " "), Counter())[label] += 1
+    return {
+        label: min(counts, key=lambda other: (-counts[other], other))
+        for counts in of_key.values()
+        for label in sorted(counts)
+        if label != min(counts, key=lambda other: (-counts[other], other))
+    }
 
 
 def without_probability(label: str) -> str:

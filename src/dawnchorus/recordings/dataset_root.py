@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import posixpath
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
 from dawnchorus.formats.faults import Fault
-from dawnchorus.formats.text_tables import some
+from dawnchorus.formats.text_tables import look_alikes, some
 from dawnchorus.recordings.labels import NOCALL, LabelMap
 from dawnchorus.recordings.table_readers import (
     TABLE_NAME,
@@ -116,6 +117,8 @@ def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRec
     if labels is not None:
         table, unknown = _without_unknown_labels(table, labels, source, unit)
         faults += unknown
+    table, spelled = _without_look_alikes(table, source, unit)
+    faults += spelled
     return LoadedRecordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
 
 
@@ -211,8 +214,10 @@ def _find_files(filename: str, primary_label: str, place: DataSettings) -> _File
     have backslashes.
     """
     forward = filename.replace("\\", "/")
-    for written in dict.fromkeys((filename, forward, f"{primary_label}/{forward}")):
-        name = posixpath.normpath(written)
+    written = (filename, forward, f"{primary_label}/{forward}")
+    # A Mac writes accents as characters of their own, in names of files or in the table.
+    forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written)
+    for name in map(posixpath.normpath, dict.fromkeys((*written, *forms))):
         audio = place.audio_dir / name
         stored = find_stored(place.features_dir, Path(name))
         if stored is not None or audio.is_file():
@@ -312,6 +317,20 @@ def _without_unknown_labels(
     if secondary:
         logger.warning(f"{source}: {some(sorted(secondary))} among secondary labels, none of the classes")
     return table.drop(index=wrong.index), faults
+
+
+def _without_look_alikes(table: pd.DataFrame, source: Path, unit: str) -> tuple[pd.DataFrame, list[Fault]]:
+    """Return the rows whose labels are no other spelling of a more frequent one."""
+    others = table["secondary_labels"].explode().dropna()
+    meant = look_alikes([*table["primary_label"], *others])
+    faults, wrong = [], []
+    for row in table.itertuples() if meant else ():
+        for label in (row.primary_label, *row.secondary_labels):
+            if label in meant:
+                what = f"the label {label!r} looks like {meant[label]!r}, which is more frequent; write one"
+                faults.append(Fault(source, _line_of(row), str(row.filename), what, unit))
+                wrong.append(row.Index)
+    return table.drop(index=list(dict.fromkeys(wrong))), faults
 
 
 def _unknown(label: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import DataError
-from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 from dawnchorus.wording import counted, first_few
 
 NOCALL = "nocall"
@@ -134,12 +134,12 @@ def checked(labels: LabelMap) -> LabelMap:
 
 def _labels_in_file(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() == ".csv":
-        return tuple(read_text_table(path, required=("primary_label",))["primary_label"])
+        return tuple(map(clean_label, read_text_table(path, required=("primary_label",))["primary_label"]))
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the labels {path} cannot be read: {error}") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return tuple(label for line in lines if (label := clean_label(line)))
 
 
 def has_unknown(target: npt.NDArray[np.float32]) -> bool:

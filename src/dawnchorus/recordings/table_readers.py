@@ -17,7 +17,7 @@ from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import Fault
-from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 
 _RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
 _MISSING = frozenset({"", "nan", "none", "null", "na"})
@@ -47,7 +47,7 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
             f"{audio_dir}: {some(loose)} in no species folder; put each recording into a folder named after "
             f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
         )
-    labels = [path.parts[0] for path in relative]
+    labels = [clean_label(path.parts[0]) for path in relative]
     return with_all_columns(
         pd.DataFrame({"filename": [path.as_posix() for path in relative], "primary_label": labels})
     )
@@ -86,6 +86,9 @@ def read_recordings_table(
     source, unit, first = source_of(path)
     if table.empty:
         raise DataError(f"{source} lists no recordings; add a {unit} for each")
+    for column in ("primary_label", "secondary_labels"):
+        if column in table:
+            table[column] = table[column].map(clean_label)
     faults: dict[int, list[str]] = {}
 
     def note(row: Any, what: str) -> None:
