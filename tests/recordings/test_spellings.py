@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dawnchorus.formats.faults import FaultyTableError
-from dawnchorus.formats.text_tables import clean_label, look_alikes
+from dawnchorus.formats.text_tables import clean_label, variant_spellings
 from dawnchorus.recordings.labels import read_labels
 from dawnchorus.recordings.table import load_recordings
 
@@ -57,8 +57,8 @@ def test_another_case_is_a_fault_that_names_both(root: Path, other: str) -> None
     assert left.table["filename"].tolist() == ["a.wav", "b.wav", "d.wav"]
 
 
-def test_of_look_alikes_the_frequent_one_is_meant_and_others_stand() -> None:
-    assert look_alikes(["b", "B", "B", "a_a", "a a", "c"]) == {"b": "B", "a_a": "a a"}
+def test_of_variant_spellings_the_frequent_one_is_meant_and_others_stand() -> None:
+    assert variant_spellings(["b", "B", "B", "a_a", "a a", "c"]) == {"b": "B", "a_a": "a a"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are compared as the system does")

@@ -111,12 +111,12 @@ def clean_label(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
 
 
-def look_alikes(labels: Iterable[str]) -> dict[str, str]:
+def variant_spellings(labels: Iterable[str]) -> dict[str, str]:
     """Return labels that differ from a more frequent one in case or underscores alone, and that one.
 
     Examples
     --------
-    >>> look_alikes(["Junco hyemalis", "Junco hyemalis", "junco_hyemalis", "owl"])
+    >>> variant_spellings(["Junco hyemalis", "Junco hyemalis", "junco_hyemalis", "owl"])
     {'junco_hyemalis': 'Junco hyemalis'}
     """
     of_key: dict[str, Counter[str]] = {}

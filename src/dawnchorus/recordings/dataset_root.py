@@ -21,7 +21,7 @@ from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.errors import AudioError, DataError, StoreError
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
 from dawnchorus.formats.faults import Fault
-from dawnchorus.formats.text_tables import look_alikes, some
+from dawnchorus.formats.text_tables import some, variant_spellings
 from dawnchorus.recordings.labels import NOCALL, LabelMap
 from dawnchorus.recordings.table_readers import (
     TABLE_NAME,
@@ -117,7 +117,7 @@ def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRec
     if labels is not None:
         table, unknown = _without_unknown_labels(table, labels, source, unit)
         faults += unknown
-    table, spelled = _without_look_alikes(table, source, unit)
+    table, spelled = _without_variants(table, source, unit)
     faults += spelled
     return LoadedRecordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
 
@@ -319,10 +319,10 @@ def _without_unknown_labels(
     return table.drop(index=wrong.index), faults
 
 
-def _without_look_alikes(table: pd.DataFrame, source: Path, unit: str) -> tuple[pd.DataFrame, list[Fault]]:
+def _without_variants(table: pd.DataFrame, source: Path, unit: str) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the rows whose labels are no other spelling of a more frequent one."""
     others = table["secondary_labels"].explode().dropna()
-    meant = look_alikes([*table["primary_label"], *others])
+    meant = variant_spellings([*table["primary_label"], *others])
     faults, wrong = [], []
     for row in table.itertuples() if meant else ():
         for label in (row.primary_label, *row.secondary_labels):
