@@ -376,6 +376,18 @@ def test_seconds_pass_evenly_across_a_change_of_the_clocks() -> None:
     assert absolute_time(None, 2.0) is None
 
 
+@pytest.mark.parametrize(
+    ("sample_rate", "high_hz"), [(16_000, "8000.0"), (24_000, "12000.0"), (48_000, "16000.0")]
+)
+def test_a_raven_box_ends_where_the_recording_does(
+    tmp_path: Path, data_factory: Any, sample_rate: int, high_hz: str
+) -> None:
+    path = data_factory.tone("a.wav", 1.0, sample_rate=sample_rate)
+    write(tmp_path, [recording_of("a.wav")._replace(path=path)], "raven")
+    rows = cells(tmp_path / "raven" / "a.wav.selections.txt", "\t")
+    assert {row[6] for row in rows[1:]} == {high_hz}
+
+
 @pytest.mark.parametrize("name", ["raven", "audacity", "birdnet"])
 def test_a_recording_named_outside_the_folder_gets_no_table_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnsafePathError, match="does not lie below"):

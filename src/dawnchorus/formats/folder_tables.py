@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, count
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
+from dawnchorus.audio.container import read_info
+from dawnchorus.errors import AudioError
 from dawnchorus.files import inside, replacing
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
@@ -78,7 +81,8 @@ class FolderWriter(DetectionWriter):
 class RavenWriter(FolderWriter):
     """``raven/<recording>.selections.txt``: selection tables, tab-separated, as Raven Pro and Lite open them.
 
-    Where a recording's time is known, ``Begin Date Time`` is the last column.
+    Where a recording's time is known, ``Begin Date Time`` is the last column. Boxes end at the highest
+    frequency of the model, or half the recording's sample rate, beyond which Raven refuses them.
 
     Examples
     --------
@@ -103,14 +107,25 @@ class RavenWriter(FolderWriter):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(self.columns if recording.start is None else (*self.columns, "Begin Date Time"))
         name = PurePosixPath(recording.filename).name.translate(_BREAKS)
+        high_hz = self.settings.high_hz
+        if len(recording.detections):
+            high_hz = min(high_hz, _nyquist_hz(recording.path))
         for number, row in enumerate(recording.rows(), start=1):
             moment = recording.time_of(row)
             cells = (
-                *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, self.settings.high_hz),
+                *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, high_hz),
                 *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
                 *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
             )
             writer.writerow(self.cells(cells))
+
+
+def _nyquist_hz(path: Path) -> float:
+    """Return half the sample rate of a recording, or infinity where it is not at hand or is an HDF5 file."""
+    try:
+        return read_info(path).sample_rate / 2
+    except AudioError:
+        return math.inf
 
 
 class AudacityWriter(FolderWriter):
