@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +113,23 @@ def test_folds_takes_several_numbers_in_a_row() -> None:
     ]  # fmt: skip
     assert spread_repeatable(["train", "--folds", "1", "c.py"]) == ["train", "--folds", "1", "c.py"]
     assert spread_repeatable(["x", "--seed", "1", "2"]) == ["x", "--seed", "1", "2"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_with_one_sentence(
+    data_factory: Any, tmp_path: Path, number: signal.Signals
+) -> None:
+    for k in range(30):
+        data_factory.tone(f"{k}.ogg", duration_s=30, frequency_hz=500 + k)
+    features = tmp_path / "features"
+    command = [sys.executable, "-m", "dawnchorus", "precompute", str(data_factory.root), str(features)]
+    with subprocess.Popen([*command, "--n_cores", "1"], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not any(features.rglob("*.hdf5")):
+            time.sleep(0.001)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert told.splitlines()[-1] == f"stopped by {number.name}; the same command goes on where it was"
+    assert "Traceback" not in told
+    assert run_dawnchorus(*command[3:]).returncode == 0
+    assert len(list(features.rglob("*.hdf5"))) == 30

@@ -1,14 +1,19 @@
 """The command line: parses, calls, prints. One verb a stage; ``--help`` imports nothing heavy.
 
 Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, in one sentence;
-2: the command was used wrongly, or some recordings failed and the others are done.
+2: the command was used wrongly, or some recordings failed and the others are done; 130 and 143: stopped by Ctrl-C
+or SIGTERM.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -97,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("dawnchorus").setLevel(logging.INFO)
     try:
-        app(args=spread_repeatable(arguments))
+        with _ended_by_signals():
+            app(args=spread_repeatable(arguments))
     except DawnchorusError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
@@ -109,6 +115,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """End the block with one sentence on Ctrl-C and SIGTERM, with the exit codes that shells expect.
+
+    A second signal ends the process at once.
+    """
+    received: list[signal.Signals] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+        if received:
+            sys.stderr.write(f"stopped by {received[0].name}; the same command goes on where it was\n")
 
 
 def _fail(message: str) -> NoReturn:

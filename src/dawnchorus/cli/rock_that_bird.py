@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,8 +58,6 @@ def rock_that_bird(
         environment["WANDB_MODE"] = os.environ.get("WANDB_MODE", "offline")
         environment["CUDA_VISIBLE_DEVICES"] = "" if gpu == "cpu" else gpu
         _check_gpu(gpu)
-    # So that the command that is running ends too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     result = run_steps(steps, folder, environment=environment, say=_say)
     minutes = result.seconds / 60
     typer.echo(f"{result.n_run} steps in {minutes:.1f} min; submission: {folder / 'submission.csv'}")
