@@ -1,8 +1,8 @@
 """The command line: parses, calls, prints. One verb a stage; ``--help`` imports nothing heavy.
 
 Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, in one sentence;
-2: the command was used wrongly, or some recordings failed and the others are done; 130 and 143: stopped by Ctrl-C
-or SIGTERM.
+2: the command was used wrongly, or some recordings failed and the others are done; 130 and 143: stopped by
+Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
