@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from dawnchorus.config import FoldSettings
 from dawnchorus.errors import RunError, UnsafePathError
 from dawnchorus.folds.assignment import assign_folds, save_folds
+from dawnchorus.predict.thresholds import thresholds_from
 from dawnchorus.runs import Run
 
 
@@ -74,3 +76,40 @@ def test_a_best_checkpoint_outside_the_run_is_refused(tmp_path: Path, name: str)
     run.finished_file(0).write_text(json.dumps({"best_checkpoint": name}))
     with pytest.raises(UnsafePathError, match=r"finished\.json names"):
         run.best_checkpoint(0)
+
+
+@pytest.fixture
+def partly_trained(tmp_path: Path) -> Run:
+    """A run of three folds of which folds 0 and 2 are finished."""
+    rows = "".join(f"{k}.wav,x,{k % 3},true\n" for k in range(6))
+    (tmp_path / "folds.csv").write_text(f"filename,primary_label,fold,validated\n{rows}late.wav,x,-1,false\n")
+    for fold in (0, 2):
+        checkpoint = tmp_path / f"fold_{fold}" / "checkpoints" / "001-0.9.safetensors"
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        finished = checkpoint.parents[1] / "finished.json"
+        finished.write_text(json.dumps({"best_checkpoint": checkpoint.name}))
+    return Run(tmp_path)
+
+
+def test_folds_that_are_not_finished_are_told(partly_trained: Run, caplog: pytest.LogCaptureFixture) -> None:
+    assert partly_trained.chosen_folds(None) == (0, 2)
+    assert caplog.messages == [f"{partly_trained.path}: of 3 folds, fold 1 is not finished and left out"]
+    caplog.clear()
+    assert partly_trained.chosen_folds([2]) == (2,)
+    assert caplog.messages == []
+
+
+def test_thresholds_of_earlier_weights_are_told(
+    partly_trained: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    (partly_trained.path / "model_card.json").write_text("{}")
+    thresholds = partly_trained.path / "thresholds.csv"
+    thresholds.write_text("label,threshold\nx,0.5\n")
+    newest_ns = partly_trained.newest_weights_ns([0, 2])
+    os.utime(thresholds, ns=(newest_ns + 10**9, newest_ns + 10**9))
+    assert thresholds_from("calibrated", ["x"], partly_trained.path).tolist() == [0.5]
+    assert caplog.messages == []
+    os.utime(thresholds, ns=(newest_ns - 10**9, newest_ns - 10**9))
+    assert thresholds_from("calibrated", ["x"], partly_trained.path).tolist() == [0.5]
+    assert caplog.messages == [f"{thresholds} is of earlier weights; run dawnchorus calibrate again."]

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -51,6 +52,8 @@ from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.files import inside
 from dawnchorus.models.card import ModelCard
 from dawnchorus.wording import counted
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import torch
@@ -191,7 +194,40 @@ class Run:
         for fold in folds or ():
             if fold not in finished:
                 raise RunError(f"{self.path} has no finished fold {fold}; finished are {finished}")
-        return tuple(sorted(set(folds))) if folds else tuple(finished)
+        if folds:
+            return tuple(sorted(set(folds)))
+        missing = sorted(set(self._all_folds()).difference(finished))
+        if missing:
+            logger.warning(
+                "%s: of %d folds, %s not finished and left out",
+                self.path,
+                len(finished) + len(missing),
+                f"fold {missing[0]} is" if len(missing) == 1 else f"{', '.join(map(str, missing))} are",
+            )
+        return tuple(finished)
+
+    def _all_folds(self) -> list[int]:
+        if not self.folds_file.is_file():
+            return []
+        return [int(fold) for fold in self.folds()["fold"].unique() if fold >= 0]
+
+    def newest_weights_ns(self, folds: Sequence[int]) -> int:
+        """Return when the best checkpoint of any of these folds was written last, ns since 1970.
+
+        Calibrations and other files that are older were made with earlier weights.
+
+        Raises
+        ------
+        RunError
+            A fold is not finished, or its checkpoint is gone.
+
+        Examples
+        --------
+        >>> run = Run.open("logdirs/tiny")
+        >>> run.newest_weights_ns([0]) <= run.newest_weights_ns([0, 1])
+        True
+        """
+        return max(self.best_checkpoint(fold).stat().st_mtime_ns for fold in folds)
 
     def finished_folds(self) -> list[int]:
         """Return the folds that are trained to their end.

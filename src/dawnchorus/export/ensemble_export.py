@@ -119,7 +119,7 @@ def _facts(run: Run, card: ModelCard) -> str:
 
 def _calibration_of(run: Run, card: ModelCard) -> list[Path]:
     """Return the files of a calibration of these weights, without those of earlier weights."""
-    newest = max(run.best_checkpoint(fold).stat().st_mtime_ns for fold in card.folds)
+    newest = run.newest_weights_ns(card.folds)
     files = [run.path / name for name in (THRESHOLDS_NAME, CALIBRATION_NAME)]
     there = [file for file in files if file.is_file()]
     outdated = [file for file in there if file.stat().st_mtime_ns <= newest]

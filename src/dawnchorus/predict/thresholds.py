@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.opening import is_run
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.text_tables import read_text_table, some
 from dawnchorus.predict.detections import is_threshold
+from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
                 f"{folder} has no {THRESHOLDS_NAME}; make it with: dawnchorus calibrate RUN, or give "
                 "--threshold a number"
             )
+        _warn_of_earlier_weights(folder)
         return read_thresholds(folder / THRESHOLDS_NAME, labels)
     try:
         value = float(text)
@@ -70,6 +73,15 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
     if not 0 <= value <= 1:
         raise ConfigError(f"the threshold is {text}; legal: a number from 0 to 1")
     return np.full(len(labels), value, dtype=np.float32)
+
+
+def _warn_of_earlier_weights(folder: Path) -> None:
+    """Log where a run was trained on after its thresholds were made; an export has thresholds of its own."""
+    file = folder / THRESHOLDS_NAME
+    if is_run(folder):
+        run = Run(folder)
+        if file.stat().st_mtime_ns <= run.newest_weights_ns(run.finished_folds()):
+            logger.warning("%s is of earlier weights; run dawnchorus calibrate again.", file)
 
 
 def read_thresholds(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:
