@@ -56,12 +56,11 @@ class AudioError(DawnchorusError):
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.audio.decode import load_audio
-    >>> _ = Path("night.txt").write_text("no sound")
-    >>> load_audio(Path("night.txt"))
+    >>> Path("night.wav").touch()
+    >>> load_audio(Path("night.wav"))
     Traceback (most recent call last):
         ...
-    dawnchorus.errors.AudioError: night.txt: not a recording by its name; .aac, .aif, .aiff, .flac, .m4a,
-    .mp3, .oga, .ogg, .opus, .wav, .wma are read
+    dawnchorus.errors.AudioError: night.wav: empty (0 bytes)
     """
 
 

@@ -184,7 +184,7 @@ def bad_files(data_factory) -> dict[str, tuple[Path, str]]:
     cases["inf"] = (data_factory.write("inf.wav", infinite, subtype="FLOAT"), "holds NaN or infinite samples")
     cases["none"] = (data_factory.write("none.wav", np.zeros(0)), "holds no samples")
     cases["missing"] = (root / "missing.wav", "cannot be read; No such file or directory")
-    cases["suffix"] = (root / "notes.txt", r"not a recording by its name; \.aac, \.aif")
+    cases["suffix"] = (root / "notes.txt", r"not a recording by its name; \.3gp, \.aac, \.aif")
     (root / "notes.txt").write_text("hello")
     return cases
 

@@ -11,6 +11,7 @@ import pytest
 
 from dawnchorus.audio import container, headers
 from dawnchorus.audio.container import AudioInfo
+from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.headers import CACHE_VARIABLE, cache_dir, read_headers
 from dawnchorus.errors import AudioError
 
@@ -138,3 +139,22 @@ def test_processes_that_read_at_once_leave_a_whole_cache(data_factory, tmp_path)
     assert [process.communicate()[0].strip() for process in running] == ["12"] * 3
     (kept,) = Path(tmp_path / "cache" / "headers").iterdir()
     assert len(headers._read_kept(kept, data_factory.root)) == 12
+
+
+def test_a_kept_row_with_a_digit_changed_is_not_believed(data_factory, opened, monkeypatch):
+    data_factory.tone("a.wav", duration_s=12.0)
+    first = read_headers(data_factory.root, ["a.wav"])
+    (kept,) = (cache_dir() / "headers").iterdir()
+    text = kept.read_text()
+    kept.write_text(text.replace(",384000,", ",32000,"))
+    assert kept.read_text() != text
+    forget(monkeypatch)
+    assert read_headers(data_factory.root, ["a.wav"]) == first
+
+
+@pytest.mark.parametrize("wrong", [(32_000, 32_000, 1), (16_000, 384_000, 1), (32_000, 384_000, 2)])
+def test_what_is_remembered_is_held_against_the_file(data_factory, opened, wrong):
+    path = data_factory.tone("a.wav", duration_s=12.0)
+    container.remember_info(container.known_info(path)[0], AudioInfo(*wrong))
+    with pytest.raises(AudioError, match=r"are remembered of it, and it has 384000 at 32000 Hz; delete the"):
+        load_audio(path)

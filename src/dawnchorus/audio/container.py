@@ -173,6 +173,7 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
         try:
             file = stack.enter_context(_open_whole(path, readable, stack))
             _refuse_cut_off(path, file)
+            _refuse_other_info(path, file)
             yield file
         except soundfile.LibsndfileError as error:
             reason = error.error_string.removeprefix("Error : ").rstrip(". ")
@@ -274,6 +275,19 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
         raise AudioError(f"{path}: truncated; it has not the length that its header says")
     if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
         raise AudioError(f"{path}: truncated; the Ogg stream ends within a page")
+
+
+def _refuse_other_info(path: Path, file: SequentialFile) -> None:
+    """Raise where what was remembered of a file, such as by an earlier run, is not what the file says."""
+    known = _known_infos.get(_identity(path))
+    if known is None:
+        return
+    n_frames = known.n_frames if file.frames >= _UNKNOWN_LENGTH or file.format == "MP3" else file.frames
+    if known != (file.samplerate, n_frames, file.channels):
+        raise AudioError(
+            f"{path}: {known.n_frames} frames at {known.sample_rate} Hz are remembered of it, and it has "
+            f"{file.frames} at {file.samplerate} Hz; delete the folder headers in dawnchorus's cache"
+        )
 
 
 def mono_blocks(path: Path, file: SequentialFile, n_frames: int) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import logging
 import os
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from dawnchorus.progress import track
 logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "DAWNCHORUS_CACHE"
-_COLUMNS = ("path", "size", "mtime_ns", "sample_rate", "n_frames", "n_channels")
+_COLUMNS = ("path", "size", "mtime_ns", "sample_rate", "n_frames", "n_channels", "crc32")
 _THREADS = 8  # reading a header waits for the disk more than it computes
 
 
@@ -105,9 +106,15 @@ def _read_kept(file: Path, folder: Path) -> dict[FileIdentity, AudioInfo]:
 
 
 def _parse_row(row: list[str], folder: Path) -> tuple[FileIdentity, AudioInfo]:
-    name, *numbers = row
+    name, *numbers, checksum = row
+    if checksum != _checksum(row[:-1]):
+        raise ValueError("the row is damaged")
     size, mtime_ns, sample_rate, n_frames, n_channels = map(int, numbers)
     return (folder / name, size, mtime_ns), AudioInfo(sample_rate, n_frames, n_channels)
+
+
+def _checksum(cells: Iterable[object]) -> str:
+    return f"{zlib.crc32(','.join(map(str, cells)).encode(errors='surrogateescape')):08x}"
 
 
 def _name_in(folder: Path, path: Path) -> str:
@@ -123,7 +130,10 @@ def _write_kept(
     for path in new_paths:
         if isinstance(info := _known_header(path), AudioInfo):
             kept[path] = (known_info(path)[0], info)
-    rows = [(_name_in(folder, path), *identity[1:], *info) for path, (identity, info) in sorted(kept.items())]
+    facts = [
+        (_name_in(folder, path), *identity[1:], *info) for path, (identity, info) in sorted(kept.items())
+    ]
+    rows = [(*row, _checksum(row)) for row in facts]
     try:
         with (
             replacing(file) as temporary,
