@@ -56,11 +56,11 @@ class AudioError(DawnchorusError):
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.audio.decode import load_audio
-    >>> Path("night.wav").touch()
-    >>> load_audio(Path("night.wav"))
+    >>> Path("empty.wav").touch()
+    >>> load_audio(Path("empty.wav"))
     Traceback (most recent call last):
         ...
-    dawnchorus.errors.AudioError: night.wav: empty (0 bytes)
+    dawnchorus.errors.AudioError: empty.wav: empty (0 bytes)
     """
 
 
