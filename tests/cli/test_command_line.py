@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,19 +118,17 @@ def test_folds_takes_several_numbers_in_a_row() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_with_one_sentence(
-    data_factory: Any, tmp_path: Path, number: signal.Signals
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    for k in range(30):
-        data_factory.tone(f"{k}.ogg", duration_s=30, frequency_hz=500 + k)
-    features = tmp_path / "features"
-    command = [sys.executable, "-m", "dawnchorus", "precompute", str(data_factory.root), str(features)]
-    with subprocess.Popen([*command, "--n_cores", "1"], stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not any(features.rglob("*.hdf5")):
-            time.sleep(0.001)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert told.splitlines()[-1] == f"stopped by {number.name}; the same command goes on where it was"
-    assert "Traceback" not in told
-    assert run_dawnchorus(*command[3:]).returncode == 0
-    assert len(list(features.rglob("*.hdf5"))) == 30
+    def stopped() -> Iterator[bytes]:
+        yield b"night.wav\n"
+        os.kill(os.getpid(), number)
+        yield b"never read\n"
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stopped()))
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "model", "-"])
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == f"stopped by {number.name}; the same command goes on where it was\n"
+    assert signal.getsignal(number) == before

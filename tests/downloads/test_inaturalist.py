@@ -154,7 +154,7 @@ def test_sounds_that_cannot_be_had_or_named_are_counted(server: Any) -> None:
     observation["sounds"] += [None]
     del observation["sounds"][2]["id"]
     observation["sounds"][0]["file_url"] = None
-    observation["sounds"][1].update(file_url="https://x.org/a.3gp", file_content_type="video/3gpp")
+    observation["sounds"][1].update(file_url="https://x.org/a.amr", file_content_type="audio/amr")
     server.add_observation(2, GENUS, {20: b"x"})
     found = find("Turdus")
     assert ids(found) == []

@@ -92,7 +92,7 @@ def test_a_licence_is_itself_and_not_one_that_begins_so(wanted: list[str], is_wa
 def test_suffixes_are_those_that_can_be_decoded() -> None:
     assert suffix_of(name="XC1-Turdus #1?.MP3") == ".mp3"
     assert suffix_of(name="a.bin", content_type="audio/mp4; codecs=x") == ".m4a"
-    assert suffix_of(name="a.3gp", content_type="video/3gpp") is None
+    assert suffix_of(name="a.amr", content_type="audio/amr") is None
 
 
 def test_numbers_are_none_where_there_is_none() -> None:
