@@ -12,11 +12,12 @@ Rules that make the best of the 256 values of a byte:
 - Weights use 7 of their 8 bits. Processors without VNNI add pairs of products in 16 bits, which overflow
   otherwise: the same file would give other results than where it was checked.
 
-Measured on trained networks and real clips. With all 8 bits, 400 clips: probabilities move by 0.007 on average
-with EfficientNetV2-S and by 0.001 with ECA-NFNet-L0, macro ROC-AUC by less than 0.001; nncf's own settings move
-them by 0.2 and 0.06 and lose 0.025 and 0.010, at the same speed. With 7 bits, EfficientNetV2-S, 80 held-out
-clips: 0.0075 (0.0067 with 8 bits there), macro ROC-AUC 0.9622 against 0.9616 in float32; on AVX2 0.0073 and
-0.9620. Single probabilities differ by up to 0.036 between AVX2 and AMX, with 7 bits as with 8.
+Measured on trained networks and real clips. With all 8 bits, 400 clips: probabilities move by 0.007 on
+average with EfficientNetV2-S and by 0.001 with ECA-NFNet-L0, macro ROC-AUC by less than 0.001; nncf's own
+settings move them by 0.2 and 0.06 and lose 0.025 and 0.010, at the same speed. With 7 bits,
+EfficientNetV2-S, 80 held-out clips: 0.0075 (0.0067 with 8 bits there), macro ROC-AUC 0.9622 against 0.9616
+in float32; on AVX2 0.0073 and 0.9620. Single probabilities differ by up to 0.036 between AVX2 and AMX, with
+7 bits as with 8.
 """
 
 from __future__ import annotations
