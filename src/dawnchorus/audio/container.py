@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from dawnchorus.audio.unclaimed_sound import Pieces, Reading, whole_reading
+from dawnchorus.audio.unclaimed_sound import PiecedFile, Reading, whole_reading
 from dawnchorus.errors import AudioError
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
@@ -187,7 +187,7 @@ def _open_whole(path: Path, readable: Path, stack: ExitStack) -> SequentialFile:
         return SequentialFile(_as_libsndfile_takes_it(readable))
     if len(reading.links) > 1:
         return SequentialFile(str(stack.enter_context(_joined_links(path, reading))))
-    pieces = stack.enter_context(io.BufferedReader(Pieces(readable, reading.links[0])))
+    pieces = stack.enter_context(io.BufferedReader(PiecedFile(readable, reading.links[0])))
     return SequentialFile(pieces, **reading.options)
 
 
@@ -198,7 +198,7 @@ def _joined_links(path: Path, reading: Reading) -> Iterator[Path]:
         joined, form = folder / "joined.w64", None
         with ExitStack() as stack:
             for link in reading.links:
-                with SequentialFile(io.BufferedReader(Pieces(path, link))) as file:
+                with SequentialFile(io.BufferedReader(PiecedFile(path, link))) as file:
                     if form is None:
                         form = file.samplerate, file.channels
                         out = stack.enter_context(

@@ -5,7 +5,7 @@
   were put together, whose tag counts the first alone.
 - Ogg: streams one after the other, of which the first alone is read.
 
-A file is read through :class:`Pieces`, with the header that is right; its bytes on the disk stay as they are.
+A file is read through :class:`PiecedFile`, with the header that is right; its bytes on the disk stay as they are.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Reading(NamedTuple):
     options: dict[str, Any]
 
 
-class Pieces(io.RawIOBase):
-    """Pieces of a file, read as one file.
+class PiecedFile(io.RawIOBase):
+    """PiecedFile of a file, read as one file.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> _ = Path("a.txt").write_bytes(b"duskchorus")
-    >>> with Pieces(Path("a.txt"), [Piece(0, 0, b"dawn"), Piece(4, 10)]) as joined:
+    >>> with PiecedFile(Path("a.txt"), [Piece(0, 0, b"dawn"), Piece(4, 10)]) as joined:
     ...     joined.read()
     b'dawnchorus'
     """
