@@ -5,7 +5,7 @@
   were put together, whose tag counts the first alone.
 - Ogg: streams one after the other, of which the first alone is read.
 
-A file is read through :class:`PiecedFile`, with the header that is right; its bytes on the disk stay as they are.
+A file is read through :class:`PiecedFile`, with the right header; its bytes on the disk stay as they are.
 """
 
 from __future__ import annotations
