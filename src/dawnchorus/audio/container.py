@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from dawnchorus.audio.unclaimed_sound import PiecedFile, Reading, whole_reading
+from dawnchorus.audio.unclaimed_sound import PiecedFile, Reading, behind_id3, ogg_pages, whole_reading
 from dawnchorus.errors import AudioError
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
@@ -406,12 +406,8 @@ def _cached_seek_rule(path: Path, size: int, mtime_ns: int) -> SeekRule | None:
 
 def _ogg_page_ends(path: Path) -> list[int]:
     """Return the granule position of each page of sound of an Ogg file: the frame at which it ends."""
-    ends = []
     with path.open("rb") as file:
-        while len(head := file.read(27)) == 27 and head[:4] == b"OggS":
-            segments = file.read(head[26])
-            file.seek(sum(segments), 1)
-            ends.append(int.from_bytes(head[6:14], "little", signed=True))
+        ends = [page.granule for page in ogg_pages(file)]
     return [end for end in ends if end > 0]  # 0 marks the headers, -1 a page within a packet
 
 
@@ -447,10 +443,7 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
 def _has_length_tag(path: Path) -> bool:
     """Return whether an MP3's first frame has the length; libmpg123 estimates it otherwise (0.5 % off)."""
     with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":
-            seven_bit_digits = head[6:10]
-            file.seek(10 + sum(digit << 7 * place for place, digit in enumerate(reversed(seven_bit_digits))))
+        file.seek(behind_id3(file.read(10), 0))
         first_frame = file.read(4096)
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 

@@ -267,21 +267,43 @@ def _raw_options(file: IO[bytes], form: _Chunk) -> dict[str, Any] | None:
 # Ogg ----------------------------------------------------------------------------------------------
 
 
-def _pages(file: IO[bytes]) -> Iterator[tuple[int, bool]]:
-    """Yield where each page of an Ogg file lies, and whether it begins a stream; one follows the other."""
+class OggPage(NamedTuple):
+    """A page of an Ogg file: its position, whether it begins a stream, and its granule position.
+
+    Examples
+    --------
+    >>> OggPage(position=0, is_first=True, granule=0).is_first
+    True
+    """
+
+    position: int
+    is_first: bool
+    granule: int
+
+
+def ogg_pages(file: IO[bytes]) -> Iterator[OggPage]:
+    """Yield the pages of an Ogg file, up to the first bytes that are none.
+
+    Examples
+    --------
+    >>> import io
+    >>> list(ogg_pages(io.BytesIO(b"no pages")))
+    []
+    """
     position = 0
     while True:
         file.seek(position)
         head = file.read(27)
         if len(head) < 27 or head[:4] != b"OggS":
             return
-        yield position, bool(head[5] & 2)
+        yield OggPage(position, bool(head[5] & 2), int.from_bytes(head[6:14], "little", signed=True))
+        file.seek(position + 27)
         position += 27 + head[26] + sum(file.read(head[26]))
 
 
 def _whole_ogg(file: IO[bytes], n_bytes: int) -> Reading | None:
     starts, was_first = [], False
-    for position, is_first in _pages(file):
+    for position, is_first, _ in ogg_pages(file):
         if is_first and not was_first:  # several begin together where streams are interleaved
             starts.append(position)
         was_first = is_first
@@ -326,7 +348,7 @@ def _frame(head: bytes) -> _Frame | None:
 
 def _whole_mp3(path: Path, file: IO[bytes], n_bytes: int) -> Reading | None:
     file.seek(0)
-    begin = _behind_id3(file.read(10), 0)
+    begin = behind_id3(file.read(10), 0)
     file.seek(begin)
     head = file.read(4096).ljust(64, b"\0")
     first = _frame(head)
@@ -354,7 +376,14 @@ def _whole_mp3(path: Path, file: IO[bytes], n_bytes: int) -> Reading | None:
     return Reading(((Piece(0, 0, made.ljust(first.n_bytes, b"\0")), Piece(sound, n_bytes)),), {})
 
 
-def _behind_id3(head: bytes, position: int) -> int:
+def behind_id3(head: bytes, position: int) -> int:
+    """Return the position behind an ID3 tag whose first ten bytes are ``head``; the same where it is none.
+
+    Examples
+    --------
+    >>> behind_id3(b"ID3\\x04\\x00\\x00\\x00\\x00\\x01\\x00", 0), behind_id3(b"RIFF", 0)
+    (138, 0)
+    """
     if head[:3] != b"ID3" or len(head) < 10:
         return position
     return position + 10 + sum((digit & 127) << 7 * place for place, digit in enumerate(reversed(head[6:10])))
@@ -379,7 +408,7 @@ def _count_frames(path: Path, begin: int, first: _Frame) -> int:
             elif data[position : position + 3] == b"TAG":
                 position += 128
             elif data[position : position + 3] == b"ID3":
-                position = _behind_id3(data[position : position + 10], position)
+                position = behind_id3(data[position : position + 10], position)
             else:
                 position = data.find(b"\xff", position + 1)
     return n_frames

@@ -122,12 +122,11 @@ def variant_spellings(labels: Iterable[str]) -> dict[str, str]:
     of_key: dict[str, Counter[str]] = {}
     for label in labels:
         of_key.setdefault(label.casefold().replace("_", " "), Counter())[label] += 1
-    return {
-        label: min(counts, key=lambda other: (-counts[other], other))
-        for counts in of_key.values()
-        for label in sorted(counts)
-        if label != min(counts, key=lambda other: (-counts[other], other))
-    }
+    meant: dict[str, str] = {}
+    for counts in of_key.values():
+        most_frequent, *others = sorted(counts, key=lambda label: (-counts[label], label))
+        meant.update(dict.fromkeys(others, most_frequent))
+    return meant
 
 
 def without_probability(label: str) -> str:
