@@ -41,7 +41,7 @@ from ways import (
     ways_of,
 )
 
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.export.int8 import MAX_SCORE_LOSS
 from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.report.measurements import Measurement
@@ -194,7 +194,7 @@ class Bench:
         one = untrained_bundle(backbone, 1, self.paths[0], self.work)
         waves = clips_of(self.paths[0], one.card)
         settings = chosen_settings(one, waves, quick=self.quick)
-        rows = limit_rows(backbone, one, OpenVinoRuntime(one.file, settings[OURS]), waves, limit)
+        rows = limit_rows(backbone, one, OpenVinoEngine(one.file, settings[OURS]), waves, limit)
         if backbone == BACKBONES[0]:
             rows.append(frontend_row(waves))
         for n_folds, n_runs in self.plan.n_runs.items():

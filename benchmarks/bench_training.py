@@ -283,7 +283,7 @@ def _wait_for_device() -> None:
 
 
 def measure_shares(places: Places, plan: Plan, *, backbone: str) -> list[Measurement]:
-    """Return the pace of whole steps, the network's share of them, and what the rest is."""
+    """Return the throughput of whole steps, the network's share of them, and what the rest is."""
     training = training_of(places, plan, backbone=backbone, n_workers=N_WORKERS)
     runs = [(whole_steps(training, plan), network_alone(training, plan)) for _ in range(plan.n_runs)]
     step_s = statistics.median(steps.step_s for steps, _ in runs)
@@ -295,7 +295,9 @@ def measure_shares(places: Places, plan: Plan, *, backbone: str) -> list[Measure
         Measurement(f"whole training steps, {where}, {N_WORKERS} workers", plan.batch / step_s, "clips/s"),
         Measurement(f"a whole training step, {where}", step_s, "s"),
         Measurement(f"forward, loss and backward alone, {where}", alone_s, "s"),
-        Measurement("the same / the whole step (by turns, so that the machine's pace is in it)", alone_share),
+        Measurement(
+            "the same / the whole step (by turns, so that the machine's throughput is in it)", alone_share
+        ),
         Measurement("share of the step: forward, loss and backward", share, target=WANTED_SHARE),
     ]
     for part in (WAITING, WAVE, FRONTEND, PICTURE, OPTIMIZER, REST):
@@ -305,14 +307,14 @@ def measure_shares(places: Places, plan: Plan, *, backbone: str) -> list[Measure
 
 
 def hours_row(clips_per_s: float, backbone: str) -> Measurement:
-    """Return how long the whole of a competition's training takes at this pace."""
+    """Return how long the whole of a competition's training takes at this throughput."""
     hours = N_FOLDS * N_EPOCHS * N_LEARNT / clips_per_s / 3600
-    what = f"{N_FOLDS} folds x {N_EPOCHS} epochs x {N_LEARNT} clips (30000 recordings) at this pace"
+    what = f"{N_FOLDS} folds x {N_EPOCHS} epochs x {N_LEARNT} clips (30000 recordings) at this throughput"
     return Measurement(f"{what}, {backbone}, without validation", hours, "h")
 
 
 def measure_workers(places: Places, plan: Plan, *, backbone: str) -> list[Measurement]:
-    """Return the pace of whole steps and of the loader alone, for numbers of workers."""
+    """Return the throughput of whole steps and of the loader alone, for numbers of workers."""
     n_cores = os.cpu_count() or 1
     rows = []
     for n_workers in (n for n in (0, 1, 2, 4, 8) if n <= n_cores):
@@ -351,15 +353,15 @@ def measure_variants(places: Places, plan: Plan, *, backbone: str) -> list[Measu
     plain = next(iter(VARIANTS))
     rows = []
     for name in VARIANTS:
-        pace = statistics.median(plan.batch / run[name].step_s for run in runs)
+        throughput = statistics.median(plan.batch / run[name].step_s for run in runs)
         ratio = statistics.median(run[plain].step_s / run[name].step_s for run in runs)
         wanted = WANTED_SPEED_UP if name == "all together" else None
-        row = Measurement(f"whole steps, {backbone}, {name}", pace, "clips/s")
+        row = Measurement(f"whole steps, {backbone}, {name}", throughput, "clips/s")
         rows.append(row if name == plain else row._replace(rival=plain, ratio=ratio, target=wanted))
         peak_gb = max(run[name].peak_gb for run in runs)
         rows.append(Measurement(f"peak GPU memory, {backbone}, {name}", peak_gb, "GiB"))
         if name == "all together":
-            rows.append(hours_row(pace, f"{backbone}, {name}"))
+            rows.append(hours_row(throughput, f"{backbone}, {name}"))
     return rows
 
 

@@ -19,7 +19,7 @@ from trained_networks import FOLD, TrainedNetwork
 
 import dawnchorus
 from dawnchorus.config import to_jsonable
-from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
+from dawnchorus.engines.onnx_engine import NETWORKS_NAME
 from dawnchorus.errors import MissingExtraError
 from dawnchorus.export.int8 import quantize
 from dawnchorus.export.onnx import write_onnx
@@ -31,7 +31,7 @@ from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 N_CLASSES = 206
 
-_CODE = ("export/*.py", "models/*.py", "inference/runtimes/openvino_runtime.py")
+_CODE = ("export/*.py", "models/*.py", "inference/engines/openvino_engine.py")
 _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "openvino")
 
 

@@ -72,7 +72,7 @@ def median_seconds(
 ) -> dict[str, float]:
     """Return the median duration of each candidate, s, after one run that is not counted.
 
-    The candidates take turns, so that a machine that changes its pace changes it for all. ``before`` is
+    The candidates take turns, so that a machine that changes its throughput changes it for all. ``before`` is
     called before each run and not timed.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}

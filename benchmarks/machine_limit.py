@@ -12,7 +12,7 @@ from common import median_seconds
 from torch.utils.flop_counter import FlopCounterMode
 from ways import OURS, Waves
 
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.report.measurements import Measurement
 
@@ -20,7 +20,7 @@ _SIZE = 4096  # of the matrices
 
 
 def machine_limit(n_products: int) -> float:
-    """Return the pace of the fastest of some float32 matrix products in NumPy, GFLOP/s."""
+    """Return the throughput of the fastest of some float32 matrix products in NumPy, GFLOP/s."""
     first, second = np.random.default_rng(0).random((2, _SIZE, _SIZE), dtype=np.float32)
     times = []
     for _ in range(n_products + 1):
@@ -31,15 +31,15 @@ def machine_limit(n_products: int) -> float:
 
 
 def limit_rows(
-    backbone: str, bundle: Bundle, runtime: OpenVinoRuntime, waves: Waves, limit: float
+    backbone: str, bundle: Bundle, engine: OpenVinoEngine, waves: Waves, limit: float
 ) -> list[Measurement]:
     """Return the work of a clip, how long the network takes for it, and how near that is to the limit."""
     model: Any = bundle.models[0]
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.forward_spectrogram(model.frontend(torch.from_numpy(waves[:1])))
     giga = counter.get_total_flops() / 1e9
-    ms = network_ms(runtime, waves)
-    settings = runtime.settings
+    ms = network_ms(engine, waves)
+    settings = engine.settings
     how = f"{settings.n_streams} streams, {settings.clips_per_request} clips a request"
     return [
         Measurement(f"{backbone}: multiply-adds of a clip", giga / 2, "G"),
@@ -48,15 +48,15 @@ def limit_rows(
     ]
 
 
-def network_ms(runtime: OpenVinoRuntime, waves: Waves) -> float:
+def network_ms(engine: OpenVinoEngine, waves: Waves) -> float:
     """Return the milliseconds a clip of the networks on pictures that are ready, the best of some rounds."""
-    size = runtime.clips_per_request
-    n_requests = max(2 * runtime.settings.n_streams, -(-24 // size))
-    pictures = runtime.prepare(np.take(waves, range(size), axis=0, mode="wrap"))
+    size = engine.clips_per_request
+    n_requests = max(2 * engine.settings.n_streams, -(-24 // size))
+    pictures = engine.prepare(np.take(waves, range(size), axis=0, mode="wrap"))
     times = []
     for _ in range(4):
         started = time.perf_counter()
-        list(runtime.stream((number, pictures) for number in range(n_requests)))
+        list(engine.stream((number, pictures) for number in range(n_requests)))
         times.append(time.perf_counter() - started)
     return 1000 * min(times) / (n_requests * size)
 

@@ -18,7 +18,7 @@ from common import DenseFrontend
 
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.decode import load_audio
-from dawnchorus.engines.openvino_runtime import openvino_core
+from dawnchorus.engines.openvino_engine import openvino_core
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 

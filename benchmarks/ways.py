@@ -17,8 +17,8 @@ from published import BATCH, Predictor, PublishedGraph, predict_in_turn
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from dawnchorus.engines.engine_settings import EngineSettings, default_settings
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine, openvino_core
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.engines.tuning import tune
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference
@@ -65,20 +65,20 @@ def chosen_settings(bundle: Bundle, waves: Waves, *, quick: bool) -> dict[str, E
 
 def predictors_of(bundle: Bundle, settings: Settings) -> dict[str, Predictor]:
     """Return all that can predict this ensemble here; PyTorch last."""
-    found: dict[str, Predictor] = {OURS: OpenVinoRuntime(bundle.file, settings[OURS])}
+    found: dict[str, Predictor] = {OURS: OpenVinoEngine(bundle.file, settings[OURS])}
     if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        found[BF16] = OpenVinoRuntime(bundle.file, settings[BF16])
+        found[BF16] = OpenVinoEngine(bundle.file, settings[BF16])
     if bundle.int8_file.is_file():
-        found[INT8] = OpenVinoRuntime(bundle.int8_file, settings[INT8])
+        found[INT8] = OpenVinoEngine(bundle.int8_file, settings[INT8])
     found[PUBLISHED] = PublishedGraph(bundle.published_file, n_threads=N_THREADS)
     found[FORCED] = PublishedGraph(bundle.published_file, n_threads=N_THREADS, precision="f32")
-    found[PYTORCH] = TorchRuntime(bundle.models, bundle.card, device="cpu", clips_per_request=BATCH)
+    found[PYTORCH] = TorchEngine(bundle.models, bundle.card, device="cpu", clips_per_request=BATCH)
     return found
 
 
-def predict_ahead(runtime: OpenVinoRuntime, paths: Sequence[Path]) -> None:
+def predict_ahead(engine: OpenVinoEngine, paths: Sequence[Path]) -> None:
     """Predict recordings our way: decoded and transformed ahead of the engine."""
-    for predicted in BirdsInference(runtime).predict_recordings(paths):
+    for predicted in BirdsInference(engine).predict_recordings(paths):
         if isinstance(predicted.outcome, Failure):
             raise AssertionError(predicted.outcome.reason)
 
@@ -89,7 +89,7 @@ def ways_of(
     """Return what predicts the recordings with each predictor, in its own way."""
     return {
         name: partial(predict_ahead, predictor, paths)
-        if isinstance(predictor, OpenVinoRuntime)
+        if isinstance(predictor, OpenVinoEngine)
         else partial(predict_in_turn, predictor, paths, bundle.card)
         for name, predictor in predictors.items()
     }

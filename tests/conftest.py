@@ -17,8 +17,8 @@ import torch
 from dawnchorus.audio.decode import read_crop
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.config.registry import REGISTRIES
+from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.engines.opening import EXPORTS
-from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 
@@ -169,7 +169,7 @@ def _card(**changes: Any) -> ModelCard:
     return dataclasses.replace(card, **changes)
 
 
-class StubRuntime(Runtime):
+class StubEngine(Engine):
     """An engine whose answers can be told from the samples: three of them are the probabilities.
 
     Attributes
@@ -240,9 +240,9 @@ def card() -> Any:
 
 
 @pytest.fixture(scope="session")
-def stub() -> type[StubRuntime]:
+def stub() -> type[StubEngine]:
     """The class of the stub."""
-    return StubRuntime
+    return StubEngine
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import InferenceConfig, load_inference_config
-from dawnchorus.engines import Runtime, open_runtime
+from dawnchorus.engines import Engine, open_engine
 from dawnchorus.errors import ConfigError, ExportError, ModelError, RunError
 from dawnchorus.export.parity import ParityClips, check_parity
 from dawnchorus.features.frontend import MatrixLogMelFrontend
@@ -91,8 +91,8 @@ def test_out_of_fold_predictions_come_from_the_model_that_never_heard_the_record
     workplace: Workplace,
 ) -> None:
     row = pd.read_parquet(workplace.run.oof_file).iloc[0]
-    runtime = open_runtime(workplace.run.path, "torch", folds=[int(row["fold"])])
-    windows = BirdsInference(runtime).predict_recording(workplace.root / "audio" / row["filename"])
+    engine = open_engine(workplace.run.path, "torch", folds=[int(row["fold"])])
+    windows = BirdsInference(engine).predict_recording(workplace.root / "audio" / row["filename"])
     np.testing.assert_allclose(
         windows.probabilities.max(axis=0), row[["species_0", "species_1"]].astype(float), atol=2e-3
     )
@@ -100,13 +100,13 @@ def test_out_of_fold_predictions_come_from_the_model_that_never_heard_the_record
 
 def test_the_three_engines_agree_at_any_batch_size(workplace: Workplace) -> None:
     path = workplace.run.path
-    expected = BirdsInference(open_runtime(path, "torch")).predict_recording(workplace.soundscape)
+    expected = BirdsInference(open_engine(path, "torch")).predict_recording(workplace.soundscape)
     assert len(expected.starts) == 3
     assert expected.stops[-1] == len(load_audio(workplace.soundscape))
     for engine, tolerance in (("torch", 1e-5), ("onnx", 1e-4), ("openvino", 1e-3)):
         for batch_size in (1, 2, 7):
-            runtime = open_runtime(path, engine, clips_per_request=batch_size)  # type: ignore[arg-type]
-            found = BirdsInference(runtime).predict_recording(workplace.soundscape)
+            opened = open_engine(path, engine, clips_per_request=batch_size)  # type: ignore[arg-type]
+            found = BirdsInference(opened).predict_recording(workplace.soundscape)
             np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=tolerance)
 
 
@@ -116,7 +116,7 @@ def test_the_graph_has_the_agreed_names_and_carries_its_card(workplace: Workplac
     assert session.get_inputs()[0].shape[1] == 160_000
     assert [o.name for o in session.get_outputs()] == ["output", "embedding"]
     for file, engine in ((workplace.run.onnx_file, "onnx"), (workplace.run.openvino_file, "openvino")):
-        card = open_runtime(file, engine).card  # type: ignore[arg-type]
+        card = open_engine(file, engine).card  # type: ignore[arg-type]
         assert card.labels == ("species_0", "species_1")
         assert card.folds == (0, 1)
         assert card.frontend["hop_length"] == 512
@@ -143,17 +143,17 @@ def test_detections_lie_where_they_are_said_to(workplace: Workplace) -> None:
 
 
 def test_an_export_that_differs_is_refused_with_the_clip(workplace: Workplace) -> None:
-    reference = open_runtime(workplace.run.path, "torch")
+    reference = open_engine(workplace.run.path, "torch")
     clips = ParityClips(
         np.random.default_rng(0).uniform(-1, 1, (3, 160_000)).astype(np.float32), ("a", "b", "c")
     )
 
     class Wrong:
-        def __init__(self, runtime: Runtime, error: float) -> None:
-            self.card, self.runtime, self.error = runtime.card, runtime, error
+        def __init__(self, engine: Engine, error: float) -> None:
+            self.card, self.engine, self.error = engine.card, engine, error
 
         def predict(self, waves: np.ndarray) -> np.ndarray:
-            output = self.runtime.predict(waves)
+            output = self.engine.predict(waves)
             output[1] += self.error
             return output
 
@@ -168,12 +168,12 @@ def test_a_model_without_a_card_is_refused(workplace: Workplace, tmp_path: Path)
     del graph.metadata_props[:]
     onnx.save(graph, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match="holds no dawnchorus model card"):
-        open_runtime(tmp_path / "bare.onnx", "onnx")
+        open_engine(tmp_path / "bare.onnx", "onnx")
 
 
 def test_a_model_file_for_another_engine_is_refused(workplace: Workplace) -> None:
     with pytest.raises(RunError, match="is a model for the engine onnx, not openvino"):
-        open_runtime(workplace.run.onnx_file, "openvino")
+        open_engine(workplace.run.onnx_file, "openvino")
 
 
 def test_an_inference_config_cannot_drift_from_its_run(workplace: Workplace, monkeypatch: Any) -> None:
@@ -191,14 +191,14 @@ def test_an_inference_config_cannot_drift_from_its_run(workplace: Workplace, mon
 def test_a_run_without_an_export_names_the_command(workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "model_card.json").write_text(workplace.run.card_file.read_text())
     with pytest.raises(RunError, match="make it with: dawnchorus export"):
-        open_runtime(tmp_path, "onnx")
+        open_engine(tmp_path, "onnx")
     with pytest.raises(RunError, match="has no finished fold"):
-        open_runtime(tmp_path, "torch")
+        open_engine(tmp_path, "torch")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no model: no model_card\.json of a run"):
-        open_runtime(tmp_path, "torch")
+        open_engine(tmp_path, "torch")
 
 
 def test_a_corrupt_soundscape_is_listed_and_the_others_go_on(workplace: Workplace, tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_an_export_of_earlier_checkpoints_is_told(
     workplace: Workplace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = Run.open(shutil.copytree(workplace.run.path, tmp_path / "run"))
-    open_runtime(run.path)
+    open_engine(run.path)
     assert "earlier checkpoints" not in caplog.text
     shutil.copy(run.best_checkpoint(1), run.best_checkpoint(0))
-    open_runtime(run.path)
+    open_engine(run.path)
     assert f"is of earlier checkpoints than the run has now: dawnchorus export {run.path}" in caplog.text

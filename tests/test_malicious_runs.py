@@ -14,7 +14,7 @@ import torch
 from dawnchorus.augment.batch_augmentations import make_augmentations
 from dawnchorus.cli import main
 from dawnchorus.config import from_json_file
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import ConfigError, DawnchorusError, ModelError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import write_checkpoint
@@ -119,7 +119,7 @@ def test_a_card_names_no_class_that_is_not_registered(
     with pytest.raises(ConfigError, match=message):
         run.load_model(0)
     with pytest.raises(ConfigError, match=message):
-        open_runtime(run.path, "torch")
+        open_engine(run.path, "torch")
     with pytest.raises(SystemExit):
         main(["predict", str(run.path), str(run.path), "--out", str(run.path / "out")])
     assert "error:" in capsys.readouterr().err
@@ -155,7 +155,7 @@ def test_a_card_gives_no_path_no_part_and_no_source(
     text = json.dumps({"backbone": "test_resnet", **model_config})
     told = text.replace("{pickle}", str(canary.pickle)).replace("{folder}", str(tmp_path))
     attack(run, model_config=json.loads(told))
-    for opened in (lambda: run.load_model(0), lambda: open_runtime(run.path, "torch")):
+    for opened in (lambda: run.load_model(0), lambda: open_engine(run.path, "torch")):
         with pytest.raises((ConfigError, ModelError), match=r"model_card\.json: model_config"):
             opened()
 
@@ -214,7 +214,7 @@ def test_an_exported_model_is_opened_whatever_its_card_names(
         values |= {"model_class": "canary_of_a_stranger:Net", "model_config": {"backbone": "hf-hub:a/b"}}
         entry.value = json.dumps(values)
     onnx.save(graph, tmp_path / "model.onnx")
-    card: ModelCard = open_runtime(tmp_path / "model.onnx").card
+    card: ModelCard = open_engine(tmp_path / "model.onnx").card
     assert card.model_class == "canary_of_a_stranger:Net"
 
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.export.ensemble_export import BUNDLE_NAME
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16
@@ -32,7 +32,7 @@ def project() -> dict:
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, TorchRuntime]:
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, TorchEngine]:
     """A small random ensemble: its ONNX and OpenVINO bundles, and itself."""
     torch.manual_seed(0)
     models = [
@@ -48,7 +48,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Torch
         (folder / BUNDLE_NAME).write_text(card.to_json())
     write_onnx(models, card, onnx_dir / "model.onnx")
     write_fp16(read_onnx(onnx_dir / "model.onnx", card), openvino_dir / "model.xml")
-    return onnx_dir, openvino_dir, TorchRuntime(models, card)
+    return onnx_dir, openvino_dir, TorchEngine(models, card)
 
 
 def test_poetry_and_pip_install_the_same_training_stack(project: dict) -> None:
@@ -71,7 +71,7 @@ def test_everything_that_is_asked_for_is_pinned(project: dict) -> None:
 
 
 def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
-    bundles: tuple[Path, Path, TorchRuntime], tmp_path: Path
+    bundles: tuple[Path, Path, TorchEngine], tmp_path: Path
 ) -> None:
     soundfile.write(tmp_path / "night.wav", np.random.default_rng(0).normal(0, 0.1, 400_000), 32_000)
     code = (
@@ -103,7 +103,7 @@ def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.stress)])
 def test_a_bundle_predicts_with_numpy_soundfile_and_one_engine(
-    engine: str, bundles: tuple[Path, Path, TorchRuntime], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    engine: str, bundles: tuple[Path, Path, TorchEngine], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = bundles[0] if engine == "onnxruntime" else bundles[1]
     python = _bare_environment(tmp_path / "bare", engine)

@@ -29,10 +29,10 @@ sys.addaudithook(heard)
 
 PREDICT = """
 import numpy as np
-from dawnchorus.engines.opening import open_runtime
+from dawnchorus.engines.opening import open_engine
 for path in sys.argv[1:]:
-    runtime = open_runtime(path)
-    runtime.predict(np.zeros((2, runtime.card.n_samples), np.float32))
+    engine = open_engine(path)
+    engine.predict(np.zeros((2, engine.card.n_samples), np.float32))
 """
 
 EXPORT = """
@@ -40,10 +40,10 @@ from pathlib import Path
 import dawnchorus.export.ensemble_export, dawnchorus.export.int8
 import nncf.telemetry
 import dawnchorus.training.lightning_training
-from dawnchorus.engines.opening import open_runtime
+from dawnchorus.engines.opening import open_engine
 from dawnchorus.export.openvino import read_onnx, write_fp16
 onnx = Path(sys.argv[1])
-write_fp16(read_onnx(onnx, open_runtime(onnx).card), onnx.parent.parent / "again" / "model.xml")
+write_fp16(read_onnx(onnx, open_engine(onnx).card), onnx.parent.parent / "again" / "model.xml")
 assert "openvino_telemetry" not in str(type(nncf.telemetry.telemetry))
 """
 

@@ -13,7 +13,7 @@ import pytest
 from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset, lightning_training
 from dawnchorus.config import FoldSettings, TrainConfig, load_train_config
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings
-from dawnchorus.engines.runtime import Outputs
+from dawnchorus.engines.engine import Outputs
 from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.evaluate.reliability import reliability
 from dawnchorus.folds.assignment import assign_folds
@@ -70,10 +70,10 @@ def test_recordings_and_folds_tell_their_numbers(recordings: pd.DataFrame, data_
 
 def test_models_tell_their_name_classes_and_clip(stub: Any, card: Any) -> None:
     assert repr(card()) == "ModelCard(tiny: 3 classes, clips of 2 s at 16000 Hz)"
-    runtime = stub(card())
-    assert repr(runtime) == "StubRuntime(tiny: 3 classes, clips of 2 s at 16000 Hz)"
-    assert repr(BirdsInference(runtime)) == "BirdsInference(tiny: 3 classes, windows of 2 s)"
-    assert repr(BirdsInference(runtime, overlap_s=1.5)) == (
+    engine = stub(card())
+    assert repr(engine) == "StubEngine(tiny: 3 classes, clips of 2 s at 16000 Hz)"
+    assert repr(BirdsInference(engine)) == "BirdsInference(tiny: 3 classes, windows of 2 s)"
+    assert repr(BirdsInference(engine, overlap_s=1.5)) == (
         "BirdsInference(tiny: 3 classes, windows of 2 s that overlap by 1.5 s)"
     )
     outputs = Outputs(np.zeros((4, 3), np.float32), np.zeros((4, 8), np.float32))

@@ -11,7 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dawnchorus import BirdsInference, WaveCNNAttenClassifier, lightning_training, open_runtime
+from dawnchorus import BirdsInference, WaveCNNAttenClassifier, lightning_training, open_engine
 from dawnchorus.audio.decode import SAMPLE_RATE, read_crop
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.audio.windows import normalize_peak, planned_starts, window_starts
@@ -168,22 +168,22 @@ def _draw_window_rows(axes: Axes) -> None:
 
 def _ways(run: Run, path: Path) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return starts and stops in seconds, and probabilities, of each way to lay and average windows."""
-    runtime = open_runtime(run.path)
+    engine = open_engine(run.path)
     n_clip, n_shift = round(CLIP_S * SAMPLE_RATE), round(SHIFT_S * SAMPLE_RATE)
     ways = {
-        "side by side": (BirdsInference(runtime), PostprocessSettings(), n_clip),
+        "side by side": (BirdsInference(engine), PostprocessSettings(), n_clip),
         "--shift 2.5": (
-            BirdsInference(runtime, shift_s=SHIFT_S),
+            BirdsInference(engine, shift_s=SHIFT_S),
             PostprocessSettings(shift_s=SHIFT_S),
             n_clip,
         ),
         "--smooth": (
-            BirdsInference(runtime),
+            BirdsInference(engine),
             PostprocessSettings(smoothing=(0.1, 0.2, 0.4, 0.2, 0.1)),
             n_clip,
         ),
         "--overlap 2.5\n--overlap-average": (
-            BirdsInference(runtime, overlap_s=CLIP_S - SHIFT_S),
+            BirdsInference(engine, overlap_s=CLIP_S - SHIFT_S),
             PostprocessSettings(overlap_average=True),
             n_shift,
         ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dawnchorus.config.registry import register, registered
     from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
     from dawnchorus.datasets.wave_dataset import WaveDataset
-    from dawnchorus.engines import open_runtime
+    from dawnchorus.engines import open_engine
     from dawnchorus.errors import DawnchorusError
     from dawnchorus.features.spectrogram import Spectrogram
     from dawnchorus.models.head import ModelOutput
@@ -53,8 +53,8 @@ __all__ = [
     "lightning_training",
     "load_model",
     "load_recordings",
+    "open_engine",
     "open_run",
-    "open_runtime",
     "register",
     "registered",
     "train",
@@ -81,7 +81,7 @@ _HOME = {
     "lightning_training": "dawnchorus.training.lightning_training",
     "TrainedRun": "dawnchorus.pipelines.experiment",
     "open_run": "dawnchorus.pipelines.experiment",
-    "open_runtime": "dawnchorus.engines",
+    "open_engine": "dawnchorus.engines",
     "register": "dawnchorus.config.registry",
     "registered": "dawnchorus.config.registry",
     "train": "dawnchorus.pipelines.experiment",

@@ -42,7 +42,7 @@ from dawnchorus.config import (
     differing_keys,
     from_json_file,
     load_train_config,
-    saved_places,
+    saved_roots,
     to_jsonable,
     validate,
     with_defaults,
@@ -297,10 +297,10 @@ class Run:
     def data(self) -> tuple[DataSettings, ...]:
         """Return the dataset roots of the run, as they were when it was made."""
         saved = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
-        places = saved_places(saved, self.path)
+        roots = saved_roots(saved, self.path)
         return tuple(
-            validate(DataSettings, place, where=str(self.config_file))
-            for place in ([places] if isinstance(places, dict) else places)
+            validate(DataSettings, root, where=str(self.config_file))
+            for root in ([roots] if isinstance(roots, dict) else roots)
         )
 
     def check_made_from(self, config: TrainConfig) -> None:
@@ -411,7 +411,7 @@ def open_run(
     run.check_made_from(config)
     # The run may have been made with other folders than the config's, by the options of the command.
     data = run.data()
-    if all(place.audio_dir.is_dir() for place in data):
+    if all(root.audio_dir.is_dir() for root in data):
         return replace(run, experiment=config.model_copy(update={"data": data}))
     return run
 

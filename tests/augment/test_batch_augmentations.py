@@ -84,7 +84,7 @@ def test_an_illegal_value_in_a_config_is_named(values: dict[str, Any], message: 
 
 @dataclass
 class Louder:
-    place = "wave"
+    domain = "wave"
     factor: float = 2.0
 
     def __call__(self, wave: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -92,7 +92,7 @@ class Louder:
 
 
 class Flip:
-    place = "spectrogram"
+    domain = "spectrogram"
 
     def __call__(self, logmel: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return logmel.flip(3)
@@ -154,7 +154,7 @@ def test_a_value_is_a_dict_or_an_object() -> None:
 )
 def test_an_augmentation_keeps_shape_and_type(change: Any, found: str) -> None:
     class Changed:
-        place = "wave"
+        domain = "wave"
 
         def __call__(self, wave: torch.Tensor, generator: torch.Generator) -> Any:
             return change(wave)

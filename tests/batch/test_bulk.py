@@ -71,19 +71,19 @@ def folder(data_factory: Any) -> Path:
 class Bulk:
     """Predicts a folder with a fresh stub each time."""
 
-    def __init__(self, folder: Path, make_runtime: Any) -> None:
-        self.folder, self.make_runtime = folder, make_runtime
+    def __init__(self, folder: Path, make_engine: Any) -> None:
+        self.folder, self.make_engine = folder, make_engine
         self.n_clips = 0
 
     def __call__(
         self, out: Path, settings: BulkSettings | None = None, *, force: bool = False, name: str = "stub"
     ) -> BulkPredictions:
-        runtime = self.make_runtime(name)
+        engine = self.make_engine(name)
         found = find_recordings([str(self.folder)])
         try:
-            return predict_bulk(runtime, found, out, settings or settings_of(), force=force)
+            return predict_bulk(engine, found, out, settings or settings_of(), force=force)
         finally:
-            self.n_clips = runtime.n_clips
+            self.n_clips = engine.n_clips
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def patch(moment):
     elif kind == "half":
         np.savez = dying(np.savez, int(number), half)
     elif kind == "clips":
-        shared["StubRuntime"].prepare = dying(shared["StubRuntime"].prepare, int(number))
+        shared["StubEngine"].prepare = dying(shared["StubEngine"].prepare, int(number))
     elif kind == "table":
         window_tables.WindowTable.add = dying(window_tables.WindowTable.add, int(number))
     elif kind == "replace":
@@ -242,9 +242,9 @@ for moment in sys.argv[4:]:
     child = os.fork()
     if child == 0:
         patch(moment)
-        runtime = shared["StubRuntime"](shared["_card"](), 4)
+        engine = shared["StubEngine"](shared["_card"](), 4)
         settings = BulkSettings(DetectionSettings(np.full(3, 0.5, np.float32)), formats=tuple(FORMATS))
-        predict_bulk(runtime, find_recordings([folder]), outs / moment, settings)
+        predict_bulk(engine, find_recordings([folder]), outs / moment, settings)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, moment
 """
@@ -336,10 +336,10 @@ def test_the_command_goes_on_after_kill_9(
 
 
 def alone(
-    path: Path, out: Path, runtime: Any, *, journal: bool | None = None, force: bool = False
+    path: Path, out: Path, engine: Any, *, journal: bool | None = None, force: bool = False
 ) -> BulkPredictions:
     settings = replace(settings_of(), journal=journal)
-    return predict_bulk(runtime, find_recordings([str(path)]), out, settings, force=force)
+    return predict_bulk(engine, find_recordings([str(path)]), out, settings, force=force)
 
 
 def test_a_single_short_recording_leaves_tables_and_no_journal(

@@ -19,7 +19,7 @@ from dawnchorus.cli.pseudo_labels import pseudo_label
 from dawnchorus.config import validate
 from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
@@ -96,7 +96,7 @@ def test_two_runs_are_weighted(runs: Path, nights: Path, tmp_path: Path) -> None
     for name in ("N0", "N1", "N2", "N3"):
         path = next(nights.rglob(f"{name}.wav"))
         first, second = (
-            BirdsInference(open_runtime(runs / run, "torch")).predict_recording(path).probabilities
+            BirdsInference(open_engine(runs / run, "torch")).predict_recording(path).probabilities
             for run in ("a", "b")
         )
         rows = table["row_id"].str.startswith(name)

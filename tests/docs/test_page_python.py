@@ -25,8 +25,8 @@ def shown(code: str) -> list[page_python.ShownPython]:
         ("from dawnchorus import gone", "page: dawnchorus has no gone"),
         ("import dawnchorus as dc\ndc.gone('a')", "page: dc.gone: dawnchorus has no gone"),
         (
-            "import dawnchorus as dc\ndc.open_runtime('a', gone=1)",
-            "page: dc.open_runtime has no argument gone",
+            "import dawnchorus as dc\ndc.open_engine('a', gone=1)",
+            "page: dc.open_engine has no argument gone",
         ),
         (
             "from dawnchorus.aviary import make_aviary\nmade = make_aviary('a')\nmade.gone",

@@ -26,7 +26,7 @@ def test_the_bins_are_those_of_scikit_learn(n_bins: int) -> None:
     share, mean_score = calibration_curve(targets.ravel(), scores.ravel(), n_bins=n_bins)
     found = reliability(targets, scores, n_bins=n_bins)
     filled = found.n_pairs > 0
-    np.testing.assert_allclose(found.observed_share[filled], share)
+    np.testing.assert_allclose(found.observed_fraction[filled], share)
     np.testing.assert_allclose(found.mean_score[filled], mean_score)
     assert found.n_pairs.sum() == 1200
     assert len(found.edges) == n_bins + 1
@@ -51,7 +51,7 @@ def test_the_intervals_are_of_the_pairs_in_each_bin() -> None:
 def test_an_empty_bin_has_no_share_and_adds_no_error() -> None:
     found = reliability([0, 1], [0.05, 0.95])
     assert found.n_pairs.tolist() == [1, *[0] * 8, 1]
-    for numbers in (found.mean_score, found.observed_share, found.low, found.high):
+    for numbers in (found.mean_score, found.observed_fraction, found.low, found.high):
         assert np.isnan(numbers).tolist() == [False, *[True] * 8, False]
     assert found.expected_calibration_error == pytest.approx(0.05)
 

@@ -17,7 +17,7 @@ from openvino import opset13
 from sklearn.metrics import roc_auc_score
 
 from dawnchorus.engines.engine_settings import EngineSettings
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.errors import ExportError, MissingExtraError
 from dawnchorus.export.int8 import ScoreClips, check_score, float_nodes, quantize
 from dawnchorus.export.onnx import write_onnx
@@ -30,8 +30,8 @@ LOUDER = 200.0  # times as loud as its neighbours: a byte for all leaves those o
 SETTINGS = EngineSettings(n_threads=1, n_streams=1, clips_per_request=4)
 
 
-class FixedRuntime:
-    """A runtime that says what it was told to."""
+class FixedEngine:
+    """An engine that says what it was told to."""
 
     def __init__(self, probabilities: np.ndarray) -> None:
         self.probabilities = probabilities
@@ -109,8 +109,8 @@ def test_what_bytes_say_is_near_although_a_channel_is_loud(
     exported: tuple[Path, ModelCard], in_bytes: Path, waves: np.ndarray, tmp_path: Path
 ) -> None:
     write_ir(read_onnx(*exported), tmp_path / "model.xml")
-    expected = OpenVinoRuntime(tmp_path / "model.xml", SETTINGS).outputs(waves)
-    found = OpenVinoRuntime(in_bytes, SETTINGS).outputs(waves)
+    expected = OpenVinoEngine(tmp_path / "model.xml", SETTINGS).outputs(waves)
+    found = OpenVinoEngine(in_bytes, SETTINGS).outputs(waves)
     np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=0.01)
     # An untrained head says about the same of all clips; the embeddings tell more.
     assert 0 < distance(found.embeddings, expected.embeddings) < 0.05
@@ -120,10 +120,10 @@ OTHER_PROCESSOR = """
 import sys
 import numpy as np
 from pathlib import Path
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.engines.engine_settings import EngineSettings
 settings = EngineSettings(n_threads=1, n_streams=1, clips_per_request=4)
-np.save(sys.argv[3], OpenVinoRuntime(Path(sys.argv[1]), settings).outputs(np.load(sys.argv[2])).embeddings)
+np.save(sys.argv[3], OpenVinoEngine(Path(sys.argv[1]), settings).outputs(np.load(sys.argv[2])).embeddings)
 """
 
 
@@ -134,7 +134,7 @@ def test_bytes_say_the_same_on_a_processor_that_adds_products_in_16_bits(
     np.save(files[1], waves)
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}  # no VNNI
     subprocess.run([sys.executable, "-c", OTHER_PROCESSOR, *files], env=environment, check=True)
-    found = OpenVinoRuntime(in_bytes, SETTINGS).outputs(waves)
+    found = OpenVinoEngine(in_bytes, SETTINGS).outputs(waves)
     # Where the sums overflow, they are 0.03 apart.
     assert distance(np.load(files[2]), found.embeddings) < 1e-3
 
@@ -201,8 +201,8 @@ def scored() -> tuple[ScoreClips, np.ndarray]:
 
 def test_a_change_that_costs_no_score_is_accepted(scored: tuple[ScoreClips, np.ndarray]) -> None:
     clips, probabilities = scored
-    shrunken: Any = FixedRuntime(0.9 * probabilities)  # the same order
-    reference: Any = FixedRuntime(probabilities)
+    shrunken: Any = FixedEngine(0.9 * probabilities)  # the same order
+    reference: Any = FixedEngine(probabilities)
     parity = check_score(shrunken, reference, clips)
     assert parity.engine == "OpenVINO int8"
     assert parity.largest_difference == pytest.approx(0.1 * probabilities.max())
@@ -212,8 +212,8 @@ def test_a_change_that_costs_no_score_is_accepted(scored: tuple[ScoreClips, np.n
 def test_a_change_that_costs_score_is_refused(scored: tuple[ScoreClips, np.ndarray]) -> None:
     clips, probabilities = scored
     noise = np.random.default_rng(2).standard_normal(probabilities.shape).astype(np.float32)
-    harmful: Any = FixedRuntime(probabilities + 0.5 * noise)
-    reference: Any = FixedRuntime(probabilities)
+    harmful: Any = FixedEngine(probabilities + 0.5 * noise)
+    reference: Any = FixedEngine(probabilities)
     loss = roc_auc_score(clips.targets, probabilities) - roc_auc_score(clips.targets, harmful.probabilities)
     assert loss > 0.01
     with pytest.raises(
@@ -224,7 +224,7 @@ def test_a_change_that_costs_score_is_refused(scored: tuple[ScoreClips, np.ndarr
 
 def test_clips_that_allow_no_score_refuse_the_export(scored: tuple[ScoreClips, np.ndarray]) -> None:
     clips, probabilities = scored
-    runtime: Any = FixedRuntime(probabilities)
+    engine: Any = FixedEngine(probabilities)
     silent = ScoreClips(clips.waves, np.zeros_like(clips.targets))
     with pytest.raises(ExportError, match="refused: its score cannot be compared"):
-        check_score(runtime, runtime, silent)
+        check_score(engine, engine, silent)

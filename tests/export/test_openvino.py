@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from dawnchorus.engines import open_runtime
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines import open_engine
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16
 from dawnchorus.features.frontend import LogMelFrontend
@@ -40,8 +40,8 @@ def test_a_network_that_begins_with_a_slice_keeps_its_spectrogram(tmp_path: Path
     write_onnx(models, card, tmp_path / "model.onnx")
     write_fp16(read_onnx(tmp_path / "model.onnx", card), tmp_path / "model.xml")
     waves = np.random.default_rng(0).uniform(-1, 1, (5, card.n_samples)).astype(np.float32)
-    expected = TorchRuntime(models, card).predict(waves)
+    expected = TorchEngine(models, card).predict(waves)
     for file in ("model.onnx", "model.xml"):
-        runtime = open_runtime(tmp_path / file, n_threads=1)
-        assert runtime.input_kind == "logmel"
-        np.testing.assert_allclose(runtime.predict(waves), expected, atol=1e-3)
+        engine = open_engine(tmp_path / file, n_threads=1)
+        assert engine.input_kind == "logmel"
+        np.testing.assert_allclose(engine.predict(waves), expected, atol=1e-3)

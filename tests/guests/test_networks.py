@@ -11,7 +11,7 @@ import pytest
 
 from dawnchorus.cli import main
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
@@ -111,14 +111,14 @@ def test_a_part_goes_from_training_to_prediction(
     run = open_run(config)
     assert 0 <= predict_out_of_fold(run, run.config()).macro_roc_auc <= 1
     waves = some_clips(run)
-    expected = open_runtime(run.path, "torch", config=config).predict(waves)
+    expected = open_engine(run.path, "torch", config=config).predict(waves)
     assert expected.shape == (3, 2)
     assert Ensemble([WeightedModel(run.path, config=config)], "torch").common_folds() == [0, 1]
     if as_objects:
         return  # the same graph as by import path
     export_ensemble(run, run.config())
     for engine, tolerance in (("onnx", 1e-4), ("openvino", 5e-3)):
-        found = open_runtime(run.path, engine).predict(waves)  # type: ignore[arg-type]
+        found = open_engine(run.path, engine).predict(waves)  # type: ignore[arg-type]
         np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
@@ -129,14 +129,14 @@ def test_a_card_alone_does_not_open_it_and_names_the_remedy(guest_package: Any, 
     run = lightning_training(config, folds=[0])
     assert run.card().model_config["head"] == f"{module}:MeanHead"
     with pytest.raises(ConfigError, match=r"MeanHead', which is no head of dawnchorus; .*config=CONFIG"):
-        open_runtime(run.path, "torch")
+        open_engine(run.path, "torch")
     with pytest.raises(ConfigError, match=r"model_config\.head"):
         Run.open(run.path).load_model(0)
-    assert open_runtime(run.path, "torch", config=config).card.labels == ("species_0", "species_1")
+    assert open_engine(run.path, "torch", config=config).card.labels == ("species_0", "species_1")
     other = {**config.nn_model_config, "head_config": {"scale": 3.0}}
     changed = config.model_copy(update={"nn_model_config": other})
     with pytest.raises(RunError, match=r"another config \(nn_model_config.head_config.scale: 2.0 → 3.0\)"):
-        open_runtime(run.path, "torch", config=changed)
+        open_engine(run.path, "torch", config=changed)
 
 
 def test_a_network_class_is_refused_by_its_card_and_its_saved_config(
@@ -167,7 +167,7 @@ def test_a_registered_part_is_opened_by_its_card(guest_package: Any, tiny_config
     for config in (head, net):
         run = Run.open(lightning_training(config, folds=[0]).path)
         assert run.config().exp_name == config.exp_name
-        assert open_runtime(run.path, "torch").predict(some_clips(run)).shape == (3, 2)
+        assert open_engine(run.path, "torch").predict(some_clips(run)).shape == (3, 2)
 
 
 def test_the_command_line_takes_the_training_config_for_the_run(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.export.ensemble_export import export_ensemble
@@ -71,7 +71,7 @@ class Halving(torch.optim.SGD):
 
 @dataclass
 class Quieter:
-    place = "wave"
+    domain = "wave"
     factor: float = 0.5
 
     def __call__(self, wave, generator):
@@ -79,7 +79,7 @@ class Quieter:
         return wave * (1 - self.factor * torch.rand(len(wave), 1, generator=generator, device=wave.device))
 
 class Flip:
-    place = "spectrogram"
+    domain = "spectrogram"
 
     def __call__(self, logmel, generator):
         CALLS["spectrogram"] += 1
@@ -152,7 +152,7 @@ def test_a_run_with_parts_of_ones_own_is_evaluated_exported_and_predicted_with_w
     export_ensemble(opened, opened.config())
     recording = next(iter(Path(config.data[0].audio_dir).glob("*/*.wav")))
     torch_scores, onnx_scores = (
-        BirdsInference(open_runtime(run.path, engine)).predict_recording(recording).probabilities  # type: ignore[arg-type]
+        BirdsInference(open_engine(run.path, engine)).predict_recording(recording).probabilities  # type: ignore[arg-type]
         for engine in ("torch", "onnx")
     )
     np.testing.assert_allclose(onnx_scores, torch_scores, atol=1e-3)

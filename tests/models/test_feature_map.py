@@ -12,9 +12,9 @@ from torch import nn
 
 from dawnchorus.config.registry import register
 from dawnchorus.engines.engine_settings import default_settings
-from dawnchorus.engines.onnx_runtime import OnnxRuntime
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.onnx_engine import OnnxEngine
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import ConfigError, ModelError
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16
@@ -77,11 +77,11 @@ def test_exports_of_every_kind_agree_with_pytorch(name: str, card: Any, tmp_path
     told = card(frontend=vars(FRONTEND), segment_len=0.7, folds=(0,))
     waves = np.random.default_rng(0).normal(0, 0.1, (5, told.n_samples)).astype(np.float32)
     waves *= np.linspace(0, 1, 5, dtype=np.float32)[:, None]
-    expected = TorchRuntime([model], told, device="cpu").predict(waves)
+    expected = TorchEngine([model], told, device="cpu").predict(waves)
     write_onnx([model], told, tmp_path / "model.onnx")
     write_fp16(read_onnx(tmp_path / "model.onnx", told), tmp_path / "model.xml")
-    onnx_outputs = OnnxRuntime(tmp_path / "model.onnx", default_settings()).predict(waves)
-    openvino_outputs = OpenVinoRuntime(tmp_path / "model.xml", default_settings()).predict(waves)
+    onnx_outputs = OnnxEngine(tmp_path / "model.onnx", default_settings()).predict(waves)
+    openvino_outputs = OpenVinoEngine(tmp_path / "model.xml", default_settings()).predict(waves)
     np.testing.assert_allclose(onnx_outputs, expected, atol=1e-4)
     np.testing.assert_allclose(openvino_outputs, expected, atol=5e-3)
 

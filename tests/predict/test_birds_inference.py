@@ -17,7 +17,7 @@ import pytest
 from dawnchorus.audio.decode import count_samples, load_audio, stream_audio
 from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
 from dawnchorus.audio.store_writing import write_store
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
 from dawnchorus.models.card import ModelCard
@@ -53,14 +53,14 @@ def sliced(
 
 
 def assert_windows(
-    found: WindowPredictions, path: Path, runtime: Any, step: int = WINDOW, shift: int | None = None
+    found: WindowPredictions, path: Path, engine: Any, step: int = WINDOW, shift: int | None = None
 ) -> None:
-    bounds, clips = sliced(path, runtime.card, step, shift)
+    bounds, clips = sliced(path, engine.card, step, shift)
     assert list(zip(found.starts.tolist(), found.stops.tolist(), strict=True)) == bounds
     assert found.starts.dtype == found.stops.dtype == np.int64
     assert found.probabilities.dtype == np.float32
-    np.testing.assert_array_equal(found.probabilities, runtime.predict(clips))
-    assert found.sample_rate == runtime.card.sample_rate
+    np.testing.assert_array_equal(found.probabilities, engine.predict(clips))
+    assert found.sample_rate == engine.card.sample_rate
 
 
 def assert_same(found: WindowPredictions, expected: WindowPredictions) -> None:
@@ -84,29 +84,29 @@ def recordings(data_factory: Any) -> list[Path]:
 
 @pytest.mark.parametrize("kind", ["onnx", "fp16"])
 def test_windows_are_those_of_the_whole_recording(exported: Any, recordings: list[Path], kind: str) -> None:
-    runtime = open_runtime(getattr(exported, kind), clips_per_request=3, n_threads=1)
+    engine = open_engine(getattr(exported, kind), clips_per_request=3, n_threads=1)
     for path in (recordings[0], recordings[2], recordings[4]):
-        assert_windows(BirdsInference(runtime).predict_recording(path), path, runtime)
+        assert_windows(BirdsInference(engine).predict_recording(path), path, engine)
 
 
 @pytest.mark.parametrize("overlap_s", [0.0, 0.5, 1.25, 1.9])
 def test_windows_overlap_as_asked_for(card: Any, stub: Any, recordings: list[Path], overlap_s: float) -> None:
-    runtime = stub(card())
+    engine = stub(card())
     step = round((2 - overlap_s) * RATE)
     for path in recordings[:5]:
-        found = BirdsInference(runtime, overlap_s=overlap_s).predict_recording(path)
-        assert_windows(found, path, runtime, step)
+        found = BirdsInference(engine, overlap_s=overlap_s).predict_recording(path)
+        assert_windows(found, path, engine, step)
 
 
 @pytest.mark.parametrize(("overlap_s", "shift_s"), [(0.0, 0.5), (0.0, 1.9), (1.0, 0.3), (1.0, 1.0)])
 def test_windows_beside_are_predicted_for_shifts(
     card: Any, stub: Any, recordings: list[Path], overlap_s: float, shift_s: float
 ) -> None:
-    runtime = stub(card())
-    inference = BirdsInference(runtime, overlap_s=overlap_s, shift_s=shift_s)
+    engine = stub(card())
+    inference = BirdsInference(engine, overlap_s=overlap_s, shift_s=shift_s)
     for path in recordings:
         found = inference.predict_recording(path)
-        assert_windows(found, path, runtime, round((2 - overlap_s) * RATE), round(shift_s * RATE))
+        assert_windows(found, path, engine, round((2 - overlap_s) * RATE), round(shift_s * RATE))
 
 
 @pytest.mark.parametrize("late_normalize", [True, False])
@@ -122,16 +122,16 @@ def test_a_model_hears_what_lies_around_its_window(
     late_normalize: bool,
 ) -> None:
     wide = card(look_back_s=look_back_s, look_ahead_s=look_ahead_s, late_normalize=late_normalize)
-    runtime = stub(wide)
-    inference = BirdsInference(runtime, overlap_s=overlap_s)
+    engine = stub(wide)
+    inference = BirdsInference(engine, overlap_s=overlap_s)
     for path in recordings[:5]:
-        assert_windows(inference.predict_recording(path), path, runtime, round((2 - overlap_s) * RATE))
+        assert_windows(inference.predict_recording(path), path, engine, round((2 - overlap_s) * RATE))
 
 
 def test_a_recording_at_another_rate_is_resampled(card: Any, stub: Any, data_factory: Any) -> None:
-    runtime = stub(card())
+    engine = stub(card())
     path = data_factory.tone("a.flac", 9.7, 1500, sample_rate=44_100, n_channels=2)
-    assert_windows(BirdsInference(runtime).predict_recording(path), path, runtime)
+    assert_windows(BirdsInference(engine).predict_recording(path), path, engine)
 
 
 def test_a_store_is_predicted_like_its_recording(
@@ -153,14 +153,14 @@ def test_a_store_is_predicted_like_its_recording(
 
 
 def test_embeddings_come_where_they_are_asked_for(card: Any, stub: Any, recordings: list[Path]) -> None:
-    runtime = stub(card())
-    inference = BirdsInference(runtime, with_embeddings=True)
+    engine = stub(card())
+    inference = BirdsInference(engine, with_embeddings=True)
     for path in recordings:
-        _, clips = sliced(path, runtime.card, WINDOW)
+        _, clips = sliced(path, engine.card, WINDOW)
         found = inference.predict_recording(path).embeddings
         assert found is not None
-        np.testing.assert_array_equal(found, runtime.outputs(clips).embeddings)
-    assert BirdsInference(runtime).predict_recording(recordings[0]).embeddings is None
+        np.testing.assert_array_equal(found, engine.outputs(clips).embeddings)
+    assert BirdsInference(engine).predict_recording(recordings[0]).embeddings is None
 
 
 # Many recordings ----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_embeddings_come_where_they_are_asked_for(card: Any, stub: Any, recordin
 def test_many_recordings_in_one_go_give_the_bits_of_each_alone(
     exported: Any, recordings: list[Path], kind: str
 ) -> None:
-    inference = BirdsInference(open_runtime(getattr(exported, kind), clips_per_request=4, n_threads=2))
+    inference = BirdsInference(open_engine(getattr(exported, kind), clips_per_request=4, n_threads=2))
     together = list(inference.predict_recordings(recordings))
     assert [path for path, _ in together] == recordings
     for path, outcome in together:
@@ -194,9 +194,9 @@ def test_threads_and_sizes_of_requests_change_nothing(
 def test_requests_are_full_across_the_borders_of_recordings(
     card: Any, stub: Any, recordings: list[Path]
 ) -> None:
-    runtime = stub(card(), 8)
-    n_windows = sum(len(found.starts) for _, found in BirdsInference(runtime).predict_recordings(recordings))
-    assert runtime.n_clips == -(-n_windows // 8) * 8
+    engine = stub(card(), 8)
+    n_windows = sum(len(found.starts) for _, found in BirdsInference(engine).predict_recordings(recordings))
+    assert engine.n_clips == -(-n_windows // 8) * 8
 
 
 def test_no_recordings_give_nothing(card: Any, stub: Any) -> None:
@@ -225,7 +225,7 @@ def test_faulty_recordings_are_reported_and_the_others_are_complete(
             assert outcome.path == path
             assert path.name in outcome.reason
         else:
-            assert_windows(outcome, path, inference.runtime)
+            assert_windows(outcome, path, inference.engine)
     for path in faulty:
         with pytest.raises(AudioError, match=path.name):
             inference.predict_recording(path)
@@ -316,7 +316,7 @@ from pathlib import Path
 from dawnchorus.predict.birds_inference import BirdsInference
 shared = runpy.run_path(sys.argv[1])
 
-class Quick(shared["StubRuntime"]):
+class Quick(shared["StubEngine"]):
     def prepare(self, waves):
         return np.zeros((len(waves), 3), np.float32)
 

@@ -148,7 +148,7 @@ def test_an_empty_table_has_the_columns_and_dtypes_of_a_full_one(merge: bool) ->
 
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_day_with_few_detections_takes_no_time(merge: bool) -> None:
-    labels = tuple(f"species{place:03}" for place in range(206))
+    labels = tuple(f"species{position:03}" for position in range(206))
     p = np.random.default_rng(0).random((17_280, 206), dtype=np.float32)
     starts = np.arange(17_280, dtype=np.int64) * 5 * RATE
     day = WindowPredictions(starts, starts + 5 * RATE, p, RATE)

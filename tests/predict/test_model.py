@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 import dawnchorus as dc
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.predict.birds_inference import BirdsInference
@@ -101,7 +101,7 @@ def test_a_stream_tells_at_once_what_is_wrong(model: Model) -> None:
 
 def test_postprocessing_is_that_of_the_command(model: Model, night: Path) -> None:
     settings = PostprocessSettings(shift_s=0.5, smoothing=(0.2, 0.6, 0.2), scale_exponent=1.0)
-    inference = BirdsInference(model.runtime, shift_s=0.5)
+    inference = BirdsInference(model.engine, shift_s=0.5)
     windows = inference.predict_recording(night)
     expected = postprocess(windows, settings, window=2 * RATE, step=2 * RATE)
     found = model.predict(night, postprocessing=settings)
@@ -186,7 +186,7 @@ def test_the_spectrogram_is_what_the_networks_take(exported: Any, night: Path) -
         found = model.spectrogram(night, start_s=start_s)
         row = int(start_s / 2)
         clip = found.values[None, None]
-        outputs = next(iter(model.runtime.stream([(0, np.repeat(clip, 4, axis=0))])))[1]
+        outputs = next(iter(model.engine.stream([(0, np.repeat(clip, 4, axis=0))])))[1]
         np.testing.assert_allclose(
             outputs.probabilities[0], model.predict(night).probabilities[row], atol=1e-6
         )
@@ -234,9 +234,9 @@ def test_several_models_predict_as_one(exported: Any, night: Path) -> None:
     ],
 )
 def test_clips_of_a_wrong_shape_or_type_are_refused(exported: Any, clips: np.ndarray, sentence: str) -> None:
-    runtime = open_runtime(exported.onnx)
+    engine = open_engine(exported.onnx)
     with pytest.raises(ModelError, match=sentence):
-        runtime.predict(clips)
+        engine.predict(clips)
 
 
 # Predictions and detections -----------------------------------------------------------------------

@@ -247,9 +247,9 @@ def test_scaling_multiplies_by_the_recordings_own_maximum(exponent: float) -> No
     probabilities = predicted(200, 50, 25).probabilities
     probabilities[:, 1] = 0  # 0 to the power of 0 is 1
     expected = np.empty(probabilities.shape)
-    for place in range(N_CLASSES):
-        column = [float(p) for p in probabilities[:, place]]
-        expected[:, place] = [p * max(column) ** exponent for p in column]
+    for number in range(N_CLASSES):
+        column = [float(p) for p in probabilities[:, number]]
+        expected[:, number] = [p * max(column) ** exponent for p in column]
     agree(scale_by_maximum(probabilities, exponent), expected)
 
 

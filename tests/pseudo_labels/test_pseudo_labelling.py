@@ -22,7 +22,7 @@ from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.engines import Outputs, Runtime, open_runtime
+from dawnchorus.engines import Engine, Outputs, open_engine
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.files import locked
@@ -56,7 +56,7 @@ def card_with(**changes: Any) -> ModelCard:
     return ModelCard(**(values | changes))
 
 
-class LoudnessRuntime(Runtime):
+class LoudnessEngine(Engine):
     """Tells classes by the share of a clip that is loud: exact, quick, and different for every clip."""
 
     def __init__(
@@ -85,9 +85,9 @@ def soundscapes(data_factory_in: Any, tmp_path: Path) -> Path:
     return factory.root
 
 
-def labelled(runtime: Runtime, soundscapes: Path, table: Path, **settings: Any) -> pd.DataFrame:
+def labelled(engine: Engine, soundscapes: Path, table: Path, **settings: Any) -> pd.DataFrame:
     made = make_pseudo_labels(
-        runtime,
+        engine,
         find_recordings([str(soundscapes)]),
         table.parent / "work",
         LabellingSettings(table, **settings),
@@ -109,7 +109,7 @@ def read_by_training(
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 def test_training_reads_the_table_as_it_stands(soundscapes: Path, tmp_path: Path, suffix: str) -> None:
     table = tmp_path / f"pseudo{suffix}"
-    frame = labelled(LoudnessRuntime(), soundscapes, table)
+    frame = labelled(LoudnessEngine(), soundscapes, table)
     assert list(frame) == ["row_id", *LABELS, "primary_label", "primary_label_prob"]
     assert frame["row_id"].tolist() == [
         *("20230510_080000_5", "20230510_080000_10", "20230510_080000_15"),
@@ -128,16 +128,16 @@ def test_training_reads_the_table_as_it_stands(soundscapes: Path, tmp_path: Path
 
 
 def test_the_primary_label_is_the_most_probable_class(soundscapes: Path, tmp_path: Path) -> None:
-    frame = labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet")
+    frame = labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.parquet")
     values = frame[list(LABELS)].to_numpy()
     assert frame["primary_label"].tolist() == [LABELS[column] for column in values.argmax(axis=1)]
     np.testing.assert_array_equal(frame["primary_label_prob"], values.max(axis=1))
 
 
 def test_values_are_those_of_plain_predictions(soundscapes: Path, tmp_path: Path) -> None:
-    frame = labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet")
+    frame = labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.parquet")
     for recording in find_recordings([str(soundscapes)]).recordings:
-        expected = BirdsInference(LoudnessRuntime()).predict_recording(recording.path).probabilities
+        expected = BirdsInference(LoudnessEngine()).predict_recording(recording.path).probabilities
         rows = frame["row_id"].str.startswith(recording.path.stem)
         # the 1 and the 2 seconds behind the third segment make no row
         np.testing.assert_array_equal(frame.loc[rows, list(LABELS)], expected[:3])
@@ -145,17 +145,17 @@ def test_values_are_those_of_plain_predictions(soundscapes: Path, tmp_path: Path
 
 def test_post_processing_comes_before_the_rows(soundscapes: Path, tmp_path: Path) -> None:
     done = PostprocessSettings(smoothing=NEIGHBOUR_KERNEL, scale_exponent=1.0)
-    frame = labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet", postprocess=done)
-    plain = BirdsInference(LoudnessRuntime()).predict_recording(soundscapes / "20230510_080000.wav")
+    frame = labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.parquet", postprocess=done)
+    plain = BirdsInference(LoudnessEngine()).predict_recording(soundscapes / "20230510_080000.wav")
     weights = np.array([[0.4, 0.2, 0.1], [0.2, 0.4, 0.2], [0.1, 0.2, 0.4]])
     smooth = weights @ plain.probabilities / weights.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(frame[list(LABELS)][:3], smooth * smooth.max(axis=0), rtol=1e-5)
 
 
 def test_rows_below_the_smallest_probability_are_left_out(soundscapes: Path, tmp_path: Path) -> None:
-    whole = labelled(LoudnessRuntime(), soundscapes, tmp_path / "a" / "pseudo.parquet")
+    whole = labelled(LoudnessEngine(), soundscapes, tmp_path / "a" / "pseudo.parquet")
     middle = float(whole["primary_label_prob"].sort_values().iloc[4])
-    frame = labelled(LoudnessRuntime(), soundscapes, tmp_path / "b" / "pseudo.parquet", min_prob=middle)
+    frame = labelled(LoudnessEngine(), soundscapes, tmp_path / "b" / "pseudo.parquet", min_prob=middle)
     assert frame["row_id"].tolist() == whole["row_id"][whole["primary_label_prob"] >= middle].tolist()
     assert len(frame) == 5
 
@@ -168,7 +168,7 @@ def test_the_last_row_needs_half_a_segment_unless_it_is_the_only_one(
     data_factory_in: Any, tmp_path: Path, duration_s: float, ends: list[int]
 ) -> None:
     data_factory_in(tmp_path / "audio").tone("H.wav", duration_s, noise=0.3)
-    frame = labelled(LoudnessRuntime(), tmp_path / "audio", tmp_path / "pseudo.parquet")
+    frame = labelled(LoudnessEngine(), tmp_path / "audio", tmp_path / "pseudo.parquet")
     assert frame["row_id"].tolist() == [f"H_{end}" for end in ends]
     pseudo = read_by_training(tmp_path / "pseudo.parquet", tmp_path / "audio")
     start = pseudo.draw_start(len(ends) - 1, np.random.default_rng(0))
@@ -178,8 +178,8 @@ def test_the_last_row_needs_half_a_segment_unless_it_is_the_only_one(
 
 def test_segments_of_any_length_end_at_readable_seconds(data_factory_in: Any, tmp_path: Path) -> None:
     data_factory_in(tmp_path / "audio").tone("H.wav", 6.0, noise=0.3)
-    runtime = LoudnessRuntime(card_with(segment_len=1.25))
-    frame = labelled(runtime, tmp_path / "audio", tmp_path / "pseudo.parquet")
+    engine = LoudnessEngine(card_with(segment_len=1.25))
+    frame = labelled(engine, tmp_path / "audio", tmp_path / "pseudo.parquet")
     assert frame["row_id"].tolist() == ["H_1.25", "H_2.5", "H_3.75", "H_5", "H_6.25"]
     pseudo = read_by_training(tmp_path / "pseudo.parquet", tmp_path / "audio", row_s=1.25)
     assert pseudo.end_s.tolist() == [1.25, 2.5, 3.75, 5.0, 6.25]
@@ -190,7 +190,7 @@ def test_probabilities_that_rounding_carried_past_one_are_readable(
     data_factory_in: Any, tmp_path: Path
 ) -> None:
     data_factory_in(tmp_path / "audio").write("H.wav", np.ones(5 * RATE))
-    frame = labelled(LoudnessRuntime(gain=1.0000001), tmp_path / "audio", tmp_path / "pseudo.parquet")
+    frame = labelled(LoudnessEngine(gain=1.0000001), tmp_path / "audio", tmp_path / "pseudo.parquet")
     assert frame["primary_label_prob"].tolist() == [1.0]
     assert len(read_by_training(tmp_path / "pseudo.parquet", tmp_path / "audio")) == 1
 
@@ -199,7 +199,7 @@ def test_stores_are_called_by_their_audio(soundscapes: Path, tmp_path: Path) -> 
     (tmp_path / "features" / "site").mkdir(parents=True)
     with h5py.File(tmp_path / "features" / "site" / "H.2.hdf5", "w") as file:
         file["au"], file["sr"], file["do_normalize"] = load_audio(soundscapes / "site" / "H.2.wav"), RATE, 0
-    frame = labelled(LoudnessRuntime(), tmp_path / "features", tmp_path / "a" / "pseudo.parquet")
+    frame = labelled(LoudnessEngine(), tmp_path / "features", tmp_path / "a" / "pseudo.parquet")
     assert frame["row_id"].tolist() == ["H.2_5", "H.2_10", "H.2_15"]
 
 
@@ -208,26 +208,26 @@ def test_two_soundscapes_of_one_name_are_refused_before_anything_is_predicted(
 ) -> None:
     data_factory_in(soundscapes).tone("other/H3.flac", 5.0)
     with pytest.raises(DataError, match=r"other/H3\.flac and site/deep/H3\.wav are both named H3"):
-        labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet")
+        labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.parquet")
     assert not (tmp_path / "work").exists()
 
 
 def test_a_class_called_like_another_column_is_refused(soundscapes: Path, tmp_path: Path) -> None:
-    runtime = LoudnessRuntime(card_with(labels=("robin", "fold")))
+    engine = LoudnessEngine(card_with(labels=("robin", "fold")))
     with pytest.raises(DataError, match="the class fold has the name of another column of the table"):
-        labelled(runtime, soundscapes, tmp_path / "pseudo.parquet")
+        labelled(engine, soundscapes, tmp_path / "pseudo.parquet")
 
 
 def test_soundscapes_that_cannot_be_read_are_listed_and_the_others_go_on(
     soundscapes: Path, tmp_path: Path
 ) -> None:
     (soundscapes / "bad.wav").write_bytes(b"not audio")
-    assert len(labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.parquet")) == 9
+    assert len(labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.parquet")) == 9
     failures = pd.read_csv(tmp_path / "work" / "failures.csv")
     assert [Path(path).name for path in failures["path"]] == ["bad.wav"]
     bad = RecordingFiles(soundscapes, [RecordingFile(soundscapes / "bad.wav", "bad.wav")])
     with pytest.raises(DataError, match="none of the 1 soundscapes could be decoded; the first: "):
-        make_pseudo_labels(LoudnessRuntime(), bad, tmp_path / "w", LabellingSettings(tmp_path / "x.csv"))
+        make_pseudo_labels(LoudnessEngine(), bad, tmp_path / "w", LabellingSettings(tmp_path / "x.csv"))
     assert not (tmp_path / "x.csv").exists()
     assert not list((tmp_path / "w").glob("unfinished*"))
 
@@ -236,22 +236,22 @@ def test_a_table_made_otherwise_is_not_overwritten(soundscapes: Path, tmp_path: 
     table, found = tmp_path / "pseudo.csv", find_recordings([str(soundscapes)])
     table.write_text("mine")
     with pytest.raises(RunError, match=r"pseudo\.csv exists; choose another --out, or overwrite it"):
-        labelled(LoudnessRuntime(), soundscapes, table)
+        labelled(LoudnessEngine(), soundscapes, table)
     table.unlink()
-    first = labelled(LoudnessRuntime(), soundscapes, table)
+    first = labelled(LoudnessEngine(), soundscapes, table)
     with pytest.raises(RunError, match=r"pseudo\.csv was made with another min-prob and smooth; choose"):
         labelled(
-            LoudnessRuntime(),
+            LoudnessEngine(),
             soundscapes,
             table,
             min_prob=0.5,
             postprocess=PostprocessSettings(None, False, (1.0,)),
         )
     with pytest.raises(RunError, match="holds predictions made otherwise"):
-        labelled(LoudnessRuntime(fingerprint="another"), soundscapes, table)
+        labelled(LoudnessEngine(fingerprint="another"), soundscapes, table)
     assert pd.read_csv(table).equals(first)
     again = make_pseudo_labels(
-        LoudnessRuntime(), found, tmp_path / "work", LabellingSettings(table, min_prob=1), force=True
+        LoudnessEngine(), found, tmp_path / "work", LabellingSettings(table, min_prob=1), force=True
     )
     assert (again.n_rows, again.n_new, again.n_soundscapes) == (0, 0, 3)
     assert list(pd.read_csv(table)) == list(first)
@@ -263,7 +263,7 @@ def test_two_processes_do_not_write_one_table(soundscapes: Path, tmp_path: Path)
         locked(tmp_path / "work" / "lock"),
         pytest.raises(RunError, match="work is being written by another process"),
     ):
-        labelled(LoudnessRuntime(), soundscapes, tmp_path / "pseudo.csv")
+        labelled(LoudnessEngine(), soundscapes, tmp_path / "pseudo.csv")
 
 
 @pytest.mark.parametrize(
@@ -284,10 +284,10 @@ def test_out_of_fold_needs_two_folds_and_two_soundscapes(soundscapes: Path, tmp_
     with pytest.raises(
         RunError, match="out of fold needs the models of two folds or more, and 1 is finished"
     ):
-        make_out_of_fold_pseudo_labels(lambda fold: LoudnessRuntime(), [2], found, tmp_path, settings)
+        make_out_of_fold_pseudo_labels(lambda fold: LoudnessEngine(), [2], found, tmp_path, settings)
     one = RecordingFiles(found.root, found.recordings[:1])
     with pytest.raises(DataError, match="give two soundscapes or more"):
-        make_out_of_fold_pseudo_labels(lambda fold: LoudnessRuntime(), [0, 1], one, tmp_path, settings)
+        make_out_of_fold_pseudo_labels(lambda fold: LoudnessEngine(), [0, 1], one, tmp_path, settings)
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def nights(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) -> Pa
 
 def labelled_out_of_fold(run: Run, nights: Path, table: Path, out_dir: Path) -> pd.DataFrame:
     make_out_of_fold_pseudo_labels(
-        lambda fold: open_runtime(run.path, "torch", folds=[fold], clips_per_request=4),
+        lambda fold: open_engine(run.path, "torch", folds=[fold], clips_per_request=4),
         run.finished_folds(),
         find_recordings([str(nights)]),
         out_dir,
@@ -345,7 +345,7 @@ def test_out_of_fold_each_row_is_of_its_folds_model_alone(
     )
     plain = {
         (fold, path.stem): BirdsInference(
-            open_runtime(run.path, "torch", folds=[fold], clips_per_request=4)
+            open_engine(run.path, "torch", folds=[fold], clips_per_request=4)
         ).predict_recording(path)
         for fold in range(3)
         for path in nights.glob("*.wav")
@@ -392,13 +392,13 @@ from dawnchorus.batch import journal
 from dawnchorus.pseudo_labels import pseudo_label_table
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels
-from dawnchorus.engines import Outputs, Runtime
+from dawnchorus.engines import Outputs, Engine
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.models.card import ModelCard
 
 nights, table, out_dir, card, where, n_calls = sys.argv[1:]
 
-class Loudness(Runtime):
+class Loudness(Engine):
     def __init__(self, fold):
         self.card, self.clips_per_request = ModelCard.from_json(card, where="test"), 3
         self.fingerprint, self.gain = f"loudness {fold}", np.float32(1 / (fold + 1))
@@ -434,7 +434,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     def label(table: Path, out_dir: Path) -> bytes:
         make_out_of_fold_pseudo_labels(
-            lambda fold: LoudnessRuntime(fingerprint=f"loudness {fold}", gain=1 / (fold + 1)),
+            lambda fold: LoudnessEngine(fingerprint=f"loudness {fold}", gain=1 / (fold + 1)),
             range(3),
             find_recordings([str(nights)]),
             out_dir,

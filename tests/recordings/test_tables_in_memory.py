@@ -13,7 +13,7 @@ from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.faults import FaultyTableError, write_faults
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import label_map_of, load_recordings, place_of, write_recordings
+from dawnchorus.recordings.table import dataset_root, label_map_of, load_recordings, write_recordings
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_copy_does_not_change_with_its_dataframe(full: pd.DataFrame) -> None:
 def test_a_folder_needs_no_audio_dir(root: Path) -> None:
     with pytest.raises(ConfigError, match="audio_dir is for the names in a table"):
         load_recordings(root, audio_dir=root)
-    assert place_of({"audio_dir": "a"}, audio_dir="b") == place_of(place_of("a"), audio_dir="b")
+    assert dataset_root({"audio_dir": "a"}, audio_dir="b") == dataset_root(dataset_root("a"), audio_dir="b")
 
 
 def test_labels_of_any_table_are_found_or_missed() -> None:

@@ -62,7 +62,7 @@ def test_the_bins_stand_at_their_mean_score_with_their_intervals_and_counts() ->
     above, below, _, _ = panels(calibration_figure(shown, title=""))
     found = shown.reliability
     points = above.containers[0].lines[0]
-    np.testing.assert_allclose(points.get_xydata(), np.stack([found.mean_score, found.observed_share], 1))
+    np.testing.assert_allclose(points.get_xydata(), np.stack([found.mean_score, found.observed_fraction], 1))
     segments = above.containers[0].lines[2][0].get_segments()
     np.testing.assert_allclose([ends[:, 1] for ends in segments], np.stack([found.low, found.high], 1))
     diagonal = above.lines[0].get_xydata()

@@ -13,7 +13,7 @@ import torch
 from dawnchorus.config import OptimizerSettings, TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.training import auto_batch
-from dawnchorus.training.auto_batch import measure_paces, with_found_batch
+from dawnchorus.training.auto_batch import measure_throughput, with_found_batch
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.optimizer import scaled_lr
 from dawnchorus.training.run_preparation import prepare_run
@@ -41,15 +41,15 @@ def make_config(data_factory: Any, tmp_path: Path) -> MakeConfig:
     return make
 
 
-def set_paces(monkeypatch: pytest.MonkeyPatch, paces: dict[int, float]) -> list[int]:
-    """Let these paces be measured; return the list that the largest size asked for is put into."""
+def set_paces(monkeypatch: pytest.MonkeyPatch, throughputs: dict[int, float]) -> list[int]:
+    """Let these throughputs be measured; return the list that the largest size asked for is put into."""
     asked: list[int] = []
 
     def measure(config: TrainConfig, prepared: Any, *, largest: int) -> dict[int, float]:
         asked.append(largest)
-        return paces
+        return throughputs
 
-    monkeypatch.setattr(auto_batch, "measure_paces", measure)
+    monkeypatch.setattr(auto_batch, "measure_throughput", measure)
     return asked
 
 
@@ -63,7 +63,7 @@ def test_the_rate_grows_with_the_batch_or_its_root(name: Any, ratio: float, fact
 
 
 @pytest.mark.parametrize(
-    ("paces", "chosen"),
+    ("throughputs", "chosen"),
     [
         ({8: 10.0, 16: 20.0, 32: 40.0}, 32),
         ({8: 10.0, 16: 38.0, 32: 40.0}, 16),  # 95 % of the best to the dot
@@ -74,16 +74,16 @@ def test_the_rate_grows_with_the_batch_or_its_root(name: Any, ratio: float, fact
     ],
 )
 def test_the_smallest_batch_that_is_nearly_as_fast_as_the_best_is_taken(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, paces: dict[int, float], chosen: int
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, throughputs: dict[int, float], chosen: int
 ) -> None:
-    set_paces(monkeypatch, paces)
+    set_paces(monkeypatch, throughputs)
     config = make_config(optimizer={"lr": 0.01, "name": "SGD"})
     prepared = prepare_run(config)
     found = with_found_batch(config, prepared).train_function_args
     assert found.train_loader.batch_size == chosen
     assert found.optimizer.lr == pytest.approx(0.01 * chosen / 4)
     kept = json.loads((prepared.run.path / "auto_batch.json").read_text())
-    assert kept["clips_per_s"] == {str(size): pace for size, pace in paces.items()}
+    assert kept["clips_per_s"] == {str(size): throughput for size, throughput in throughputs.items()}
     assert kept["batch_size"] == chosen
     changed = {"train_loader", "optimizer"}
     before = config.train_function_args.model_dump(exclude=changed)
@@ -125,7 +125,7 @@ class FakeStep:
     """Paces by size; no number where memory ends."""
 
     device = "the device"
-    paces: dict[int, float]
+    throughputs: dict[int, float]
     last: int | None = None
 
     def __init__(self, config: Any, prepared: Any) -> None:
@@ -133,16 +133,16 @@ class FakeStep:
 
     def clips_per_s(self, size: int) -> float:
         self.size = size
-        if size not in self.paces:
+        if size not in self.throughputs:
             raise torch.OutOfMemoryError
-        return self.paces[size]
+        return self.throughputs[size]
 
     def next_would_not_fit(self) -> bool:
         return self.size == self.last
 
 
 @pytest.mark.parametrize(
-    ("paces", "last", "largest", "tried"),
+    ("throughputs", "last", "largest", "tried"),
     [
         ({8: 1, 16: 2, 32: 4, 64: 8}, None, 64, [8, 16, 32, 64]),
         ({8: 1, 16: 2, 32: 4, 64: 8}, None, 63, [8, 16, 32]),
@@ -156,24 +156,24 @@ class FakeStep:
 )
 def test_sizes_are_doubled_until_memory_clips_or_gains_end(
     monkeypatch: pytest.MonkeyPatch,
-    paces: dict[int, float],
+    throughputs: dict[int, float],
     last: int | None,
     largest: int,
     tried: list[int],
 ) -> None:
-    monkeypatch.setattr(FakeStep, "paces", paces, raising=False)
+    monkeypatch.setattr(FakeStep, "throughputs", throughputs, raising=False)
     monkeypatch.setattr(FakeStep, "last", last)
     monkeypatch.setattr(auto_batch, "_TrialStep", FakeStep)
-    found = measure_paces(None, None, largest=largest)  # type: ignore[arg-type]
-    assert found == {size: paces[size] for size in tried}
+    found = measure_throughput(None, None, largest=largest)  # type: ignore[arg-type]
+    assert found == {size: throughputs[size] for size in tried}
 
 
 def test_a_network_too_large_for_the_smallest_batch_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeStep, "paces", {}, raising=False)
+    monkeypatch.setattr(FakeStep, "throughputs", {}, raising=False)
     monkeypatch.setattr(auto_batch, "_TrialStep", FakeStep)
     message = "a batch of 8 clips does not fit into memory; take a smaller backbone"
     with pytest.raises(TrainingError, match=message):
-        measure_paces(None, None, largest=64)  # type: ignore[arg-type]
+        measure_throughput(None, None, largest=64)  # type: ignore[arg-type]
 
 
 def test_a_run_trains_with_what_was_found_and_goes_on_with_it(
@@ -190,7 +190,7 @@ def test_a_run_trains_with_what_was_found_and_goes_on_with_it(
     file = run.path / "auto_batch.json"
     found = json.loads(file.read_text())
     assert set(found["clips_per_s"]) == {"8", "16"}
-    assert all(pace > 0 for pace in found["clips_per_s"].values())
+    assert all(throughput > 0 for throughput in found["clips_per_s"].values())
     assert found["lr"] == pytest.approx(2e-3 * (found["batch_size"] / 4) ** 0.5)
     # Another size than was found, which nobody would measure, shows whether it is read.
     file.write_text(json.dumps({**found, "batch_size": 2}))

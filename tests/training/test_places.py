@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dawnchorus.config import TrainConfig, from_json_file, merge, read_config_file, validate
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.files import read_failures
@@ -76,7 +76,7 @@ def test_a_run_of_several_places_is_trained_scored_and_read_back(make_config: An
     assert len(scored.predictions) == 13
     nights = scored.predictions["filename"].str.startswith("nights")
     assert scored.targets[nights.to_numpy()].tolist() == [[1, 0, 1]] * 2
-    inference = BirdsInference(TorchRuntime([run.load_model(0)], run.card()))
+    inference = BirdsInference(TorchEngine([run.load_model(0)], run.card()))
     predicted = inference.predict_recording(places[1]["audio_dir"] / "H1.wav")
     assert (predicted.starts / 32_000).tolist() == [0, 2, 4, 6, 8, 10]
     assert (predicted.stops / 32_000).tolist() == [2, 4, 6, 8, 10, 12]
@@ -89,7 +89,7 @@ def test_windows_of_a_stream_are_those_of_the_dataset(make_config: Any, places: 
     table = load_recordings(config.data).table
     assert set(rows["filename"]) == set(table["filename"])
     dataset = args.val_dataset_class(table, LabelMap(run.card().labels), args.val_dataset_config)
-    inference = BirdsInference(TorchRuntime([run.load_model(0)], run.card(), clips_per_request=3))
+    inference = BirdsInference(TorchEngine([run.load_model(0)], run.card(), clips_per_request=3))
     best = inference.predict_dataset(dataset, num_workers=2)
     for row, path in enumerate(table["audio_path"]):
         streamed = inference.predict_recording(Path(path)).probabilities.max(axis=0)

@@ -386,7 +386,9 @@ def behind_id3(head: bytes, position: int) -> int:
     """
     if head[:3] != b"ID3" or len(head) < 10:
         return position
-    return position + 10 + sum((digit & 127) << 7 * place for place, digit in enumerate(reversed(head[6:10])))
+    return (
+        position + 10 + sum((digit & 127) << 7 * number for number, digit in enumerate(reversed(head[6:10])))
+    )
 
 
 def _guessed_length(path: Path) -> int:

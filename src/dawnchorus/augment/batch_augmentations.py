@@ -1,11 +1,11 @@
 """The augmentations of a training batch that a config switches on.
 
 One of one's own is a class whose objects are called with a batch and a ``torch.Generator`` on its device, and
-whose ``place`` is the stage at which they run::
+whose ``domain`` is the stage at which they run::
 
     @dataclass
     class Echo:
-        place = "wave"  # shape (batch, n_samples); "spectrogram" is (batch, 1, n_mels, n_frames)
+        domain = "wave"  # shape (batch, n_samples); "spectrogram" is (batch, 1, n_mels, n_frames)
         delay_s: float = 0.1
 
         def __call__(self, wave, generator):
@@ -34,9 +34,9 @@ from dawnchorus.config.import_paths import made_part
 from dawnchorus.config.registry import AUGMENTATIONS
 from dawnchorus.errors import ConfigError
 
-Place = Literal["wave", "spectrogram"]
-ON_WAVE: Place = "wave"
-ON_SPECTROGRAM: Place = "spectrogram"
+Domain = Literal["wave", "spectrogram"]
+ON_WAVE: Domain = "wave"
+ON_SPECTROGRAM: Domain = "spectrogram"
 
 
 class NamedAugmentation(NamedTuple):
@@ -45,7 +45,7 @@ class NamedAugmentation(NamedTuple):
     Examples
     --------
     >>> from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
-    >>> NamedAugmentation("spectrogram_masks", SpectrogramMasks()).place
+    >>> NamedAugmentation("spectrogram_masks", SpectrogramMasks()).domain
     'spectrogram'
     """
 
@@ -53,20 +53,20 @@ class NamedAugmentation(NamedTuple):
     augmentation: Any
 
     @property
-    def place(self) -> Place:
+    def domain(self) -> Domain:
         """Whether it runs on waves or on spectrograms."""
-        place: Place = self.augmentation.place
-        return place
+        domain: Domain = self.augmentation.domain
+        return domain
 
 
 class BatchAugmentations:
-    """The augmentations that a config switches on, in their order, in one of two places.
+    """The augmentations that a config switches on, in their order, in one of two domains.
 
     Parameters
     ----------
     settings
         Keyword arguments of each augmentation, or an object; None switches it off.
-    place
+    domain
         :data:`ON_WAVE` or :data:`ON_SPECTROGRAM`.
     where
         The config, for messages.
@@ -74,7 +74,7 @@ class BatchAugmentations:
     Raises
     ------
     ConfigError
-        An augmentation is not known or has no ``place``, or a value is illegal.
+        An augmentation is not known or has no ``domain``, or a value is illegal.
 
     Examples
     --------
@@ -87,10 +87,10 @@ class BatchAugmentations:
     """
 
     def __init__(
-        self, settings: BatchAugmentationSettings, place: Place, *, where: str | None = None
+        self, settings: BatchAugmentationSettings, domain: Domain, *, where: str | None = None
     ) -> None:
         chosen = make_augmentations(settings, where=where)
-        self.named = [each for each in chosen if each.place == place]
+        self.named = [each for each in chosen if each.domain == domain]
 
     @property
     def steps(self) -> list[Any]:
@@ -132,13 +132,13 @@ def make_augmentations(
     Raises
     ------
     ConfigError
-        An augmentation is not known or has no ``place``, or a value is illegal.
+        An augmentation is not known or has no ``domain``, or a value is illegal.
 
     Examples
     --------
     >>> from dawnchorus.config import BatchAugmentationSettings
     >>> switched_on = {"spectrogram_masks": {}, "random_filtering": {}}
-    >>> [(each.name, each.place) for each in make_augmentations(BatchAugmentationSettings(**switched_on))]
+    >>> [(each.name, each.domain) for each in make_augmentations(BatchAugmentationSettings(**switched_on))]
     [('random_filtering', 'wave'), ('spectrogram_masks', 'spectrogram')]
     """
     key = f"{where}: batch_augmentations" if where else "batch_augmentations"
@@ -160,11 +160,11 @@ def _made(name: str, value: Any, *, where: str) -> Any:
         augmentation = made_part(part, value, where=where)
     else:
         augmentation = made_part(value, {}, where=where)
-    places = get_args(Place)
-    if getattr(augmentation, "place", None) not in places:
+    domains = get_args(Domain)
+    if getattr(augmentation, "domain", None) not in domains:
         raise ConfigError(
-            f"{where} does not say where it goes; give it an attribute place, "
-            f"{' or '.join(map(repr, places))}"
+            f"{where} does not say where it goes; give it an attribute domain, "
+            f"{' or '.join(map(repr, domains))}"
         )
     return augmentation
 

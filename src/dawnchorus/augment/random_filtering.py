@@ -66,7 +66,7 @@ class RandomFiltering:
     (torch.Size([1, 32000]), 1.0)
     """
 
-    place: ClassVar = "wave"
+    domain: ClassVar = "wave"
 
     min_db: float = -20.0
     max_db: float = 0.0

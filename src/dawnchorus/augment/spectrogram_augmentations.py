@@ -65,7 +65,7 @@ class SpectrogramMasks:
     (torch.Size([4, 1, 128, 313]), True)
     """
 
-    place: ClassVar = "spectrogram"
+    domain: ClassVar = "spectrogram"
 
     frequency_probability: float = 0.3
     time_probability: float = 0.3
@@ -182,7 +182,7 @@ class PowerScaling:
     tensor([[[[0.0000, 0.2500, 1.0000]]]])
     """
 
-    place: ClassVar = "spectrogram"
+    domain: ClassVar = "spectrogram"
 
     min_exponent: float = 0.5
     max_exponent: float = 2.0
@@ -278,7 +278,7 @@ class SpectralTilt:
     True
     """
 
-    place: ClassVar = "spectrogram"
+    domain: ClassVar = "spectrogram"
 
     min_tilt: float = -0.25
     max_tilt: float = 0.25

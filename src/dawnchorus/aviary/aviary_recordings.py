@@ -30,7 +30,7 @@ RECORDIST_NAMES = (
 )
 NOCALL = "nocall"
 # Species are unevenly recorded: the rarest about half as often as the commonest.
-COMMONEST_SHARE, RAREST_SHARE = 1.3, 0.7
+COMMONEST_FRACTION, RAREST_FRACTION = 1.3, 0.7
 # The silence between two songs of the labelled bird: short enough that 5 s almost always hold a song.
 GAP_S = (0.4, 1.4)
 DISTANT_GAP_S = (0.6, 2.2)
@@ -145,9 +145,9 @@ def species_counts(settings: AviarySettings) -> NDArray[np.int64]:
     >>> counts.shape, int(counts.sum()), int(counts.min()) >= 2
     ((4,), 30, True)
     """
-    shares = np.linspace(COMMONEST_SHARE, RAREST_SHARE, settings.n_species)
-    shares = settings.generator(Stream.PLAN, 1).permutation(shares / shares.sum())
-    edges = np.round(np.cumsum(shares) * settings.n_recordings)
+    fractions = np.linspace(COMMONEST_FRACTION, RAREST_FRACTION, settings.n_species)
+    fractions = settings.generator(Stream.PLAN, 1).permutation(fractions / fractions.sum())
+    edges = np.round(np.cumsum(fractions) * settings.n_recordings)
     return np.diff(edges, prepend=0).astype(np.int64)
 
 

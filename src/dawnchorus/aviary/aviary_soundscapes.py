@@ -22,7 +22,7 @@ GAP_S = (0.4, 1.2)
 BOUT_S = (6.0, 12.0)
 PAUSE_S = (14.0, 26.0)
 # All birds are silent for this fraction of a soundscape, at a stretch.
-QUIET_SHARE = 0.2
+QUIET_FRACTION = 0.2
 
 
 class Soundscape(NamedTuple):
@@ -72,7 +72,7 @@ def make_soundscape(index: int, settings: AviarySettings) -> Soundscape:
     rng = settings.generator(Stream.SOUNDSCAPE, index)
     filename, sample_rate = soundscape_form(index)
     n_samples = round(settings.soundscape_s * sample_rate)
-    n_quiet = round(QUIET_SHARE * n_samples)
+    n_quiet = round(QUIET_FRACTION * n_samples)
     quiet_start = int(rng.integers(0, n_samples - n_quiet))
     quiet = range(quiet_start, quiet_start + n_quiet)
     songs = []

@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float32]
 # Partials above this fraction of the sample rate are left out: they would alias.
 HIGHEST_PARTIAL = 0.45
 # Rise and fall together take this fraction of a note, so that notes neither click nor blur.
-FADED_SHARE = 0.3
+FADED_FRACTION = 0.3
 
 
 @dataclass(frozen=True)
@@ -224,5 +224,5 @@ def render_note(
     """
     phase = 2 * np.pi * np.cumsum(frequency_hz) / sample_rate
     tone = sum(amplitude * np.sin(order * phase) for order, amplitude in enumerate(partials, start=1))
-    envelope = tukey(len(phase), FADED_SHARE)
+    envelope = tukey(len(phase), FADED_FRACTION)
     return np.asarray(tone * envelope / sum(partials), dtype=np.float32)

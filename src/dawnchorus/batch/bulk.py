@@ -16,7 +16,7 @@ from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
 from dawnchorus.config.import_paths import import_path
-from dawnchorus.engines.runtime import Runtime
+from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, Failure, write_failures
 from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
@@ -121,7 +121,7 @@ class BulkPredictions(NamedTuple):
 
 
 def predict_bulk(
-    runtime: Runtime, found: RecordingFiles, out_dir: Path, settings: BulkSettings, *, force: bool = False
+    engine: Engine, found: RecordingFiles, out_dir: Path, settings: BulkSettings, *, force: bool = False
 ) -> BulkPredictions:
     """Predict recordings, write the tables, and return counts and paths.
 
@@ -130,7 +130,7 @@ def predict_bulk(
 
     Parameters
     ----------
-    runtime
+    engine
         The ensemble.
     found
         The recordings.
@@ -156,12 +156,12 @@ def predict_bulk(
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.detections import DetectionSettings
     >>> from dawnchorus.predict.recording_files import find_recordings
     >>> settings = BulkSettings(DetectionSettings(np.zeros(3, np.float32)), formats=("csv",))
     >>> found = find_recordings(["night.wav"])
-    >>> made = predict_bulk(open_runtime("model", n_threads=1), found, Path("tables"), settings)
+    >>> made = predict_bulk(open_engine("model", n_threads=1), found, Path("tables"), settings)
     >>> made.n_recordings, made.n_detections  # three windows of 5 s, and each of three classes
     (1, 9)
     """
@@ -174,7 +174,7 @@ def predict_bulk(
     if not force:
         tables.check(made, goals, has_journal=had_journal)
     with open_journal(
-        runtime,
+        engine,
         out_dir,
         settings.postprocess,
         overlap_s=settings.overlap_s,

@@ -11,7 +11,7 @@ from typing import Any
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, version_of
-from dawnchorus.engines.runtime import Runtime
+from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, remove_replacements
 from dawnchorus.predict.birds_inference import BirdsInference
@@ -22,7 +22,7 @@ from dawnchorus.progress import audio_progress
 
 @contextmanager
 def open_journal(
-    runtime: Runtime,
+    engine: Engine,
     out_dir: Path,
     settings: PostprocessSettings,
     *,
@@ -38,7 +38,7 @@ def open_journal(
 
     Parameters
     ----------
-    runtime
+    engine
         The ensemble.
     out_dir
         Where the journal lies.
@@ -62,23 +62,23 @@ def open_journal(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.postprocess import PostprocessSettings
     >>> from dawnchorus.predict.recording_files import find_recordings
-    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
-    >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
+    >>> engine, found = open_engine("model", n_threads=1), find_recordings(["night.wav"])
+    >>> with open_journal(engine, Path("tables"), PostprocessSettings()) as job:
     ...     job.predict(found), job.predict(found)  # the second time, nothing is new
     ((1, []), (0, []))
     """
     inference = BirdsInference(
-        runtime,
+        engine,
         overlap_s=overlap_s,
         shift_s=settings.shift_s,
         with_embeddings=with_embeddings,
         n_workers=n_workers,
     )
     network = {
-        "model": runtime.fingerprint,
+        "model": engine.fingerprint,
         "overlap or shift": [inference.plan.step, inference.plan.shift],
         "embeddings": with_embeddings,
     }
@@ -118,11 +118,11 @@ class JournaledInference:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.postprocess import PostprocessSettings
     >>> from dawnchorus.predict.recording_files import find_recordings
-    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
-    >>> with open_journal(runtime, Path("tables"), PostprocessSettings()) as job:
+    >>> engine, found = open_engine("model", n_threads=1), find_recordings(["night.wav"])
+    >>> with open_journal(engine, Path("tables"), PostprocessSettings()) as job:
     ...     n_new, failures = job.predict(found)
     ...     job.read(found.recordings[0]).predictions.probabilities.shape
     (3, 3)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MODEL_HELP = "Run directory or its training config, an exported folder, model.onnx, or OpenVINO's model.xml."
 
 
-class Engine(StrEnum):
+class EngineChoice(StrEnum):
     """Engines that run an ensemble."""
 
     torch = "torch"
@@ -41,7 +41,8 @@ AddOption = Annotated[
 ]
 WeightOption = Annotated[float, typer.Option(help="Weight of the first model in an ensemble.")]
 EngineOption = Annotated[
-    Engine | None, typer.Option(help="Otherwise the fastest of the run's exports, or what the model is for.")
+    EngineChoice | None,
+    typer.Option(help="Otherwise the fastest of the run's exports, or what the model is for."),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="Cores to use; otherwise all.")]
 BatchOption = Annotated[int | None, typer.Option(min=1, help="Clips computed at once; otherwise as tuned.")]
@@ -154,8 +155,8 @@ def predict(
             "number or a file"
         )
     ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
-    runtime = ensemble.open()
-    labels = runtime.card.labels
+    opened = ensemble.open()
+    labels = opened.card.labels
     settings = BulkSettings(
         DetectionSettings(
             thresholds_from(threshold, labels, _folder_of(model) if threshold == CALIBRATED else model),
@@ -175,7 +176,7 @@ def predict(
         journal=journal,
         escape_formulas=escape_formulas,
     )
-    print_predictions(predict_bulk(runtime, found, out, settings, force=force), out)
+    print_predictions(predict_bulk(opened, found, out, settings, force=force), out)
 
 
 def _folder_of(model: Path) -> Path:
@@ -190,7 +191,7 @@ def ensemble_of(
     added: Sequence[str],
     weight: float,
     *,
-    engine: Engine | None,
+    engine: EngineChoice | None,
     threads: int | None,
     batch_size: int | None,
 ) -> Ensemble:

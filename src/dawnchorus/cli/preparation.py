@@ -175,9 +175,9 @@ def folds(
 
     if out.exists() and not force:
         raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")
-    place = DataSettings(audio_dir=audio, recordings=recordings)
+    root = DataSettings(audio_dir=audio, recordings=recordings)
     # As training does it, so that these are its folds.
-    table, failures = leave_out_unreadable(load_recordings(place).table, [place], sample_rate=SAMPLE_RATE)
+    table, failures = leave_out_unreadable(load_recordings(root).table, [root], sample_rate=SAMPLE_RATE)
     values = {
         "n_folds": n_folds,
         "group_column": ",".join(group_column) if group_column else None,

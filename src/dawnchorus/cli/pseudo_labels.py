@@ -88,10 +88,10 @@ def config_lines(
 ) -> list[str]:
     """Return the lines of a training config that use a table."""
     root = str(found.root.absolute())
-    place = {"table": str(table.absolute()), "audio_dir": root}
+    entry = {"table": str(table.absolute()), "audio_dir": root}
     if is_stored:
-        place |= {"audio_dir": "folder of their audio files", "features_dir": root}
-    values = {"tables": json.dumps([place], ensure_ascii=False), "row_s": f"{row_s:g}"}
+        entry |= {"audio_dir": "folder of their audio files", "features_dir": root}
+    values = {"tables": json.dumps([entry], ensure_ascii=False), "row_s": f"{row_s:g}"}
     if out_of_fold:
         values["out_of_fold"] = "True"
     lines = (f'    "{name}": {value},' for name, value in values.items())

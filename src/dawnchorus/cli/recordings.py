@@ -47,23 +47,23 @@ def recordings(
         if table is not None or annotations is not None:
             raise ConfigError(f"{source} names its own tables; --table and --annotations are for a folder")
         config = _load(source)
-        places = config.data
+        roots = config.data
         labels = read_labels(config.labels) if config.labels is not None else None
     else:
-        places = (DataSettings(audio_dir=source, recordings=table, annotations=annotations),)
-    lenient = [place.model_copy(update={"faulty": "leave_out"}) for place in places]
+        roots = (DataSettings(audio_dir=source, recordings=table, annotations=annotations),)
+    lenient = [root.model_copy(update={"faulty": "leave_out"}) for root in roots]
     try:
         found = load_recordings(lenient, labels=labels)
     except FaultyTableError as error:
         if faults is not None:
             write_faults(faults, error.faults)
         raise
-    readable, failures = leave_out_unreadable(found.table, places, sample_rate=SAMPLE_RATE)
+    readable, failures = leave_out_unreadable(found.table, roots, sample_rate=SAMPLE_RATE)
     all_faults = [*found.faults, *faults_of(failures)]
     if out is not None:
         write_recordings(out, readable)
     typer.echo(count_recordings(readable).to_string())
-    unlisted = unlisted_files(places, found.table["audio_path"])
+    unlisted = unlisted_files(roots, found.table["audio_path"])
     if unlisted:
         typer.echo(f"not used, being in no table or faulty: {some(unlisted)}", err=True)
     if faults is not None:

@@ -12,7 +12,7 @@ import typer
 from dawnchorus.cli.prediction import (
     AddOption,
     BatchOption,
-    Engine,
+    EngineChoice,
     EngineOption,
     ForceOption,
     ScaleOption,
@@ -42,7 +42,9 @@ BudgetOption = Annotated[
 def bundle(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs that were exported.")],
     out: Annotated[Path, typer.Option(help="Folder to make.")] = Path("bundle"),
-    engine: Annotated[Engine, typer.Option(help="Which of the exports to take.")] = Engine.openvino,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="Which of the exports to take.")
+    ] = EngineChoice.openvino,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder.")] = False,
 ) -> None:
     """Gather the exported models of several runs in one folder, which predicts wherever it is copied to."""

@@ -25,7 +25,7 @@ from dawnchorus.config.experiment_settings import DataSettings, FoldSettings, In
 from dawnchorus.config.saved_config import (
     differing_keys,
     from_json_file,
-    saved_places,
+    saved_roots,
     to_jsonable,
     with_defaults,
 )
@@ -64,7 +64,7 @@ __all__ = [
     "merge",
     "read_config_file",
     "resolve_config",
-    "saved_places",
+    "saved_roots",
     "shipped_config",
     "shipped_configs_dir",
     "to_jsonable",

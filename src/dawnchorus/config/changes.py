@@ -47,22 +47,22 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     >>> changed({"exp_name": "owls", "train_function_args": {}}, {"seed": 1, "n_epochs": 3, "lr": 0.1})
     {'exp_name': 'owls', 'train_function_args': {'n_epochs': 3, 'optimizer': {'lr': 0.1}}, 'seed': 1}
     """
-    places = _places(values)
+    sections = _sections(values)
     result = dict(values)
     for key, value in changes.items():
-        found = [place for place, keys in places.items() if key in keys]
+        found = [section for section, keys in sections.items() if key in keys]
         if not found:
-            legal = {name for keys in places.values() for name in keys}
+            legal = {name for keys in sections.values() for name in keys}
             raise ConfigError(f"{key} is no key of a training config{nearest(key, sorted(legal))}")
         if ("",) in found:
             found = [("",)]
         if len(found) > 1 and not _are_a_pair(found):
-            owners = " and ".join(".".join(place) for place in found)
+            owners = " and ".join(".".join(section) for section in found)
             raise ConfigError(
                 f"{key} stands in {owners}; say which, as in {found[0][-1]}={{{key!r}: {value!r}}}"
             )
-        for place in found:
-            result = _laid_over(result, place, key, value)
+        for section in found:
+            result = _laid_over(result, section, key, value)
     return result
 
 
@@ -81,10 +81,10 @@ def with_data(config: Settings) -> dict[str, Any]:
     }
 
 
-def _places(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
+def _sections(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
     """Return the keys of each section of a config; ``("",)`` is the config itself."""
     args = values.get(_ARGS) or {}
-    places = {
+    sections = {
         ("",): set(TrainConfig.model_fields) - {"data"},
         ("data",): set(DataSettings.model_fields) - {"audio_dir", "recordings", "name"},
         ("folds",): set(FoldSettings.model_fields),
@@ -94,10 +94,10 @@ def _places(values: Mapping[str, Any]) -> dict[tuple[str, ...], set[str]]:
         (_ARGS, "scheduler"): set(SchedulerSettings.model_fields),
     }
     for role in ("train", "val"):
-        places[_ARGS, f"{role}_loader"] = set(LoaderSettings.model_fields)
+        sections[_ARGS, f"{role}_loader"] = set(LoaderSettings.model_fields)
         settings = getattr(args.get(f"{role}_dataset_class"), "settings_class", None)
-        places[_ARGS, f"{role}_dataset_config"] = set(settings.model_fields) if settings else set()
-    return places
+        sections[_ARGS, f"{role}_dataset_config"] = set(settings.model_fields) if settings else set()
+    return sections
 
 
 def _keywords(network: Any) -> set[str]:
@@ -111,16 +111,16 @@ def _keywords(network: Any) -> set[str]:
 
 
 def _are_a_pair(found: Iterable[tuple[str, ...]]) -> bool:
-    return any(all(place[-1].endswith(end) for place in found) for end in _BOTH)
+    return any(all(section[-1].endswith(end) for section in found) for end in _BOTH)
 
 
-def _laid_over(values: dict[str, Any], place: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
-    if place == ("",):
+def _laid_over(values: dict[str, Any], section: tuple[str, ...], key: str, value: Any) -> dict[str, Any]:
+    if section == ("",):
         return merge(values, {key: value})
-    if place == ("data",):
+    if section == ("data",):
         return {**values, "data": _changed_data(values.get("data"), key, value)}
     change: dict[str, Any] = {key: value}
-    for part in reversed(place):
+    for part in reversed(section):
         change = {part: change}
     return merge(values, change)
 

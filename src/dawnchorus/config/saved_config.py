@@ -88,7 +88,7 @@ def from_json_file(path: Path) -> TrainConfig:
         raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
     if not isinstance(values, dict) or not isinstance(values.get("train_function_args", {}), dict):
         raise ConfigError(f"{path} cannot be read as a saved config: it holds no keys and values")
-    values["data"] = saved_places(values.get("data"), path.parent)
+    values["data"] = saved_roots(values.get("data"), path.parent)
     args = values.get("train_function_args", {})
     named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
     for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
@@ -132,20 +132,20 @@ def _defaults(settings_class: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def saved_places(places: Any, run_dir: Path) -> Any:
+def saved_roots(roots: Any, run_dir: Path) -> Any:
     """Return the ``data`` of a run's ``config.json``, with the paths of tables that lie in the run itself.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> saved_places([{"audio_dir": "recordings"}], Path("logdirs/owls"))
+    >>> saved_roots([{"audio_dir": "recordings"}], Path("logdirs/owls"))
     [{'audio_dir': 'recordings'}]
     """
-    if isinstance(places, Mapping):
-        own = run_dir / str(places.get("recordings"))
-        is_own = places.get("recordings") is not None and own.is_file()
-        return {**places, "recordings": own.as_posix()} if is_own else places
-    return [saved_places(place, run_dir) for place in places] if isinstance(places, list) else places
+    if isinstance(roots, Mapping):
+        own = run_dir / str(roots.get("recordings"))
+        is_own = roots.get("recordings") is not None and own.is_file()
+        return {**roots, "recordings": own.as_posix()} if is_own else roots
+    return [saved_roots(root, run_dir) for root in roots] if isinstance(roots, list) else roots
 
 
 def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:

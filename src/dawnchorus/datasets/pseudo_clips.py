@@ -287,20 +287,26 @@ def _checked_probabilities(probabilities: pd.DataFrame, path: Path) -> pd.DataFr
     return numbers
 
 
-def _with_soundscapes(rows: pd.DataFrame, place: PseudoTableSettings) -> pd.DataFrame:
+def _with_soundscapes(rows: pd.DataFrame, settings: PseudoTableSettings) -> pd.DataFrame:
     """Return the rows with the files of their soundscapes, found by their stems."""
     wanted = set(rows["soundscape"])
-    paths = [path for path in list_audio_files(place.audio_dir) if path.stem in wanted]
-    files = {path.stem: path.relative_to(place.audio_dir) for path in paths}
+    paths = [path for path in list_audio_files(settings.audio_dir) if path.stem in wanted]
+    files = {path.stem: path.relative_to(settings.audio_dir) for path in paths}
     missing = sorted(wanted - set(files))
     if missing:
-        raise DataError(f"{place.table} names {some(missing)} not found in {place.audio_dir}")
+        raise DataError(f"{settings.table} names {some(missing)} not found in {settings.audio_dir}")
     if len(paths) > len(files):
-        twice = sorted({path.stem for path in paths if path.relative_to(place.audio_dir) != files[path.stem]})
-        raise DataError(f"{place.audio_dir} holds {some(twice)} more than once; rows name a soundscape by it")
-    stored = {stem: find_stored(place.features_dir, file) for stem, file in files.items()}
-    read_headers(place.audio_dir, [file.as_posix() for stem, file in files.items() if stored[stem] is None])
+        twice = sorted(
+            {path.stem for path in paths if path.relative_to(settings.audio_dir) != files[path.stem]}
+        )
+        raise DataError(
+            f"{settings.audio_dir} holds {some(twice)} more than once; rows name a soundscape by it"
+        )
+    stored = {stem: find_stored(settings.features_dir, file) for stem, file in files.items()}
+    read_headers(
+        settings.audio_dir, [file.as_posix() for stem, file in files.items() if stored[stem] is None]
+    )
     return rows.assign(
-        audio_path=[str(place.audio_dir / files[stem]) for stem in rows["soundscape"]],
+        audio_path=[str(settings.audio_dir / files[stem]) for stem in rows["soundscape"]],
         stored_path=[str(stored[stem] or "") for stem in rows["soundscape"]],
     )

@@ -237,4 +237,4 @@ def shared_out(n_items: int, *, rank: int, n_processes: int) -> list[int]:
     ([0, 2, 4], [1, 3, 0])
     """
     n_each = -(-n_items // n_processes)
-    return [(rank + n_processes * place) % n_items for place in range(n_each)]
+    return [(rank + n_processes * number) % n_items for number in range(n_each)]

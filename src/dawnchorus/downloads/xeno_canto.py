@@ -36,7 +36,7 @@ QUALITIES = ("A", "B", "C", "D", "E")
 SECONDS_A_REQUEST = 1.0
 
 _A_PAGE = 500  # the most that it returns at once
-_RATING = {quality: 5 - place for place, quality in enumerate(QUALITIES)}
+_RATING = {quality: 5 - number for number, quality in enumerate(QUALITIES)}
 _NO_PLAIN_VALUE = re.compile(r"[\"\\]")
 
 

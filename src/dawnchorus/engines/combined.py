@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime
+from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.errors import ModelError
 from dawnchorus.models.card import ModelCard
 
 
-class CombinedRuntime(Runtime):
-    """The weighted mean of several runtimes.
+class CombinedEngine(Engine):
+    """The weighted mean of several engines.
 
     The classes are those of all models, those of the first one first. A class's probability is the weighted
     mean over the models that have the class. Embeddings are the first model's.
 
     Parameters
     ----------
-    runtimes
+    engines
         Ensembles for clips of one kind.
     weights
-        One a runtime, above 0.
+        One for each engine, above 0.
 
     Raises
     ------
@@ -35,57 +35,57 @@ class CombinedRuntime(Runtime):
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
-    >>> both = CombinedRuntime([open_runtime("model", n_threads=1) for _ in range(2)], weights=[1.0, 2.0])
+    >>> from dawnchorus import open_engine
+    >>> both = CombinedEngine([open_engine("model", n_threads=1) for _ in range(2)], weights=[1.0, 2.0])
     >>> both.card.exp_name, both.predict(np.zeros((1, 80_000), np.float32)).shape
     ('tiny+tiny', (1, 3))
     """
 
-    def __init__(self, runtimes: Sequence[Runtime], weights: Sequence[float]) -> None:
-        self.runtimes = list(runtimes)
-        self.card = combined_card([runtime.card for runtime in self.runtimes])
+    def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
+        self.engines = list(engines)
+        self.card = combined_card([engine.card for engine in self.engines])
         labels = self.card.labels
-        for runtime, weight in zip(self.runtimes, weights, strict=True):
+        for engine, weight in zip(self.engines, weights, strict=True):
             if not 0 < weight < float("inf"):
-                raise ModelError(f"the weight of {runtime.card.exp_name} is {weight:g}; legal: above 0")
+                raise ModelError(f"the weight of {engine.card.exp_name} is {weight:g}; legal: above 0")
         column_of = {label: column for column, label in enumerate(labels)}
         self.columns = [
-            np.array([column_of[label] for label in runtime.card.labels]) for runtime in self.runtimes
+            np.array([column_of[label] for label in engine.card.labels]) for engine in self.engines
         ]
         self.weights = np.array(weights, dtype=np.float32)
         self.total = np.zeros(len(labels), np.float32)
         for columns, share in zip(self.columns, self.weights, strict=True):
             self.total[columns] += share
-        parts = zip(weights, self.runtimes, strict=True)
-        self.fingerprint = " + ".join(f"{float(weight)!r} {runtime.fingerprint}" for weight, runtime in parts)
-        self.clips_per_request = max(runtime.clips_per_request for runtime in self.runtimes)
-        for runtime in self.runtimes:
-            runtime.resize(self.clips_per_request)
+        parts = zip(weights, self.engines, strict=True)
+        self.fingerprint = " + ".join(f"{float(weight)!r} {engine.fingerprint}" for weight, engine in parts)
+        self.clips_per_request = max(engine.clips_per_request for engine in self.engines)
+        for engine in self.engines:
+            engine.resize(self.clips_per_request)
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
         """Return the inputs of each model; models with the same front-end share them."""
         made: dict[str, Inputs] = {}
         inputs = []
-        for runtime in self.runtimes:
-            kind = f"{runtime.input_kind} {sorted(runtime.card.frontend.items())}"
+        for engine in self.engines:
+            kind = f"{engine.input_kind} {sorted(engine.card.frontend.items())}"
             if kind not in made:
-                made[kind] = runtime.prepare(waves)
+                made[kind] = engine.prepare(waves)
             inputs.append(made[kind])
         return inputs
 
     def stream(self, requests: Iterable[tuple[KeyT, Inputs]]) -> Iterator[tuple[KeyT, Outputs]]:
         """Yield the outputs of each request with its key, in order."""
         flow: Iterator[tuple[Any, tuple[Outputs, ...]]] = (((key, inputs), ()) for key, inputs in requests)
-        for index, runtime in enumerate(self.runtimes):
-            flow = _through(runtime, index, flow)
+        for index, engine in enumerate(self.engines):
+            flow = _through(engine, index, flow)
         for (key, _), outputs in flow:
             yield key, Outputs(self._mean(outputs), outputs[0].embeddings)
 
     def resize(self, clips_per_request: int) -> None:
         """Set the number of clips that are computed at once."""
         self.clips_per_request = clips_per_request
-        for runtime in self.runtimes:
-            runtime.resize(clips_per_request)
+        for engine in self.engines:
+            engine.resize(clips_per_request)
 
     def _mean(self, outputs: Sequence[Outputs]) -> npt.NDArray[np.float32]:
         total = np.zeros((len(outputs[0].probabilities), len(self.card.labels)), np.float32)
@@ -95,11 +95,11 @@ class CombinedRuntime(Runtime):
 
 
 def _through(
-    runtime: Runtime, index: int, flow: Iterator[tuple[Any, tuple[Outputs, ...]]]
+    engine: Engine, index: int, flow: Iterator[tuple[Any, tuple[Outputs, ...]]]
 ) -> Iterator[tuple[Any, tuple[Outputs, ...]]]:
     """Yield each request with the outputs of one more model."""
     requests = ((carried, carried[0][1][index]) for carried in flow)
-    for (origin, outputs), output in runtime.stream(requests):
+    for (origin, outputs), output in engine.stream(requests):
         yield origin, (*outputs, output)
 
 
@@ -114,8 +114,8 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
     Examples
     --------
     >>> from dataclasses import replace
-    >>> from dawnchorus import open_runtime
-    >>> card = open_runtime("model", n_threads=1).card
+    >>> from dawnchorus import open_engine
+    >>> card = open_engine("model", n_threads=1).card
     >>> combined_card([card, replace(card, exp_name="warblers", labels=("robin", "blackcap"))]).labels
     ('wren', 'robin', 'owl', 'blackcap')
     """

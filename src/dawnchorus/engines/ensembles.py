@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines import EngineName, Runtime, open_runtime
-from dawnchorus.engines.combined import CombinedRuntime, combined_card
+from dawnchorus.engines import Engine, EngineName, open_engine
+from dawnchorus.engines.combined import CombinedEngine, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
 from dawnchorus.errors import RunError
 from dawnchorus.models.card import ModelCard
@@ -22,7 +22,7 @@ class WeightedModel(NamedTuple):
     Attributes
     ----------
     path
-        As for :func:`dawnchorus.engines.open_runtime`; a training config (``.py``) means its run.
+        As for :func:`dawnchorus.engines.open_engine`; a training config (``.py``) means its run.
     weight
         Above 0.
     config
@@ -82,7 +82,7 @@ class Ensemble:
     models
         One or more.
     engine, n_threads, clips_per_request, folds
-        As for :func:`dawnchorus.engines.open_runtime`.
+        As for :func:`dawnchorus.engines.open_engine`.
 
     Examples
     --------
@@ -98,16 +98,16 @@ class Ensemble:
     clips_per_request: int | None = None
     folds: Sequence[int] | None = None
 
-    def open(self) -> Runtime:
-        """Return the runtime of all models, with all their folds."""
+    def open(self) -> Engine:
+        """Return the engine of all models, with all their folds."""
         return self._combined(self.engine, self.folds)
 
-    def open_each(self) -> list[Runtime]:
-        """Return the runtimes of the models one by one, with all their folds."""
-        return self._runtimes(self.engine, self.folds)
+    def open_each(self) -> list[Engine]:
+        """Return the engines of the models one by one, with all their folds."""
+        return self._engines(self.engine, self.folds)
 
-    def open_fold(self, fold: int) -> Runtime:
-        """Return the runtime of one fold's checkpoints alone, of each model."""
+    def open_fold(self, fold: int) -> Engine:
+        """Return the engine of one fold's checkpoints alone, of each model."""
         return self._combined("torch", [fold])
 
     def common_folds(self) -> list[int]:
@@ -142,14 +142,14 @@ class Ensemble:
         """Return the combined card of models of runs, without opening any network."""
         return combined_card([model.open_run().card() for model in self.models])
 
-    def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Runtime:
-        runtimes = self._runtimes(engine, folds)
+    def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Engine:
+        engines = self._engines(engine, folds)
         weights = [model.weight for model in self.models]
-        return runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights)
+        return engines[0] if len(engines) == 1 else CombinedEngine(engines, weights)
 
-    def _runtimes(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Runtime]:
+    def _engines(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Engine]:
         return [
-            open_runtime(
+            open_engine(
                 model.path,
                 engine,
                 config=model.config,

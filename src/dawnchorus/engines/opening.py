@@ -1,4 +1,4 @@
-"""Opening of runtimes: a run, an exported bundle or a model file → a runtime."""
+"""Opening of engines: a run, an exported bundle or a model file → an engine."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dawnchorus.engines.engine import Engine, fingerprint_of
 from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
-from dawnchorus.engines.runtime import Runtime, fingerprint_of
 from dawnchorus.errors import ConfigError, ModelError, RunError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BUNDLE_NAME = "bundle.json"
 """The card of an exported model for people, and the fingerprint of its checkpoints."""
 
 
-def open_runtime(
+def open_engine(
     path: Path | str,
     engine: EngineName | None = None,
     *,
@@ -42,8 +42,8 @@ def open_runtime(
     folds: Sequence[int] | None = None,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
-) -> Runtime:
-    """Return the runtime of an ensemble.
+) -> Engine:
+    """Return the engine of an ensemble.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def open_runtime(
     engine
         ``torch`` takes a run's checkpoints, the others its exports. None takes the engine of the file; for a
         run, the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
-        Runtime's, else the checkpoints.
+        Engine's, else the checkpoints.
     config
         The training config of a run directory, as a file or an object. The checkpoints of a run with a
         network, backbone or head of one's own need it; an export does not.
@@ -74,11 +74,11 @@ def open_runtime(
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
-    >>> runtime = open_runtime("model", n_threads=1)
-    >>> runtime.predict(np.zeros((3, 80_000), np.float32)).shape  # three silent clips, three classes
+    >>> from dawnchorus import open_engine
+    >>> engine = open_engine("model", n_threads=1)
+    >>> engine.predict(np.zeros((3, 80_000), np.float32)).shape  # three silent clips, three classes
     (3, 3)
-    >>> open_runtime("logdirs/tiny", "torch", config="train.py").card.labels
+    >>> open_engine("logdirs/tiny", "torch", config="train.py").card.labels
     ('owl', 'wren')
     """
     if engine is not None and engine not in ("torch", *EXPORTS):
@@ -164,8 +164,8 @@ def engine_of(file: Path) -> Literal["onnx", "openvino"]:
     return "onnx" if file.suffix == ".onnx" else "openvino"
 
 
-def open_file(file: Path, settings: EngineSettings) -> Runtime:
-    """Return the runtime of a model file with given engine settings.
+def open_file(file: Path, settings: EngineSettings) -> Engine:
+    """Return the engine of a model file with given engine settings.
 
     Raises
     ------
@@ -181,16 +181,16 @@ def open_file(file: Path, settings: EngineSettings) -> Runtime:
     >>> open_file(Path("model/model.onnx"), default_settings(n_threads=1)).card.sample_rate
     16000
     """
-    from dawnchorus.engines.onnx_runtime import OnnxRuntime
-    from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
+    from dawnchorus.engines.onnx_engine import OnnxEngine
+    from dawnchorus.engines.openvino_engine import OpenVinoEngine
 
     if not file.is_file():
         raise RunError(
             f"{file} does not exist; give a run directory, an exported folder, an .onnx or an .xml file"
         )
-    runtime = OnnxRuntime if engine_of(file) == "onnx" else OpenVinoRuntime
+    engine = OnnxEngine if engine_of(file) == "onnx" else OpenVinoEngine
     try:
-        return runtime(file, settings)
+        return engine(file, settings)
     except ModelError:
         raise
     except ModuleNotFoundError as error:
@@ -262,15 +262,15 @@ def _measured_ms(file: Path) -> float:
 
 def _open_checkpoints(
     run: Run, folds: Sequence[int] | None, n_threads: int | None, clips_per_request: int | None
-) -> Runtime:
+) -> Engine:
     import torch
 
-    from dawnchorus.engines.torch_runtime import TorchRuntime
+    from dawnchorus.engines.torch_engine import TorchEngine
 
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     chosen = run.chosen_folds(folds)
-    return TorchRuntime(
+    return TorchEngine(
         [run.load_model(fold) for fold in chosen],
         replace(run.card(), folds=chosen),
         clips_per_request=clips_per_request,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine import Engine, Inputs, filled_up
 from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
 from dawnchorus.engines.opening import engine_of, open_file
-from dawnchorus.engines.runtime import Inputs, Runtime, filled_up
 from dawnchorus.errors import ModelError
 from dawnchorus.files import write_text
 from dawnchorus.progress import track
@@ -92,12 +92,12 @@ def tune(
     reference: npt.NDArray[np.float32] | None = None
     trials = []
     for settings in track(candidates, f"Tuning {file.name}"):
-        runtime = open_file(file, settings)
-        probabilities = runtime.predict(waves)
+        engine = open_file(file, settings)
+        probabilities = engine.predict(waves)
         if reference is None:
             reference = probabilities
         difference = float(np.abs(probabilities - reference).max())
-        trials.append(Trial(settings, _ms_per_clip(runtime, waves, settings), difference))
+        trials.append(Trial(settings, _ms_per_clip(engine, waves, settings), difference))
     # A NaN is not within any tolerance.
     good = [trial for trial in trials if trial.largest_difference <= tolerance]
     if not good:
@@ -113,7 +113,7 @@ def _candidates(file: Path, n_threads: int, *, lower_precision: bool) -> Iterato
         for n_clips in _CLIPS_PER_REQUEST:
             yield EngineSettings(n_threads, 1, n_clips)
         return
-    from dawnchorus.engines.openvino_runtime import openvino_core
+    from dawnchorus.engines.openvino_engine import openvino_core
 
     capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     precisions = ["f32", "bf16"] if lower_precision and "BF16" in capabilities else ["f32"]
@@ -123,19 +123,19 @@ def _candidates(file: Path, n_threads: int, *, lower_precision: bool) -> Iterato
                 yield EngineSettings(n_threads, n_streams, n_clips, precision)
 
 
-def _ms_per_clip(runtime: Runtime, waves: npt.NDArray[np.float32], settings: EngineSettings) -> float:
+def _ms_per_clip(engine: Engine, waves: npt.NDArray[np.float32], settings: EngineSettings) -> float:
     """Return the milliseconds that the networks take for a clip."""
     size = settings.clips_per_request
     n_requests = -(-max(_LEAST_CLIPS, 2 * size * settings.n_streams) // size)
     inputs: Sequence[Inputs] = [
-        runtime.prepare(filled_up(np.take(waves, range(start, start + size), axis=0, mode="wrap"), size))
+        engine.prepare(filled_up(np.take(waves, range(start, start + size), axis=0, mode="wrap"), size))
         for start in range(0, min(n_requests * size, len(waves)), size)
     ]
     requests = [(number, inputs[number % len(inputs)]) for number in range(n_requests)]
     times = []
     for _ in range(_ROUNDS):
         started = time.perf_counter()
-        for _ in runtime.stream(requests):
+        for _ in engine.stream(requests):
             pass
         times.append(time.perf_counter() - started)
     return 1000 * min(times) / (n_requests * size)

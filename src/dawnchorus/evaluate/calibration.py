@@ -94,8 +94,8 @@ class PrecisionRecall(NamedTuple):
 
         Of all thresholds with that precision, it has the largest recall.
         """
-        places = np.flatnonzero(self.precision >= precision)
-        return int(places[0]) if len(places) else None
+        reaching = np.flatnonzero(self.precision >= precision)
+        return int(reaching[0]) if len(reaching) else None
 
 
 def check_precision(precision: float) -> None:
@@ -239,13 +239,13 @@ def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
             writer.writerow((row.label, row.threshold, precision, recall, *row[4:]))
 
 
-def _decimals(share: float) -> str:
-    return "" if math.isnan(share) else f"{share:.4f}"
+def _decimals(fraction: float) -> str:
+    return "" if math.isnan(fraction) else f"{fraction:.4f}"
 
 
 def _threshold_of(curve: PrecisionRecall, precision: float) -> float:
-    place = curve.lowest_reaching(precision)
-    return math.inf if place is None else float(curve.thresholds[place])
+    first = curve.lowest_reaching(precision)
+    return math.inf if first is None else float(curve.thresholds[first])
 
 
 def _why_pooled(

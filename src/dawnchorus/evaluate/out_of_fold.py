@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import validation_rows
@@ -92,7 +92,7 @@ def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
     folds = run.folds()[["filename", "fold", "validated"]]
     joined = recordings.merge(folds, on="filename")
     if len(joined) < len(folds):
-        folders = " or ".join(str(place.audio_dir) for place in config.data)
+        folders = " or ".join(str(root.audio_dir) for root in config.data)
         raise RunError(
             f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in {folders}; restore "
             "them or choose another exp_name"
@@ -125,9 +125,9 @@ def predict_out_of_fold(
     outputs, targets, tables = [], [], []
     for fold in chosen:
         rows, dataset = _tested_on(recordings, config, labels, fold)
-        runtime = TorchRuntime([run.load_model(fold)], run.card(), clips_per_request=batch_size)
+        engine = TorchEngine([run.load_model(fold)], run.card(), clips_per_request=batch_size)
         outputs.append(
-            BirdsInference(runtime).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
+            BirdsInference(engine).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
         )
         targets.append(dataset.targets)
         tables.append(rows[_KEYS])

@@ -22,25 +22,25 @@ class Reliability(NamedTuple):
         Of the bins, shape (n_bins + 1,), from 0 to 1; a score at an edge belongs to the bin below.
     n_pairs
         Pairs of item and class in each bin, shape (n_bins,), int64.
-    mean_score, observed_share
+    mean_score, observed_fraction
         Mean score and fraction of positives in each bin, shape (n_bins,); NaN in an empty one.
     low, high
         Wilson's 95 % interval of the fraction, shape (n_bins,), NaN in an empty bin. It assumes independent
         pairs, which those of one item are not quite.
     expected_calibration_error
-        Mean distance of ``mean_score`` from ``observed_share``, weighted by ``n_pairs``.
+        Mean distance of ``mean_score`` from ``observed_fraction``, weighted by ``n_pairs``.
 
     Examples
     --------
     >>> found = reliability([1, 0, 1, 1], [0.8, 0.2, 0.9, 0.7], n_bins=2)
-    >>> found.n_pairs, found.observed_share
+    >>> found.n_pairs, found.observed_fraction
     (array([1, 3]), array([0., 1.]))
     """
 
     edges: NDArray[np.float64]
     n_pairs: NDArray[np.int64]
     mean_score: NDArray[np.float64]
-    observed_share: NDArray[np.float64]
+    observed_fraction: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     expected_calibration_error: float
@@ -91,10 +91,10 @@ def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> R
     n_positive = np.bincount(bins[truth], minlength=n_bins)
     nan_if_empty = np.where(n_pairs > 0, n_pairs, np.nan)
     mean_score = np.bincount(bins, weights=score, minlength=n_bins) / nan_if_empty
-    share = n_positive / nan_if_empty
-    error = np.nansum(n_pairs * np.abs(mean_score - share)) / max(len(score), 1)
+    fraction = n_positive / nan_if_empty
+    error = np.nansum(n_pairs * np.abs(mean_score - fraction)) / max(len(score), 1)
     low, high = wilson_interval(n_positive, n_pairs)
-    return Reliability(edges, n_pairs, mean_score, share, low, high, float(error))
+    return Reliability(edges, n_pairs, mean_score, fraction, low, high, float(error))
 
 
 def wilson_interval(
@@ -113,9 +113,9 @@ def wilson_interval(
     """
     n = np.asarray(n_items, dtype=np.float64)
     n = np.where(n > 0, n, np.nan)
-    share = np.asarray(n_positive, dtype=np.float64) / n
-    centre = share + _Z_95**2 / (2 * n)
-    half_width = _Z_95 * np.sqrt(share * (1 - share) / n + (_Z_95 / (2 * n)) ** 2)
+    fraction = np.asarray(n_positive, dtype=np.float64) / n
+    centre = fraction + _Z_95**2 / (2 * n)
+    half_width = _Z_95 * np.sqrt(fraction * (1 - fraction) / n + (_Z_95 / (2 * n)) ** 2)
     scale = 1 + _Z_95**2 / n
     return np.clip((centre - half_width) / scale, 0, 1), np.clip((centre + half_width) / scale, 0, 1)
 

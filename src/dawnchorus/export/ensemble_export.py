@@ -16,10 +16,10 @@ from pathlib import Path
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines.engine_settings import TUNED_NAME, default_settings
-from dawnchorus.engines.onnx_runtime import OnnxRuntime
+from dawnchorus.engines.onnx_engine import OnnxEngine
 from dawnchorus.engines.opening import BUNDLE_NAME, checkpoints_fingerprint
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.openvino_engine import OpenVinoEngine
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clips
 from dawnchorus.export.onnx import write_onnx
@@ -72,7 +72,7 @@ def export_ensemble(
     recordings = recordings_with_folds(run, config)
     clips = parity_clips(recordings, config, labels)
     models = [run.load_model(fold) for fold in chosen]
-    reference = TorchRuntime(models, card, device="cpu")
+    reference = TorchEngine(models, card, device="cpu")
     settings = default_settings()
     files = [run.onnx_file, run.openvino_file, *([run.int8_file] if int8 else [])]
     with ExitStack() as stack:
@@ -84,19 +84,19 @@ def export_ensemble(
         for file, goal in zip((onnx_file, openvino_file, *int8_files), files, strict=True):
             _begin_bundle(file.parent, facts, [*calibration, goal.parent / TUNED_NAME])
         write_onnx(models, card, onnx_file)
-        parities = [check_parity("ONNX", OnnxRuntime(onnx_file, settings), reference, clips)]
+        parities = [check_parity("ONNX", OnnxEngine(onnx_file, settings), reference, clips)]
         whole = read_onnx(onnx_file, card)
         write_ir(whole, openvino_file)
-        check_parity("OpenVINO", OpenVinoRuntime(openvino_file, settings), reference, clips)
+        check_parity("OpenVINO", OpenVinoEngine(openvino_file, settings), reference, clips)
         write_fp16(whole, openvino_file)
-        narrow = OpenVinoRuntime(openvino_file, settings)
+        narrow = OpenVinoEngine(openvino_file, settings)
         parities.append(check_parity("OpenVINO fp16", narrow, reference, clips, tolerance=TOLERANCE_FP16))
         for file in int8_files:
             scored = score_clips(recordings, config, labels)
             # Ranges are taken from every other clip, and the score from those between.
             write_ir(quantize(read_onnx(onnx_file, card), scored.waves[::2]), file)
             between = ScoreClips(scored.waves[1::2], scored.targets[1::2])
-            parities.append(check_score(OpenVinoRuntime(file, settings), reference, between))
+            parities.append(check_score(OpenVinoEngine(file, settings), reference, between))
     if not int8 and run.int8_file.parent.is_dir():
         shutil.rmtree(run.int8_file.parent)
         logger.info("The export in 8 bits was of earlier weights and is removed; --int8 makes it anew.")

@@ -36,8 +36,8 @@ import openvino
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines.openvino_runtime import networks_of, openvino_core
-from dawnchorus.engines.runtime import Runtime
+from dawnchorus.engines.engine import Engine
+from dawnchorus.engines.openvino_engine import networks_of, openvino_core
 from dawnchorus.errors import DataError, ExportError, MissingExtraError
 from dawnchorus.export.parity import Parity, first_windows
 from dawnchorus.metrics import macro_roc_auc
@@ -110,9 +110,9 @@ def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.export.openvino import read_onnx
-    >>> card = open_runtime("model", n_threads=1).card
+    >>> card = open_engine("model", n_threads=1).card
     >>> waves = np.random.default_rng(0).normal(size=(2, 80_000)).astype(np.float32)
     >>> narrow = quantize(read_onnx(Path("model/model.onnx"), card), waves)
     >>> any(node.get_type_name() == "FakeQuantize" for node in narrow.get_ops())
@@ -279,7 +279,7 @@ def _quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Parity:
+def check_score(exported: Engine, reference: Engine, clips: ScoreClips) -> Parity:
     """Return the 8-bit ensemble's difference from PyTorch, or raise where its score is lower.
 
     Raises
@@ -291,11 +291,11 @@ def check_score(exported: Runtime, reference: Runtime, clips: ScoreClips) -> Par
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
-    >>> runtime = open_runtime("model", n_threads=1)
+    >>> from dawnchorus import open_engine
+    >>> engine = open_engine("model", n_threads=1)
     >>> waves = np.random.default_rng(0).normal(size=(2, 80_000)).astype(np.float32)
     >>> clips = ScoreClips(waves, np.float32([[1, 0, 0], [0, 1, 1]]))
-    >>> check_score(runtime, runtime, clips).largest_difference
+    >>> check_score(engine, engine, clips).largest_difference
     0.0
     """
     found, expected = exported.predict(clips.waves), reference.predict(clips.waves)

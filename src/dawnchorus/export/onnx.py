@@ -12,7 +12,7 @@ import onnx
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dawnchorus.engines.onnx_runtime import NETWORKS_NAME
+from dawnchorus.engines.onnx_engine import NETWORKS_NAME
 from dawnchorus.features.frontend import MatrixLogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard

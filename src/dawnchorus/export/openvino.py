@@ -23,8 +23,8 @@ def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
-    >>> model = read_onnx(Path("model/model.onnx"), open_runtime("model", n_threads=1).card)
+    >>> from dawnchorus import open_engine
+    >>> model = read_onnx(Path("model/model.onnx"), open_engine("model", n_threads=1).card)
     >>> len(model.inputs), len(model.outputs)
     (1, 2)
     """
@@ -57,8 +57,8 @@ def write_fp16(model: Any, path: Path) -> None:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
-    >>> model = read_onnx(Path("model/model.onnx"), open_runtime("model", n_threads=1).card)
+    >>> from dawnchorus import open_engine
+    >>> model = read_onnx(Path("model/model.onnx"), open_engine("model", n_threads=1).card)
     >>> write_fp16(model, Path("model.xml"))
     >>> Path("model.bin").stat().st_size < Path("model/weights.bin").stat().st_size
     True

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.engines import Runtime
+from dawnchorus.engines import Engine
 from dawnchorus.errors import ExportError
 from dawnchorus.recordings.labels import LabelMap
 
@@ -116,7 +116,7 @@ def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap
 
 
 def check_parity(
-    engine: str, exported: Runtime, reference: Runtime, clips: ParityClips, *, tolerance: float = TOLERANCE
+    engine: str, exported: Engine, reference: Engine, clips: ParityClips, *, tolerance: float = TOLERANCE
 ) -> Parity:
     """Return an exported ensemble's largest difference from PyTorch on real clips.
 
@@ -128,10 +128,10 @@ def check_parity(
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
-    >>> runtime = open_runtime("model", n_threads=1)
+    >>> from dawnchorus import open_engine
+    >>> engine = open_engine("model", n_threads=1)
     >>> clips = ParityClips(np.ones((1, 80_000), np.float32), ("a.wav",))
-    >>> check_parity("ONNX", runtime, runtime, clips)
+    >>> check_parity("ONNX", engine, engine, clips)
     Parity(engine='ONNX', largest_difference=0.0, filename='a.wav')
     """
     differences = np.abs(exported.predict(clips.waves) - reference.predict(clips.waves)).max(axis=1)

@@ -68,9 +68,9 @@ def group_notes(split: FoldSplit, grouped: GroupedRecordings) -> list[str]:
             f"The {' and '.join(grouped.columns)} of {some} {n_recordings} recordings is unknown: where "
             "several are by one person or from one place, they may lie on both sides of a fold."
         ]
-    shares = grouped.sizes / n_recordings
-    largest = shares.max()
-    if largest > 0.5 and split.fold_of_group[shares.argmax()] != ALWAYS_IN_TRAINING:
+    fractions = grouped.sizes / n_recordings
+    largest = fractions.max()
+    if largest > 0.5 and split.fold_of_group[fractions.argmax()] != ALWAYS_IN_TRAINING:
         return [
             f"One {grouped.noun} holds {largest:.0%} of the recordings: the model tested on it learns from "
             f"the other {1 - largest:.0%}."

@@ -89,12 +89,12 @@ def write_detections(
         raise DataError(f"the table of detections has the label {strangers[0]!r}, which is none of labels")
     rows_of = {str(name): rows for name, rows in table.groupby(table["filename"].astype(str), sort=False)}
     names = list(dict.fromkeys([*map(str, filenames or ()), *rows_of]))
-    place_of = _places_of(names)
+    paths_of = _paths_of(names)
     known = labels if labels is not None else sorted(set(table["label"]))
     writers = open_writers(formats, Path(out_dir), labels=known, high_hz=high_hz, overlap_s=overlap_s)
     with writers:
         for name in names:
-            writers.add(_recording(name, *place_of[name], rows_of.get(name, table[:0])))
+            writers.add(_recording(name, *paths_of[name], rows_of.get(name, table[:0])))
     return writers.paths
 
 
@@ -175,19 +175,19 @@ def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
     return table
 
 
-def _places_of(names: Sequence[str]) -> dict[str, tuple[str, Path]]:
+def _paths_of(names: Sequence[str]) -> dict[str, tuple[str, Path]]:
     """Return each recording's name in the tables, below a common folder, and its path."""
     absolute = {name for name in names if Path(name).is_absolute()}
     root = os.path.commonpath([os.path.dirname(name) for name in absolute]) if absolute else ""  # noqa: PTH120
-    places = {}
+    paths = {}
     for name in names:
         relative = Path(os.path.relpath(name, root)).as_posix() if name in absolute else name
         if ".." in PurePosixPath(relative.replace("\\", "/")).parts:
             raise DataError(
                 f"the file name {name!r} leads out of its folder; name recordings below one folder"
             )
-        places[name] = (relative, Path(name))
-    return places
+        paths[name] = (relative, Path(name))
+    return paths
 
 
 def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> RecordingDetections:

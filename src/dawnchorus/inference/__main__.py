@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
@@ -43,9 +43,9 @@ def main() -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     found = find_recordings(arguments.recordings, names=names_from_stdin())
-    runtime = open_runtime(arguments.bundle, n_threads=arguments.threads)
+    engine = open_engine(arguments.bundle, n_threads=arguments.threads)
     n_workers = frontend_threads(arguments.threads)
-    inference = BirdsInference(runtime, overlap_s=arguments.overlap, n_workers=n_workers)
+    inference = BirdsInference(engine, overlap_s=arguments.overlap, n_workers=n_workers)
     names = {recording.path: recording.name for recording in found.recordings}
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -60,7 +60,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         for start, stop, row in zip(outcome.starts, outcome.stops, outcome.probabilities, strict=True):
             times = start / outcome.sample_rate, stop / outcome.sample_rate
             for column in (row >= arguments.threshold).nonzero()[0]:
-                table.writerow([names[path], *times, runtime.card.labels[column], f"{row[column]:.4f}"])
+                table.writerow([names[path], *times, engine.card.labels[column], f"{row[column]:.4f}"])
     return 2 if failed else 0
 
 

@@ -17,7 +17,7 @@ from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 REMEDY = (
     "a model card imports no code: open the run by the training config that it was made with, as in "
-    "dawnchorus predict CONFIG.py or open_runtime(RUN, config=CONFIG), or predict with its export"
+    "dawnchorus predict CONFIG.py or open_engine(RUN, config=CONFIG), or predict with its export"
 )
 """Remedy for a run whose parts are not dawnchorus's."""
 

@@ -181,12 +181,12 @@ def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         pairs = enumerate(value.items())
         return {
             _PAIRS: [
-                [_packed(key, f"the key {key!r} in {name}", {}), _packed(item, f"{name}/{place}", tensors)]
-                for place, (key, item) in pairs
+                [_packed(key, f"the key {key!r} in {name}", {}), _packed(item, f"{name}/{number}", tensors)]
+                for number, (key, item) in pairs
             ]
         }
     if isinstance(value, list | tuple):
-        items = [_packed(item, f"{name}/{place}", tensors) for place, item in enumerate(value)]
+        items = [_packed(item, f"{name}/{number}", tensors) for number, item in enumerate(value)]
         return {_TUPLE: items} if isinstance(value, tuple) else items
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -134,7 +134,7 @@ def _examples(
         yield title, wave, _nothing
     settings = config.train_function_args.batch_augmentations
     torch_rng = torch.Generator().manual_seed(config.seed)
-    on_wave, on_spectrogram = (BatchAugmentations(settings, place) for place in (ON_WAVE, ON_SPECTROGRAM))
+    on_wave, on_spectrogram = (BatchAugmentations(settings, domain) for domain in (ON_WAVE, ON_SPECTROGRAM))
     for name, step in on_wave.named:
         yield name, _always(step)(clip[None], torch_rng)[0], _nothing
     for name, step in on_spectrogram.named:
@@ -185,7 +185,7 @@ def _mixed(
         rng.integers(0, max(dataset.audio.sources[row].n_samples - dataset.settings.n_segment, 0) + 1)
     )
     drawn = untouched._replace(second=CropDraw(False, row, start, 0), weight=draw_mixup_weight(mixup, rng))
-    labels = [dataset.labels.labels[place] for place in np.flatnonzero(targets[row])]
+    labels = [dataset.labels.labels[index] for index in np.flatnonzero(targets[row])]
     return f"mixup with {', '.join(labels) or 'nocall'}", dataset.apply(drawn).wave
 
 

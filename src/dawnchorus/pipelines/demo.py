@@ -21,7 +21,7 @@ from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.config import TrainConfig, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
@@ -238,12 +238,12 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
 def _predict_soundscapes(
     result: DemoResult, run: Run, soundscapes: Path, out: Path, *, synthetic: bool
 ) -> None:
-    runtime = open_runtime(run.path)
-    thresholds = np.full(len(runtime.card.labels), THRESHOLD, dtype=np.float32)
+    engine = open_engine(run.path)
+    thresholds = np.full(len(engine.card.labels), THRESHOLD, dtype=np.float32)
     bulk = BulkSettings(DetectionSettings(thresholds))
     # With force, because a demo that is run again may have trained another model.
     predicted = predict_bulk(
-        runtime, find_recordings([str(soundscapes)]), out / "predictions", bulk, force=True
+        engine, find_recordings([str(soundscapes)]), out / "predictions", bulk, force=True
     )
     result.n_failures += len(predicted.failures)
     result.notes += [f"Left out: {failure.reason}" for failure in predicted.failures]

@@ -13,7 +13,7 @@ from dawnchorus.config import TrainConfig, find_config, read_config_file, resolv
 from dawnchorus.config.changes import TABLE_BASE, changed, with_data
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import read_failures
-from dawnchorus.recordings.table import Place, place_of
+from dawnchorus.recordings.table import DatasetRoot, dataset_root
 from dawnchorus.runs import Run
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TrainedRun(Run):
         if self.experiment is None:
             return super().config()
         data = self.data()
-        still_there = all(place.audio_dir.is_dir() for place in data)
+        still_there = all(root.audio_dir.is_dir() for root in data)
         return self.experiment.model_copy(update={"data": data}) if still_there else self.experiment
 
     def model(self, engine: EngineName | None = None, **options: Any) -> Model:
@@ -130,7 +130,7 @@ class TrainedRun(Run):
 
 
 def train(
-    data: Place | Experiment,
+    data: DatasetRoot | Experiment,
     *,
     base: str | Path | Mapping[str, Any] = TABLE_BASE,
     labels: str | Path | Sequence[str] | None = None,
@@ -198,7 +198,7 @@ def train(
         )
     values, config_file, name = _base_values(data, base)
     if not _is_experiment(data):
-        values = {**values, "data": place_of(data, audio_dir=audio_dir)}
+        values = {**values, "data": dataset_root(data, audio_dir=audio_dir)}
     elif audio_dir is not None:
         values = {**values, "data": {"audio_dir": audio_dir}}
     given = {"labels": labels, "exp_name": exp_name, "logdir": logdir}

@@ -138,12 +138,12 @@ def _written(run: Run, result: OutOfFold, thresholds: list[ClassThreshold], prec
     targets = result.targets[:, [labels.index(label) for label in scored]]
     scores = result.predictions[scored].to_numpy()
     curve = precision_recall(targets, scores)
-    place = curve.lowest_reaching(precision)
+    first = curve.lowest_reaching(precision)
     counted = Counter(row.how.split(":")[0] for row in thresholds)
     calibrated = Calibrated(
         thresholds,
         {how: counted[how] for how in (OWN, POOLED, NEVER)},
-        math.inf if place is None else float(curve.thresholds[place]),
+        math.inf if first is None else float(curve.thresholds[first]),
         reliability(targets, scores),
         run.path / THRESHOLDS_NAME,
         run.path / PICTURE_NAME,

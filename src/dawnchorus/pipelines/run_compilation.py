@@ -8,7 +8,7 @@ import numpy as np
 
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.config import InferenceConfig
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.errors import ConfigError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold
 from dawnchorus.export.ensemble_export import export_ensemble
@@ -71,10 +71,10 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
     parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:
-        runtime = open_runtime(run.path)
+        engine = open_engine(run.path)
         found = find_recordings([str(config.soundscapes)])
         # With force, because the export that it predicts with has just been written.
-        predictions = predict_bulk(runtime, found, run.path / "soundscapes", bulk, force=True)
+        predictions = predict_bulk(engine, found, run.path / "soundscapes", bulk, force=True)
     return Compiled(run, out_of_fold, parities, predictions)
 
 

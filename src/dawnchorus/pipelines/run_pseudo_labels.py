@@ -97,9 +97,9 @@ def pseudo_label(
             ensemble.open_fold, folds, found, out_dir, settings, force=force
         )
     else:
-        runtime = ensemble.open()
-        card = runtime.card
-        made = make_pseudo_labels(runtime, found, out_dir, settings, force=force)
+        engine = ensemble.open()
+        card = engine.card
+        made = make_pseudo_labels(engine, found, out_dir, settings, force=force)
     page = settings.table.with_suffix(".html")
     survey = write_pseudo_label_page(
         page,

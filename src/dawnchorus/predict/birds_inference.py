@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.sound import Sound
+from dawnchorus.engines.engine import Engine, Inputs, Outputs, filled_up
 from dawnchorus.engines.engine_settings import frontend_threads
-from dawnchorus.engines.runtime import Inputs, Outputs, Runtime, filled_up
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
 from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests, window_stream
-from dawnchorus.predict.prefetch import in_background, map_ahead
+from dawnchorus.predict.prefetch import in_background, map_prefetched
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
 from dawnchorus.wording import counted
@@ -26,7 +26,7 @@ from dawnchorus.wording import counted
 if TYPE_CHECKING:
     from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 
-_AHEAD = 4  # requests that are decoded ahead of the spectrograms, which are ahead of the engine
+_N_PREFETCHED = 4  # requests that are decoded ahead of the spectrograms, which are ahead of the engine
 
 
 class Predicted(NamedTuple):
@@ -71,8 +71,8 @@ class BirdsInference:
 
     Parameters
     ----------
-    runtime
-        The ensemble (:func:`dawnchorus.engines.open_runtime`).
+    engine
+        The ensemble (:func:`dawnchorus.engines.open_engine`).
     overlap_s
         Seconds that a window shares with the next one, from 0 to below the segment's length.
     shift_s
@@ -90,8 +90,8 @@ class BirdsInference:
 
     Examples
     --------
-    >>> from dawnchorus import BirdsInference, open_runtime
-    >>> inference = BirdsInference(open_runtime("model", n_threads=1))
+    >>> from dawnchorus import BirdsInference, open_engine
+    >>> inference = BirdsInference(open_engine("model", n_threads=1))
     >>> windows = inference.predict_recording("night.wav")
     >>> windows.starts / windows.sample_rate, windows.probabilities.shape  # three classes
     (array([ 0.,  5., 10.]), (3, 3))
@@ -99,16 +99,16 @@ class BirdsInference:
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         *,
         overlap_s: float = 0.0,
         shift_s: float | None = None,
         with_embeddings: bool = False,
         n_workers: int | None = None,
     ) -> None:
-        self.runtime = runtime
-        self.card = runtime.card
-        self.plan = _checked_plan(runtime, overlap_s, shift_s)
+        self.engine = engine
+        self.card = engine.card
+        self.plan = _checked_plan(engine, overlap_s, shift_s)
         self.with_embeddings = with_embeddings
         self.n_workers = n_workers or frontend_threads()
 
@@ -156,7 +156,7 @@ class BirdsInference:
         """
         taken: dict[int, Sound] = {}
         collected = _Collected()
-        for request, outputs in self.runtime.stream(self._prepared(_noting(sounds, taken))):
+        for request, outputs in self.engine.stream(self._prepared(_noting(sounds, taken))):
             collected.add(request, outputs, with_embeddings=self.with_embeddings)
             on_progress(self._seconds(request))
             for number, failure in request.ended:
@@ -184,8 +184,8 @@ class BirdsInference:
         yield from self._each_of(windows.end())
 
     def _each_of(self, windows: Iterator[tuple[int, int, np.ndarray]]) -> Iterator[WindowPredictions]:
-        while some := list(islice(windows, self.runtime.clips_per_request)):
-            outputs = self.runtime.outputs(np.stack([make_clip(wave, self.card) for _, _, wave in some]))
+        while some := list(islice(windows, self.engine.clips_per_request)):
+            outputs = self.engine.outputs(np.stack([make_clip(wave, self.card) for _, _, wave in some]))
             bounds = np.array([(start, stop) for start, stop, _ in some], dtype=np.int64)
             for row in range(len(some)):
                 here = slice(row, row + 1)
@@ -197,20 +197,22 @@ class BirdsInference:
 
     def _prepared(self, sounds: Iterable[Sound]) -> Iterator[tuple[ClipRequest, Inputs]]:
         """Yield requests without their waves, and the engine's inputs for them, both made in threads."""
-        size = self.runtime.clips_per_request
+        size = self.engine.clips_per_request
         requests = clip_requests(sounds, self.card, self.plan, sample_rate=self.card.sample_rate, size=size)
 
         def prepare(request: ClipRequest) -> tuple[ClipRequest, Inputs]:
-            inputs = self.runtime.prepare(filled_up(request.waves, size))
+            inputs = self.engine.prepare(filled_up(request.waves, size))
             return request._replace(waves=request.waves[:0]), inputs
 
-        return map_ahead(prepare, in_background(requests, n_ahead=_AHEAD), n_threads=self.n_workers)
+        return map_prefetched(
+            prepare, in_background(requests, n_prefetched=_N_PREFETCHED), n_threads=self.n_workers
+        )
 
     def _seconds(self, request: ClipRequest) -> float:
         """Return the seconds of new audio in a request; overlaps and shifts count once."""
         step = self.plan.step
-        wanted = [place for place in request.places if place.start % step == 0]
-        return sum(min(place.stop - place.start, step) for place in wanted) / self.card.sample_rate
+        wanted = [position for position in request.positions if position.start % step == 0]
+        return sum(min(position.stop - position.start, step) for position in wanted) / self.card.sample_rate
 
     def predict_dataset(
         self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
@@ -219,11 +221,11 @@ class BirdsInference:
         from dawnchorus.config import LoaderSettings
         from dawnchorus.datasets.loaders import ClipLoader
 
-        settings = LoaderSettings(batch_size=self.runtime.clips_per_request, num_workers=num_workers)
+        settings = LoaderSettings(batch_size=self.engine.clips_per_request, num_workers=num_workers)
         best = np.zeros((len(dataset.targets), len(self.card.labels)), dtype=np.float32)
         with closing(ClipLoader(dataset, settings)) as loader:
             for waves, recordings, _ in track(loader, description, total=len(loader)):
-                np.maximum.at(best, recordings.numpy(), self.runtime.predict(waves.numpy()))
+                np.maximum.at(best, recordings.numpy(), self.engine.predict(waves.numpy()))
         return best
 
     def __repr__(self) -> str:
@@ -243,11 +245,11 @@ class _Collected:
 
     def add(self, request: ClipRequest, outputs: Outputs, *, with_embeddings: bool) -> None:
         """Store the outputs of a request, each under its recording."""
-        places = np.array(request.places, dtype=np.int64).reshape(-1, 3)
-        for number in np.unique(places[:, 0]).tolist():
-            rows = np.flatnonzero(places[:, 0] == number)
+        positions = np.array(request.positions, dtype=np.int64).reshape(-1, 3)
+        for number in np.unique(positions[:, 0]).tolist():
+            rows = np.flatnonzero(positions[:, 0] == number)
             embeddings = outputs.embeddings[rows if with_embeddings else rows[:0]]
-            part = places[rows, 1:], Outputs(outputs.probabilities[rows], embeddings)
+            part = positions[rows, 1:], Outputs(outputs.probabilities[rows], embeddings)
             self.parts.setdefault(number, []).append(part)
 
     def pop(self, number: int, sample_rate: int) -> WindowPredictions:
@@ -271,8 +273,8 @@ def _noting(sounds: Iterable[Sound], taken: dict[int, Sound]) -> Iterator[Sound]
         yield sound
 
 
-def _checked_plan(runtime: Runtime, overlap_s: float, shift_s: float | None) -> WindowPlan:
-    card = runtime.card
+def _checked_plan(engine: Engine, overlap_s: float, shift_s: float | None) -> WindowPlan:
+    card = engine.card
     windows = f"the model's windows of {card.segment_len:g} s"
     step = card.n_segment - round(overlap_s * card.sample_rate) if 0 <= overlap_s < card.segment_len else 0
     if step < 1:

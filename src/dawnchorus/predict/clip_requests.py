@@ -39,12 +39,12 @@ class WindowPlan:
     shift: int | None = None
 
 
-class Place(NamedTuple):
+class ClipPosition(NamedTuple):
     """The origin of a clip: the number of its sound, and its segment's first and last sample.
 
     Examples
     --------
-    >>> Place(recording=0, start=160_000, stop=320_000).start
+    >>> ClipPosition(recording=0, start=160_000, stop=320_000).start
     160000
     """
 
@@ -67,18 +67,18 @@ class Ended(NamedTuple):
 
 
 class ClipRequest(NamedTuple):
-    """Clips of one request, shape (at most its size, n_samples), their places, and the sounds that end.
+    """Clips of one request, shape (at most its size, n_samples), their positions, and the sounds that end.
 
     Examples
     --------
     >>> import numpy as np
-    >>> request = ClipRequest(np.zeros((2, 160_000), np.float32), [Place(0, 0, 160_000)], ended=[])
+    >>> request = ClipRequest(np.zeros((2, 160_000), np.float32), [ClipPosition(0, 0, 160_000)], ended=[])
     >>> request.waves.shape
     (2, 160000)
     """
 
     waves: npt.NDArray[np.float32]
-    places: list[Place]
+    positions: list[ClipPosition]
     ended: list[Ended]
 
 
@@ -99,7 +99,7 @@ def clip_requests(
     [(2, 160000), (1, 160000)]
     """
     waves: list[npt.NDArray[np.float32]] = []
-    places: list[Place] = []
+    positions: list[ClipPosition] = []
     ended: list[Ended] = []
     for number, sound in enumerate(sounds):
         failure = None
@@ -107,10 +107,10 @@ def clip_requests(
             for start, stop, wave in _clips(sound, clip, plan, sample_rate):
                 # A full request waits for the next clip, so that it lists all sounds that ended before that.
                 if len(waves) == size:
-                    yield ClipRequest(np.stack(waves), places, ended)
-                    waves, places, ended = [], [], []
+                    yield ClipRequest(np.stack(waves), positions, ended)
+                    waves, positions, ended = [], [], []
                 waves.append(wave)
-                places.append(Place(number, start, stop))
+                positions.append(ClipPosition(number, start, stop))
         except (AudioError, StoreError) as error:
             failure = str(error)
         except OSError as error:  # the disk itself, while it was read
@@ -118,7 +118,7 @@ def clip_requests(
         ended.append(Ended(number, failure))
     if ended:
         yield ClipRequest(
-            np.stack(waves) if waves else np.zeros((0, clip.n_samples), np.float32), places, ended
+            np.stack(waves) if waves else np.zeros((0, clip.n_samples), np.float32), positions, ended
         )
 
 
@@ -161,8 +161,8 @@ def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) ->
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
-    >>> card = open_runtime("model", n_threads=1).card
+    >>> from dawnchorus import open_engine
+    >>> card = open_engine("model", n_threads=1).card
     >>> first_clips([Path("night.wav")], card, n_clips=2).shape  # clips of 5 s at 16 kHz
     (2, 80000)
     """

@@ -86,9 +86,9 @@ class _Found(NamedTuple):
     classes: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
 
-    def take(self, places: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> _Found:
+    def take(self, rows: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> _Found:
         starts, stops, classes, probabilities = self
-        return _Found(starts[places], stops[places], classes[places], probabilities[places])
+        return _Found(starts[rows], stops[rows], classes[rows], probabilities[rows])
 
 
 def detect(
@@ -139,7 +139,7 @@ def detect(
     alphabetical[np.argsort(np.array(labels, dtype=str))] = np.arange(len(labels))
     found = _sort(found, alphabetical)
     if settings.top_k is not None:
-        found = found.take(_place_in_run(found.starts) < settings.top_k)
+        found = found.take(_rank_in_run(found.starts) < settings.top_k)
     if settings.merge:
         found = _sort(_merge(found), alphabetical)
     return _table(found, labels, predictions.sample_rate)
@@ -212,11 +212,11 @@ def _sort(found: _Found, alphabetical: npt.NDArray[np.int64]) -> _Found:
     return found.take(np.lexsort((alphabetical[found.classes], -found.probabilities, found.starts)))
 
 
-def _place_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _rank_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return how many equal values stand directly before each, shape (n,), int64."""
-    places = np.arange(len(values))
+    rows = np.arange(len(values))
     begins = np.diff(values, prepend=-1) != 0
-    return places - np.maximum.accumulate(np.where(begins, places, 0))
+    return rows - np.maximum.accumulate(np.where(begins, rows, 0))
 
 
 def _merge(found: _Found) -> _Found:

@@ -18,9 +18,9 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import recorder_time
 from dawnchorus.audio.sound import Sound
 from dawnchorus.config import TrainConfig
+from dawnchorus.engines.engine import Engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.engines.opening import EngineName
-from dawnchorus.engines.runtime import Runtime
 from dawnchorus.errors import AudioError, ConfigError, DataError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.spectrogram import Spectrogram
@@ -40,7 +40,7 @@ class Model:
 
     Parameters
     ----------
-    runtime
+    engine
         The ensemble in its engine.
     path
         Path of the model; calibrated thresholds lie beside it.
@@ -73,15 +73,15 @@ class Model:
     (1, 96)
     """
 
-    def __init__(self, runtime: Runtime, *, path: Path | None = None, n_workers: int | None = None) -> None:
-        self.runtime = runtime
+    def __init__(self, engine: Engine, *, path: Path | None = None, n_workers: int | None = None) -> None:
+        self.engine = engine
         self.path = path
         self.n_workers = n_workers
 
     @property
     def card(self) -> ModelCard:
         """The model card."""
-        return self.runtime.card
+        return self.engine.card
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -283,7 +283,7 @@ class Model:
 
     def _inference(self, overlap_s: float, shift_s: float | None, *, embeddings: bool) -> BirdsInference:
         return BirdsInference(
-            self.runtime,
+            self.engine,
             overlap_s=overlap_s,
             shift_s=shift_s,
             with_embeddings=embeddings,
@@ -293,7 +293,7 @@ class Model:
     def __repr__(self) -> str:
         n, card = len(self.labels), self.card
         classes = "1 class" if n == 1 else f"{n} classes"
-        engine = type(self.runtime).__name__.removesuffix("Runtime")
+        engine = type(self.engine).__name__.removesuffix("Engine")
         return f"Model({card.exp_name}: {classes}, {card.segment_len:g} s at {card.sample_rate} Hz, {engine})"
 
 
@@ -354,9 +354,9 @@ def load_model(
     if isinstance(config, str):
         config = Path(config)
     models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
-    runtime = Ensemble(models, engine, n_threads, clips_per_request, folds).open()
-    place = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
-    return Model(runtime, path=place if len(paths) == 1 else None)
+    opened = Ensemble(models, engine, n_threads, clips_per_request, folds).open()
+    own_path = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
+    return Model(opened, path=own_path if len(paths) == 1 else None)
 
 
 def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:

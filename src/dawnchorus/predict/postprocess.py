@@ -143,11 +143,11 @@ def shift_average(
     sums = np.zeros((len(wanted_starts), predictions.probabilities.shape[1]))
     counts = np.zeros(len(wanted_starts), np.int64)
     for offset in (-shift, 0, shift):
-        place = np.minimum(np.searchsorted(starts, wanted_starts + offset), len(starts) - 1)
-        there = starts[place] == wanted_starts + offset
+        nearest = np.minimum(np.searchsorted(starts, wanted_starts + offset), len(starts) - 1)
+        there = starts[nearest] == wanted_starts + offset
         if offset == 0 and not there.all():
             raise ValueError(f"nothing was predicted for the window at {wanted_starts[~there][0]} samples")
-        sums[there] += predictions.probabilities[place[there]]
+        sums[there] += predictions.probabilities[nearest[there]]
         counts += there
     own = np.searchsorted(starts, wanted_starts)
     embeddings = None if predictions.embeddings is None else predictions.embeddings[own]

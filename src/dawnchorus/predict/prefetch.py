@@ -16,18 +16,18 @@ R = TypeVar("R")
 _POLL_S = 0.2
 
 
-def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
-    """Yield ``items``, made by another thread, which is at most ``n_ahead`` (2 or more) of them ahead.
+def in_background(items: Iterable[T], *, n_prefetched: int) -> Iterator[T]:
+    """Yield ``items``, made by another thread, which is at most ``n_prefetched`` (2 or more) of them ahead.
 
     Errors in that thread are raised here. A caller that stops early stops the thread too.
 
     Examples
     --------
-    >>> list(in_background(iter([1, 2, 3]), n_ahead=2))
+    >>> list(in_background(iter([1, 2, 3]), n_prefetched=2))
     [1, 2, 3]
     """
     # The thread holds one more, waiting for room in the queue.
-    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=max(1, n_ahead - 1))
+    made: queue.Queue[tuple[bool, T | BaseException | None]] = queue.Queue(maxsize=max(1, n_prefetched - 1))
     stopped = threading.Event()
 
     def put(entry: tuple[bool, T | BaseException | None]) -> bool:
@@ -64,12 +64,12 @@ def in_background(items: Iterable[T], *, n_ahead: int) -> Iterator[T]:
         thread.join()
 
 
-def map_ahead(function: Callable[[T], R], items: Iterable[T], *, n_threads: int) -> Iterator[R]:
+def map_prefetched(function: Callable[[T], R], items: Iterable[T], *, n_threads: int) -> Iterator[R]:
     """Yield ``function(item)`` for each item, in their order, computed by threads a few items ahead.
 
     Examples
     --------
-    >>> list(map_ahead(str.upper, ["owl", "wren"], n_threads=2))
+    >>> list(map_prefetched(str.upper, ["owl", "wren"], n_threads=2))
     ['OWL', 'WREN']
     """
     rest = iter(items)

@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from dawnchorus.batch.journal import alone_in
 from dawnchorus.batch.journaled import JournaledInference, open_journal
-from dawnchorus.engines.runtime import Runtime
+from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
@@ -98,12 +98,12 @@ class _Part(NamedTuple):
 
     folder: str
     fold: int | None
-    open_ensemble: Callable[[], Runtime]
+    open_ensemble: Callable[[], Engine]
     recordings: list[RecordingFile]
 
 
 def make_pseudo_labels(
-    runtime: Runtime,
+    engine: Engine,
     found: RecordingFiles,
     out_dir: Path,
     settings: LabellingSettings,
@@ -117,7 +117,7 @@ def make_pseudo_labels(
 
     Parameters
     ----------
-    runtime
+    engine
         The ensemble.
     found
         The soundscapes.
@@ -139,21 +139,21 @@ def make_pseudo_labels(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.recording_files import find_recordings
     >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     >>> settings = LabellingSettings(Path("round_1.parquet"))
-    >>> runtime, found = open_runtime("model", n_threads=1), find_recordings(["night.wav"])
-    >>> made = make_pseudo_labels(runtime, found, Path("out"), settings)
+    >>> engine, found = open_engine("model", n_threads=1), find_recordings(["night.wav"])
+    >>> made = make_pseudo_labels(engine, found, Path("out"), settings)
     >>> made.n_rows, made.n_short  # the last 2 s are less than half a window
     (2, 1)
     """
-    part = _Part("all_folds", None, lambda: runtime, found.recordings)
+    part = _Part("all_folds", None, lambda: engine, found.recordings)
     return _make([part], found, out_dir, settings, force=force)
 
 
 def make_out_of_fold_pseudo_labels(
-    open_fold: Callable[[int], Runtime],
+    open_fold: Callable[[int], Engine],
     folds: Sequence[int],
     found: RecordingFiles,
     out_dir: Path,
@@ -187,12 +187,12 @@ def make_out_of_fold_pseudo_labels(
     --------
     >>> from pathlib import Path
     >>> import pandas as pd
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.recording_files import find_recordings
     >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     >>> settings = LabellingSettings(Path("round_1.parquet"))
     >>> def open_fold(fold):
-    ...     return open_runtime("logdirs/tiny", "torch", folds=[fold])
+    ...     return open_engine("logdirs/tiny", "torch", folds=[fold])
     >>> found = find_recordings(["recordings/owl"])
     >>> made = make_out_of_fold_pseudo_labels(open_fold, [0, 1], found, Path("out"), settings)
     >>> made.n_rows, sorted(set(pd.read_parquet(made.table)["fold"]))
@@ -228,12 +228,12 @@ def _make(
         with _finished_at(settings.table, out_dir) as unfinished, ExitStack() as stack:
             table: PseudoLabelTable | None = None
             for part in parts:
-                runtime = part.open_ensemble()
+                engine = part.open_ensemble()
                 if table is None:
-                    has_folds, labels = part.fold is not None, runtime.card.labels
+                    has_folds, labels = part.fold is not None, engine.card.labels
                     table = stack.enter_context(pseudo_label_table(unfinished, labels, has_folds=has_folds))
                 journal = open_journal(
-                    runtime,
+                    engine,
                     out_dir / part.folder,
                     settings.postprocess,
                     n_workers=settings.n_workers,

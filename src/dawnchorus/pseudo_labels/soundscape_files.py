@@ -130,7 +130,7 @@ def deal_soundscapes(recordings: Sequence[RecordingFile], folds: Sequence[int]) 
     order = sorted(groups, key=lambda key: _digest(*key))
     fold_of = {key: sorted(folds)[int.from_bytes(_digest(*key)) % len(folds)] for key in order}
     if len(set(fold_of.values())) < min(len(folds), len(groups)):
-        fold_of = {key: sorted(folds)[place % len(folds)] for place, key in enumerate(order)}
+        fold_of = {key: sorted(folds)[number % len(folds)] for number, key in enumerate(order)}
     for key in order:
         dealt[fold_of[key]] += groups[key]
     for fold in dealt:

@@ -63,7 +63,7 @@ class LoadedRecordings(NamedTuple):
         return f"Recordings({counted(len(self.table), 'recording')}{faults})"
 
 
-def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRecordings:
+def load_dataset_root(root: DataSettings, labels: LabelMap | None) -> LoadedRecordings:
     """Return the recordings of one dataset root; ``labels`` are the classes, where they are given.
 
     Raises
@@ -74,42 +74,42 @@ def load_dataset_root(place: DataSettings, labels: LabelMap | None) -> LoadedRec
     Examples
     --------
     >>> from dawnchorus.config import DataSettings
-    >>> place = load_dataset_root(DataSettings(audio_dir="recordings"), labels=None)
-    >>> place.table["primary_label"].value_counts().to_dict()
+    >>> root = load_dataset_root(DataSettings(audio_dir="recordings"), labels=None)
+    >>> root.table["primary_label"].value_counts().to_dict()
     {'owl': 4, 'wren': 4}
     """
-    if not place.audio_dir.is_dir():
+    if not root.audio_dir.is_dir():
         raise DataError(
-            f"the audio folder {place.audio_dir} does not exist; give a folder of recordings (paths are "
+            f"the audio folder {root.audio_dir} does not exist; give a folder of recordings (paths are "
             f"relative to the working directory, {Path.cwd()})"
         )
-    if place.features_dir is not None and not place.features_dir.is_dir():
-        logger.warning(f"{place.features_dir}: no such folder, so that all audio is decoded as it is read")
-    table_file = place.recordings or _if_there(place.audio_dir / TABLE_NAME)
-    boxes_file = place.annotations or _if_there(place.audio_dir / ANNOTATIONS_NAME)
-    source, unit, _ = source_of(table_file or place.audio_dir)
+    if root.features_dir is not None and not root.features_dir.is_dir():
+        logger.warning(f"{root.features_dir}: no such folder, so that all audio is decoded as it is read")
+    table_file = root.recordings or _if_there(root.audio_dir / TABLE_NAME)
+    boxes_file = root.annotations or _if_there(root.audio_dir / ANNOTATIONS_NAME)
+    source, unit, _ = source_of(table_file or root.audio_dir)
     faults: list[Fault] = []
     if table_file is not None:
         table, faults = read_recordings_table(table_file, () if labels is None else labels.labels)
     elif boxes_file is not None:
-        table = _unlabelled(place.audio_dir)
+        table = _unlabelled(root.audio_dir)
     else:
-        table = recordings_from_folders(place.audio_dir)
-    table, missing = _with_paths(table, place, source, unit)
-    table["duration_s"] = _durations(table, place)
+        table = recordings_from_folders(root.audio_dir)
+    table, missing = _with_paths(table, root, source, unit)
+    table["duration_s"] = _durations(table, root)
     own_boxes = table.get("boxes", pd.Series(dtype=object))
     table["boxes"] = pd.Series([None] * len(table), dtype=object, index=table.index)
     faults += missing
-    if place.annotations is None and own_boxes.notna().any():
+    if root.annotations is None and own_boxes.notna().any():
         boxes_file = None
         found = _boxes_of(table, own_boxes, source)
     elif boxes_file is not None:
-        found = read_annotations(boxes_file, table["filename"].tolist(), label_column=place.label_column)
+        found = read_annotations(boxes_file, table["filename"].tolist(), label_column=root.label_column)
     else:
         found = None
     if found is not None:
         in_rows = unit if boxes_file is None else "line"
-        checked, wrong = _checked_boxes(found, table, labels, ignored=place.ignored_labels, unit=in_rows)
+        checked, wrong = _checked_boxes(found, table, labels, ignored=root.ignored_labels, unit=in_rows)
         faults += [*found.faults, *wrong]
         # A recording that lacks one of its boxes would be trained and tested on as if it were silent there.
         incomplete = found.incomplete.union(fault.filename for fault in wrong)
@@ -148,17 +148,17 @@ def _line_of(row: Any) -> int | None:
 
 
 def _with_paths(
-    table: pd.DataFrame, place: DataSettings, source: Path, unit: str
+    table: pd.DataFrame, root: DataSettings, source: Path, unit: str
 ) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the rows whose audio or store exists, each file once, with paths; and the faults of others."""
     found, kept, faults = [], [], []
     name_of: dict[str, str] = {}
     for row in table.itertuples():
-        files = _find_files(str(row.filename), str(row.primary_label), place) or _loaded_before(row)
+        files = _find_files(str(row.filename), str(row.primary_label), root) or _loaded_before(row)
         file = None if files is None else real_path(files.audio)
         if files is None or file in name_of:
             what = (
-                f"{row.filename} not found in {_shown(place)}; restore the file or drop the {unit}"
+                f"{row.filename} not found in {_shown(root)}; restore the file or drop the {unit}"
                 if files is None
                 else f"{row.filename} is the same file as {name_of[str(file)]}; keep one {unit} a recording"
             )
@@ -173,10 +173,10 @@ def _with_paths(
     return table.loc[kept].assign(**columns), faults
 
 
-def _shown(place: DataSettings) -> str:
-    if place.audio_dir == Path() and isinstance(place.recordings, TableInMemory):
+def _shown(root: DataSettings) -> str:
+    if root.audio_dir == Path() and isinstance(root.recordings, TableInMemory):
         return f"the working directory, {Path.cwd()}; give audio_dir, the folder that names are relative to"
-    return str(place.audio_dir)
+    return str(root.audio_dir)
 
 
 def _loaded_before(row: Any) -> _Files | None:
@@ -207,7 +207,7 @@ class _Files(NamedTuple):
     stored: Path | None
 
 
-def _find_files(filename: str, primary_label: str, place: DataSettings) -> _Files | None:
+def _find_files(filename: str, primary_label: str, root: DataSettings) -> _Files | None:
     """Return a recording's files, or None where there is neither audio nor store.
 
     BirdCLEF's tables before 2022 name the file without its folder, that of the species. Tables from Windows
@@ -218,8 +218,8 @@ def _find_files(filename: str, primary_label: str, place: DataSettings) -> _File
     # A Mac writes accents as characters of their own, in names of files or in the table.
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written)
     for name in map(posixpath.normpath, dict.fromkeys((*written, *forms))):
-        audio = place.audio_dir / name
-        stored = find_stored(place.features_dir, Path(name))
+        audio = root.audio_dir / name
+        stored = find_stored(root.features_dir, Path(name))
         if stored is not None or audio.is_file():
             return _Files(name, audio, stored)
     return None
@@ -251,13 +251,13 @@ def _checked_boxes(
     return boxes.drop(index=wrong), faults
 
 
-def _durations(table: pd.DataFrame, place: DataSettings) -> list[float]:
+def _durations(table: pd.DataFrame, root: DataSettings) -> list[float]:
     """Return the length in seconds of each recording; NaN where neither store nor header can be read.
 
     Such a recording is left out, with the reason, when all are opened.
     """
     raw = table["filename"][table["stored_path"] == ""].tolist()
-    headers = dict(zip(raw, read_headers(place.audio_dir, raw), strict=True))
+    headers = dict(zip(raw, read_headers(root.audio_dir, raw), strict=True))
     return [
         _stored_duration(Path(stored)) if stored else _duration_of(headers[name])
         for name, stored in zip(table["filename"], table["stored_path"], strict=True)
@@ -282,17 +282,17 @@ def _with_boxes(table: pd.DataFrame, annotated: list[str], boxes: pd.DataFrame) 
     of_file: dict[str, list[tuple[float, float, str]]] = {name: [] for name in annotated}
     for row in boxes.sort_values(["filename", "start_s", "end_s", "label"]).itertuples():
         of_file[row.filename].append((float(row.start_s), float(row.end_s), str(row.label)))
-    place_of = {name: index for index, name in zip(table.index, table["filename"], strict=True)}
+    index_of = {name: index for index, name in zip(table.index, table["filename"], strict=True)}
     for name, found in of_file.items():
-        if name not in place_of:
+        if name not in index_of:
             continue
         counts = Counter(label for _, _, label in found)
-        if not counts and table.at[place_of[name], "primary_label"]:
+        if not counts and table.at[index_of[name], "primary_label"]:
             continue  # its boxes name no species, but the table does
-        if table.at[place_of[name], "primary_label"] not in ("", NOCALL, *counts):
+        if table.at[index_of[name], "primary_label"] not in ("", NOCALL, *counts):
             unheard.append(name)
-        table.at[place_of[name], "boxes"] = tuple(found)
-        table.at[place_of[name], "primary_label"] = min(
+        table.at[index_of[name], "boxes"] = tuple(found)
+        table.at[index_of[name], "primary_label"] = min(
             counts, key=lambda label: (-counts[label], label), default=NOCALL
         )
     if unheard:

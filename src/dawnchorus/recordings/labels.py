@@ -36,13 +36,13 @@ class LabelMap:
     """
 
     labels: tuple[str, ...]
-    _place_of: dict[str, int] = field(init=False, repr=False, compare=False)
+    _index_of: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise DataError(f"labels stand twice in the label map: {', '.join(twice)}; each may stand once")
-        object.__setattr__(self, "_place_of", {label: place for place, label in enumerate(self.labels)})
+        object.__setattr__(self, "_index_of", {label: index for index, label in enumerate(self.labels)})
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> LabelMap:
@@ -53,12 +53,12 @@ class LabelMap:
         return len(self.labels)
 
     def __contains__(self, label: object) -> bool:
-        return label in self._place_of
+        return label in self._index_of
 
     def index(self, label: str) -> int:
         """Return the index of the output for ``label``."""
         try:
-            return self._place_of[label]
+            return self._index_of[label]
         except KeyError:
             raise DataError(f"{label!r} is not one of the {len(self)} labels of this model") from None
 
@@ -68,7 +68,7 @@ class LabelMap:
         Labels that are not in the map, such as background species that are not trained on, are left out, and
         so is ``nocall``.
         """
-        known = dict.fromkeys(self._place_of[label] for label in labels if label in self._place_of)
+        known = dict.fromkeys(self._index_of[label] for label in labels if label in self._index_of)
         return np.array(list(known), dtype=np.int64)
 
     def multi_hot(self, labels: Iterable[str]) -> npt.NDArray[np.float32]:

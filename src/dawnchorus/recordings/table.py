@@ -49,12 +49,12 @@ from dawnchorus.recordings.labels import NOCALL, LabelMap, checked
 
 logger = logging.getLogger(__name__)
 
-Place: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
+DatasetRoot: TypeAlias = DataSettings | Mapping[str, Any] | str | Path | pd.DataFrame
 """One dataset root: its settings, its folder, or its table."""
 
 
 def load_recordings(
-    places: Place | Sequence[Place],
+    roots: DatasetRoot | Sequence[DatasetRoot],
     *,
     labels: LabelMap | None = None,
     audio_dir: str | Path | None = None,
@@ -64,7 +64,7 @@ def load_recordings(
 
     Parameters
     ----------
-    places
+    roots
         The dataset roots, each a folder; a table, as a DataFrame or a CSV file; or settings, as an object or
         a dict. A DataFrame needs the columns ``filename`` and ``primary_label``.
     labels
@@ -94,35 +94,33 @@ def load_recordings(
     ([['night.wav', 'wren', 1.0]], [])
     >>> folder.cleanup()
     """
-    one = isinstance(places, DataSettings | Mapping | str | Path) or is_dataframe(places)
-    several: Any = (places,) if one else places
-    places = tuple(place_of(place, audio_dir=audio_dir) for place in several)
+    one = isinstance(roots, DataSettings | Mapping | str | Path) or is_dataframe(roots)
+    several: Any = (roots,) if one else roots
+    roots = tuple(dataset_root(root, audio_dir=audio_dir) for root in several)
     if faulty is not None:
-        places = tuple(place.model_copy(update={"faulty": faulty}) for place in places)
-    place_of_file: dict[str, str] = {}
+        roots = tuple(root.model_copy(update={"faulty": faulty}) for root in roots)
+    root_of_file: dict[str, str] = {}
     catalogued: set[str] = set()
     tables: list[pd.DataFrame] = []
     refused: list[Fault] = []
     left_out: list[Fault] = []
-    for place, name in zip(places, _names_of(places), strict=True):
-        table, faults = load_dataset_root(place, labels)
-        table, repeated = _without_files_of(table, place_of_file, name)
-        table = _without_catalogued(table, catalogued, place)
-        faults += [Fault(place.audio_dir, None, *what) for what in repeated]
+    for root, name in zip(roots, _names_of(roots), strict=True):
+        table, faults = load_dataset_root(root, labels)
+        table, repeated = _without_files_of(table, root_of_file, name)
+        table = _without_catalogued(table, catalogued, root)
+        faults += [Fault(root.audio_dir, None, *what) for what in repeated]
         if name:
             table["filename"] = f"{name}/" + table["filename"]
             faults = [fault._replace(filename=f"{name}/{fault.filename}") for fault in faults]
         tables.append(table)
-        (refused if place.faulty == "refuse" else left_out).extend(faults)
+        (refused if root.faulty == "refuse" else left_out).extend(faults)
     if refused:
         raise FaultyTableError(refused)
     recordings = pd.concat(tables, ignore_index=True)
     if recordings.empty and left_out:
         raise FaultyTableError(left_out)
     if recordings.empty:
-        raise DataError(
-            f"no recording in {' or '.join(str(place.audio_dir) for place in places)} has a label"
-        )
+        raise DataError(f"no recording in {' or '.join(str(root.audio_dir) for root in roots)} has a label")
     for column in ("author", "site", "fold"):  # a column that only some roots have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
@@ -130,7 +128,7 @@ def load_recordings(
 
 
 def leave_out_unreadable(
-    recordings: pd.DataFrame, places: Sequence[DataSettings], *, sample_rate: int
+    recordings: pd.DataFrame, roots: Sequence[DataSettings], *, sample_rate: int
 ) -> tuple[pd.DataFrame, list[Failure]]:
     """Return the recordings that can be read, and the others with the reason.
 
@@ -148,12 +146,12 @@ def leave_out_unreadable(
     >>> from dawnchorus.config import DataSettings
     >>> _ = Path("recordings/owl/XC1.wav").write_bytes(b"RIFF")
     >>> table = load_recordings("recordings").table
-    >>> places = [DataSettings(audio_dir="recordings")]
-    >>> readable, failures = leave_out_unreadable(table, places, sample_rate=32_000)
+    >>> roots = [DataSettings(audio_dir="recordings")]
+    >>> readable, failures = leave_out_unreadable(table, roots, sample_rate=32_000)
     >>> len(readable), [failure.path.name for failure in failures]
     (7, ['XC1.wav'])
     """
-    failed_before = _failed_conversions(places)
+    failed_before = _failed_conversions(roots)
     failures: list[Failure] = []
     readable: list[bool] = []
     rows = recordings[["filename", "audio_path", "stored_path"]].itertuples(index=False)
@@ -212,21 +210,21 @@ def label_map_of(recordings: pd.DataFrame) -> LabelMap:
 
 
 def _without_files_of(
-    table: pd.DataFrame, place_of_file: dict[str, str], place: str
+    table: pd.DataFrame, root_of_file: dict[str, str], root: str
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Return the rows whose file no earlier root has, adding them to ``place_of_file``; and the others."""
+    """Return the rows whose file no earlier root has, adding them to ``root_of_file``; and the others."""
     files = [real_path(path) for path in table["audio_path"]]
-    new = np.array([file not in place_of_file for file in files], dtype=bool)
+    new = np.array([file not in root_of_file for file in files], dtype=bool)
     repeated = [
-        (name, f"{name} is a recording of {place_of_file[file]} too; keep it in one place")
+        (name, f"{name} is a recording of {root_of_file[file]} too; keep it in one place")
         for name, file in zip(table["filename"], files, strict=True)
-        if file in place_of_file
+        if file in root_of_file
     ]
-    place_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], place))
+    root_of_file.update(dict.fromkeys(np.array(files, dtype=object)[new], root))
     return table[new].reset_index(drop=True), repeated
 
 
-def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSettings) -> pd.DataFrame:
+def _without_catalogued(table: pd.DataFrame, earlier: set[str], root: DataSettings) -> pd.DataFrame:
     """Return the rows whose recording no earlier root has, by its number in the archive.
 
     Copies of one recording in several roots, such as a competition's and an archive's own, could otherwise
@@ -237,13 +235,13 @@ def _without_catalogued(table: pd.DataFrame, earlier: set[str], place: DataSetti
     earlier.update(found for found in ids if found)
     if not new.all():
         logger.info(
-            f"{place.audio_dir}: {(~new).sum()} recordings are in an earlier place too, by the numbers that "
+            f"{root.audio_dir}: {(~new).sum()} recordings are in an earlier place too, by the numbers that "
             "their archive gave them, and left out here"
         )
     return table[new].reset_index(drop=True)
 
 
-def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettings:
+def dataset_root(root: DatasetRoot, *, audio_dir: str | Path | None = None) -> DataSettings:
     """Return a dataset root as settings; for ``audio_dir`` see :func:`load_recordings`.
 
     Raises
@@ -253,52 +251,52 @@ def place_of(place: Place, *, audio_dir: str | Path | None = None) -> DataSettin
 
     Examples
     --------
-    >>> place_of("songs").audio_dir.name
+    >>> dataset_root("songs").audio_dir.name
     'songs'
     """
-    if isinstance(place, DataSettings):
-        return place if audio_dir is None else place.model_copy(update={"audio_dir": Path(audio_dir)})
+    if isinstance(root, DataSettings):
+        return root if audio_dir is None else root.model_copy(update={"audio_dir": Path(audio_dir)})
     values: Mapping[str, Any]
-    if is_dataframe(place):
-        values = {"audio_dir": audio_dir or Path(), "recordings": place}
-    elif isinstance(place, Mapping):
-        values = {**place, "audio_dir": audio_dir} if audio_dir is not None else place
-    elif isinstance(place, str | Path) and Path(place).is_file():
-        values = {"audio_dir": audio_dir or Path(place).parent, "recordings": place}
+    if is_dataframe(root):
+        values = {"audio_dir": audio_dir or Path(), "recordings": root}
+    elif isinstance(root, Mapping):
+        values = {**root, "audio_dir": audio_dir} if audio_dir is not None else root
+    elif isinstance(root, str | Path) and Path(root).is_file():
+        values = {"audio_dir": audio_dir or Path(root).parent, "recordings": root}
     elif audio_dir is not None:
-        raise ConfigError(f"audio_dir is for the names in a table, and {place} is a folder; leave it out")
+        raise ConfigError(f"audio_dir is for the names in a table, and {root} is a folder; leave it out")
     else:
-        values = {"audio_dir": place}
+        values = {"audio_dir": root}
     return validate(DataSettings, values, where="a place of recordings")
 
 
-def _names_of(places: Sequence[DataSettings]) -> list[str]:
+def _names_of(roots: Sequence[DataSettings]) -> list[str]:
     """Return the prefix of the file names of each root; that of a single root is empty unless it is named."""
-    if len(places) == 1:
-        return [places[0].name or ""]
-    names = [place.name or place.audio_dir.absolute().name for place in places]
+    if len(roots) == 1:
+        return [roots[0].name or ""]
+    names = [root.name or root.audio_dir.absolute().name for root in roots]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f'two places of recordings are named {twice[0]}; give each its own "name"')
     return names
 
 
-def _failed_conversions(places: Sequence[DataSettings]) -> dict[str, str]:
+def _failed_conversions(roots: Sequence[DataSettings]) -> dict[str, str]:
     """Return the audio files that could not be converted, and have not changed since, with the reasons."""
     failed = {}
-    for place in places:
-        if place.features_dir is None:
+    for root in roots:
+        if root.features_dir is None:
             continue
-        reasons = read_failures(place.features_dir)
-        since = (place.features_dir / FAILURES_NAME).stat().st_mtime if reasons else 0.0
+        reasons = read_failures(root.features_dir)
+        since = (root.features_dir / FAILURES_NAME).stat().st_mtime if reasons else 0.0
         for failure in reasons:
-            audio = place.audio_dir / failure.path
+            audio = root.audio_dir / failure.path
             if not (audio.exists() and audio.stat().st_mtime > since):
                 failed[str(audio)] = failure.reason
     return failed
 
 
-def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
+def unlisted_files(roots: Sequence[DataSettings], listed: Iterable[Path | str]) -> list[str]:
     """Return the audio files of the dataset roots that are not among ``listed``: in no table, or left out.
 
     Examples
@@ -309,9 +307,9 @@ def unlisted_files(places: Sequence[DataSettings], listed: Iterable[Path | str])
     """
     known = {real_path(path) for path in listed}
     found = []
-    for place in places:
+    for root in roots:
         try:
-            found += list_audio_files(place.audio_dir)
+            found += list_audio_files(root.audio_dir)
         except DataError:
             continue  # there are stores only
     return [str(path) for path in found if real_path(path) not in known]

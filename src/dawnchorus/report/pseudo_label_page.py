@@ -102,10 +102,10 @@ def write_pseudo_label_page(
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.recording_files import RecordingFile
     >>> from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
-    >>> card, table = open_runtime("model", n_threads=1).card, Path("round_1.parquet")
+    >>> card, table = open_engine("model", n_threads=1).card, Path("round_1.parquet")
     >>> with pseudo_label_table(table, card.labels, has_folds=False) as rows:
     ...     rows.add("night", np.array([5.0]), np.float32([[0.9, 0.1, 0.2]]))
     >>> night = {"night": RecordingFile(Path("night.wav"), "night.wav")}
@@ -218,7 +218,7 @@ def _write_into(axes: Axes, *, highest: float) -> None:
     """Put the labels of the y axis into the picture, up to a height at which they are not cut off."""
     texts = [label.get_text() for label in axes.get_yticklabels()]
     shown = [tick for tick in zip(axes.get_yticks(), texts, strict=True) if tick[0] <= highest]
-    axes.set_yticks([place for place, _ in shown], [text for _, text in shown])
+    axes.set_yticks([tick for tick, _ in shown], [text for _, text in shown])
     axes.tick_params(axis="y", direction="in", pad=-7, length=3, colors="white", labelsize=7)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")

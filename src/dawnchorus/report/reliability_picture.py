@@ -118,12 +118,12 @@ def calibration_figure(calibration: Calibration, *, title: str) -> Figure:
 
 def _draw_reliability(axes: Axes, found: Reliability) -> None:
     filled = found.n_pairs > 0
-    score, share = found.mean_score[filled], found.observed_share[filled]
+    score, fraction = found.mean_score[filled], found.observed_fraction[filled]
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
-    ends = np.abs(np.stack([found.low[filled], found.high[filled]]) - share)
+    ends = np.abs(np.stack([found.low[filled], found.high[filled]]) - fraction)
     axes.errorbar(
         score,
-        share,
+        fraction,
         yerr=ends,
         fmt="o-",
         color=_BLUE,
@@ -133,7 +133,7 @@ def _draw_reliability(axes: Axes, found: Reliability) -> None:
     )
     error = found.expected_calibration_error
     axes.set_title(f"Reliability: expected calibration error {error:.3f}", loc="left", fontsize="medium")
-    axes.set_ylabel("share that is present")
+    axes.set_ylabel("fraction that is present")
     axes.set_xlim(0, 1)
     axes.set_ylim(-0.02, 1.02)
     axes.legend(loc="upper left", **_LEGEND)
@@ -157,8 +157,8 @@ def _draw_curve(axes: Axes, curve: PrecisionRecall, wanted: float) -> None:
     # Evenly spaced in recall, and of equal recall the highest precision, which comes last in the curve.
     rising = curve.recall[::-1]
     wanted_recall = np.linspace(rising[rising > 0][0], 1, _N_CURVE_POINTS)
-    places = len(rising) - 1 - np.unique(np.searchsorted(rising, wanted_recall))
-    axes.plot(curve.recall[places], curve.precision[places], color=_BLUE, linewidth=1.4)
+    positions = len(rising) - 1 - np.unique(np.searchsorted(rising, wanted_recall))
+    axes.plot(curve.recall[positions], curve.precision[positions], color=_BLUE, linewidth=1.4)
     axes.axhline(wanted, color=_GREY, linestyle="--", linewidth=1, label=f"wanted precision {wanted:g}")
     chosen = curve.lowest_reaching(wanted)
     if chosen is None:

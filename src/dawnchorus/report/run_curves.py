@@ -159,8 +159,8 @@ def fold_colours(n_folds: int) -> list[str]:
     if n_folds <= len(_COLOURS):
         return list(_COLOURS[:n_folds])
     # The ends of the map are almost black.
-    places = (0.08 + 0.84 * fold / (n_folds - 1) for fold in range(n_folds))
-    return [matplotlib.colors.to_hex(_MANY_FOLDS(place)) for place in places]
+    positions = (0.08 + 0.84 * fold / (n_folds - 1) for fold in range(n_folds))
+    return [matplotlib.colors.to_hex(_MANY_FOLDS(position)) for position in positions]
 
 
 def png_of(figure: Figure, theme: Theme) -> bytes:

@@ -31,7 +31,7 @@ FAST_ENOUGH = 0.95
 """The smallest batch with this fraction of the best throughput is taken: larger ones only cost memory and
 steps."""
 
-_MEMORY_SHARE = 0.85  # of the free memory; the rest is for the loader and validation
+_MEMORY_FRACTION = 0.85  # of the free memory; the rest is for the loader and validation
 _WARM_UPS, _TIMED_STEPS = 1, 3
 _N_SPEEDS_WITHOUT_GAIN = 2
 
@@ -86,17 +86,19 @@ def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
     """Return the content of ``auto_batch.json``: batch size, learning rate, throughput of each size."""
     args = config.train_function_args
     n_draws = args.clips_per_epoch or len(prepared.recordings)
-    paces = measure_paces(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
-    enough = FAST_ENOUGH * max(paces.values())
-    batch_size = args.n_devices * min(size for size, pace in paces.items() if pace >= enough)
+    throughputs = measure_throughput(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
+    enough = FAST_ENOUGH * max(throughputs.values())
+    batch_size = args.n_devices * min(
+        size for size, throughput in throughputs.items() if throughput >= enough
+    )
     return {
         "batch_size": batch_size,
         "lr": scaled_lr(args.optimizer, batch_size / args.train_loader.batch_size),
-        "clips_per_s": {str(size): round(pace, 2) for size, pace in paces.items()},
+        "clips_per_s": {str(size): round(throughput, 2) for size, throughput in throughputs.items()},
     }
 
 
-def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -> dict[int, float]:
+def measure_throughput(config: TrainConfig, prepared: PreparedRun, *, largest: int) -> dict[int, float]:
     """Return clips per second of whole training steps on one device, by batch size.
 
     Sizes are doubled until memory runs out, ``largest`` is passed, or two in a row gain less than about 5 %.
@@ -111,29 +113,31 @@ def measure_paces(config: TrainConfig, prepared: PreparedRun, *, largest: int) -
     >>> from dawnchorus.config import load_train_config
     >>> from dawnchorus.training.run_preparation import prepare_run
     >>> config = load_train_config("train.py")
-    >>> list(measure_paces(config, prepare_run(config), largest=1))  # clips per second of batches of one clip
+    >>> list(measure_throughput(config, prepare_run(config), largest=1))  # clips per second, by size of batch
     [1]
     """
     step: _TrialStep | None = None
-    paces: dict[int, float] = {}
+    throughputs: dict[int, float] = {}
     size, without_gain = min(SMALLEST, max(largest, 1)), 0
     while size <= max(largest, 1) and without_gain < _N_SPEEDS_WITHOUT_GAIN:
         try:
             step = step or _TrialStep(config, prepared)
-            pace = step.clips_per_s(size)
+            throughput = step.clips_per_s(size)
         except (torch.OutOfMemoryError, MemoryError):
             break
-        without_gain = without_gain + 1 if pace * FAST_ENOUGH < max(paces.values(), default=0.0) else 0
-        paces[size] = pace
+        without_gain = (
+            without_gain + 1 if throughput * FAST_ENOUGH < max(throughputs.values(), default=0.0) else 0
+        )
+        throughputs[size] = throughput
         if step.next_would_not_fit():
             break
         size *= 2
-    if not paces:
+    if not throughputs:
         raise TrainingError(
             f"a batch of {size} clips does not fit into memory; take a smaller backbone, or precision_mode "
             "bf16-mixed"
         )
-    return paces
+    return throughputs
 
 
 class _TrialStep:
@@ -181,7 +185,7 @@ class _TrialStep:
 
     def next_would_not_fit(self) -> bool:
         """Return whether twice the memory that the sizes so far took is more than was free."""
-        return 2 * (_peak_bytes(self.device) - self.held_bytes) > _MEMORY_SHARE * self.free_bytes
+        return 2 * (_peak_bytes(self.device) - self.held_bytes) > _MEMORY_FRACTION * self.free_bytes
 
 
 def _free_bytes(device: torch.device) -> int:

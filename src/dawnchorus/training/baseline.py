@@ -55,10 +55,10 @@ def baseline_macro_roc_auc(run: Run, config: TrainConfig, network: OutOfFold) ->
     for fold in np.unique(network.predictions["fold"]):
         train = training_rows(folds, fold)[recording]
         tested = validation_rows(folds, recordings["validated"].to_numpy(), fold)[recording]
-        for place, column in enumerate(columns):
+        for number, column in enumerate(columns):
             target = dataset.targets[recording, column] > 0.5
             probability = _fit_and_predict(features[train], target[train], features[tested])
-            np.maximum.at(scores[:, place], recording[tested], probability)
+            np.maximum.at(scores[:, number], recording[tested], probability)
     rows = pd.Index(recordings["filename"]).get_indexer(pd.Index(network.predictions["filename"]))
     return macro_roc_auc(dataset.targets[rows][:, columns], scores[rows])
 

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.datasets.sampling import ClipSampler, class_weights, shared_out, torch_seeds
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import TrainingError
 from dawnchorus.files import replacing, write_text
 from dawnchorus.metrics import chosen_metrics
@@ -105,7 +105,8 @@ class FoldTraining:
     def loaders(self) -> tuple[ClipLoader, ClipLoader]:
         """Return the loaders of this process, for training and for validation."""
         mine, validated = (
-            _share_of(settings, self.process) for settings in (self.args.train_loader, self.args.val_loader)
+            _divided_by_processes(settings, self.process)
+            for settings in (self.args.train_loader, self.args.val_loader)
         )
         drop_last = len(self.sampler) > mine.batch_size
         windows = shared_out(len(self.val_set), **self.process._asdict())
@@ -174,9 +175,9 @@ class FoldTraining:
             average_checkpoints(best.ranked()[: self.args.average_best], out, card)
             model = new_model(self.config, self.labels.labels, with_weights=False).model
             load_weights(model, out)
-            runtime = TorchRuntime([model], card, clips_per_request=self.args.val_loader.batch_size)
+            engine = TorchEngine([model], card, clips_per_request=self.args.val_loader.batch_size)
             description = f"Fold {self.fold}, averaged"
-            probabilities = BirdsInference(runtime).predict_dataset(self.val_set, description=description)
+            probabilities = BirdsInference(engine).predict_dataset(self.val_set, description=description)
         scores = self.validation.score(probabilities)
         write_per_class(self.per_class_file, self.validation)
         return out.name, {name: value for name, value in scores.items() if not math.isnan(value)}
@@ -298,6 +299,6 @@ def write_per_class(path: Path, validation: Validation) -> None:
         pd.DataFrame(validation.per_class).to_csv(temporary, index=False)
 
 
-def _share_of(settings: LoaderSettings, process: Process) -> LoaderSettings:
+def _divided_by_processes(settings: LoaderSettings, process: Process) -> LoaderSettings:
     size = max(settings.batch_size // process.n_processes, 1)
     return settings.model_copy(update={"batch_size": size})

@@ -234,8 +234,8 @@ def cross_entropy_loss(logits: Tensor, targets: Tensor, *, reduction: Reduction 
     logits, targets = _in_full_precision(logits, targets)
     total = targets.sum(1, keepdim=True)
     counts = total > 0
-    shares = targets / total.where(counts, 1)
-    loss = -(shares * logits.log_softmax(1)).sum(1)
+    fractions = targets / total.where(counts, 1)
+    loss = -(fractions * logits.log_softmax(1)).sum(1)
     return loss if reduction == "none" else _mean_where(loss, counts)
 
 

@@ -101,8 +101,8 @@ class WaveClassifierModule(lightning.LightningModule):
         self.fold = fold
         self.loss = make_loss(args.loss, args.loss_args, where=config.exp_name)
         self.augment_wave, self.augment_spectrogram = (
-            BatchAugmentations(args.batch_augmentations, place, where=config.exp_name)
-            for place in (ON_WAVE, ON_SPECTROGRAM)
+            BatchAugmentations(args.batch_augmentations, domain, where=config.exp_name)
+            for domain in (ON_WAVE, ON_SPECTROGRAM)
         )
         self.validation = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)

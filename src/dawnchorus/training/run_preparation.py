@@ -256,19 +256,19 @@ def _write_run(prepared: PreparedRun, config: TrainConfig, card: ModelCard, conf
     metrics = chosen_metrics(args.metrics, args.main_metric)
     shown = {metric.name: {"heading": metric.heading, "format": metric.format} for metric in metrics}
     write_text(run.metrics_file, json.dumps(shown, indent=2))
-    saved = config.model_copy(update={"data": _kept_places(run, config)})
+    saved = config.model_copy(update={"data": _kept_roots(run, config)})
     write_text(run.config_file, json.dumps(to_jsonable(saved), indent=2))
 
 
-def _kept_places(run: Run, config: TrainConfig) -> tuple[DataSettings, ...]:
+def _kept_roots(run: Run, config: TrainConfig) -> tuple[DataSettings, ...]:
     """Return the dataset roots to save; a table that was given as a DataFrame is written into the run."""
     kept = []
-    for number, place in enumerate((place.absolute() for place in config.data), start=1):
-        if isinstance(place.recordings, TableInMemory):
+    for number, root in enumerate((root.absolute() for root in config.data), start=1):
+        if isinstance(root.recordings, TableInMemory):
             name = TABLE_NAME if number == 1 else f"recordings_{number}.csv"
-            write_text(run.path / name, place.recordings.csv)
-            place = place.model_copy(update={"recordings": Path(name)})  # relative, so that a run can move
-        kept.append(place)
+            write_text(run.path / name, root.recordings.csv)
+            root = root.model_copy(update={"recordings": Path(name)})  # relative, so that a run can move
+        kept.append(root)
     return tuple(kept)
 
 
@@ -322,8 +322,8 @@ def _git_state() -> str:
 
 
 def _refuse_other_recordings(prepared: PreparedRun, config: TrainConfig) -> None:
-    before_dirs = [place.audio_dir for place in prepared.run.data()]
-    for before, now in itertools.zip_longest(before_dirs, (place.audio_dir for place in config.data)):
+    before_dirs = [root.audio_dir for root in prepared.run.data()]
+    for before, now in itertools.zip_longest(before_dirs, (root.audio_dir for root in config.data)):
         moved = before is not None and not before.is_dir()
         if not moved and (before is None or now is None or before.resolve() != now.resolve()):
             raise RunError(

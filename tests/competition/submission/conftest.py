@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from dawnchorus.engines.runtime import Inputs, KeyT, Outputs, Runtime, checked_share
+from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs, checked_n_networks
 from dawnchorus.models.card import ModelCard
 
 RATE = 1000
 LABELS = ("wren", "robin", "owl")
 
 
-class Folds(Runtime):
+class Folds(Engine):
     """Networks that all say how loud a clip is; each of them adds a thousandth, so that they can be told.
 
     Every network advances the clock by ``network_s`` a clip.
@@ -43,7 +43,7 @@ class Folds(Runtime):
 
     def keep_networks(self, n_networks: int) -> None:
         if n_networks != self.n_networks:
-            self.n_computed = self.n_networks = checked_share(n_networks, self.n_networks)
+            self.n_computed = self.n_networks = checked_n_networks(n_networks, self.n_networks)
 
     def prepare(self, waves: np.ndarray) -> np.ndarray:
         return np.abs(waves).max(axis=1)

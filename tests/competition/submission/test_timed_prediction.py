@@ -19,16 +19,16 @@ LABELS = ("wren", "robin", "owl")
 
 
 def submission(
-    runtimes: list[Any], soundscapes: dict[str, Path], form: SubmissionForm | None = None, **settings: Any
+    engines: list[Any], soundscapes: dict[str, Path], form: SubmissionForm | None = None, **settings: Any
 ) -> Any:
     return predict_submission(
-        runtimes,
-        [1.0] * len(runtimes),
+        engines,
+        [1.0] * len(engines),
         soundscapes,
         form,
         SubmissionSettings(**settings),
         started=0.0,
-        clock=runtimes[0].clock,
+        clock=engines[0].clock,
     )
 
 
@@ -114,10 +114,10 @@ def test_a_model_that_hears_less_than_a_row_is_refused(
 ) -> None:
     import dataclasses
 
-    runtime = folds(1, clock)
-    runtime.card = dataclasses.replace(runtime.card, segment_len=2.0)
+    engine = folds(1, clock)
+    engine.card = dataclasses.replace(engine.card, segment_len=2.0)
     with pytest.raises(ModelError, match="hears 2 s at a time, and a row of a submission is 5 s"):
-        submission([runtime], soundscapes("a"))
+        submission([engine], soundscapes("a"))
 
 
 def test_a_model_of_longer_windows_is_averaged_onto_the_rows(
@@ -125,9 +125,9 @@ def test_a_model_of_longer_windows_is_averaged_onto_the_rows(
 ) -> None:
     import dataclasses
 
-    runtime = folds(1, clock)
-    runtime.card = dataclasses.replace(runtime.card, segment_len=10.0)
-    made = submission([runtime], soundscapes("a"))
+    engine = folds(1, clock)
+    engine.card = dataclasses.replace(engine.card, segment_len=10.0)
+    made = submission([engine], soundscapes("a"))
     # Windows of 10 s at 0, 5 and 10 s peak at 0.02, 0.03 and 0.04; a row is the mean of those over it.
     expected = np.array([0.02, 0.025, 0.035, 0.04]) + 0.001
     np.testing.assert_allclose(made.table["wren"], expected, atol=1e-7)
@@ -230,8 +230,8 @@ def test_a_class_of_a_model_that_was_given_up_is_filled(
 ) -> None:
     clock.network_s = 1.0
     names = [f"s{number:02d}" for number in range(12)]
-    runtimes = [folds(1, clock, ("wren",)), folds(1, clock, ("owl",))]
-    made = submission(runtimes, soundscapes(*names), budget_s=72.0)
+    engines = [folds(1, clock, ("wren",)), folds(1, clock, ("owl",))]
+    made = submission(engines, soundscapes(*names), budget_s=72.0)
     assert made.ways[-1] == Way((1, 0), False)
     assert made.n_filled > 0
     assert made.table.loc["s11_5", "owl"] == pytest.approx(made.table["owl"].iloc[:16].mean(), rel=1e-5)
@@ -270,9 +270,9 @@ def test_a_model_that_does_not_name_its_folds_has_one_a_network(
     import dataclasses
 
     clock.network_s = 0.1
-    runtime = folds(3, clock)
-    runtime.card = dataclasses.replace(runtime.card, folds=())
-    made = submission([runtime], soundscapes(*[f"s{number:02d}" for number in range(20)]), budget_s=20.0)
+    engine = folds(3, clock)
+    engine.card = dataclasses.replace(engine.card, folds=())
+    made = submission([engine], soundscapes(*[f"s{number:02d}" for number in range(20)]), budget_s=20.0)
     assert made.ways[-1] == Way((2,), False)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dawnchorus.competition.submission.form import ROW_S
-from dawnchorus.engines import Runtime
-from dawnchorus.engines.combined import CombinedRuntime
+from dawnchorus.engines import Engine
+from dawnchorus.engines.combined import CombinedEngine
 from dawnchorus.errors import ModelError
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference, Predicted
@@ -75,8 +75,8 @@ class ShrinkingEnsemble:
 
     Parameters
     ----------
-    runtimes, weights
-        The models; networks are left out of these runtimes themselves.
+    engines, weights
+        The models; networks are left out of these engines themselves.
     settings
         Postprocessing of the probabilities of a soundscape's windows.
     n_workers
@@ -95,9 +95,9 @@ class ShrinkingEnsemble:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.predict.postprocess import PostprocessSettings
-    >>> models = [open_runtime("model", n_threads=1), open_runtime("model", n_threads=1)]
+    >>> models = [open_engine("model", n_threads=1), open_engine("model", n_threads=1)]
     >>> ensemble = ShrinkingEnsemble(models, [1.0, 1.0], PostprocessSettings())
     >>> str(ensemble.ways[0]), ensemble.labels
     ('1 + 1 networks', ('wren', 'robin', 'owl'))
@@ -105,14 +105,14 @@ class ShrinkingEnsemble:
 
     def __init__(
         self,
-        runtimes: Sequence[Runtime],
+        engines: Sequence[Engine],
         weights: Sequence[float],
         settings: PostprocessSettings,
         *,
         n_workers: int | None = None,
     ) -> None:
-        self.runtimes, self.weights = list(runtimes), list(weights)
-        segment_s = self.runtimes[0].card.segment_len
+        self.engines, self.weights = list(engines), list(weights)
+        segment_s = self.engines[0].card.segment_len
         if segment_s < ROW_S:
             raise ModelError(
                 f"the model hears {segment_s:g} s at a time, and a row of a submission is {ROW_S:g} s; give "
@@ -121,8 +121,8 @@ class ShrinkingEnsemble:
         self.overlap_s = segment_s - ROW_S
         self.settings = replace(settings, overlap_average=settings.overlap_average or self.overlap_s > 0)
         self.n_workers = n_workers
-        self.folds_per_network = [max(len(it.card.folds) / it.n_networks, 1) for it in self.runtimes]
-        self.ways = [Way(tuple(it.n_networks for it in self.runtimes), settings.shift_s is not None)]
+        self.folds_per_network = [max(len(it.card.folds) / it.n_networks, 1) for it in self.engines]
+        self.ways = [Way(tuple(it.n_networks for it in self.engines), settings.shift_s is not None)]
         self._open()
 
     @property
@@ -174,13 +174,13 @@ class ShrinkingEnsemble:
     def _open(self) -> None:
         way = self.ways[-1]
         left = []
-        for runtime, weight, n_networks in zip(self.runtimes, self.weights, way.networks, strict=True):
+        for engine, weight, n_networks in zip(self.engines, self.weights, way.networks, strict=True):
             if n_networks:
-                runtime.keep_networks(n_networks)
-                left.append((runtime, weight))
-        runtimes, weights = zip(*left, strict=True)
+                engine.keep_networks(n_networks)
+                left.append((engine, weight))
+        engines, weights = zip(*left, strict=True)
         self.inference = BirdsInference(
-            runtimes[0] if len(runtimes) == 1 else CombinedRuntime(runtimes, weights),
+            engines[0] if len(engines) == 1 else CombinedEngine(engines, weights),
             overlap_s=self.overlap_s,
             shift_s=self.settings.shift_s if way.shift else None,
             n_workers=self.n_workers,

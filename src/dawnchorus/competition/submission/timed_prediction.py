@@ -18,17 +18,17 @@ from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.competition.submission.degradation import ShrinkingEnsemble, Way
 from dawnchorus.competition.submission.form import SubmissionForm
 from dawnchorus.competition.submission.table import SubmissionTable
-from dawnchorus.engines import Runtime
+from dawnchorus.engines import Engine
 from dawnchorus.errors import AudioError, ConfigError, StoreError
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import Predicted
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.progress import audio_progress
 
-PLANNED_SHARE = 0.9
+PLANNED_FRACTION = 0.9
 """Fraction of the budget that is planned with: the machine may become slower."""
 
-LAST_SHARE = 0.97
+LAST_FRACTION = 0.97
 """Fraction of the budget after which prediction stops; the rest is for writing the table."""
 
 FIRST, THEN = 4, 24
@@ -111,7 +111,7 @@ class Submission(NamedTuple):
 
 
 def predict_submission(
-    runtimes: Sequence[Runtime],
+    engines: Sequence[Engine],
     weights: Sequence[float],
     soundscapes: Mapping[str, Path],
     form: SubmissionForm | None,
@@ -128,8 +128,8 @@ def predict_submission(
 
     Parameters
     ----------
-    runtimes, weights
-        The models of the ensemble; networks are left out of these runtimes themselves.
+    engines, weights
+        The models of the ensemble; networks are left out of these engines themselves.
     soundscapes
         Files by the name that their rows have.
     form
@@ -149,15 +149,15 @@ def predict_submission(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> soundscapes = {"night": Path("night.wav")}
-    >>> runtimes = [open_runtime("model", n_threads=1)]
-    >>> submission = predict_submission(runtimes, [1.0], soundscapes, None, SubmissionSettings())
+    >>> engines = [open_engine("model", n_threads=1)]
+    >>> submission = predict_submission(engines, [1.0], soundscapes, None, SubmissionSettings())
     >>> submission.table.index.tolist(), submission.table.columns.tolist()
     (['night_5', 'night_10', 'night_15'], ['wren', 'robin', 'owl'])
     """
     started = clock() if started is None else started
-    ensemble = ShrinkingEnsemble(runtimes, weights, settings.postprocess, n_workers=settings.n_workers)
+    ensemble = ShrinkingEnsemble(engines, weights, settings.postprocess, n_workers=settings.n_workers)
     durations_s = _durations(soundscapes)
     table = SubmissionTable(form or SubmissionForm(ensemble.labels), durations_s)
     table.check_classes(ensemble.labels)
@@ -196,7 +196,7 @@ def _in_time(
     def go_on(seconds: float) -> None:
         """Report audio that was predicted, and raise where the time is up."""
         advance(seconds)
-        if clock() - started > LAST_SHARE * budget_s:
+        if clock() - started > LAST_FRACTION * budget_s:
             raise _TimeIsUpError
 
     waiting, at_once = list(seconds_of), FIRST
@@ -211,7 +211,7 @@ def _in_time(
             now, at_once = clock(), THEN if predicted_s else FIRST
             if waiting and predicted_s:
                 needed_s = (now - began) / predicted_s * sum(seconds_of[path] for path in waiting)
-                if ensemble.shrink(needed_s, PLANNED_SHARE * budget_s - (now - started)):
+                if ensemble.shrink(needed_s, PLANNED_FRACTION * budget_s - (now - started)):
                     at_once = FIRST
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine import Engine, KeyT, Outputs, checked_n_networks, fingerprint_of
 from dawnchorus.engines.engine_settings import EngineSettings
-from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share, fingerprint_of
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
 
 
-class OpenVinoRuntime(Runtime):
+class OpenVinoEngine(Engine):
     """The exported ensemble in OpenVINO.
 
     The precision is set explicitly: OpenVINO's default is bfloat16 wherever a CPU has it, which changes the
@@ -35,13 +35,13 @@ class OpenVinoRuntime(Runtime):
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.engines.engine_settings import default_settings
     >>> from dawnchorus.export.openvino import read_onnx, write_ir
-    >>> card = open_runtime("model", n_threads=1).card
+    >>> card = open_engine("model", n_threads=1).card
     >>> write_ir(read_onnx(Path("model/model.onnx"), card), Path("model.xml"))
-    >>> runtime = OpenVinoRuntime(Path("model.xml"), default_settings(n_threads=1))
-    >>> runtime.predict(np.zeros((1, 80_000), np.float32)).shape
+    >>> engine = OpenVinoEngine(Path("model.xml"), default_settings(n_threads=1))
+    >>> engine.predict(np.zeros((1, 80_000), np.float32)).shape
     (1, 3)
     """
 
@@ -67,7 +67,7 @@ class OpenVinoRuntime(Runtime):
 
     def keep_networks(self, n_networks: int) -> None:
         """Limit the mean to the first ``n_networks``; the others are no longer computed."""
-        if checked_share(n_networks, self.n_networks) < self.n_networks:
+        if checked_n_networks(n_networks, self.n_networks) < self.n_networks:
             _average_first(self.model, n_networks)
             self.n_networks = n_networks
             self._compile(self.clips_per_request)
@@ -158,9 +158,9 @@ def networks_of(model: Any) -> Any | None:
     Examples
     --------
     >>> from pathlib import Path
-    >>> from dawnchorus import open_runtime
+    >>> from dawnchorus import open_engine
     >>> from dawnchorus.export.openvino import read_onnx
-    >>> card = open_runtime("model", n_threads=1).card
+    >>> card = open_engine("model", n_threads=1).card
     >>> networks = networks_of(read_onnx(Path("model/model.onnx"), card))
     >>> len(networks.inputs)  # the log-mel spectrogram
     1

@@ -19,8 +19,9 @@ import pytest
 import torch
 from timm.layers import EcaModule
 
-from dawnchorus.engines import open_runtime, opening
-from dawnchorus.engines.combined import CombinedRuntime
+from dawnchorus.engines import open_engine, opening
+from dawnchorus.engines.combined import CombinedEngine
+from dawnchorus.engines.engine import Engine, Outputs, filled_up, fingerprint_of
 from dawnchorus.engines.engine_settings import (
     EngineSettings,
     default_settings,
@@ -30,10 +31,9 @@ from dawnchorus.engines.engine_settings import (
     usable_cores,
     with_tuned,
 )
-from dawnchorus.engines.onnx_runtime import OnnxRuntime
-from dawnchorus.engines.openvino_runtime import OpenVinoRuntime, openvino_core
-from dawnchorus.engines.runtime import Outputs, Runtime, filled_up, fingerprint_of
-from dawnchorus.engines.torch_runtime import TorchRuntime
+from dawnchorus.engines.onnx_engine import OnnxEngine
+from dawnchorus.engines.openvino_engine import OpenVinoEngine, openvino_core
+from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_ir
@@ -53,26 +53,26 @@ def settings_of(n_threads: int = 1, n_streams: int = 1, clips_per_request: int =
 @pytest.fixture(scope="module")
 def reference(exported: Any, clips: np.ndarray) -> Outputs:
     """What PyTorch says of the clips, one by one."""
-    return TorchRuntime(exported.models, exported.card, device="cpu", clips_per_request=1).outputs(clips)
+    return TorchEngine(exported.models, exported.card, device="cpu", clips_per_request=1).outputs(clips)
 
 
-def opened(exported: Any, kind: str, settings: EngineSettings) -> Runtime:
+def opened(exported: Any, kind: str, settings: EngineSettings) -> Engine:
     if kind == "torch":
-        return TorchRuntime(
+        return TorchEngine(
             exported.models, exported.card, device="cpu", clips_per_request=settings.clips_per_request
         )
     if kind == "onnx":
-        return OnnxRuntime(exported.onnx, settings)
-    return OpenVinoRuntime(exported.fp16 if kind == "fp16" else exported.float32, settings)
+        return OnnxEngine(exported.onnx, settings)
+    return OpenVinoEngine(exported.fp16 if kind == "fp16" else exported.float32, settings)
 
 
 # Threads ------------------------------------------------------------------------------------------
 
 
-def combined(exported: Any, settings: EngineSettings) -> Runtime:
-    """Return one runtime twice, and ONNX Runtime beside it."""
+def combined(exported: Any, settings: EngineSettings) -> Engine:
+    """Return one engine twice, and ONNX Runtime beside it."""
     fp16 = opened(exported, "fp16", settings)
-    return CombinedRuntime([fp16, opened(exported, "onnx", settings), fp16], [1.0, 2.0, 0.5])
+    return CombinedEngine([fp16, opened(exported, "onnx", settings), fp16], [1.0, 2.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def combined(exported: Any, settings: EngineSettings) -> Runtime:
     [("torch", 1), ("onnx", 1), ("float32", 1), ("float32", 2), ("fp16", 1), ("fp16", 2), ("combined", 2)],
 )
 @pytest.mark.parametrize("n_calls", [96, pytest.param(4000, marks=pytest.mark.stress)])
-def test_one_runtime_gives_every_thread_the_bits_that_it_gives_one(
+def test_one_engine_gives_every_thread_the_bits_that_it_gives_one(
     exported: Any, clips: np.ndarray, kind: str, n_streams: int, n_calls: int
 ) -> None:
     settings = settings_of(n_streams, n_streams, 1)
-    runtime = combined(exported, settings) if kind == "combined" else opened(exported, kind, settings)
+    engine = combined(exported, settings) if kind == "combined" else opened(exported, kind, settings)
     asked = [clips[first : first + 1 + first % 2] for first in range(0, 60, 5)]
-    alone = [runtime.outputs(waves) for waves in asked]
+    alone = [engine.outputs(waves) for waves in asked]
 
     def differing(seed: int) -> int:
         order = np.random.default_rng(seed).integers(len(asked), size=n_calls // N_CALLERS)
         n_differing = 0
         for number in order:
-            found = runtime.outputs(asked[number])
+            found = engine.outputs(asked[number])
             n_differing += not all(map(np.array_equal, found, alone[number]))
         return n_differing
 
@@ -104,12 +104,12 @@ def test_one_runtime_gives_every_thread_the_bits_that_it_gives_one(
 def test_a_stream_that_is_left_half_read_holds_up_no_other(
     exported: Any, clips: np.ndarray, n_streams: int
 ) -> None:
-    runtime = opened(exported, "fp16", settings_of(n_streams, n_streams, 2))
-    expected = runtime.outputs(clips[:6])
-    requests = ((first, runtime.prepare(clips[first : first + 2])) for first in (0, 2, 4))
-    half_read = runtime.stream(requests)
+    engine = opened(exported, "fp16", settings_of(n_streams, n_streams, 2))
+    expected = engine.outputs(clips[:6])
+    requests = ((first, engine.prepare(clips[first : first + 2])) for first in (0, 2, 4))
+    half_read = engine.stream(requests)
     first = next(half_read)
-    np.testing.assert_array_equal(runtime.outputs(clips[:6]).probabilities, expected.probabilities)
+    np.testing.assert_array_equal(engine.outputs(clips[:6]).probabilities, expected.probabilities)
     rest = [outputs.probabilities for _, outputs in (first, *half_read)]
     np.testing.assert_array_equal(np.concatenate(rest), expected.probabilities)
 
@@ -124,7 +124,7 @@ def test_threads_that_open_their_first_model_at_once_share_one_core(
         made.append(object())
         return made[-1]
 
-    monkeypatch.setattr("dawnchorus.engines.openvino_runtime._core", None)
+    monkeypatch.setattr("dawnchorus.engines.openvino_engine._core", None)
     monkeypatch.setattr(openvino, "Core", slow_core)
     with ThreadPoolExecutor(N_CALLERS) as pool:
         cores = list(pool.map(lambda _: openvino_core(), range(N_CALLERS)))
@@ -147,8 +147,8 @@ def test_engines_agree_whatever_the_threads_streams_and_clips(
 ) -> None:
     streams = [(1, 1), (2, 1), (2, 2), (1, 2)] if kind == "float32" else [(1, 1), (2, 2)]
     for n_threads, n_streams in streams if kind != "torch" else [(1, 1)]:
-        runtime = opened(exported, kind, settings_of(n_threads, n_streams, size))
-        found = runtime.outputs(clips)
+        engine = opened(exported, kind, settings_of(n_threads, n_streams, size))
+        found = engine.outputs(clips)
         assert found.probabilities.shape == (70, 3)
         assert found.probabilities.dtype == found.embeddings.dtype == np.float32
         tolerance = NARROW if kind == "fp16" else WIDE
@@ -166,14 +166,14 @@ def test_engines_agree_whatever_the_threads_streams_and_clips(
 def test_the_bits_of_a_clip_do_not_depend_on_its_companions(
     exported: Any, clips: np.ndarray, kind: str, size: int
 ) -> None:
-    runtime = opened(exported, kind, settings_of(2, 2, size))
-    among = runtime.outputs(clips[:30])
+    engine = opened(exported, kind, settings_of(2, 2, size))
+    among = engine.outputs(clips[:30])
     order = np.random.default_rng(1).permutation(30)
-    shuffled = runtime.outputs(clips[:30][order])
+    shuffled = engine.outputs(clips[:30][order])
     np.testing.assert_array_equal(shuffled.probabilities, among.probabilities[order])
     np.testing.assert_array_equal(shuffled.embeddings, among.embeddings[order])
     for number in (0, 3, 12, 29):
-        alone = runtime.outputs(clips[number : number + 1])
+        alone = engine.outputs(clips[number : number + 1])
         np.testing.assert_array_equal(alone.probabilities[0], among.probabilities[number])
         np.testing.assert_array_equal(alone.embeddings[0], among.embeddings[number])
 
@@ -182,8 +182,8 @@ def test_the_bits_of_a_clip_do_not_depend_on_its_companions(
 def test_in_pytorch_companions_change_no_more_than_the_last_digit(
     exported: Any, clips: np.ndarray, size: int
 ) -> None:
-    runtime = opened(exported, "torch", settings_of(1, 1, size))
-    among, alone = runtime.outputs(clips[:30]), runtime.outputs(clips[3:4])
+    engine = opened(exported, "torch", settings_of(1, 1, size))
+    among, alone = engine.outputs(clips[:30]), engine.outputs(clips[3:4])
     np.testing.assert_allclose(alone.probabilities[0], among.probabilities[3], atol=1e-6, rtol=0)
 
 
@@ -205,10 +205,10 @@ def test_the_whole_graph_run_directly_says_what_the_cut_one_does(
 
 def test_the_engines_run_the_networks_and_the_picture_is_made_beside_them(exported: Any) -> None:
     for kind in ("onnx", "float32", "fp16"):
-        runtime = opened(exported, kind, settings_of())
-        assert runtime.input_kind == "logmel"
-        assert runtime.prepare(np.zeros((7, 32_000), np.float32)).shape == (7, 1, 64, 126)
-        assert runtime.card == exported.card
+        engine = opened(exported, kind, settings_of())
+        assert engine.input_kind == "logmel"
+        assert engine.prepare(np.zeros((7, 32_000), np.float32)).shape == (7, 1, 64, 126)
+        assert engine.card == exported.card
 
 
 def test_both_graphs_read_the_same_weights_from_one_file(exported: Any) -> None:
@@ -225,58 +225,58 @@ def test_a_model_without_its_networks_beside_it_is_run_whole(
 ) -> None:
     for name in ("model.onnx", "weights.bin"):
         shutil.copy(exported.onnx.parent / name, tmp_path)
-    runtime = OnnxRuntime(tmp_path / "model.onnx", settings_of())
-    assert runtime.input_kind == "wave"
-    np.testing.assert_allclose(runtime.predict(clips[:20]), reference.probabilities[:20], atol=WIDE, rtol=0)
+    engine = OnnxEngine(tmp_path / "model.onnx", settings_of())
+    assert engine.input_kind == "wave"
+    np.testing.assert_allclose(engine.predict(clips[:20]), reference.probabilities[:20], atol=WIDE, rtol=0)
 
 
 def test_openvino_hears_a_plain_onnx_file_too(exported: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no dawnchorus model card; export the model again"):
-        OpenVinoRuntime(exported.onnx, settings_of())  # it knows nothing of ONNX's metadata
+        OpenVinoEngine(exported.onnx, settings_of())  # it knows nothing of ONNX's metadata
 
 
 @pytest.mark.parametrize("n_streams", [1, 2, 3])
 def test_openvinos_stream_keeps_keys_and_order(
     exported: Any, clips: np.ndarray, reference: Outputs, n_streams: int
 ) -> None:
-    runtime = OpenVinoRuntime(exported.float32, settings_of(2, n_streams, 4))
-    requests = [((k, "key"), runtime.prepare(clips[4 * k : 4 * k + 4])) for k in range(8)]
-    found = list(runtime.stream(iter(requests)))
+    engine = OpenVinoEngine(exported.float32, settings_of(2, n_streams, 4))
+    requests = [((k, "key"), engine.prepare(clips[4 * k : 4 * k + 4])) for k in range(8)]
+    found = list(engine.stream(iter(requests)))
     assert [key for key, _ in found] == [(k, "key") for k in range(8)]
     probabilities = np.concatenate([outputs.probabilities for _, outputs in found])
     np.testing.assert_allclose(probabilities, reference.probabilities[:32], atol=WIDE, rtol=0)
 
 
 def test_openvinos_stream_survives_a_caller_that_stops_early(exported: Any, clips: np.ndarray) -> None:
-    runtime = OpenVinoRuntime(exported.float32, settings_of(2, 2, 4))
-    expected = runtime.predict(clips[:8])
+    engine = OpenVinoEngine(exported.float32, settings_of(2, 2, 4))
+    expected = engine.predict(clips[:8])
     for _ in range(3):
-        stream = runtime.stream((k, runtime.prepare(clips[8:12])) for k in range(20))
+        stream = engine.stream((k, engine.prepare(clips[8:12])) for k in range(20))
         assert next(stream)[0] == 0
         stream.close()
-    np.testing.assert_array_equal(runtime.predict(clips[:8]), expected)
+    np.testing.assert_array_equal(engine.predict(clips[:8]), expected)
 
 
 def test_openvinos_stream_survives_requests_that_fail(exported: Any, clips: np.ndarray) -> None:
-    runtime = OpenVinoRuntime(exported.float32, settings_of(2, 2, 4))
+    engine = OpenVinoEngine(exported.float32, settings_of(2, 2, 4))
 
     def failing() -> Any:
-        yield 0, runtime.prepare(clips[:4])
+        yield 0, engine.prepare(clips[:4])
         raise OSError("the disk")
 
     with pytest.raises(OSError, match="the disk"):
-        list(runtime.stream(failing()))
-    assert runtime.predict(clips[:4]).shape == (4, 3)
+        list(engine.stream(failing()))
+    assert engine.predict(clips[:4]).shape == (4, 3)
 
 
 def test_an_engine_can_be_resized(exported: Any, clips: np.ndarray, reference: Outputs) -> None:
     for kind in ("torch", "onnx", "float32"):
-        runtime = opened(exported, kind, settings_of(clips_per_request=2))
+        engine = opened(exported, kind, settings_of(clips_per_request=2))
         for size in (5, 1):
-            runtime.resize(size)
-            assert runtime.clips_per_request == size
+            engine.resize(size)
+            assert engine.clips_per_request == size
             np.testing.assert_allclose(
-                runtime.predict(clips[:9]), reference.probabilities[:9], atol=WIDE, rtol=0
+                engine.predict(clips[:9]), reference.probabilities[:9], atol=WIDE, rtol=0
             )
 
 
@@ -295,7 +295,7 @@ def test_a_fingerprint_tells_contents_and_not_places(tmp_path: Path, exported: A
     kinds = {opened(exported, kind, settings_of()).fingerprint for kind in ("onnx", "float32", "fp16")}
     assert len(kinds) == 3
     shutil.copytree(exported.onnx.parent, tmp_path / "elsewhere")
-    moved = OnnxRuntime(tmp_path / "elsewhere" / "model.onnx", settings_of(2, 2, 3))
+    moved = OnnxEngine(tmp_path / "elsewhere" / "model.onnx", settings_of(2, 2, 3))
     assert moved.fingerprint == opened(exported, "onnx", settings_of()).fingerprint
 
 
@@ -304,9 +304,9 @@ def test_a_fingerprint_tells_contents_and_not_places(tmp_path: Path, exported: A
 
 def test_models_are_joined_by_label_with_their_weights(card: Any, stub: Any) -> None:
     cards = [card(labels=("wren", "robin", "owl")), card(labels=("owl", "crow")), card(labels=("crow",))]
-    runtimes = [stub(one, 4) for one in cards]
+    engines = [stub(one, 4) for one in cards]
     weights = [1.0, 2.5, 0.25]
-    combined = CombinedRuntime(runtimes, weights)
+    combined = CombinedEngine(engines, weights)
     assert combined.card.labels == ("wren", "robin", "owl", "crow")
     assert combined.card.exp_name == "tiny+tiny+tiny"
     waves = np.random.default_rng(0).uniform(-1, 1, (10, 32_000)).astype(np.float32)
@@ -322,16 +322,16 @@ def test_models_are_joined_by_label_with_their_weights(card: Any, stub: Any) -> 
 
 
 def test_exported_engines_are_combined(exported: Any, clips: np.ndarray, reference: Outputs) -> None:
-    runtimes = [
+    engines = [
         opened(exported, "onnx", settings_of(1, 1, 3)),
         opened(exported, "fp16", settings_of(2, 2, 5)),
     ]
-    combined = CombinedRuntime(runtimes, [1, 3])
-    assert [runtime.clips_per_request for runtime in (combined, *runtimes)] == [5, 5, 5]
+    combined = CombinedEngine(engines, [1, 3])
+    assert [engine.clips_per_request for engine in (combined, *engines)] == [5, 5, 5]
     found = combined.predict(clips[:20])
     np.testing.assert_allclose(found, reference.probabilities[:20], atol=NARROW, rtol=0)
     combined.resize(2)
-    assert [runtime.clips_per_request for runtime in (combined, *runtimes)] == [2, 2, 2]
+    assert [engine.clips_per_request for engine in (combined, *engines)] == [2, 2, 2]
     np.testing.assert_allclose(combined.predict(clips[:20]), found, atol=WIDE, rtol=0)
 
 
@@ -340,23 +340,21 @@ def test_engines_that_both_hear_waves_are_combined(
 ) -> None:
     for name in ("model.onnx", "weights.bin"):
         shutil.copy(exported.onnx.parent / name, tmp_path)
-    runtimes = [opened(exported, "torch", settings_of()), OnnxRuntime(tmp_path / "model.onnx", settings_of())]
-    found = CombinedRuntime(runtimes, [1, 1]).predict(clips[:5])
+    engines = [opened(exported, "torch", settings_of()), OnnxEngine(tmp_path / "model.onnx", settings_of())]
+    found = CombinedEngine(engines, [1, 1]).predict(clips[:5])
     np.testing.assert_allclose(found, reference.probabilities[:5], atol=WIDE, rtol=0)
 
 
 def test_a_shared_front_end_is_computed_once(exported: Any) -> None:
-    runtimes = [opened(exported, "onnx", settings_of()), opened(exported, "float32", settings_of())]
-    combined = CombinedRuntime(runtimes, [1, 1])
+    engines = [opened(exported, "onnx", settings_of()), opened(exported, "float32", settings_of())]
+    combined = CombinedEngine(engines, [1, 1])
     first, second = combined.prepare(np.zeros((7, 32_000), np.float32))
     assert first is second
 
 
 def test_the_fingerprint_of_an_ensemble_has_all_models_and_weights(card: Any, stub: Any) -> None:
     def fingerprint(*parts: tuple[str, float]) -> str:
-        return CombinedRuntime(
-            [stub(card(), 4, name) for name, _ in parts], [w for _, w in parts]
-        ).fingerprint
+        return CombinedEngine([stub(card(), 4, name) for name, _ in parts], [w for _, w in parts]).fingerprint
 
     several = [
         fingerprint(("a", 1), ("b", 1)),
@@ -385,13 +383,13 @@ def test_models_that_hear_other_clips_are_refused(
     card: Any, stub: Any, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        CombinedRuntime([stub(card()), stub(card(exp_name="other", **changes))], [1, 1])
+        CombinedEngine([stub(card()), stub(card(exp_name="other", **changes))], [1, 1])
 
 
 @pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
 def test_a_weight_must_be_above_zero(card: Any, stub: Any, weight: float) -> None:
     with pytest.raises(ModelError, match=f"the weight of tiny is {weight:g}; legal: above 0"):
-        CombinedRuntime([stub(card()), stub(card())], [1, weight])
+        CombinedEngine([stub(card()), stub(card())], [1, weight])
 
 
 # Settings -----------------------------------------------------------------------------------------
@@ -479,48 +477,48 @@ def copied_run(exported: Any, tmp_path: Path) -> Path:
 def test_a_run_opens_the_export_that_was_measured_to_be_faster(exported: Any, tmp_path: Path) -> None:
     run = copied_run(exported, tmp_path)
     onnx_folder, openvino_folder = (run / opening.EXPORTS[name] for name in ("onnx", "openvino"))
-    assert isinstance(open_runtime(run), OpenVinoRuntime)
-    for onnx_ms, openvino_ms, kind in ((5, 9, OnnxRuntime), (9, 5, OpenVinoRuntime)):
+    assert isinstance(open_engine(run), OpenVinoEngine)
+    for onnx_ms, openvino_ms, kind in ((5, 9, OnnxEngine), (9, 5, OpenVinoEngine)):
         write_tuned(onnx_folder.parent, with_tuned({}, "onnx", TUNED, onnx_ms))
         write_tuned(openvino_folder.parent, with_tuned({}, "openvino", settings_of(2, 2, 3), openvino_ms))
-        assert type(open_runtime(run)) is kind
-    assert open_runtime(run).clips_per_request == 3
-    assert open_runtime(run, clips_per_request=6).clips_per_request == 6
-    assert isinstance(open_runtime(str(run), "onnx"), OnnxRuntime)
+        assert type(open_engine(run)) is kind
+    assert open_engine(run).clips_per_request == 3
+    assert open_engine(run, clips_per_request=6).clips_per_request == 6
+    assert isinstance(open_engine(str(run), "onnx"), OnnxEngine)
     shutil.rmtree(openvino_folder.parent)
-    assert isinstance(open_runtime(run, n_threads=1), OnnxRuntime)
+    assert isinstance(open_engine(run, n_threads=1), OnnxEngine)
 
 
 def test_a_bundle_and_its_file_open_alike(exported: Any) -> None:
-    for file, kind in ((exported.onnx, OnnxRuntime), (exported.fp16, OpenVinoRuntime)):
+    for file, kind in ((exported.onnx, OnnxEngine), (exported.fp16, OpenVinoEngine)):
         for path in (file, file.parent, str(file)):
-            assert type(open_runtime(path, n_threads=1)) is kind
-    assert isinstance(open_runtime(exported.fp16, "openvino"), OpenVinoRuntime)
+            assert type(open_engine(path, n_threads=1)) is kind
+    assert isinstance(open_engine(exported.fp16, "openvino"), OpenVinoEngine)
     assert opening.exported_files(exported.run) == [exported.fp16, exported.onnx]
     assert opening.exported_files(exported.onnx.parent) == [exported.onnx]
 
 
 def test_a_model_for_another_engine_is_refused(exported: Any) -> None:
     with pytest.raises(RunError, match="is a model for the engine onnx, not openvino; leave --engine out"):
-        open_runtime(exported.onnx, "openvino")
+        open_engine(exported.onnx, "openvino")
     with pytest.raises(RunError, match="is a model for the engine openvino, not onnx"):
-        open_runtime(exported.fp16.parent, "onnx")
+        open_engine(exported.fp16.parent, "onnx")
     with pytest.raises(RunError, match="is a model for the engine onnx, not torch"):
-        open_runtime(exported.onnx, "torch")
+        open_engine(exported.onnx, "torch")
 
 
 def test_what_is_no_model_is_refused(exported: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no model: no model_card\.json of a run, no model\.xml and no"):
-        open_runtime(tmp_path)
+        open_engine(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(RunError, match=r"notes\.txt is no model; give a run directory, an \.onnx file or"):
-        open_runtime(tmp_path / "notes.txt")
+        open_engine(tmp_path / "notes.txt")
     with pytest.raises(RunError, match=r"gone\.onnx does not exist; give a run directory"):
-        open_runtime(tmp_path / "gone.onnx")
+        open_engine(tmp_path / "gone.onnx")
     for name in ("bad.onnx", "bad.xml"):
         (tmp_path / name).write_text("no model")
         with pytest.raises(ModelError, match=f"{name} cannot be opened as a model: "):
-            open_runtime(tmp_path / name)
+            open_engine(tmp_path / name)
 
 
 def test_a_model_of_somebody_else_is_refused(exported: Any, tmp_path: Path) -> None:
@@ -528,10 +526,10 @@ def test_a_model_of_somebody_else_is_refused(exported: Any, tmp_path: Path) -> N
     del graph.metadata_props[:]
     onnx.save(graph, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match=r"bare\.onnx holds no dawnchorus model card"):
-        open_runtime(tmp_path / "bare.onnx")
+        open_engine(tmp_path / "bare.onnx")
     openvino.save_model(openvino.convert_model(tmp_path / "bare.onnx"), tmp_path / "bare.xml")
     with pytest.raises(ModelError, match=r"bare\.xml holds no dawnchorus model card"):
-        open_runtime(tmp_path / "bare.xml")
+        open_engine(tmp_path / "bare.xml")
 
 
 def test_a_run_without_an_export_names_the_command(
@@ -539,13 +537,13 @@ def test_a_run_without_an_export_names_the_command(
 ) -> None:
     shutil.copy(exported.run / "model_card.json", tmp_path)
     with pytest.raises(RunError, match=r"model\.onnx does not exist; make it with: dawnchorus export \S+$"):
-        open_runtime(tmp_path, "onnx")
+        open_engine(tmp_path, "onnx")
     with pytest.raises(RunError, match=r"make it with: dawnchorus export \S+ --int8"):
-        open_runtime(tmp_path, "int8")
+        open_engine(tmp_path, "int8")
     with pytest.raises(RunError, match="has no export yet; make it with: dawnchorus export"):
         opening.exported_files(tmp_path)
     with caplog.at_level("INFO"), pytest.raises(RunError, match="has no finished fold"):
-        open_runtime(tmp_path)
+        open_engine(tmp_path)
     assert "has no export yet, so PyTorch is used" in caplog.text
 
 
@@ -554,16 +552,16 @@ def test_an_engine_that_is_not_installed_is_named(exported: Any, monkeypatch: py
     with pytest.raises(
         ModelError, match=r"needs onnxruntime, which is not installed: pip install onnxruntime"
     ):
-        open_runtime(exported.onnx)
+        open_engine(exported.onnx)
 
 
 def test_an_engines_error_without_words_is_still_told(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(OnnxRuntime, "__init__", fail)
+    monkeypatch.setattr(OnnxEngine, "__init__", fail)
     with pytest.raises(ModelError, match="cannot be opened as a model: MemoryError"):
-        open_runtime(exported.onnx)
+        open_engine(exported.onnx)
 
 
 def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front_end(tmp_path: Path) -> None:
@@ -576,13 +574,13 @@ def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front
     write_onnx([model], card, tmp_path / "model.onnx")
     write_ir(read_onnx(tmp_path / "model.onnx", card), tmp_path / "model.xml")
     waves = np.random.default_rng(0).uniform(-1, 1, (3, 160_000)).astype(np.float32)
-    expected = TorchRuntime([model], card, device="cpu").predict(waves)
-    for runtime in (
-        OnnxRuntime(tmp_path / "model.onnx", settings_of(1, 1, 2)),
-        OpenVinoRuntime(tmp_path / "model.xml", settings_of(1, 1, 2)),
+    expected = TorchEngine([model], card, device="cpu").predict(waves)
+    for engine in (
+        OnnxEngine(tmp_path / "model.onnx", settings_of(1, 1, 2)),
+        OpenVinoEngine(tmp_path / "model.xml", settings_of(1, 1, 2)),
     ):
-        assert runtime.input_kind == "logmel"
-        np.testing.assert_allclose(runtime.predict(waves), expected, atol=1e-4)
+        assert engine.input_kind == "logmel"
+        np.testing.assert_allclose(engine.predict(waves), expected, atol=1e-4)
 
 
 # Networks left out ---------------------------------------------------------------------------------
@@ -592,27 +590,27 @@ def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front
 def test_the_first_networks_alone_are_what_they_are_by_themselves(
     exported: Any, clips: np.ndarray, kind: str
 ) -> None:
-    runtime = opened(exported, kind, settings_of())
-    whole = runtime.predict(clips)
-    assert runtime.n_networks == 2
-    runtime.keep_networks(1)
-    alone = TorchRuntime(exported.models[:1], exported.card, device="cpu").predict(clips)
-    np.testing.assert_allclose(runtime.predict(clips), alone, atol=NARROW if kind == "fp16" else WIDE)
+    engine = opened(exported, kind, settings_of())
+    whole = engine.predict(clips)
+    assert engine.n_networks == 2
+    engine.keep_networks(1)
+    alone = TorchEngine(exported.models[:1], exported.card, device="cpu").predict(clips)
+    np.testing.assert_allclose(engine.predict(clips), alone, atol=NARROW if kind == "fp16" else WIDE)
     assert np.abs(whole - alone).max() > 0.01
-    runtime.keep_networks(1)
-    assert runtime.n_networks == 1
+    engine.keep_networks(1)
+    assert engine.n_networks == 1
 
 
 @pytest.mark.parametrize(("kind", "legal"), [("torch", "1 to 2"), ("float32", "1 to 2")])
 def test_more_networks_than_there_are_cannot_be_kept(exported: Any, kind: str, legal: str) -> None:
-    runtime = opened(exported, kind, settings_of())
+    engine = opened(exported, kind, settings_of())
     for n_networks in (0, 3):
         with pytest.raises(ValueError, match=f"n_networks={n_networks}; legal: {legal}"):
-            runtime.keep_networks(n_networks)
+            engine.keep_networks(n_networks)
 
 
 def test_an_engine_that_cannot_leave_networks_out_says_so(exported: Any) -> None:
-    runtime = opened(exported, "onnx", settings_of())
-    runtime.keep_networks(1)
-    with pytest.raises(ValueError, match="this runtime cannot leave networks out"):
-        runtime.keep_networks(2)
+    engine = opened(exported, "onnx", settings_of())
+    engine.keep_networks(1)
+    with pytest.raises(ValueError, match="this engine cannot leave networks out"):
+        engine.keep_networks(2)

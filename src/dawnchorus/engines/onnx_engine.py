@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of
 from dawnchorus.engines.engine_settings import EngineSettings
-from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, fingerprint_of
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, ModelCard
 from dawnchorus.privacy import disable_events
@@ -17,7 +17,7 @@ from dawnchorus.privacy import disable_events
 NETWORKS_NAME = "networks.onnx"
 
 
-class OnnxRuntime(Runtime):
+class OnnxEngine(Engine):
     """The exported ensemble in ONNX Runtime.
 
     Parameters
@@ -32,8 +32,8 @@ class OnnxRuntime(Runtime):
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.engines.engine_settings import default_settings
-    >>> runtime = OnnxRuntime(Path("model/model.onnx"), default_settings(n_threads=1))
-    >>> runtime.card.labels, runtime.input_kind
+    >>> engine = OnnxEngine(Path("model/model.onnx"), default_settings(n_threads=1))
+    >>> engine.card.labels, engine.input_kind
     (('wren', 'robin', 'owl'), 'logmel')
     """
 

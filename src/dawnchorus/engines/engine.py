@@ -22,7 +22,7 @@ from dawnchorus.wording import counted
 
 KeyT = TypeVar("KeyT")
 Inputs = Any
-"""Result of :meth:`Runtime.prepare`, valid in the same runtime alone."""
+"""Result of :meth:`Engine.prepare`, valid only in the engine that made it."""
 
 
 class Outputs(NamedTuple):
@@ -51,7 +51,7 @@ class Outputs(NamedTuple):
         return f"Outputs({counted(n_clips, 'clip')}, {counted(n_classes, 'class', 'classes')})"
 
 
-class Runtime(ABC):
+class Engine(ABC):
     """An ensemble that is ready to predict.
 
     Several threads may call :meth:`predict`, :meth:`outputs`, :meth:`prepare` and :meth:`stream` at once;
@@ -74,11 +74,11 @@ class Runtime(ABC):
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus import open_runtime
-    >>> runtime = open_runtime("model", n_threads=1)
-    >>> isinstance(runtime, Runtime), runtime.n_networks
+    >>> from dawnchorus import open_engine
+    >>> engine = open_engine("model", n_threads=1)
+    >>> isinstance(engine, Engine), engine.n_networks
     (True, 1)
-    >>> outputs = runtime.outputs(np.zeros((2, runtime.card.n_samples), np.float32))
+    >>> outputs = engine.outputs(np.zeros((2, engine.card.n_samples), np.float32))
     >>> outputs.probabilities.shape, outputs.embeddings.shape
     ((2, 3), (2, 96))
     """
@@ -107,7 +107,7 @@ class Runtime(ABC):
     def keep_networks(self, n_networks: int) -> None:
         """Limit the mean to the first ``n_networks``; the others are no longer computed."""
         if n_networks != self.n_networks:
-            raise ValueError(f"n_networks={n_networks}: this runtime cannot leave networks out")
+            raise ValueError(f"n_networks={n_networks}: this engine cannot leave networks out")
 
     def predict(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return probabilities, shape (batch, n_classes), of any number of clips (batch, n_samples)."""
@@ -175,7 +175,7 @@ def fingerprint_of(what: str, files: Iterable[Path]) -> str:
     return f"{what} {digest.hexdigest()[:16]}"
 
 
-def checked_share(n_networks: int, n_there: int) -> int:
+def checked_n_networks(n_networks: int, n_there: int) -> int:
     """Return ``n_networks`` where it is at least 1 and at most ``n_there``.
 
     Raises
@@ -185,9 +185,9 @@ def checked_share(n_networks: int, n_there: int) -> int:
 
     Examples
     --------
-    >>> checked_share(2, n_there=5)
+    >>> checked_n_networks(2, n_there=5)
     2
-    >>> checked_share(6, n_there=5)
+    >>> checked_n_networks(6, n_there=5)
     Traceback (most recent call last):
         ...
     ValueError: n_networks=6; legal: 1 to 5

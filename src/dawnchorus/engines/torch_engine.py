@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from dawnchorus.engines.runtime import KeyT, Outputs, Runtime, checked_share
+from dawnchorus.engines.engine import Engine, KeyT, Outputs, checked_n_networks
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.ensemble import EnsembleModule
 
 CLIPS_PER_REQUEST_CPU, CLIPS_PER_REQUEST_GPU = 4, 32
 
 
-class TorchRuntime(Runtime):
+class TorchEngine(Engine):
     """The ensemble in PyTorch.
 
     Parameters
@@ -37,8 +37,8 @@ class TorchRuntime(Runtime):
     >>> import numpy as np
     >>> from dawnchorus.runs import Run
     >>> run = Run.open("logdirs/tiny")
-    >>> runtime = TorchRuntime([run.load_model(0), run.load_model(1)], run.card(), device="cpu")
-    >>> runtime.predict(np.zeros((1, run.card().n_samples), np.float32)).shape
+    >>> engine = TorchEngine([run.load_model(0), run.load_model(1)], run.card(), device="cpu")
+    >>> engine.predict(np.zeros((1, run.card().n_samples), np.float32)).shape
     (1, 2)
     """
 
@@ -62,7 +62,7 @@ class TorchRuntime(Runtime):
 
     def keep_networks(self, n_networks: int) -> None:
         """Limit the mean to the first ``n_networks``."""
-        self.ensemble.models = self.ensemble.models[: checked_share(n_networks, self.n_networks)]
+        self.ensemble.models = self.ensemble.models[: checked_n_networks(n_networks, self.n_networks)]
         self.n_networks = n_networks
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
