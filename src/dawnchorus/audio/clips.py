@@ -39,7 +39,7 @@ class ClipLayout(Protocol):
 
     @property
     def late_normalize(self) -> bool:
-        """Whether the clip is divided by max |x|."""
+        """Whether the clip is divided by ``max |x|``."""
         ...
 
 

@@ -20,7 +20,7 @@ class ClipSettings(Settings):
     sample_rate
         In Hz.
     late_normalize
-        Divide by max |x| after the crop and after each step that changes the level.
+        Divide by ``max |x|`` after the crop and after each step that changes the level.
     look_back_s, look_ahead_s
         Seconds before and after the segment that the clip includes. Targets are of the segment alone.
 
