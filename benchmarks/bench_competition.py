@@ -112,7 +112,7 @@ def main() -> None:
                 rows += rows_of(" + ".join(names[:n_models]), precision, times, few, many)
                 print(rows[-1], flush=True)
     title = f"A submission of {N_SOUNDSCAPES} one-minute soundscapes, five folds each, one shift"
-    report(f"{title}, {N_THREADS} threads", rows, arguments.json)
+    report(f"{title}, {N_THREADS} threads", rows, arguments, seeds=range(N_FOLDS))
 
 
 def rows_of(

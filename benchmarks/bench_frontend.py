@@ -71,7 +71,7 @@ def main() -> None:
         rows.append(Measurement(name, 1000 * seconds[name] / BATCH, "ms", rival, ratio, target))
     for name in ("folded matrices", "dense DFT"):
         rows.append(Measurement(f"{name}, largest difference from the FFT", differences[name]))
-    report("Front-end", rows, arguments.json)
+    report("Front-end", rows, arguments)
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def main() -> None:
                     **{key: last_score(birds, table, seed=seed) for key, table in tables.items()}
                 )
             rows += rows_of(birds, scores)
-    report("Learning", rows, arguments.json)
+    report("Learning", rows, arguments, seeds=seeds)
 
 
 if __name__ == "__main__":

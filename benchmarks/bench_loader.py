@@ -268,7 +268,7 @@ def main() -> None:
     rows += measure_batch("cpu", batch=16 if quick else BATCH, n_runs=3 if quick else 7)
     if torch.cuda.is_available():
         rows += measure_batch("cuda", batch=BATCH, n_runs=20)
-    report("Loader", rows, arguments.json)
+    report("Loader", rows, arguments)
 
 
 if __name__ == "__main__":

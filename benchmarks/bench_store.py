@@ -391,7 +391,7 @@ def main() -> None:
         ]
         if not arguments.quick:
             rows += convert_a_day(files.ogg[0], folder)
-    report("The audio store", rows, arguments.json)
+    report("The audio store", rows, arguments)
 
 
 if __name__ == "__main__":

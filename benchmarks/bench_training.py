@@ -381,7 +381,7 @@ def main() -> None:
         for backbone in BACKBONES if CUDA else ():
             rows += measure_variants(places, plan, backbone=backbone)
     title = f"Training, {torch.cuda.get_device_name()}" if CUDA else "Training"
-    report(title, rows, arguments.json)
+    report(title, rows, arguments, seeds=(read_config_file(RECIPE)["seed"],))
 
 
 if __name__ == "__main__":

@@ -6,23 +6,19 @@ import argparse
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from results import write_result
 
 from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.features.frontend import log_scale
 from dawnchorus.features.logmel import FrontendSettings, mel_filters
-from dawnchorus.report.measurements import (
-    Measurement,
-    machine_description,
-    print_measurements,
-    write_measurements,
-)
+from dawnchorus.report.measurements import Measurement, machine_description, print_measurements
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -59,7 +55,7 @@ def parse_arguments(
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer runs, under a minute on two cores")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     add_options(parser)
     return parser.parse_args()
 
@@ -115,8 +111,10 @@ def two_minute_recordings(folder: Path, *, n_files: int) -> list[Path]:
     return paths
 
 
-def report(title: str, rows: list[Measurement], json_file: Path | None) -> None:
+def report(
+    title: str, rows: list[Measurement], arguments: argparse.Namespace, *, seeds: Sequence[int] = (0,)
+) -> None:
     """Print the table with the machine's description, and write the JSON file where one is asked for."""
     print_measurements(f"{title} · {machine_description()}", rows)
-    if json_file is not None:
-        write_measurements(json_file, rows)
+    if arguments.json is not None:
+        write_result(arguments.json, title, rows, quick=arguments.quick, seeds=seeds)

@@ -85,19 +85,30 @@ def print_measurements(title: str, rows: Sequence[Measurement]) -> None:
     │ decoding │ 412 h/h │
     └──────────┴─────────┘
     """
-    numbers = [row for row in rows if row.unit != PATH]
-    used = [any(_cells(row)[index] for row in numbers) for index in range(len(_HEADINGS))]
-    shown = [index for index, is_used in enumerate(used) if is_used]
+    headings, cells = table_cells([row for row in rows if row.unit != PATH])
     table = Table(header_style="bold")
-    for index in shown:
-        table.add_column(_HEADINGS[index], justify="right" if index in (1, 3) else "left")
-    for row in numbers:
-        table.add_row(*(_cells(row)[index] for index in shown))
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in ("value", "ratio") else "left")
+    for row_cells in cells:
+        table.add_row(*row_cells)
     console = Console(width=max(_MIN_WIDTH, Console().width))
     console.print(title, table, sep="\n")
     for row in rows:
         if row.unit == PATH:
             console.print(f"{row.name:<{_NAME_WIDTH}} {row.value}", soft_wrap=True, highlight=False)
+
+
+def table_cells(rows: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the cells of a table of rows, without columns that are empty in all of them.
+
+    Examples
+    --------
+    >>> table_cells([Measurement("decoding", 412.0, "h/h"), Measurement("onset", 0.25, "s", target=0.2)])
+    (['', 'value', 'target'], [['decoding', '412 h/h', ''], ['onset', '0.25 s', '≥ 0.2 met']])
+    """
+    cells = [_cells(row) for row in rows]
+    used = [index for index in range(len(_HEADINGS)) if any(each[index] for each in cells)]
+    return [_HEADINGS[index] for index in used], [[each[index] for index in used] for each in cells]
 
 
 def write_measurements(path: Path, rows: Sequence[Measurement]) -> None:
@@ -119,7 +130,8 @@ def _cells(row: Measurement) -> list[str]:
     target = ""
     if row.target is not None:
         target = f"≥ {row.target:g} {'met' if row.met else 'missed'}"
-    return [row.name, value, row.rival or "", f"{row.ratio:.2f}×" if row.ratio is not None else "", target]
+    ratio = "" if row.ratio is None else f"{row.ratio:.{0 if row.ratio >= 100 else 2}f}×"
+    return [row.name, value, row.rival or "", ratio, target]
 
 
 def _processor_name() -> str:
