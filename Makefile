@@ -41,11 +41,13 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-# Pages in docs/_build, the notebooks executed; every block of the tutorial and of the pages on Python is run.
+# Pages in docs/_build/html, the notebooks executed; every block of the tutorial and of the pages on Python is run.
 docs: $(VENV)/.installed-dev
-	$(BIN)/python docs/tools/build.py
+	$(BIN)/python docs/tools/recipe_pictures.py
+	rm -rf docs/_build/html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@set -e; for page in docs/tutorial.md docs/how_to/python.md docs/how_to/own_parts.md; do \
-		$(BIN)/python docs/tools/run_blocks.py $$page; \
+		$(BIN)/python -m pytest --exitfirst --verbose $$page; \
 	done
 
 bench: $(VENV)/.installed-dev

@@ -1,14 +1,29 @@
-"""Sphinx's settings; ``build.py`` runs Sphinx on a copy of this folder with the generated pages in it."""
+"""Sphinx's settings, for ``sphinx-build docs docs/_build/html``.
+
+Pages of the reference are templates that ``tools/reference.py`` fills in; ``benchmarks/results.py`` fills in
+the page of benchmarks.
+"""
 
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS / "tools"), str(DOCS.parent / "benchmarks")]
 
 project = "dawnchorus"
 copyright = "the dawnchorus founders"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["notebooks/work"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "notebooks/work"]
 # Notebooks hold no outputs; a cell that raises, warns or takes too long fails the build.
 nb_execution_mode = "force"
 nb_execution_timeout = 300  # seconds, of a cell; the longest one trains a small network
@@ -26,6 +41,7 @@ nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(?!dawnchorus\.).*")]
 napoleon_google_docstring = False
 napoleon_use_ivar = True
+autosummary_generate = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 linkcheck_timeout = 30
@@ -55,6 +71,18 @@ def resolve_inner_name(app: Any, environment: Any, node: Any, content: Any) -> A
     return content if inner and is_there(target) else None
 
 
+def fill_in(app: Any, docname: str, source: list[str]) -> None:
+    """Put what the code says into a page of the reference, and what was measured into the benchmarks."""
+    if docname.startswith("reference/") and "{%" in source[0]:
+        module = "reference"  # imports PyTorch
+    elif docname == "benchmarks":
+        module = "results"
+    else:
+        return
+    source[0] = importlib.import_module(module).filled_in(source[0])
+
+
 def setup(app: Any) -> None:
-    """Register what is done about references to names that no page documents."""
+    """Register both."""
+    app.connect("source-read", fill_in)
     app.connect("missing-reference", resolve_inner_name)

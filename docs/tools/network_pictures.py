@@ -18,7 +18,6 @@ from dawnchorus.audio.windows import normalize_peak, planned_starts, window_star
 from dawnchorus.aviary import Aviary
 from dawnchorus.config import TrainConfig, merge, validate
 from dawnchorus.features.mel_axis import show_spectrogram
-from dawnchorus.files import replacing
 from dawnchorus.formats.annotations import read_boxes_csv
 from dawnchorus.models.head import ModelOutput
 from dawnchorus.pipelines.demo import TRAINING
@@ -78,8 +77,7 @@ def draw_attention(picture: Path, run: Run, aviary: Aviary) -> None:
     above.set_ylabel("frequency (kHz)")
     above.set_title(f"{heard.label}; blue: where it sings", loc="left")
     _draw_frames(below, heard)
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    figure.savefig(picture, dpi=DPI)
 
 
 def _draw_frames(axes: Axes, heard: _Heard) -> None:
@@ -147,8 +145,7 @@ def draw_windows(picture: Path, run: Run, aviary: Aviary) -> None:
     below.set_ylabel(f"probability of {label}")
     below.set_xlabel("time (s); blue: where it sings")
     below.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+    figure.savefig(picture, dpi=DPI)
 
 
 def _draw_window_rows(axes: Axes) -> None:

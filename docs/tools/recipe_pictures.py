@@ -1,4 +1,7 @@
-"""The pictures of the recipe's page, made by the package's own code on the synthetic aviary."""
+"""The pictures of the recipe's page, made by the package's own code on the synthetic aviary.
+
+``python docs/tools/recipe_pictures.py`` writes them into ``docs/explanation/pictures``.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from network_pictures import draw_attention, draw_windows, train_small_network
+from network_pictures import CLIP_S, DPI, draw_attention, draw_windows, train_small_network
 from sklearn.model_selection import StratifiedKFold
 
 from dawnchorus import load_recordings
@@ -22,16 +25,14 @@ from dawnchorus.datasets.sampling import class_weights
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.mel_axis import LEVEL_LABEL, show_spectrogram
-from dawnchorus.files import replacing
 from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.pipelines.augmentation_panels import show_augmentations
+from dawnchorus.progress import silence_progress
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.losses import bce_loss, focal_loss
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = Path(__file__).resolve().parents[1]
 AVIARY = AviarySettings(n_species=5, n_recordings=110, n_nocall=10, n_recordists=9, n_soundscapes=3)
-CLIP_S = 5.0
-DPI = 100
 SEED = 42
 _COUNTS = {"common": 400, "frequent": 100, "scarce": 25, "rare": 5}
 """Recordings of four invented classes, for the picture of class balance."""
@@ -47,6 +48,7 @@ def draw_pictures(folder: Path, *, work: Path) -> None:
     work
         For the aviary and a small network; what is there from an earlier build is used again.
     """
+    folder.mkdir(exist_ok=True)
     aviary = make_aviary(work / "aviary", AVIARY)
     recordings = load_recordings(aviary.recordings_dir).table
     draw_clip(folder / "clip.png", recordings)
@@ -58,12 +60,6 @@ def draw_pictures(folder: Path, *, work: Path) -> None:
     run = train_small_network(aviary, work)
     draw_attention(folder / "attention.png", run, aviary)
     draw_windows(folder / "windows.png", run, aviary)
-
-
-def save(figure: Figure, picture: Path) -> None:
-    """Write a figure as a PNG."""
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, dpi=DPI)
 
 
 def _loudest_clip(recording: pd.Series) -> np.ndarray:
@@ -99,7 +95,7 @@ def draw_clip(picture: Path, recordings: pd.DataFrame) -> None:
     below.set_ylabel("frequency (kHz, mel scale)")
     below.set_xlabel("time (s)")
     figure.colorbar(image, ax=below, label=LEVEL_LABEL, pad=0.01)
-    save(figure, picture)
+    figure.savefig(picture, dpi=DPI)
 
 
 def draw_mixup(picture: Path, recordings: pd.DataFrame) -> None:
@@ -132,7 +128,7 @@ def draw_augmentations(picture: Path, aviary: Aviary) -> None:
             "batch_augmentations": {"power_scaling": {}, "spectral_tilt": {}},
         },
     }
-    show_augmentations(load_train_config(REPOSITORY / "train_configs" / "winning.py", changes), picture)
+    show_augmentations(load_train_config(DOCS.parent / "train_configs" / "winning.py", changes), picture)
 
 
 def draw_balance(picture: Path) -> None:
@@ -153,7 +149,7 @@ def draw_balance(picture: Path) -> None:
     axes.set_xticks(range(len(kinds)), list(kinds))
     axes.set_ylabel("share of the clips")
     axes.legend(title="class (recordings)", fontsize="small")
-    save(figure, picture)
+    figure.savefig(picture, dpi=DPI)
 
 
 def draw_loss(picture: Path) -> None:
@@ -169,7 +165,7 @@ def draw_loss(picture: Path) -> None:
     axes.set_xlabel("probability given to a species that is there")
     axes.set_ylabel("loss")
     axes.legend()
-    save(figure, picture)
+    figure.savefig(picture, dpi=DPI)
 
 
 def draw_folds(picture: Path, recordings: pd.DataFrame) -> None:
@@ -185,7 +181,7 @@ def draw_folds(picture: Path, recordings: pd.DataFrame) -> None:
     _draw_deal(left, recordings, alone, "each recording for itself")
     _draw_deal(right, recordings, grouped, "all of a recordist together")
     left.set_ylabel("recordist")
-    save(figure, picture)
+    figure.savefig(picture, dpi=DPI)
 
 
 def _draw_deal(axes: Axes, recordings: pd.DataFrame, folds: np.ndarray, title: str) -> None:
@@ -203,3 +199,8 @@ def _draw_deal(axes: Axes, recordings: pd.DataFrame, folds: np.ndarray, title: s
         for author, fold in zip(recordings["author"], folds, strict=True)
     )
     axes.set_title(f"{title}: {n_known / len(folds):.0%} leak", fontsize="medium")
+
+
+if __name__ == "__main__":
+    silence_progress()
+    draw_pictures(DOCS / "explanation" / "pictures", work=DOCS / "_build" / "work")

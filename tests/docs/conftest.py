@@ -1,7 +1,8 @@
-"""What the tests of the documentation share: its programs, its pages, and the commands there are."""
+"""Fixtures for the documentation: its programs, Sphinx's settings, and the commands there are."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
@@ -14,15 +15,15 @@ import typer
 
 from dawnchorus.cli import app
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-DOCS = REPOSITORY / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 # At the end, so that nobody else's import finds a module of ours.
-sys.path.append(str(DOCS / "tools"))
+sys.path += [str(DOCS / "tools"), str(DOCS.parent / "benchmarks")]
 
 
-def _loaded(path: Path) -> ModuleType:
-    """Return a program whose name others bear too."""
-    spec = spec_from_file_location(f"docs_{path.stem}", path)
+@pytest.fixture(scope="session")
+def conf() -> ModuleType:
+    """Sphinx's settings, docs/conf.py."""
+    spec = spec_from_file_location("docs_conf", DOCS / "conf.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -31,21 +32,13 @@ def _loaded(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def build() -> ModuleType:
-    """The program docs/tools/build.py."""
-    return _loaded(DOCS / "tools" / "build.py")
-
-
-@pytest.fixture(scope="session")
-def conf() -> ModuleType:
-    """Sphinx's settings, docs/conf.py."""
-    return _loaded(DOCS / "conf.py")
-
-
-@pytest.fixture(scope="session")
-def repository() -> Path:
-    """The checkout."""
-    return REPOSITORY
+def reference() -> dict[str, str]:
+    """The pages of the reference by their names, filled in."""
+    for name in ("numpydoc", "sphinx", "tabulate"):
+        pytest.importorskip(name, reason="the extra docs is not installed")
+    filled_in = importlib.import_module("reference").filled_in
+    pages = (DOCS / "reference").glob("*.md")
+    return {page.stem: filled_in(page.read_text(encoding="utf-8")) for page in pages}
 
 
 @pytest.fixture(scope="session")
