@@ -47,7 +47,7 @@ docs: $(VENV)/.installed-dev
 	rm -rf docs/_build/html
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@set -e; for page in docs/tutorial.md docs/how_to/python.md docs/how_to/own_parts.md; do \
-		$(BIN)/python -m pytest --exitfirst --verbose $$page; \
+		$(BIN)/python -m pytest --exitfirst --verbose --timeout=0 $$page; \
 	done
 
 bench: $(VENV)/.installed-dev
