@@ -31,7 +31,7 @@ from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
 N_CLASSES = 206
 
-_CODE = ("export/*.py", "models/*.py", "inference/engines/openvino_engine.py")
+_CODE = ("export/*.py", "models/*.py", "engines/openvino_engine.py")
 _LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "openvino")
 
 
