@@ -1,10 +1,16 @@
-"""Atomic writing of files, locks on files, folder walks, and lists of failed recordings."""
+"""Atomic writing of files, locks on files, folder walks, names that are not UTF-8, lists of failures.
+
+A file name that is not UTF-8 has *surrogates* in Python, which pandas, Parquet, JSON and pages cannot hold.
+One rule for all: CSV and text tables of what was predicted, and ``failures.csv``, hold the name's own bytes;
+everywhere else stands the text of :func:`legible`, and :func:`from_legible` gives the name back.
+"""
 
 from __future__ import annotations
 
 import csv
 import logging
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -23,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FAILURES_NAME = "failures.csv"
 _ATTEMPTS = 100
+_ESCAPED_BYTE = re.compile(r"\\(udc[89a-f][0-9a-f])")
 _IS_WINDOWS = sys.platform == "win32"
 _REPLACEMENT = "." + 8 * "[0-9a-f]" + ".tmp*"
 _TEMPORARY = ".dawnchorus-*.tmp"  # a hidden name, free of the final one, which may be long
@@ -330,8 +337,32 @@ def _is_folder(path: Path) -> bool:
         return False  # such as a link to itself
 
 
+def legible(name: str) -> str:
+    r"""Return a file name as valid text: a byte that is not UTF-8 becomes an escape such as ``\udce9``.
+
+    In a JSON text the escape stands for the byte itself.
+
+    Examples
+    --------
+    >>> legible("Nachtigall.wav"), legible("owl\udce9.wav")
+    ('Nachtigall.wav', 'owl\\udce9.wav')
+    """
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def from_legible(text: str) -> str:
+    r"""Return the file name that :func:`legible` made a text of; any other text stays as it is.
+
+    Examples
+    --------
+    >>> from_legible(legible("owl\udce9.wav")) == "owl\udce9.wav"
+    True
+    """
+    return _ESCAPED_BYTE.sub(lambda found: chr(int(found[1][1:], 16)), text)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file, or on failure leave the old one.
+    """Write a UTF-8 text file, or on failure leave the old one; names in it are :func:`legible`.
 
     Examples
     --------
@@ -341,7 +372,7 @@ def write_text(path: Path, text: str) -> None:
     'a wren at dawn'
     """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(legible(text), encoding="utf-8")
 
 
 def write_failures(folder: Path, failures: Sequence[Failure], *, name: str = FAILURES_NAME) -> None:

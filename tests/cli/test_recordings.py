@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.cli import main
+from dawnchorus.datasets.wave_dataset import WaveDataset
+from dawnchorus.recordings.table import load_recordings
 
 
 def run(*arguments: object) -> int:
@@ -110,3 +114,28 @@ def test_a_table_beside_a_config_is_refused(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "mine.py").write_text("CONFIG = {}\n")
     assert run("recordings", tmp_path / "mine.py", "--table", "x.csv") == 1
     assert "names its own tables" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_not_utf_8_are_checked_dealt_and_read_like_any_other(
+    data_factory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4)
+    (root / "recordings.csv").unlink()
+    for number, path in enumerate(sorted(root.glob("*/*"))):
+        path.rename(path.with_name(os.fsdecode(b"%d_\xe9" % number) + path.suffix))
+    (root / "species_1").rename(root / os.fsdecode(b"species_\xff"))
+    table = tmp_path / "checked.csv"
+    assert run("recordings", root, "--out", table) == 0
+    assert "species_\\udcff" in capsys.readouterr().out
+    again = run("recordings", root, "--table", table)
+    assert again == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["all", "8"]
+    assert run("folds", root, "--n_folds", 2, "--out", tmp_path / "folds.csv") == 0
+    assert len(pd.read_csv(tmp_path / "folds.csv")) == 8
+    recordings = load_recordings(root).table
+    dataset = WaveDataset(recordings, settings={"segment_len": 1.0})
+    assert dataset[0].wave.shape == (32_000,)
+    (root / recordings["primary_label"][0] / os.fsdecode(b"gone\xe9.wav")).write_bytes(b"no sound")
+    assert run("recordings", root) == 2
+    assert "gone\\udce9.wav" in capsys.readouterr().err

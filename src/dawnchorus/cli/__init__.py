@@ -7,6 +7,7 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
@@ -99,6 +100,9 @@ TRAINING_PACKAGES = ("lightning", "onnx", "onnxscript", "safetensors", "timm", "
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # a file name that is not UTF-8 is printed with escapes
+            output.reconfigure(errors="backslashreplace")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("dawnchorus").setLevel(logging.INFO)
     try:

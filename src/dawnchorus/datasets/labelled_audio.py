@@ -17,6 +17,7 @@ from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.source import AudioSource, RawRecording, open_source
 from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.files import from_legible
 from dawnchorus.formats.text_tables import some
 from dawnchorus.progress import track
 from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, read_labels
@@ -329,7 +330,11 @@ def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: boo
     has_stores = use_h5py and "stored_path" in recordings
     stored = recordings["stored_path"].fillna("") if has_stores else [""] * len(recordings)
     sources = [
-        open_source(Path(audio), stored=Path(store) if store else None, sample_rate=sample_rate)
+        open_source(
+            Path(from_legible(audio)),
+            stored=Path(from_legible(store)) if store else None,
+            sample_rate=sample_rate,
+        )
         for audio, store in zip(recordings["audio_path"], stored, strict=True)
     ]
     n_outdated = sum(isinstance(source, RawRecording) and source.has_outdated_store for source in sources)

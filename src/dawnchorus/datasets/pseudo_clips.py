@@ -25,6 +25,7 @@ from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.labelled_audio import open_recordings
 from dawnchorus.errors import DataError
+from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.text_tables import some
 from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
@@ -166,8 +167,8 @@ class PseudoClips:
 
     def refuse_labelled(self, audio_paths: Iterable[str]) -> None:
         """Raise a DataError where a soundscape is also a labelled recording, which a fold may test on."""
-        labelled = {real_path(path) for path in audio_paths}
-        both = [Path(path).name for path in self.audio_paths if real_path(path) in labelled]
+        labelled = {real_path(from_legible(path)) for path in audio_paths}
+        both = [Path(path).name for path in self.audio_paths if real_path(from_legible(path)) in labelled]
         if both:
             raise DataError(
                 f"{some(both)} both a labelled recording and a pseudo-labelled soundscape; keep it in one of "
@@ -307,6 +308,6 @@ def _with_soundscapes(rows: pd.DataFrame, settings: PseudoTableSettings) -> pd.D
         settings.audio_dir, [file.as_posix() for stem, file in files.items() if stored[stem] is None]
     )
     return rows.assign(
-        audio_path=[str(settings.audio_dir / files[stem]) for stem in rows["soundscape"]],
-        stored_path=[str(stored[stem] or "") for stem in rows["soundscape"]],
+        audio_path=[legible(str(settings.audio_dir / files[stem])) for stem in rows["soundscape"]],
+        stored_path=[legible(str(stored[stem] or "")) for stem in rows["soundscape"]],
     )

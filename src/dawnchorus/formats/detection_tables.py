@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dawnchorus.errors import DataError
-from dawnchorus.files import walk
+from dawnchorus.files import legible, walk
 from dawnchorus.formats.folder_tables import AudacityWriter, RavenWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.text_tables import read_text_table, without_probability
@@ -127,13 +127,14 @@ def read_detections(path: Path | str) -> pd.DataFrame:
     if path.is_dir() and not (path / "detections.csv").exists():
         tables = [each for each in sorted(walk(path)) if each.suffix == ".txt"]
         if tables:
-            read = [_read_labels(each, each.relative_to(path).as_posix()) for each in tables]
+            read = [_read_labels(each, legible(each.relative_to(path).as_posix())) for each in tables]
             return pd.concat(read, ignore_index=True)
     if path.suffix == ".txt":
-        return _read_labels(path, path.name)
+        return _read_labels(path, legible(path.name))
     path = path / "detections.csv" if path.is_dir() else path
     return _with_numbers(
-        read_text_table(path, required=tuple(DETECTION_COLUMNS))[DETECTION_COLUMNS], str(path)
+        read_text_table(path, required=tuple(DETECTION_COLUMNS), names=("filename",))[DETECTION_COLUMNS],
+        str(path),
     )
 
 
@@ -141,7 +142,9 @@ def _read_labels(path: Path, name: str) -> pd.DataFrame:
     """Return the rows of one Raven or Audacity table; ``name`` is its recording's with an ending."""
     if name.endswith(RavenWriter.ending):
         columns = ("Begin Time (s)", "End Time (s)", "Species", "Confidence")
-        table = read_text_table(path, required=columns, sep="\t")[list(columns)]
+        table = read_text_table(path, required=columns, sep="\t", names=("Begin File", "Begin Path"))[
+            list(columns)
+        ]
         table.columns = pd.Index(list(Detection._fields))
         filename = name.removesuffix(RavenWriter.ending)
     else:
@@ -152,9 +155,11 @@ def _read_labels(path: Path, name: str) -> pd.DataFrame:
 
 def _read_audacity(path: Path) -> pd.DataFrame:
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"the table {path} cannot be read; {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8") from None
     rows = []
     for line in lines:
         start_s, end_s, text = [*line.split("\t", 2), "", ""][:3]

@@ -56,17 +56,6 @@ def inert(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_BEGINS) else cell
 
 
-def legible(filename: str) -> str:
-    """Return the name with escapes for bytes that are not UTF-8, which Parquet cannot hold.
-
-    Examples
-    --------
-    >>> legible("Nachtigall.wav"), legible("owl\\udce9.wav")
-    ('Nachtigall.wav', 'owl\\\\udce9.wav')
-    """
-    return filename.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def fitting(filename: str, ending: str) -> str:
     """Return ``filename`` with ``ending``; a name that is too long is cut and gets part of its hash.
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dawnchorus.files import replacing
-from dawnchorus.formats.names import legible
+from dawnchorus.files import legible, replacing
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.writer import DetectionWriter
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
+from dawnchorus.files import from_legible, legible
 
 _EXAMPLES_SHOWN = 5
 _NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
@@ -23,7 +24,11 @@ _PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
 
 
 def read_text_table(
-    path: Path | TableInMemory, *, required: tuple[str, ...], sep: str | None = None
+    path: Path | TableInMemory,
+    *,
+    required: tuple[str, ...],
+    sep: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Return a table of stripped strings; its index counts from the line below the first one of the file.
 
@@ -38,6 +43,8 @@ def read_text_table(
         Columns that it must have.
     sep
         Separator of its cells; if not given, comma, semicolon or tab, as in its first line.
+    names
+        Columns of file names, which need not be UTF-8: they become :func:`~dawnchorus.files.legible`.
 
     Raises
     ------
@@ -51,27 +58,19 @@ def read_text_table(
     >>> read_text_table(Path("labels.csv"), required=("primary_label",)).iloc[0].to_dict()
     {'primary_label': 'owl', 'rarity': '3'}
     """
+    in_memory = isinstance(path, TableInMemory)
     try:
-        with warnings.catch_warnings():
-            # pandas warns where lines have more cells than the header, and drops them.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            in_memory = isinstance(path, TableInMemory)
-            n_above, found = (0, ",") if isinstance(path, TableInMemory) else _separator(path)
-            table = pd.read_csv(
-                io.StringIO(path.csv) if isinstance(path, TableInMemory) else path,
-                sep=found if in_memory or n_above else sep or found,
-                skiprows=n_above,
-                dtype=str,
-                keep_default_na=False,
-                encoding="utf-8-sig",
-                index_col=False,
-            )
+        n_above, found = (0, ",") if isinstance(path, TableInMemory) else _separator(path)
+        separator = found if in_memory or n_above else sep or found
+        source = io.StringIO(path.csv) if isinstance(path, TableInMemory) else path
+        try:
+            table = _read_csv(source, separator, n_above)
+        except UnicodeDecodeError:
+            table = _with_legible_names(Path(str(path)), separator, n_above, names)
     except FileNotFoundError:
         raise DataError(f"the table {path} does not exist; give a CSV file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read; {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8") from None
     except pd.errors.ParserWarning:
         raise DataError(
             f"{path} has more cells in its lines than in its header; name every column, put cells that hold "
@@ -92,9 +91,34 @@ def read_text_table(
     return table if in_memory else table[(table != "").any(axis=1)]
 
 
+def _read_csv(source: Path | io.StringIO, sep: str, n_above: int) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # pandas warns where lines have more cells than the header, and drops them.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        return pd.read_csv(
+            source,
+            sep=sep,
+            skiprows=n_above,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+        )
+
+
+def _with_legible_names(path: Path, sep: str, n_above: int, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return a table in which the file names, and nothing else, have bytes that are not UTF-8."""
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    table = _read_csv(io.StringIO(legible(text)), sep, n_above)
+    others = table.drop(columns=[column for column in table if column.strip() in names])
+    if any(from_legible(text) != text for text in (*others, *others.to_numpy(object).ravel())):
+        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8")
+    return table
+
+
 def _separator(path: Path) -> tuple[int, str]:
     """Return the number of lines above the header, and what separates its cells."""
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         header = file.readline()
     named = _NAMED_SEPARATOR.fullmatch(header.strip("\r\n"))
     return (1, named[1]) if named else (0, max(",;\t", key=header.count))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dawnchorus.files import replacing
-from dawnchorus.formats.names import legible
+from dawnchorus.errors import DataError
+from dawnchorus.files import legible, replacing
 from dawnchorus.predict.windows import WindowPredictions
 
 WINDOWS_NAME = "windows.parquet"
@@ -124,6 +125,33 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
         table = EmbeddingTable(writer, ["embedding"])
         yield table
         table.flush()
+
+
+def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFrame:
+    """Return ``filename``, ``start_s``, ``end_s`` and ``probability`` of one class in some recordings.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read, or has no such class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.25]]), 32_000)
+    >>> with window_table(Path("windows.parquet"), ["owl", "wren"]) as table:
+    ...     table.add("night.wav", windows)
+    >>> read_windows(Path("windows.parquet"), "wren", ["night.wav"])["probability"].tolist()
+    [0.25]
+    """
+    columns = ["filename", "start_s", "end_s", label]
+    try:
+        table = pq.read_table(path, columns=columns, filters=[("filename", "in", list(filenames))])
+        return table.rename_columns([*columns[:-1], "probability"]).to_pandas()
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are kinds of these
+        raise DataError(f"{path} cannot be read for {label}; {error}") from None
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored, open_stored
 from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, BOX_COLUMNS, Annotations, read_annotations
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import some, variant_spellings
@@ -139,7 +140,7 @@ def _boxes_of(table: pd.DataFrame, boxes: pd.Series, source: Path) -> Annotation
 
 
 def _unlabelled(audio_dir: Path) -> pd.DataFrame:
-    names = [path.relative_to(audio_dir).as_posix() for path in list_audio_files(audio_dir)]
+    names = [legible(path.relative_to(audio_dir).as_posix()) for path in list_audio_files(audio_dir)]
     return with_all_columns(pd.DataFrame({"filename": names, "primary_label": ""}))
 
 
@@ -168,8 +169,9 @@ def _with_paths(
         found.append(files)
         kept.append(row.Index)
     names, audio_paths, stored_paths = zip(*found, strict=True) if found else ((), (), ())
-    stored = ["" if path is None else str(path) for path in stored_paths]
-    columns = {"filename": names, "audio_path": list(map(str, audio_paths)), "stored_path": stored}
+    stored = ["" if path is None else legible(str(path)) for path in stored_paths]
+    audio = [legible(str(path)) for path in audio_paths]
+    columns = {"filename": list(map(legible, names)), "audio_path": audio, "stored_path": stored}
     return table.loc[kept].assign(**columns), faults
 
 
@@ -181,7 +183,9 @@ def _shown(root: DataSettings) -> str:
 
 def _loaded_before(row: Any) -> _Files | None:
     """Return the files of a row of a table that was loaded before, or None."""
-    audio, stored = (Path(str(getattr(row, name, ""))) for name in ("audio_path", "stored_path"))
+    audio, stored = (
+        Path(from_legible(str(getattr(row, name, "")))) for name in ("audio_path", "stored_path")
+    )
     has_audio, has_stored = (path != Path() and path.is_file() for path in (audio, stored))
     if not (has_audio or has_stored):
         return None
@@ -214,7 +218,7 @@ def _find_files(filename: str, primary_label: str, root: DataSettings) -> _Files
     have backslashes.
     """
     forward = filename.replace("\\", "/")
-    written = (filename, forward, f"{primary_label}/{forward}")
+    written = (from_legible(filename), filename, forward, f"{primary_label}/{forward}")
     # A Mac writes accents as characters of their own, in names of files or in the table.
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written)
     for name in map(posixpath.normpath, dict.fromkeys((*written, *forms))):
@@ -257,9 +261,9 @@ def _durations(table: pd.DataFrame, root: DataSettings) -> list[float]:
     Such a recording is left out, with the reason, when all are opened.
     """
     raw = table["filename"][table["stored_path"] == ""].tolist()
-    headers = dict(zip(raw, read_headers(root.audio_dir, raw), strict=True))
+    headers = dict(zip(raw, read_headers(root.audio_dir, list(map(from_legible, raw))), strict=True))
     return [
-        _stored_duration(Path(stored)) if stored else _duration_of(headers[name])
+        _stored_duration(Path(from_legible(stored))) if stored else _duration_of(headers[name])
         for name, stored in zip(table["filename"], table["stored_path"], strict=True)
     ]
 

@@ -41,7 +41,7 @@ from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings, is_dataframe, validate
 from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
-from dawnchorus.files import FAILURES_NAME, Failure, read_failures, replacing
+from dawnchorus.files import FAILURES_NAME, Failure, from_legible, legible, read_failures, replacing
 from dawnchorus.formats.faults import Fault, FaultyTableError
 from dawnchorus.progress import track
 from dawnchorus.recordings.dataset_root import LoadedRecordings, load_dataset_root, real_path
@@ -161,7 +161,11 @@ def leave_out_unreadable(
             failures.append(Failure(Path(name), failed_before[audio]))
             continue
         try:
-            open_source(Path(audio), stored=Path(stored) if stored else None, sample_rate=sample_rate)
+            open_source(
+                Path(from_legible(audio)),
+                stored=Path(from_legible(stored)) if stored else None,
+                sample_rate=sample_rate,
+            )
         except (AudioError, StoreError) as error:
             failures.append(Failure(Path(name), str(error)))
         else:
@@ -213,7 +217,7 @@ def _without_files_of(
     table: pd.DataFrame, root_of_file: dict[str, str], root: str
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Return the rows whose file no earlier root has, adding them to ``root_of_file``; and the others."""
-    files = [real_path(path) for path in table["audio_path"]]
+    files = [real_path(from_legible(path)) for path in table["audio_path"]]
     new = np.array([file not in root_of_file for file in files], dtype=bool)
     repeated = [
         (name, f"{name} is a recording of {root_of_file[file]} too; keep it in one place")
@@ -292,7 +296,7 @@ def _failed_conversions(roots: Sequence[DataSettings]) -> dict[str, str]:
         for failure in reasons:
             audio = root.audio_dir / failure.path
             if not (audio.exists() and audio.stat().st_mtime > since):
-                failed[str(audio)] = failure.reason
+                failed[legible(str(audio))] = failure.reason
     return failed
 
 
@@ -305,7 +309,7 @@ def unlisted_files(roots: Sequence[DataSettings], listed: Iterable[Path | str]) 
     >>> unlisted_files([DataSettings(audio_dir="recordings/owl")], ["recordings/owl/XC1.wav"])
     ['recordings/owl/XC2.wav', 'recordings/owl/XC3.wav', 'recordings/owl/XC4.wav']
     """
-    known = {real_path(path) for path in listed}
+    known = {real_path(from_legible(str(path))) for path in listed}
     found = []
     for root in roots:
         try:

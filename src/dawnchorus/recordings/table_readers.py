@@ -15,6 +15,7 @@ import pandas as pd
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
+from dawnchorus.files import legible
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
@@ -47,9 +48,9 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
             f"{audio_dir}: {some(loose)} in no species folder; put each recording into a folder named after "
             f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
         )
-    labels = [clean_label(path.parts[0]) for path in relative]
+    labels = [clean_label(legible(path.parts[0])) for path in relative]
     return with_all_columns(
-        pd.DataFrame({"filename": [path.as_posix() for path in relative], "primary_label": labels})
+        pd.DataFrame({"filename": [legible(path.as_posix()) for path in relative], "primary_label": labels})
     )
 
 

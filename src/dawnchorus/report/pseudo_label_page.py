@@ -20,7 +20,7 @@ from dawnchorus.audio.source import STORE_SUFFIXES, open_source, open_stored
 from dawnchorus.audio.windows import pad_left
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
-from dawnchorus.files import write_text
+from dawnchorus.files import legible, write_text
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.report.pseudo_label_survey import (
@@ -260,4 +260,4 @@ def _render(**parts: object) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
-    return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return legible(page)

@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dawnchorus.files import replacing, write_text
+from dawnchorus.files import legible, replacing, write_text
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
 from dawnchorus.report.run_tables import (
     FINISHED,
@@ -276,7 +276,7 @@ def _render(**parts: Any) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
-    return page.encode("utf-8", errors="backslashreplace").decode("utf-8")
+    return legible(page)
 
 
 def _counted(number: int, noun: str, nouns: str | None = None) -> str:
