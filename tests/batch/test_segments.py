@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import struct
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +31,9 @@ from dawnchorus.batch.segments import (
 from dawnchorus.cli.segments import segments
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import read_failures
-from dawnchorus.formats import read_detections
+from dawnchorus.formats import RecordingDetections, open_writers, read_detections
+from dawnchorus.predict.window_tables import window_table
+from dawnchorus.predict.windows import WindowPredictions
 
 COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 
@@ -158,6 +165,150 @@ def test_the_choice_does_not_depend_on_the_order_of_the_rows(
     random.shuffle(rows)
     chosen = choose_detections(table(*rows), SegmentSettings(per_species=per_species))
     assert list(chosen.itertuples(index=False, name=None)) == expected
+
+
+def test_the_most_doubtful_lie_around_one_half() -> None:
+    rows = table(*(("a.wav", k, k + 1, "robin", k / 20) for k in range(21)))
+    chosen = choose_detections(rows, SegmentSettings(per_species=3, order="doubtful"))
+    assert chosen["probability"].tolist() == [0.55, 0.5, 0.45]
+
+
+def test_random_detections_depend_on_the_seed_alone() -> None:
+    rows = table(*(("a.wav", k, k + 1, "robin", k / 100) for k in range(100)))
+    chosen = [
+        choose_detections(rows_now, SegmentSettings(per_species=20, order="random", seed=seed))
+        for rows_now, seed in ((rows, 1), (rows[::-1], 1), (rows, 2))
+    ]
+    pd.testing.assert_frame_equal(chosen[0], chosen[1])
+    assert set(chosen[0]["start_s"]) != set(chosen[2]["start_s"])
+    assert chosen[0]["probability"].is_monotonic_decreasing
+    assert np.histogram(chosen[0]["probability"], 4, (0, 1))[0].min() >= 2
+    # More detections leave the others in their order.
+    more = choose_detections(
+        pd.concat([rows, table(("b.wav", 0, 1, "robin", 0.5))]),
+        SegmentSettings(per_species=20, order="random", seed=1),
+    )
+    assert len(set(more["start_s"]) & set(chosen[0]["start_s"])) >= 19
+
+
+def test_strata_take_as_many_from_each_tenth_of_the_scale_as_there_are() -> None:
+    common = [("a.wav", k, k + 1, "robin", 0.95 + k / 10_000) for k in range(100)]
+    rare = [
+        ("b.wav", k, k + 1, "robin", probability) for k, probability in enumerate((0.31, 0.33, 0.35, 1.0))
+    ]
+    chosen = choose_detections(table(*common, *rare), SegmentSettings(per_species=8, order="strata"))
+    counts = np.histogram(chosen["probability"], 10, (0, 1))[0]
+    assert counts.tolist() == [0, 0, 0, 3, 0, 0, 0, 0, 0, 5]
+    again = choose_detections(table(*common, *rare)[::-1], SegmentSettings(per_species=8, order="strata"))
+    pd.testing.assert_frame_equal(chosen, again)
+    other = choose_detections(table(*common, *rare), SegmentSettings(per_species=8, order="strata", seed=3))
+    assert set(other["start_s"]) != set(chosen["start_s"])
+
+
+@pytest.mark.parametrize("has_windows", [True, False])
+def test_a_long_detection_becomes_the_stretch_around_its_surest_window(
+    data_factory: Any, tmp_path: Path, has_windows: bool
+) -> None:
+    wave = noise_16_bit(40 * 8000)
+    data_factory.write("a.wav", wave, 8000, subtype="PCM_16")
+    starts = np.arange(0, 40, 5) * 8000
+    scores = np.full((len(starts), 2), 0.6, np.float32)
+    scores[6, 1], scores[0, 0] = 0.9, 0.9
+    with window_table(tmp_path / "windows.parquet", ["wren", "robin"]) as windows:
+        windows.add("a.wav", WindowPredictions(starts, starts + 5 * 8000, scores, 8000))
+    rows = table(("a.wav", 5, 40, "robin", 0.9), ("a.wav", 0, 40, "wren", 0.9), ("a.wav", 0, 7, "owl", 0.9))
+    report = cut_segments(
+        rows,
+        data_factory.root,
+        tmp_path / "out",
+        SegmentSettings(longest_s=8.0, padding_s=0.5, format="wav"),
+        windows=tmp_path / "windows.parquet" if has_windows else None,
+    )
+    index = pd.read_csv(report.index).set_index("label")
+    stretches = {label: (row["start_s"], row["end_s"]) for label, row in index.iterrows()}
+    middles = (
+        {"robin": (28.5, 36.5), "wren": (0, 8)} if has_windows else {"robin": (18.5, 26.5), "wren": (16, 24)}
+    )
+    assert stretches == {**middles, "owl": (0, 7)}
+    found, _ = soundfile.read(tmp_path / "out" / index.loc["robin", "file"], dtype="int16")
+    begin, end = middles["robin"]
+    np.testing.assert_array_equal(found, wave[round((begin - 0.5) * 8000) : round((end + 0.5) * 8000)])
+    with pytest.raises(DataError, match="holds clips of another longest length; choose another --out"):
+        cut_segments(rows, data_factory.root, tmp_path / "out", SegmentSettings(padding_s=0.5))
+
+
+def test_a_clip_of_hours_takes_the_memory_of_a_few_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 8000, 1, subtype="FLOAT") as file:
+        for level in (0.1, 0.1, 0.1, 2.0):
+            file.write(np.full(1 << 21, level, np.float32))
+    n_samples = 4 << 21
+    tracemalloc.start()
+    report = cut_segments(
+        table(("long.wav", 0, n_samples / 8000, "robin", 0.9)), tmp_path, tmp_path / "out", SegmentSettings()
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert report.failures == []
+    assert peak < n_samples  # bytes: a quarter of the samples in float32
+    (clip,) = (tmp_path / "out" / "robin").iterdir()
+    assert soundfile.info(clip).frames == n_samples
+    assert soundfile.read(clip, frames=1, dtype="int16")[0] == round(0.05 * (1 << 15))
+    assert soundfile.read(clip, start=n_samples - 1, dtype="int16")[0] == (1 << 15) - 1
+
+
+def test_a_full_disk_is_an_error_and_leaves_no_clip(
+    data_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_factory.write("a.wav", noise_16_bit(80_000), 8000, subtype="PCM_16")
+
+    class FullDisk(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 50_000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    real = Path.open
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, mode="r", **more: FullDisk(path, "w") if mode == "wb" else real(path, mode, **more),
+    )
+    with pytest.raises(OSError, match="No space left"):
+        cut_segments(
+            table(("a.wav", 0, 10, "robin", 0.9)), data_factory.root, tmp_path / "out", SegmentSettings()
+        )
+    assert list((tmp_path / "out" / "robin").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+@pytest.mark.parametrize("form", ["csv", "raven", "audacity"])
+def test_recordings_of_names_that_are_not_utf_8_are_cut(data_factory: Any, tmp_path: Path, form: str) -> None:
+    name = os.fsdecode(b"site_\xe9/owl\xff.wav")
+    data_factory.tone("a.wav", duration_s=20.0)
+    (data_factory.root / name).parent.mkdir()
+    (data_factory.root / "a.wav").rename(data_factory.root / name)
+    rows = table(("", 0.0, 20.0, "robin", 0.9))
+    writers = open_writers([form], tmp_path, labels=["robin"], high_hz=4000)
+    with writers:
+        writers.add(RecordingDetections(name, data_factory.root / name, 20.0, None, rows))
+    windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9]]), 32_000)
+    with window_table(tmp_path / "windows.parquet", ["robin"]) as written:
+        written.add(name, windows)
+    found = read_detections(writers.paths[form])
+    assert found["filename"].tolist() == [r"site_\udce9/owl\udcff.wav"]
+    report = cut_segments(
+        found,
+        data_factory.root,
+        tmp_path / "out",
+        SegmentSettings(longest_s=4.0),
+        windows=tmp_path / "windows.parquet",
+    )
+    assert report.failures == []
+    index = pd.read_csv(report.index)
+    assert index["filename"].tolist() == [r"site_\udce9/owl\udcff.wav"]
+    assert index["start_s"].tolist() == [0.5]
+    assert (tmp_path / "out" / index["file"][0]).is_file()
 
 
 def test_clips_that_are_there_are_left_and_a_broken_off_run_goes_on(
@@ -332,6 +483,9 @@ def test_no_detections_make_an_empty_index(tmp_path: Path) -> None:
         ({"padding_s": float("inf")}, "padding_s=inf must be 0 s or more"),
         ({"format": "mp3"}, "format='mp3' is not known; choose one of flac, wav"),
         ({"sample_rate": 0}, "sample_rate=0 must be 1 Hz or more"),
+        ({"order": "best"}, "order='best' is not known; choose one of surest, doubtful, random, strata"),
+        ({"seed": -1}, "seed=-1 must be 0 or more"),
+        ({"longest_s": 0}, "longest_s=0 must be above 0 s"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,6 +124,43 @@ def test_merged_windows_reach_from_the_first_start_to_the_last_end() -> None:
     table = detect(predicted(p, step=80_000), ("wren",), chosen(0.5, merge=True))
     assert rows_of(table.drop(columns="probability")) == [(0, 10, "wren"), (12.5, 13.75, "wren")]
     assert table["probability"].tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_merging_spans_gaps_and_ends_at_the_longest_length() -> None:
+    starts = np.arange(0, 100, 5)
+    scores = np.zeros((20, 1), np.float32)
+    scores[[0, 1, 3, 6, 7, 8, 9, 10, 19], 0] = 0.5, 0.9, 0.6, 0.5, 0.5, 0.8, 0.5, 0.5, 0.7
+    windows = WindowPredictions(starts, starts + 5, scores, sample_rate=1)
+
+    def merged(**more: Any) -> list[tuple[float, float, float]]:
+        settings = DetectionSettings(np.float32([0.5]), merge=True, **more)
+        found = detect(windows, ["owl"], settings)
+        return list(zip(found["start_s"], found["end_s"], found["probability"].round(2), strict=True))
+
+    assert merged() == [(0, 10, 0.9), (15, 20, 0.6), (30, 55, 0.8), (95, 100, 0.7)]
+    assert merged(gap_s=4) == merged()
+    assert merged(gap_s=5) == [(0, 20, 0.9), (30, 55, 0.8), (95, 100, 0.7)]
+    assert merged(gap_s=5, longest_s=12) == [
+        *[(0, 10, 0.9), (15, 20, 0.6)],
+        *[(30, 40, 0.5), (40, 50, 0.8), (50, 55, 0.5), (95, 100, 0.7)],
+    ]
+    assert [row[:2] for row in merged(gap_s=100, longest_s=1)] == [
+        (start, start + 5) for start in starts[scores[:, 0] > 0].tolist()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"merge": True, "gap_s": -1.0}, r"gap_s is -1; it must be 0 s or more"),
+        ({"merge": True, "longest_s": 0.0}, r"longest_s is 0; it must be above 0 s"),
+        ({"gap_s": 3.0}, r"gap_s and longest_s are for joined windows; set merge too"),
+        ({"longest_s": 3.0}, r"gap_s and longest_s are for joined windows; set merge too"),
+    ],
+)
+def test_limits_of_merging_out_of_range_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DetectionSettings(np.float32([0.5]), **settings)
 
 
 def test_times_at_the_end_of_a_day_are_whole_samples_over_the_rate() -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "read_info",
     "resampled",
     "stream_audio",
+    "stream_crop",
 ]
 
 SAMPLE_RATE = 32_000  # Hz
@@ -181,20 +182,45 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
     >>> read_crop(Path("night.wav"), 320_000, 160_000).shape  # fewer where the recording ends
     (64000,)
     """
+    blocks = stream_crop(path, start, n_samples, sample_rate=sample_rate)
+    return np.concatenate([np.zeros(0, np.float32), *blocks])
+
+
+def stream_crop(
+    path: Path, start: int, n_samples: int, *, sample_rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Yield :func:`read_crop` in blocks of shape (any number,), float32, in memory of a few blocks.
+
+    Raises
+    ------
+    AudioError, ValueError
+        As for :func:`read_crop`, when the first block is taken or later.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> sum(len(block) for block in stream_crop(Path("night.wav"), 320_000, 160_000))
+    64000
+    """
     check_crop(start, n_samples)
     path = Path(path)
     info = read_info(path)
     n_samples = min(n_samples, _resampled_length(info.n_frames, info.sample_rate, sample_rate) - start)
     if n_samples <= 0:
-        return np.zeros(0, np.float32)
+        return
     first_sample, frames = _frames_of_crop(start, n_samples, info, sample_rate)
+    n_before = start - first_sample
     rule = seek_rule(path)
     with open_recording(path) as file:
         skip_to(file, frames.start, rule)
-        blocks = mono_blocks(path, file, len(frames))
-        wave = np.concatenate(list(_resample(blocks, info.sample_rate, sample_rate)))
-    crop = wave[start - first_sample :][:n_samples]
-    return np.pad(crop, (0, n_samples - len(crop)))  # only where the length rule added the one sample
+        for block in _resample(mono_blocks(path, file, len(frames)), info.sample_rate, sample_rate):
+            piece = block[n_before:][:n_samples]
+            n_before = max(0, n_before - len(block))
+            n_samples -= len(piece)
+            if len(piece):
+                yield piece
+    if n_samples:  # only where the length rule added the one sample
+        yield np.zeros(n_samples, np.float32)
 
 
 def _frames_of_crop(start: int, n_samples: int, info: AudioInfo, sample_rate: int) -> tuple[int, range]:

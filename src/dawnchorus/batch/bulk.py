@@ -303,6 +303,8 @@ def _table_settings(settings: BulkSettings) -> dict[str, Any]:
         "species": None if detection.species is None else list(detection.species),
         "top-k": detection.top_k,
         "merge": detection.merge,
+        "gap": detection.gap_s,
+        "longest": detection.longest_s,
         "overlap-average": settings.postprocess.overlap_average,
         "smooth": None if settings.postprocess.smoothing is None else list(settings.postprocess.smoothing),
         "scale-by-maximum": settings.postprocess.scale_exponent,

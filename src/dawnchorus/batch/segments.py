@@ -1,40 +1,45 @@
-"""Clips of the most probable detections of each species, as short sound files to listen to.
+"""Clips of some detections of each species, as short sound files to listen to.
 
 A clip is mono and has 16 bits. Sound beyond full scale, which a float recording can hold, is not clipped: the
 whole clip is scaled down so that its peak is full scale. Nothing else is scaled, so that the clip of a 16-bit
-mono recording at its own rate has that recording's very samples.
+mono recording at its own rate has that recording's very samples. Clips are written block by block, so that
+memory does not grow with their length.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import soundfile
 
-from dawnchorus.audio.decode import read_crop, read_info
+from dawnchorus.audio.decode import read_info, stream_crop
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.errors import AudioError, ConfigError, DataError
-from dawnchorus.files import Failure, replacing, write_text
+from dawnchorus.files import Failure, from_legible, replacing, write_text
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, NUMBER_COLUMNS
 from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.predict.recording_files import SEGMENTS_INDEX
+from dawnchorus.predict.window_tables import read_windows
 from dawnchorus.progress import track
 
 SETTINGS_NAME = "segments.json"
 INDEX_COLUMNS = ["file", *DETECTION_COLUMNS]
 
+Order = Literal["surest", "doubtful", "random", "strata"]
+
 _FORMATS = ("flac", "wav")
+_N_STRATA = 10  # stretches of the scale of probabilities, 0 … 0.1, 0.1 … 0.2 …
+_DOUBT = 0.5  # the probability that leaves most open
 _FULL_SCALE = 1 << 15  # the 16-bit number of -1; that of +1 is one less
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # in names on Windows; / anywhere
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
@@ -48,7 +53,7 @@ class SegmentSettings:
     Parameters
     ----------
     per_species
-        Clips of each label at most, the most probable.
+        Clips of each label at most.
     min_probability
         Probability below which a detection is left out, in 0 … 1.
     padding_s
@@ -57,6 +62,13 @@ class SegmentSettings:
         ``flac`` or ``wav``.
     sample_rate
         Of the clips, in Hz; each recording's own if None.
+    order
+        Which detections of a label become clips: the ``surest``; the most ``doubtful``, nearest to 0.5;
+        ``random`` ones; or ``strata``, as many from each tenth of the scale of probabilities as there are.
+    seed
+        Of ``random`` and ``strata``.
+    longest_s
+        Seconds of a detection at most, before padding: of a longer one, the stretch around its surest window.
 
     Raises
     ------
@@ -75,6 +87,9 @@ class SegmentSettings:
     padding_s: float = 0.0
     format: Literal["flac", "wav"] = "flac"
     sample_rate: int | None = None
+    order: Order = "surest"
+    seed: int = 42
+    longest_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.per_species < 1:
@@ -87,6 +102,13 @@ class SegmentSettings:
             raise ConfigError(f"format={self.format!r} is not known; choose one of {', '.join(_FORMATS)}")
         if self.sample_rate is not None and self.sample_rate < 1:
             raise ConfigError(f"sample_rate={self.sample_rate} must be 1 Hz or more")
+        if self.order not in get_args(Order):
+            known = ", ".join(get_args(Order))
+            raise ConfigError(f"order={self.order!r} is not known; choose one of {known}")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed} must be 0 or more")
+        if self.longest_s is not None and not 0 < self.longest_s < float("inf"):
+            raise ConfigError(f"longest_s={self.longest_s:g} must be above 0 s; leave it out for any length")
 
 
 class SegmentReport(NamedTuple):
@@ -126,9 +148,9 @@ class _Clip(NamedTuple):
 
 
 def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd.DataFrame:
-    """Return the most probable detections of each label, sorted by label and falling probability.
+    """Return the detections of each label that become clips, sorted by label and falling probability.
 
-    Where probabilities are equal, the first by recording and time is taken, whatever the order of the rows.
+    The order of the rows changes nothing. Among equals, the first by recording and time is taken.
 
     Examples
     --------
@@ -137,17 +159,43 @@ def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd
     >>> detections = detections.assign(label="owl", probability=[0.6, 0.9])
     >>> choose_detections(detections, SegmentSettings(per_species=1))["start_s"].tolist()
     [5.0]
+    >>> choose_detections(detections, SegmentSettings(per_species=1, order="doubtful"))["start_s"].tolist()
+    [0.0]
     """
-    kept = detections.loc[detections["probability"] >= settings.min_probability, DETECTION_COLUMNS]
+    columns = [column for column in INDEX_COLUMNS if column in detections]
+    kept = detections.loc[detections["probability"] >= settings.min_probability, columns]
     order = ["label", "probability", "filename", "start_s", "end_s"]
-    ranked = kept.drop_duplicates().sort_values(order, ascending=[True, False, True, True, True])
-    return ranked.groupby("label", sort=False).head(settings.per_species).reset_index(drop=True)
+    falling = [True, False, True, True, True]
+    kept = kept.drop_duplicates().sort_values(order, ascending=falling).reset_index(drop=True)
+    ranked = kept.assign(rank=_ranks(kept, settings)).sort_values(["label", "rank"], kind="stable")
+    chosen = ranked.groupby("label", sort=False).head(settings.per_species)
+    return chosen.sort_index().drop(columns="rank").reset_index(drop=True)
+
+
+def _ranks(detections: pd.DataFrame, settings: SegmentSettings) -> pd.Series:
+    """Return a number for each detection, lowest where it is wanted most."""
+    if settings.order == "surest":
+        return -detections["probability"]
+    if settings.order == "doubtful":
+        return (detections["probability"] - _DOUBT).abs()
+    # Drawn row by row, so that more recordings do not change which of the others are before which.
+    key = f"{settings.seed:016d}"[-16:]
+    drawn = pd.util.hash_pandas_object(detections, index=False, hash_key=key) / 2.0**64
+    if settings.order == "random":
+        return drawn
+    stratum = (detections["probability"] * _N_STRATA).astype(int).clip(upper=_N_STRATA - 1)
+    return drawn.groupby([detections["label"], stratum]).rank(method="first") + drawn
 
 
 def cut_segments(
-    detections: pd.DataFrame, audio_dir: Path, out_dir: Path, settings: SegmentSettings
+    detections: pd.DataFrame,
+    audio_dir: Path,
+    out_dir: Path,
+    settings: SegmentSettings,
+    *,
+    windows: Path | None = None,
 ) -> SegmentReport:
-    """Write the most probable detections of each label as sound files with an index; return counts.
+    """Write some detections of each label as sound files with an index; return counts.
 
     A clip is ``{label}/{probability:.3f}_{recording}_{start_s:.2f}-{end_s:.2f}.flac``; the recording's
     sub-folders are joined to its name by ``__``, and what file systems forbid becomes ``_``. A clip that is
@@ -164,12 +212,15 @@ def cut_segments(
         Folder for the clips and ``segments.csv``, which lists those of these detections.
     settings
         Choice of detections, and properties of the clips.
+    windows
+        The ``windows.parquet`` of these detections, in which the surest window of a detection that is longer
+        than ``longest_s`` is looked up. Without it, the middle of the detection is taken.
 
     Raises
     ------
     DataError
         The table lacks a column, a row is not a detection in a recording below ``audio_dir``, or ``out_dir``
-        holds clips of another padding or sample rate.
+        holds clips of another padding, longest length or sample rate.
 
     Examples
     --------
@@ -183,7 +234,7 @@ def cut_segments(
     """
     _check_detections(detections)
     _check_earlier_clips(out_dir, settings)
-    clips = _clips_of(detections, settings)
+    clips = _clips_of(_shortened(choose_detections(detections, settings), settings, windows), settings)
     failures: dict[str, Failure] = {}
     failed: set[str] = set()
     n_written = n_there_already = 0
@@ -193,32 +244,56 @@ def cut_segments(
         if target.is_file():
             n_there_already += 1
             continue
-        path = audio_dir / clip.filename
+        path = audio_dir / from_legible(clip.filename)
         try:
-            content = _encoded(path, clip, settings)
+            _write_clip(target, path, clip, settings)
         except AudioError as error:
             failures.setdefault(clip.filename, Failure(path, str(error)))
             failed.add(clip.file)
-            continue
-        with replacing(target) as temporary:
-            temporary.write_bytes(content)
-        n_written += 1
+        else:
+            n_written += 1
     index = out_dir / SEGMENTS_INDEX
     write_csv(index, pd.DataFrame((c for c in clips if c.file not in failed), columns=INDEX_COLUMNS))
     return SegmentReport(n_written, n_there_already, list(failures.values()), index)
 
 
 def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
-    """Refuse a folder with clips of another padding or rate, which would be taken for these."""
+    """Refuse a folder with clips of other lengths or another rate, which would be taken for these."""
     file = out_dir / SETTINGS_NAME
-    ours = {"padding_s": settings.padding_s, "sample_rate": settings.sample_rate}
+    names = ("padding_s", "sample_rate", "longest_s")
+    ours = {name: getattr(settings, name) for name in names}
     try:
-        earlier = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        earlier = {name: found.get(name) for name in names}
+    except (OSError, ValueError, AttributeError):
         earlier = ours
     if earlier != ours:
-        raise DataError(f"{out_dir} holds clips of another padding or sample rate; choose another --out")
+        is_longest = earlier["longest_s"] != ours["longest_s"]
+        what = "longest length" if is_longest else "padding or sample rate"
+        raise DataError(f"{out_dir} holds clips of another {what}; choose another --out")
     write_text(file, json.dumps(ours))
+
+
+def _shortened(chosen: pd.DataFrame, settings: SegmentSettings, windows: Path | None) -> pd.DataFrame:
+    """Return the detections, of those that are too long the stretch around the surest window."""
+    longest_s = settings.longest_s
+    if longest_s is None:
+        return chosen
+    chosen = chosen.astype({"start_s": float, "end_s": float})
+    too_long = chosen[chosen["end_s"] - chosen["start_s"] > longest_s]
+    for label, rows in too_long.groupby("label"):
+        found = None if windows is None else read_windows(windows, str(label), rows["filename"].unique())
+        for row in rows.itertuples():
+            middle_s = (row.start_s + row.end_s) / 2
+            if found is not None:
+                within = (found["start_s"] >= row.start_s) & (found["end_s"] <= row.end_s)
+                here = found[within & (found["filename"] == row.filename)]
+                if len(here):
+                    surest = here.loc[here["probability"].idxmax()]
+                    middle_s = (surest["start_s"] + surest["end_s"]) / 2
+            start_s = min(max(middle_s - longest_s / 2, row.start_s), row.end_s - longest_s)
+            chosen.loc[row.Index, ["start_s", "end_s"]] = start_s, start_s + longest_s
+    return chosen
 
 
 def _check_detections(detections: pd.DataFrame) -> None:
@@ -244,13 +319,11 @@ def _check_detections(detections: pd.DataFrame) -> None:
             )
 
 
-def _clips_of(detections: pd.DataFrame, settings: SegmentSettings) -> list[_Clip]:
+def _clips_of(chosen: pd.DataFrame, settings: SegmentSettings) -> list[_Clip]:
     """Return the clips to make; detections that would have one file, such as those of one window, are one."""
-    names = _recording_names(detections["filename"].unique())
+    names = _recording_names(chosen["filename"].unique())
     clips: dict[str, _Clip] = {}
-    for filename, start_s, end_s, label, probability in choose_detections(detections, settings).itertuples(
-        index=False, name=None
-    ):
+    for filename, start_s, end_s, label, probability in chosen.itertuples(index=False, name=None):
         times = f"{start_s:.2f}-{end_s:.2f}"
         file = f"{safe_name(label)}/{probability:.3f}_{names[filename]}_{times}.{settings.format}"
         clips.setdefault(file, _Clip(file, filename, start_s, end_s, label, probability))
@@ -294,32 +367,80 @@ def _mark(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def _encoded(path: Path, clip: _Clip, settings: SegmentSettings) -> bytes:
-    """Return a clip as the bytes of a file, which are few enough to be made in memory."""
+def _write_clip(target: Path, path: Path, clip: _Clip, settings: SegmentSettings) -> None:
+    """Write a clip block by block: a second time, at a lower level, where it is beyond full scale."""
     info = read_info(path)
     sample_rate = settings.sample_rate or info.sample_rate
     start = max(0, round((clip.start_s - settings.padding_s) * sample_rate))
     stop = round((clip.end_s + settings.padding_s) * sample_rate)
-    wave = read_crop(path, start, stop - start, sample_rate=sample_rate)
-    if not len(wave):
-        raise AudioError(
-            f"{path}: has no sound from {clip.start_s:g} s on, where a detection begins; it lasts "
-            f"{info.duration_s:g} s"
-        )
-    content = io.BytesIO()
-    try:
-        soundfile.write(content, to_int16(wave), sample_rate, format=settings.format, subtype="PCM_16")
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"{path}: cannot be written as {settings.format} at {sample_rate} Hz; choose wav, or another rate"
-        ) from error
-    return content.getvalue()
+
+    def written(temporary: Path, peak: float) -> float | None:
+        blocks = stream_crop(path, start, stop - start, sample_rate=sample_rate)
+        try:
+            return _write_sound(temporary, blocks, sample_rate, settings.format, peak=peak)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{path}: cannot be written as {settings.format} at {sample_rate} Hz; choose wav, or "
+                "another rate"
+            ) from error
+
+    with replacing(target) as temporary:
+        peak = written(temporary, 1.0)
+        if peak is None:
+            raise AudioError(
+                f"{path}: has no sound from {clip.start_s:g} s on, where a detection begins; it lasts "
+                f"{info.duration_s:g} s"
+            )
+        if peak > 1:
+            written(temporary, peak)
 
 
-def to_int16(wave: np.ndarray) -> npt.NDArray[np.int16]:
+def _write_sound(
+    path: Path, blocks: Iterable[np.ndarray], sample_rate: int, format: str, *, peak: float
+) -> float | None:
+    """Write 16-bit samples, full scale being ``peak``; return the peak that was found, if any."""
+    found = None
+    with path.open("wb") as file:
+        output = _Output(file)
+        try:
+            with soundfile.SoundFile(output, "w", sample_rate, 1, subtype="PCM_16", format=format) as sound:
+                for block in blocks:
+                    found = max(found or 0.0, peak_of(block))
+                    sound.write(to_int16(block, peak=peak))
+        finally:
+            if output.error is not None:
+                raise output.error
+    return found
+
+
+class _Output:
+    """A file whose error is kept, because libsndfile goes on after one in a file of Python's."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self.flush = file.seek, file.tell, file.flush
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            return 0
+
+
+def to_int16(wave: np.ndarray, *, peak: float | None = None) -> npt.NDArray[np.int16]:
     """Return a waveform of shape (n_samples,), float32, full scale ±1, as 16-bit numbers of the same shape.
 
-    Where ``|wave|`` exceeds 1, all of it is divided by ``max |wave|``; +1 itself becomes 32767.
+    Where its peak exceeds 1, all of it is divided by that; +1 itself becomes 32767.
+
+    Parameters
+    ----------
+    wave
+        The samples.
+    peak
+        Peak of the whole sound that they are a part of; ``max |wave|`` if not given. What exceeds it is
+        clipped.
 
     Examples
     --------
@@ -327,5 +448,5 @@ def to_int16(wave: np.ndarray) -> npt.NDArray[np.int16]:
     >>> to_int16(np.float32([0.5, -1.0, 1.0]))
     array([ 16384, -32768,  32767], dtype=int16)
     """
-    scaled = np.asarray(wave, np.float64) / max(1.0, peak_of(wave))
-    return np.minimum(np.rint(scaled * _FULL_SCALE), _FULL_SCALE - 1).astype(np.int16)
+    scaled = np.asarray(wave, np.float64) / max(1.0, peak_of(wave) if peak is None else peak)
+    return np.clip(np.rint(scaled * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)

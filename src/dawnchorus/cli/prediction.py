@@ -86,6 +86,12 @@ def predict(
     merge: Annotated[
         bool, typer.Option("--merge", help="Join adjacent windows of a species into one detection.")
     ] = False,
+    gap: Annotated[
+        float, typer.Option(min=0, help="With --merge, join over pauses of at most so many seconds too.")
+    ] = 0.0,
+    longest: Annotated[
+        float | None, typer.Option(min=0, help="With --merge, seconds of a detection at most.")
+    ] = None,
     formats: Annotated[
         list[str],
         typer.Option(
@@ -163,6 +169,8 @@ def predict(
             species=None if species is None else read_species(species, labels),
             top_k=top_k,
             merge=merge,
+            gap_s=gap,
+            longest_s=longest,
         ),
         overlap_s=overlap,
         postprocess=PostprocessSettings(

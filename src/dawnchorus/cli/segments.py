@@ -9,6 +9,15 @@ from typing import Annotated
 import typer
 
 
+class SegmentOrder(StrEnum):
+    """Choices of the detections that become clips."""
+
+    surest = "surest"
+    doubtful = "doubtful"
+    random = "random"
+    strata = "strata"
+
+
 class SegmentFormat(StrEnum):
     """Kinds of sound file that clips are written as."""
 
@@ -24,15 +33,27 @@ def segments(
     out: Annotated[Path, typer.Option(help="Folder for the clips, one a species in it.")] = Path(
         "predictions/segments"
     ),
-    per_species: Annotated[int, typer.Option(min=1, help="Clips of each species, the surest.")] = 10,
+    per_species: Annotated[int, typer.Option(min=1, help="Clips of each species at most.")] = 10,
+    order: Annotated[
+        SegmentOrder,
+        typer.Option(
+            help="Take the surest; the most doubtful, nearest to 0.5; random ones; or strata, as many from "
+            "each tenth of the scale."
+        ),
+    ] = SegmentOrder.surest,
+    seed: Annotated[int, typer.Option(min=0, help="Of random and strata.")] = 42,
     min_probability: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is less sure.")] = 0.0,
     padding: Annotated[float, typer.Option(min=0, help="Seconds of sound kept before and after.")] = 0.0,
+    longest: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of a clip at most, around the surest window, without padding."),
+    ] = None,
     format: Annotated[SegmentFormat, typer.Option(help="Kind of sound file.")] = SegmentFormat.flac,
     sample_rate: Annotated[
         int | None, typer.Option(min=1, help="In Hz; otherwise each recording's own.")
     ] = None,
 ) -> None:
-    """Cut the surest detections of each species out of the recordings, to listen to.
+    """Cut detections of each species out of the recordings, to listen to: the surest, or others.
 
     Clips that are there already are left alone. Exit code 2: some recordings failed.
     """
@@ -40,6 +61,7 @@ def segments(
     from dawnchorus.errors import DataError
     from dawnchorus.files import FAILURES_NAME, write_failures
     from dawnchorus.formats.detection_tables import read_detections
+    from dawnchorus.predict.window_tables import WINDOWS_NAME
 
     settings = SegmentSettings(
         per_species=per_species,
@@ -47,12 +69,19 @@ def segments(
         padding_s=padding,
         format=format.value,
         sample_rate=sample_rate,
+        order=order.value,
+        seed=seed,
+        longest_s=longest,
     )
     detections = read_detections(predictions)
     audio_dir = audio.parent if audio.is_file() else audio  # predict takes a single recording too
     if not audio_dir.is_dir():
         raise DataError(f"{audio}: no such folder; name the folder of the recordings")
-    report = cut_segments(detections, audio_dir, out, settings)
+    folder = predictions if predictions.is_dir() else predictions.parent
+    windows = folder / WINDOWS_NAME
+    report = cut_segments(
+        detections, audio_dir, out, settings, windows=windows if windows.is_file() else None
+    )
     write_failures(out, report.failures)
     typer.echo(f"{report.n_written} clips written, {report.n_there_already} there already: {report.index}")
     if report.failures:

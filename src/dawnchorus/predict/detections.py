@@ -39,6 +39,11 @@ class DetectionSettings:
         Detect at most so many classes a window, the most probable; any number if not given.
     merge
         Join adjacent and overlapping windows of the same class into one detection.
+    gap_s
+        With ``merge``, also join windows that are at most so many seconds apart.
+    longest_s
+        With ``merge``, seconds of a detection at most: the next window begins another one. A single window
+        may be longer.
 
     Raises
     ------
@@ -57,6 +62,8 @@ class DetectionSettings:
     species: tuple[str, ...] | None = None
     top_k: int | None = None
     merge: bool = False
+    gap_s: float = 0.0
+    longest_s: float | None = None
 
     def __post_init__(self) -> None:
         faulty = [value for value in np.ravel(self.thresholds).tolist() if not is_threshold(value)]
@@ -66,6 +73,14 @@ class DetectionSettings:
             )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}; it must be 1 or more; leave it out for all classes")
+        if not 0 <= self.gap_s < math.inf:
+            raise ConfigError(f"gap_s is {self.gap_s:g}; it must be 0 s or more")
+        if self.longest_s is not None and not 0 < self.longest_s < math.inf:
+            raise ConfigError(
+                f"longest_s is {self.longest_s:g}; it must be above 0 s; leave it out for any length"
+            )
+        if not self.merge and (self.gap_s or self.longest_s is not None):
+            raise ConfigError("gap_s and longest_s are for joined windows; set merge too, or leave them out")
 
     def __repr__(self) -> str:
         low, high = np.min(self.thresholds), np.max(self.thresholds)
@@ -74,6 +89,8 @@ class DetectionSettings:
             *([f"species {first_few(self.species)}"] if self.species is not None else []),
             *([f"top {self.top_k}"] if self.top_k is not None else []),
             *(["merged"] if self.merge else []),
+            *([f"over gaps of {self.gap_s:g} s"] if self.gap_s else []),
+            *([f"to {self.longest_s:g} s at most"] if self.longest_s is not None else []),
         ]
         return f"DetectionSettings({', '.join(chosen)})"
 
@@ -141,7 +158,9 @@ def detect(
     if settings.top_k is not None:
         found = found.take(_rank_in_run(found.starts) < settings.top_k)
     if settings.merge:
-        found = _sort(_merge(found), alphabetical)
+        rate = predictions.sample_rate
+        longest = None if settings.longest_s is None else round(settings.longest_s * rate)
+        found = _sort(_merge(found, round(settings.gap_s * rate), longest), alphabetical)
     return _table(found, labels, predictions.sample_rate)
 
 
@@ -219,18 +238,27 @@ def _rank_in_run(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return rows - np.maximum.accumulate(np.where(begins, rows, 0))
 
 
-def _merge(found: _Found) -> _Found:
-    """Return adjacent and overlapping detections of a class as one each, with the largest probability."""
+def _merge(found: _Found, gap: int, longest: int | None) -> _Found:
+    """Return detections of a class at most ``gap`` samples apart as one each, with the largest probability.
+
+    One that would become longer than ``longest`` samples ends before, and another begins.
+    """
     if not len(found.starts):
         return found
     found = found.take(np.lexsort((found.starts, found.classes)))
-    apart = (found.starts[1:] > found.stops[:-1]) | (found.classes[1:] != found.classes[:-1])
-    first = np.flatnonzero(np.concatenate([[True], apart]))
+    apart = (found.starts[1:] > found.stops[:-1] + gap) | (found.classes[1:] != found.classes[:-1])
+    begins = np.concatenate([[True], apart])
+    if longest is not None:
+        first = 0
+        for row in range(len(begins)):
+            begins[row] |= found.stops[row] - found.starts[first] > longest and row > first
+            first = row if begins[row] else first
+    first_rows = np.flatnonzero(begins)
     return _Found(
-        found.starts[first],
-        np.maximum.reduceat(found.stops, first),
-        found.classes[first],
-        np.maximum.reduceat(found.probabilities, first),
+        found.starts[first_rows],
+        np.maximum.reduceat(found.stops, first_rows),
+        found.classes[first_rows],
+        np.maximum.reduceat(found.probabilities, first_rows),
     )
 
 

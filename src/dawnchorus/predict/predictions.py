@@ -15,7 +15,7 @@ import pandas as pd
 
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError, DataError, RunError
-from dawnchorus.files import Failure
+from dawnchorus.files import Failure, legible
 from dawnchorus.formats import Format, RecordingDetections, absolute_time, open_writers
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
@@ -154,6 +154,8 @@ class Predictions:
         species: Iterable[str] | None = None,
         top_k: int | None = None,
         merge: bool = False,
+        gap_s: float = 0.0,
+        longest_s: float | None = None,
     ) -> Detections:
         """Return the windows in which a class reaches its threshold.
 
@@ -169,6 +171,8 @@ class Predictions:
             At most so many classes a window, the most probable.
         merge
             Join adjacent and overlapping windows of a class.
+        gap_s, longest_s
+            With ``merge``, also join over pauses of so many seconds, and the longest detection.
 
         Raises
         ------
@@ -176,7 +180,12 @@ class Predictions:
             A threshold is out of its range, a label is not the model's, or a file cannot be read.
         """
         settings = DetectionSettings(
-            self._thresholds(threshold), None if species is None else tuple(species), top_k, merge
+            self._thresholds(threshold),
+            None if species is None else tuple(species),
+            top_k,
+            merge,
+            gap_s,
+            longest_s,
         )
         found = [
             RecordingDetections(
@@ -227,7 +236,7 @@ class Predictions:
         return np.full(len(self.labels), threshold, dtype=np.float32)
 
     def _index(self) -> pd.MultiIndex:
-        names = [recording.name for recording in self.recordings]
+        names = [legible(recording.name) for recording in self.recordings]
         counts = [len(recording.windows.starts) for recording in self.recordings]
         seconds = [
             np.concatenate(
@@ -353,7 +362,7 @@ def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:
     parts = []
     for recording in recordings:
         part = recording.detections[columns].copy()
-        part.insert(0, "filename", recording.filename)
+        part.insert(0, "filename", legible(recording.filename))
         part["time"] = [absolute_time(recording.start, second) for second in part["start_s"]]
         parts.append(part.astype({"time": object}))
     if not parts:
