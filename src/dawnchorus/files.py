@@ -28,6 +28,9 @@ if sys.platform != "win32":
 logger = logging.getLogger(__name__)
 
 FAILURES_NAME = "failures.csv"
+NOTES_NAME = "notes.csv"
+"""Recordings that were read, and what is odd about their sound; the columns are those of failures."""
+
 _ATTEMPTS = 100
 _ESCAPED_BYTE = re.compile(r"\\(udc[89a-f][0-9a-f])")
 _IS_WINDOWS = sys.platform == "win32"

@@ -23,10 +23,11 @@ import soundfile
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
+from dawnchorus.batch.segments import SegmentSettings, cut_segments
 from dawnchorus.cli import main
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import read_failures
-from dawnchorus.formats import FORMATS
+from dawnchorus.formats import FORMATS, read_detections
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import find_recordings
@@ -146,6 +147,66 @@ def test_tables_are_those_of_a_plain_computation(bulk: Bulk, tmp_path: Path) -> 
     assert csv.loc[csv["filename"] == "d.wav", "time"].isna().all()
 
 
+def test_each_channel_is_in_the_tables_and_cut_from_its_own_sound(
+    data_factory: Any, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    wave = np.random.default_rng(0).integers(-9000, 9000, 5 * RATE).astype(np.int16)
+    data_factory.write("stereo.wav", np.stack([wave, -wave], axis=1), RATE, subtype="PCM_16")
+    data_factory.tone("mono.wav", 2.0, sample_rate=RATE)
+    bulk, out = Bulk(data_factory.root, lambda name: stub(card(), 4, name)), tmp_path / "out"
+    result = bulk(out, replace(settings_of(0.0), channel="each"))
+    assert (result.n_recordings, result.n_new, result.notes) == (2, 2, [])
+    assert result.duration_s == 7.0
+    found = pd.read_csv(out / "detections.csv")
+    assert found.groupby(["filename", "channel"]).size().to_dict() == {
+        ("mono.wav", 1): 3,
+        ("stereo.wav", 1): 9,
+        ("stereo.wav", 2): 9,
+    }
+    windows = pd.read_parquet(out / "windows.parquet")
+    assert windows.columns[:4].tolist() == ["filename", "start_s", "end_s", "channel"]
+    assert windows["channel"].tolist() == [1, 1, 1, 1, 2, 2, 2]
+    dataset = pd.read_parquet(out / "detections")
+    assert dataset["channel"].value_counts().to_dict() == {1: 12, 2: 9}
+    raven = pd.read_csv(out / "raven" / "stereo.wav.selections.txt", sep="\t")
+    assert raven["Channel"].value_counts().to_dict() == {1: 9, 2: 9}
+    before = tables_in(out)
+    assert bulk(out, replace(settings_of(0.0), channel="each")).n_new == 0
+    assert tables_in(out) == before
+    with pytest.raises(RunError, match="channel"):
+        bulk(out, replace(settings_of(0.0), channel=1))
+    clips = cut_segments(
+        read_detections(out),
+        data_factory.root,
+        tmp_path / "clips",
+        SegmentSettings(format="wav", longest_s=2.0),
+        windows=out / "windows.parquet",
+    )
+    index = pd.read_csv(clips.index)
+    assert set(index["channel"]) == {1, 2}
+    assert (clips.failures, clips.notes) == ([], [])
+    row = index[(index["channel"] == 2) & (index["start_s"] == 2)].iloc[0]
+    assert row["file"].endswith("_ch2.wav")
+    cut, _ = soundfile.read(tmp_path / "clips" / row["file"], dtype="int16")
+    np.testing.assert_array_equal(cut, -wave[2 * RATE : 4 * RATE])
+
+
+def test_odd_recordings_are_noted_and_stay_so_until_they_are_predicted_otherwise(
+    data_factory: Any, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
+    data_factory.write("odd.wav", np.stack([wave, -wave], axis=1), RATE)
+    data_factory.tone("mono.wav", 2.0, sample_rate=RATE)
+    bulk, out = Bulk(data_factory.root, lambda name: stub(card(), 4, name)), tmp_path / "out"
+    for n_new in (2, 0):
+        result = bulk(out)
+        assert result.n_new == n_new
+        assert [note.path.name for note in result.notes] == ["odd.wav"]
+        assert read_failures(out, name="notes.csv") == result.notes
+    assert bulk(out, replace(settings_of(), channel=2), force=True).notes == []
+    assert not (out / "notes.csv").exists()
+
+
 def test_every_format_is_written_and_no_other(bulk: Bulk, tmp_path: Path) -> None:
     result = bulk(tmp_path / "all")
     assert set(result.paths) == {*FORMATS, "windows"}
@@ -209,7 +270,7 @@ folder, outs = sys.argv[2], Path(sys.argv[3])
 from dawnchorus.predict import window_tables
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.predict.detections import DetectionSettings
-from dawnchorus.formats import FORMATS
+from dawnchorus.formats import FORMATS, read_detections
 from dawnchorus.batch.journal import Journal
 from dawnchorus.predict.recording_files import find_recordings
 

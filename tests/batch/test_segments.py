@@ -257,6 +257,27 @@ def test_a_clip_of_hours_takes_the_memory_of_a_few_blocks(tmp_path: Path) -> Non
     assert soundfile.read(clip, start=n_samples - 1, dtype="int16")[0] == (1 << 15) - 1
 
 
+def test_clips_of_channels_that_cancel_out_are_noted_and_a_channel_is_cut(
+    data_factory: Any, tmp_path: Path, command: typer.Typer
+) -> None:
+    wave = noise_16_bit(2 * 8000) // 2
+    data_factory.write("a.wav", np.stack([wave, -wave], axis=1), 8000, subtype="PCM_16")
+    rows = table(("a.wav", 0, 1, "robin", 0.5), ("a.wav", 1, 2, "robin", 0.6))
+    rows.to_csv(tmp_path / "detections.csv", index=False)
+    arguments = [str(tmp_path), str(data_factory.root), "--format", "wav", "--out"]
+    told = CliRunner().invoke(command, [*arguments, str(tmp_path / "mean")])
+    assert told.exit_code == 0
+    notes = tmp_path / "mean" / "notes.csv"
+    assert f"1 recordings sound odd; what is odd is in {notes}" in told.stderr
+    assert [note.path.name for note in read_failures(notes.parent, name=notes.name)] == ["a.wav"]
+    result = CliRunner().invoke(command, [*arguments, str(tmp_path / "two"), "--channel", "2"])
+    assert result.stderr.count("odd") == 0
+    clip = tmp_path / "two" / "robin" / "0.600_a_1.00-2.00.wav"
+    np.testing.assert_array_equal(soundfile.read(clip, dtype="int16")[0], -wave[8000:])
+    refused = CliRunner().invoke(command, [*arguments, str(tmp_path / "two"), "--channel", "1"])
+    assert "holds clips of another channel; choose another --out" in str(refused.exception)
+
+
 def test_a_full_disk_is_an_error_and_leaves_no_clip(
     data_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

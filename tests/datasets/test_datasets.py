@@ -53,6 +53,19 @@ def test_a_crop_is_a_stretch_of_its_recording(birds: Any) -> None:
     assert any(np.allclose(whole[start : start + N_SAMPLES], clip, atol=1e-4) for start in at)
 
 
+@pytest.mark.parametrize(("channel", "column"), [(1, 0), (2, 1), ("loudest", 1)])
+def test_a_dataset_reads_the_channel_of_its_settings(data_factory: Any, channel: Any, column: int) -> None:
+    frames = np.random.default_rng(0).uniform(-0.5, 0.5, (32_000, 2)) * [0.5, 1]
+    data_factory.write("wren/a.wav", frames, subtype="FLOAT")
+    dataset = WaveDataset(
+        load_recordings(data_factory.root).table,
+        settings={"segment_len": 1.0, "late_normalize": False, "channel": channel},
+    )
+    np.testing.assert_allclose(dataset[0].wave.numpy(), frames[:, column], atol=1e-7)
+    with pytest.raises(ConfigError, match="channel"):
+        WaveDataset(dataset.recordings, settings={"channel": "each"})
+
+
 def test_a_short_recording_is_padded_on_the_left(data_factory: Any) -> None:
     data_factory.tone("a/short.wav", duration_s=2.0)
     recordings = load_recordings(DataSettings(audio_dir=data_factory.root)).table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import dawnchorus as dc
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.model import Model, load_model
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
@@ -73,6 +75,80 @@ def test_a_stream_gives_the_numbers_of_the_file(
     assert found.index.get_level_values("file").unique().tolist() == ["stream"]
     np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
     assert found.droplevel("file").index.equals(expected.droplevel("file").index)
+
+
+@pytest.fixture
+def stereo(data_factory: Any) -> tuple[Path, np.ndarray]:
+    """A song, and the same in opposite phase with noise in it, at the model's rate."""
+    rng = np.random.default_rng(0)
+    wave = 0.5 * np.sin(np.arange(5 * RATE) ** 1.2 / 40)
+    frames = np.stack([wave, -wave + 0.01 * rng.standard_normal(5 * RATE)], axis=1).astype(np.float32)
+    return data_factory.write("stereo.wav", frames, RATE, subtype="FLOAT"), frames
+
+
+def test_each_channel_has_its_windows_however_the_sound_comes_in(
+    model: Model, stereo: tuple[Path, np.ndarray]
+) -> None:
+    path, frames = stereo
+    smoothing = PostprocessSettings(smoothing=(0.2, 0.6, 0.2))
+    alone = [
+        model.predict(frames[:, column], sample_rate=RATE, postprocessing=smoothing) for column in (0, 1)
+    ]
+    expected = np.concatenate([scores.probabilities for scores in alone])
+    for source in (path, frames, iter(np.array_split(frames, 7)), dc.Sound.of(path, channel="each")):
+        rate = None if isinstance(source, Path | dc.Sound) else RATE
+        scores = model.predict(source, sample_rate=rate, channel="each", postprocessing=smoothing)
+        np.testing.assert_array_equal(scores.probabilities, expected)
+        assert scores.to_frame().index.names == ["file", "channel", "start_time", "end_time"]
+        assert scores.to_frame().index.get_level_values("channel").tolist() == [1, 1, 1, 2, 2, 2]
+        assert scores.notes == []
+    found = scores.detections(threshold=0.0, merge=True).to_frame()
+    assert found["channel"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert set(zip(found["start_s"], found["end_s"], strict=True)) == {(0.0, 5.0)}
+    second = model.predict(path, channel=2, postprocessing=smoothing)
+    np.testing.assert_array_equal(second.probabilities, alone[1].probabilities)
+    assert second.to_frame().index.get_level_values("channel").tolist() == [2, 2, 2]
+
+
+def test_a_stream_of_each_channel_comes_window_by_window(
+    model: Model, stereo: tuple[Path, np.ndarray]
+) -> None:
+    path, frames = stereo
+    expected = model.predict(path, channel="each").to_frame()
+    parts = [
+        part.to_frame()
+        for part in model.stream(
+            iter(np.array_split(frames, 11)), sample_rate=RATE, channel="each", name=str(path)
+        )
+    ]
+    keys = [part.index[0][1:3] for part in parts]
+    assert keys == [(1, 0.0), (2, 0.0), (1, 2.0), (2, 2.0), (1, 4.0), (2, 4.0)]
+    pd.testing.assert_frame_equal(pd.concat(parts).sort_index(), expected)
+
+
+def test_a_mean_that_is_silence_is_noted_and_warned_of(
+    model: Model, stereo: tuple[Path, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    path, frames = stereo
+    scores = model.predict([path, frames, frames[:, 0]], sample_rate=RATE)
+    assert [note.path.name for note in scores.notes] == ["stereo.wav", "array 1"]
+    assert len(scores) == 3
+    assert caplog.text.count("the mean of its 2 channels keeps 0.0 % of the energy of channel") == 2
+
+
+def test_a_model_predicts_the_channel_that_it_was_trained_with(
+    exported: Any, stereo: tuple[Path, np.ndarray]
+) -> None:
+    path, frames = stereo
+    model = load_model(exported.onnx, n_threads=1)
+    expected = model.predict(frames[:, 1], sample_rate=RATE).probabilities
+    model.runtime.card = dataclasses.replace(model.card, channel=2)
+    assert ModelCard.from_json(model.card.to_json(), where="here").channel == 2
+    np.testing.assert_array_equal(model.predict(path).probabilities, expected)
+    np.testing.assert_array_equal(
+        BirdsInference(model.runtime).predict_recording(path).probabilities, expected
+    )
+    assert model.predict(path, channel="mean").notes
 
 
 def test_a_window_of_a_stream_comes_before_the_next_block_is_asked_for(model: Model) -> None:

@@ -222,6 +222,11 @@ def test_recordings_that_changed_under_a_run_are_noticed(make_config: MakeConfig
         ({"nn_model_config": {"backbone": "test_resnett"}}, ModelError, "test_resnet"),
         ({"nn_model_config": {"weights": "/nowhere.pth"}}, WeightsError, "nowhere.pth"),
         (
+            {"train_function_args": {"val_dataset_config": {"channel": 2}}},
+            ConfigError,
+            "channel is mean in train_dataset_config and 2",
+        ),
+        (
             {"train_function_args": {"val_dataset_config": {"segment_len": 4.0}}},
             ConfigError,
             "segment_len is 5.0 in train_dataset_config and 4.0",

@@ -81,7 +81,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of converting a recording, with the reason where it is not done.
+    """The result of converting a recording, with the reason where it is not done, and notes on its sound.
 
     Examples
     --------
@@ -95,6 +95,7 @@ class Outcome:
     item: Todo
     ending: Ending
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def failure(self) -> Failure:
@@ -166,14 +167,14 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
     >>> outcome.ending, job.store.is_file()
     (<Ending.DONE: 'done'>, True)
     """
-    job = item.job
+    job, notes = item.job, list[str]()
     if not job.is_damaged and is_current(job.store, job.audio_path, settings):
         return Outcome(item, Ending.CURRENT)
     if limits.room() < item.n_bytes:
         return limits.left_out(item)
     try:
         source = Fingerprint.of(job.audio_path)  # taken first, so that a change while it is read is found
-        n_samples, blocks = _decode(job.audio_path, settings)
+        n_samples, blocks = _decode(job.audio_path, settings, notes)
     except AudioError as error:
         return Outcome(item, Ending.FAILED, str(error))
     except OSError as error:
@@ -187,16 +188,16 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
     except OSError as error:
         ending = Ending.DISK_FULL if error.errno in _NO_ROOM else Ending.FAILED
         return Outcome(item, ending, f"{job.store}: cannot be written; {error.strerror or error}")
-    return Outcome(item, Ending.DONE)
+    return Outcome(item, Ending.DONE, notes=tuple(notes))
 
 
-def _decode(path: Path, settings: StoreSettings) -> tuple[int, Iterator[np.ndarray]]:
+def _decode(path: Path, settings: StoreSettings, notes: list[str]) -> tuple[int, Iterator[np.ndarray]]:
+    rate, channel = settings.sample_rate, settings.channel
     if settings.decoder == "torchaudio":
-        wave = load_with_torchaudio(path, sample_rate=settings.sample_rate)
+        wave = load_with_torchaudio(path, sample_rate=rate, channel=channel, notes=notes)
         return len(wave), iter([wave])
-    return count_samples(path, sample_rate=settings.sample_rate), stream_audio(
-        path, sample_rate=settings.sample_rate
-    )
+    blocks = stream_audio(path, sample_rate=rate, channel=channel, notes=notes)
+    return count_samples(path, sample_rate=rate), blocks
 
 
 def verify(path: Path, features_dir: Path) -> Failure | None:

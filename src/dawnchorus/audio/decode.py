@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.container import (
     AUDIO_SUFFIXES,
     AudioInfo,
@@ -61,7 +62,13 @@ def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
     return _resampled_length(info.n_frames, info.sample_rate, sample_rate)
 
 
-def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+def stream_audio(
+    path: Path,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    channel: Channel = "mean",
+    notes: list[str] | None = None,
+) -> Iterator[np.ndarray]:
     """Yield a recording in blocks, in memory that does not grow with its length.
 
     Parameters
@@ -70,16 +77,20 @@ def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.n
         An audio file of any length.
     sample_rate
         The sample rate wanted, in Hz.
+    channel
+        A number from 1, ``mean``, or ``loudest``, for which the recording is decoded twice.
+    notes
+        Gets a sentence at the end where the mean has lost most of the energy.
 
     Yields
     ------
     numpy.ndarray
-        The next samples, shape (any number,), float32: the mean of the channels, full scale ±1.
+        The next samples, shape (any number,), float32, full scale ±1.
 
     Raises
     ------
     AudioError
-        The file cannot be decoded to its end, or holds NaN or infinite samples.
+        The file cannot be decoded to its end, holds NaN or infinite samples, or has no such channel.
 
     Examples
     --------
@@ -90,7 +101,8 @@ def stream_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Iterator[np.n
     path = Path(path)
     info = read_info(path)
     with open_recording(path) as file:
-        yield from resampled(mono_blocks(path, file, info.n_frames), info.sample_rate, sample_rate)
+        blocks = mono_blocks(path, file, info.n_frames, channel, notes)
+        yield from resampled(blocks, info.sample_rate, sample_rate)
 
 
 def resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
@@ -130,7 +142,7 @@ def resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Ite
         yield np.zeros(n_missing, np.float32)
 
 
-def load_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def load_audio(path: Path, *, sample_rate: int = SAMPLE_RATE, channel: Channel = "mean") -> np.ndarray:
     """Return a whole recording, shape (n_samples,), float32, full scale ±1: all blocks of a stream.
 
     Raises
@@ -145,10 +157,12 @@ def load_audio(path: Path, *, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     >>> wave.shape, wave.dtype
     ((576000,), dtype('float32'))
     """
-    return np.concatenate(list(stream_audio(path, sample_rate=sample_rate)))
+    return np.concatenate(list(stream_audio(path, sample_rate=sample_rate, channel=channel)))
 
 
-def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+def read_crop(
+    path: Path, start: int, n_samples: int, *, sample_rate: int = SAMPLE_RATE, channel: Channel = "mean"
+) -> np.ndarray:
     """Return ``load_audio(path)[start : start + n_samples]`` by decoding and resampling little more than it.
 
     Parameters
@@ -161,6 +175,8 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
         Number of samples; fewer are returned where the recording ends.
     sample_rate
         The sample rate wanted, in Hz.
+    channel
+        As for :func:`stream_audio`; the loudest one is that of the whole recording.
 
     Returns
     -------
@@ -182,12 +198,18 @@ def read_crop(path: Path, start: int, n_samples: int, *, sample_rate: int = SAMP
     >>> read_crop(Path("night.wav"), 320_000, 160_000).shape  # fewer where the recording ends
     (64000,)
     """
-    blocks = stream_crop(path, start, n_samples, sample_rate=sample_rate)
+    blocks = stream_crop(path, start, n_samples, sample_rate=sample_rate, channel=channel)
     return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def stream_crop(
-    path: Path, start: int, n_samples: int, *, sample_rate: int = SAMPLE_RATE
+    path: Path,
+    start: int,
+    n_samples: int,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    channel: Channel = "mean",
+    notes: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield :func:`read_crop` in blocks of shape (any number,), float32, in memory of a few blocks.
 
@@ -213,7 +235,8 @@ def stream_crop(
     rule = seek_rule(path)
     with open_recording(path) as file:
         skip_to(file, frames.start, rule)
-        for block in _resample(mono_blocks(path, file, len(frames)), info.sample_rate, sample_rate):
+        blocks = mono_blocks(path, file, len(frames), channel, notes)
+        for block in _resample(blocks, info.sample_rate, sample_rate):
             piece = block[n_before:][:n_samples]
             n_before = max(0, n_before - len(block))
             n_samples -= len(piece)

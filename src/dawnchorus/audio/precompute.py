@@ -20,7 +20,15 @@ from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.torchaudio_decode import import_torchaudio
 from dawnchorus.errors import DataError, DawnchorusError
-from dawnchorus.files import FAILURES_NAME, Failure, read_failures, remove_abandoned, walk, write_failures
+from dawnchorus.files import (
+    FAILURES_NAME,
+    NOTES_NAME,
+    Failure,
+    read_failures,
+    remove_abandoned,
+    walk,
+    write_failures,
+)
 from dawnchorus.progress import track
 
 LEFT_OUT_NAME = "left_out.csv"
@@ -64,6 +72,8 @@ class PrecomputeSettings:
 class PrecomputeReport:
     """Counts and lists of one run: recordings converted, of these anew, already there, left out, and failed.
 
+    ``notes`` are on the sound of those that were converted.
+
     Examples
     --------
     >>> PrecomputeReport(8, n_replaced=0, n_skipped=0, left_out=[], failures=[], hours_done=0.1).n_done
@@ -76,6 +86,7 @@ class PrecomputeReport:
     left_out: list[Failure]
     failures: list[Failure]
     hours_done: float
+    notes: list[Failure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -150,9 +161,11 @@ def precompute_recordings(
     # Lines about the recordings of this run are replaced; lines about others stay.
     covered = None if Path(audio).is_dir() else set(listing.relative_paths)
     rebuilt = {item.job.store.relative_to(features_dir) for item in _ended(outcomes, Ending.DONE)}
+    rebuilt_from = {item.job.relative_path for item in _ended(outcomes, Ending.DONE)}
     problems = [
         *([stopped_by] if stopped_by else []),
         *_update_list(features_dir, FAILURES_NAME, report.failures, covered),
+        *_update_list(features_dir, NOTES_NAME, report.notes, rebuilt_from),
         *_update_list(features_dir, LEFT_OUT_NAME, report.left_out, covered),
         *_update_list(features_dir, DAMAGED_NAME, [], rebuilt),
     ]
@@ -277,6 +290,9 @@ def _report(
             ]
         ),
         hours_done=sum(item.hours for item in done),
+        notes=sorted(
+            Failure(outcome.item.job.relative_path, note) for outcome in outcomes for note in outcome.notes
+        ),
     )
 
 

@@ -66,6 +66,7 @@ class PublishedRecording:
     """
 
     kind: ClassVar[Literal["hdf5"]] = "hdf5"
+    channel: ClassVar[Literal["mean"]] = "mean"  # by default; the file does not say
 
     path: Path
     n_samples: int

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.container import mean_of_channels
+from dawnchorus.audio.channels import Channel, ChannelEnergies, checked_channel, mean_of_channels
+from dawnchorus.audio.container import read_info
 from dawnchorus.audio.decode import resampled
-from dawnchorus.audio.source import AudioSource, RawRecording, stream_recording
+from dawnchorus.audio.source import STORE_SUFFIXES, AudioSource, RawRecording, stream_recording
 from dawnchorus.errors import AudioError
 
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000
@@ -35,6 +38,10 @@ class Sound:
         Of an array or stream, in Hz; None for a file, whose header has it.
     n_samples
         Length at ``sample_rate``; None for files, and for streams, whose end is not known.
+    channel
+        What is read of several channels.
+    notes
+        Sentences on what is odd about the sound, from when all of it was read.
 
     Examples
     --------
@@ -54,13 +61,25 @@ class Sound:
         path: Path | None = None,
         sample_rate: int | None = None,
         n_samples: int | None = None,
+        channel: Channel = "mean",
+        notes: list[str] | None = None,
+        split: Callable[[], list[Sound]] | None = None,
     ) -> None:
         self.name, self.path = name, path
         self.sample_rate, self.n_samples = sample_rate, n_samples
-        self._blocks = blocks
+        self.channel: Channel = channel
+        self.notes = [] if notes is None else notes
+        self._blocks, self._split = blocks, split
 
     @classmethod
-    def of(cls, source: Any, *, sample_rate: int | None = None, name: str | None = None) -> Sound:
+    def of(
+        cls,
+        source: Any,
+        *,
+        sample_rate: int | None = None,
+        name: str | None = None,
+        channel: Channel = "mean",
+    ) -> Sound:
         """Return a sound.
 
         Parameters
@@ -74,37 +93,52 @@ class Sound:
             Of an array or a stream, in Hz. A file's is in its header.
         name
             Name in tables; by default the path, ``array`` or ``stream``.
+        channel
+            What to read of several channels: a number from 1, their ``mean``, the ``loudest`` by energy (a
+            file is then decoded twice), or ``each``, which :meth:`split` takes apart.
 
         Raises
         ------
+        ConfigError
+            The channel is none of these.
         AudioError
             The sample rate is missing or not valid, the array is empty, of another shape or type, or holds
             NaN or infinite samples. Errors in a file, or in a block of a stream, are raised when it is read.
         """
+        channel = checked_channel(channel)
         if isinstance(source, Sound):
             return source if name is None else source.named(name)
         if isinstance(source, AudioSource):
             return _of_source(source, name or str(source.path))
         if isinstance(source, str | Path):
-            path = Path(source)
             if sample_rate is not None:
                 raise AudioError(
-                    f"{path}: sample_rate is {sample_rate}, but a file knows its own; leave it out"
+                    f"{source}: sample_rate is {sample_rate}, but a file knows its own; leave it out"
                 )
-            return cls(
-                name or str(source), lambda rate: stream_recording(path, sample_rate=rate)[1], path=path
-            )
+            return _of_file(Path(source), name or str(source), channel)
         if _is_stream(source):
             name = name or "stream"
-            return _of_stream(source, _checked_rate(sample_rate, name), name)
+            return _of_stream(source, _checked_rate(sample_rate, name), name, channel)
         name = name or "array"
-        return _of_array(source, _checked_rate(sample_rate, name), name)
+        return _of_array(source, _checked_rate(sample_rate, name), name, channel)
 
     def named(self, name: str) -> Sound:
         """Return the same sound under another name."""
-        return Sound(
-            name, self._blocks, path=self.path, sample_rate=self.sample_rate, n_samples=self.n_samples
-        )
+        sound = copy(self)
+        sound.name = name
+        return sound
+
+    def split(self) -> list[Sound]:
+        """Return a sound for each channel where ``channel`` is ``each``; else the sound itself.
+
+        Those of a stream are read side by side: what one has read, the others keep in memory until they do.
+
+        Raises
+        ------
+        AudioError
+            It cannot be read.
+        """
+        return [self] if self._split is None else [part.named(self.name) for part in self._split()]
 
     @property
     def duration_s(self) -> float | None:
@@ -143,45 +177,129 @@ class Sound:
         return f"Sound({self.name}: {length} at {self.sample_rate} Hz)"
 
 
-def _of_array(source: Any, sample_rate: int, name: str) -> Sound:
-    numbers = _checked_numbers(source, name)
+def _of_file(path: Path, name: str, channel: Channel) -> Sound:
+    notes: list[str] = []
+
+    def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
+        return stream_recording(path, sample_rate=rate, channel=channel, notes=notes)[1]
+
+    def split() -> list[Sound]:
+        n_channels = 1 if path.suffix.lower() in STORE_SUFFIXES else read_info(path).n_channels
+        return [_of_file(path, name, number) for number in range(1, n_channels + 1)]
+
+    return Sound(
+        name, blocks, path=path, channel=channel, notes=notes, split=split if channel == "each" else None
+    )
+
+
+def _of_array(source: Any, sample_rate: int, name: str, channel: Channel) -> Sound:
+    numbers = _by_frames(_checked_numbers(source, name), name)
     if not numbers.size:
         raise AudioError(f"{name}: holds no samples")
-    wave = _mono(numbers, name)
+    return _of_frames(numbers, sample_rate, name, channel)
+
+
+def _of_frames(frames: npt.NDArray[np.float32], sample_rate: int, name: str, channel: Channel) -> Sound:
+    """Return the sound of samples, shape (n_samples, n_channels)."""
+    n_samples, n_channels = frames.shape
+    energies = ChannelEnergies()
+    if n_channels > 1 and channel in ("mean", "loudest"):
+        energies.add(frames)
+    number = energies.loudest if channel == "loudest" else channel
+    wave = frames[:, 0] if number == "each" else _one_channel(frames, number, name)
+    fault = energies.fault if channel == "mean" else None
 
     def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
-        pieces = (wave[start : start + _BLOCK] for start in range(0, len(wave), _BLOCK))
+        if channel == "each":
+            raise AudioError(f"{name}: each channel is read by itself; take them by split()")
+        pieces = (wave[start : start + _BLOCK] for start in range(0, n_samples, _BLOCK))
         return resampled(pieces, sample_rate, rate)
 
-    return Sound(name, blocks, sample_rate=sample_rate, n_samples=len(wave))
+    def split() -> list[Sound]:
+        return [_of_frames(frames, sample_rate, name, number) for number in range(1, n_channels + 1)]
+
+    return Sound(
+        name,
+        blocks,
+        sample_rate=sample_rate,
+        n_samples=n_samples,
+        channel=channel,
+        notes=[] if fault is None else [f"{name}: {fault}"],
+        split=split if channel == "each" else None,
+    )
 
 
-def _of_stream(source: Iterable[Any], sample_rate: int, name: str) -> Sound:
+def _of_stream(source: Iterable[Any], sample_rate: int, name: str, channel: Channel) -> Sound:
+    if channel == "loudest":
+        raise AudioError(f"{name}: its loudest channel is not known before its end; name one by its number")
     rest: list[Iterable[Any]] = [source]
+    notes: list[str] = []
 
-    def checked(stream: Iterable[Any]) -> Iterator[npt.NDArray[np.float32]]:
-        for number, block in enumerate(stream):
-            numbers = _checked_numbers(block, f"{name}, block {number}")
-            yield numbers if numbers.ndim == 1 else mean_of_channels(numbers)
-
-    def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
+    def taken() -> Iterator[npt.NDArray[np.float32]]:
         if not rest:
             raise AudioError(f"{name}: a stream can be read once; keep its blocks, or make an array of them")
-        return resampled(checked(rest.pop()), sample_rate, rate)
+        for number, block in enumerate(rest.pop()):
+            numbers = _checked_numbers(block, f"{name}, block {number}")
+            yield numbers if numbers.ndim == 2 else numbers[:, None]
 
-    return Sound(name, blocks, sample_rate=sample_rate)
+    def mono() -> Iterator[npt.NDArray[np.float32]]:
+        energies = ChannelEnergies()
+        for frames in taken():
+            if channel == "mean" and frames.shape[1] > 1:
+                energies.add(frames)
+            yield _one_channel(frames, channel, name)
+        if energies.fault is not None:
+            notes.append(f"{name}: {energies.fault}")
+
+    def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
+        if channel == "each":
+            raise AudioError(f"{name}: each channel is read by itself; take them by split()")
+        if not rest:
+            raise AudioError(f"{name}: a stream can be read once; keep its blocks, or make an array of them")
+        return resampled(mono(), sample_rate, rate)
+
+    def split() -> list[Sound]:
+        frames = taken()
+        first = next(frames, np.zeros((0, 1), np.float32))
+        copies = tee(chain([first], frames), first.shape[1])
+        return [_of_stream(each, sample_rate, name, number) for number, each in enumerate(copies, start=1)]
+
+    return Sound(
+        name,
+        blocks,
+        sample_rate=sample_rate,
+        channel=channel,
+        notes=notes,
+        split=split if channel == "each" else None,
+    )
+
+
+def _one_channel(frames: npt.NDArray[np.float32], channel: Channel, name: str) -> npt.NDArray[np.float32]:
+    """Return a channel of frames, shape (n_frames, n_channels), or their mean."""
+    if not isinstance(channel, int):
+        return mean_of_channels(frames)
+    if channel > frames.shape[1]:
+        raise AudioError(f"{name}: has no channel {channel}; it has {frames.shape[1]}")
+    return np.ascontiguousarray(frames[:, channel - 1])
 
 
 def _of_source(source: AudioSource, name: str) -> Sound:
     if isinstance(source, RawRecording):
-        return Sound.of(source.path, name=name)
+        return _of_file(source.path, name, source.channel)
 
     def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
         starts = range(0, source.n_samples, _BLOCK)
         pieces = (source.read(start, min(_BLOCK, source.n_samples - start)) for start in starts)
         return resampled(pieces, source.sample_rate, rate)
 
-    return Sound(name, blocks, path=source.path, sample_rate=source.sample_rate, n_samples=source.n_samples)
+    return Sound(
+        name,
+        blocks,
+        path=source.path,
+        sample_rate=source.sample_rate,
+        n_samples=source.n_samples,
+        channel=source.channel,
+    )
 
 
 def _is_stream(source: Any) -> bool:
@@ -233,11 +351,12 @@ def _checked_numbers(source: Any, name: str) -> npt.NDArray[np.float32]:
     return np.asarray(numbers, np.float32)
 
 
-def _mono(numbers: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+def _by_frames(numbers: npt.NDArray[np.float32], name: str) -> npt.NDArray[np.float32]:
+    """Return samples in the shape (n_samples, n_channels)."""
     if numbers.ndim == 1:
-        return numbers
-    if numbers.shape[0] == numbers.shape[1]:
+        return numbers[:, None]
+    if numbers.shape[0] == numbers.shape[1] and numbers.size:
         raise AudioError(
             f"{name}: has the shape {numbers.shape}, and time must be the longer axis of the two"
         )
-    return mean_of_channels(numbers if numbers.shape[0] > numbers.shape[1] else numbers.T)
+    return numbers if numbers.shape[0] > numbers.shape[1] else numbers.T

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, read_crop, stream_audio
 from dawnchorus.audio.published_store import PublishedRecording, open_published_store
 from dawnchorus.audio.store import StoredRecording, open_store, store_path
@@ -32,6 +33,8 @@ class RawRecording:
         Rate that it is resampled to, in Hz.
     has_outdated_store
         Whether there is a store, but of another version of this file.
+    channel
+        Channel that is read, as for :func:`dawnchorus.audio.decode.stream_audio`.
 
     Examples
     --------
@@ -46,10 +49,11 @@ class RawRecording:
     n_samples: int
     sample_rate: int
     has_outdated_store: bool = False
+    channel: Channel = "mean"
 
     def read(self, start: int, n_samples: int) -> np.ndarray:
         """Return a crop as :func:`dawnchorus.audio.decode.read_crop` does, with its errors."""
-        return read_crop(self.path, start, n_samples, sample_rate=self.sample_rate)
+        return read_crop(self.path, start, n_samples, sample_rate=self.sample_rate, channel=self.channel)
 
 
 AudioSource = StoredRecording | PublishedRecording | RawRecording
@@ -58,7 +62,11 @@ AudioSource = StoredRecording | PublishedRecording | RawRecording
 
 
 def open_source(
-    audio_path: Path, *, stored: Path | None = None, sample_rate: int = SAMPLE_RATE
+    audio_path: Path,
+    *,
+    stored: Path | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    channel: Channel | None = None,
 ) -> AudioSource:
     """Return the handle of a recording: its store where one is named and up to date, else the audio file.
 
@@ -70,13 +78,16 @@ def open_source(
         Its HDF5 file, as returned by :func:`find_stored`.
     sample_rate
         In Hz: an audio file is resampled to it, and a store must have it.
+    channel
+        As for :func:`dawnchorus.audio.decode.stream_audio`; a store must have been made with it. None takes
+        any store, and the mean of an audio file.
 
     Raises
     ------
     AudioError
         The audio file is needed and cannot be read.
     StoreError
-        The store is missing or damaged, or holds another sample rate.
+        The store is missing or damaged, or holds another sample rate or channel.
 
     Examples
     --------
@@ -87,10 +98,11 @@ def open_source(
     recording = None if stored is None else open_stored(stored)
     if recording is not None:
         _check_sample_rate(recording, sample_rate)
+        _check_channel(recording, channel)
     if recording is not None and not (audio_path.exists() and not recording.is_made_from(audio_path)):
         return recording
     n_samples = count_samples(audio_path, sample_rate=sample_rate)
-    return RawRecording(audio_path, n_samples, sample_rate, has_outdated_store=recording is not None)
+    return RawRecording(audio_path, n_samples, sample_rate, recording is not None, channel or "mean")
 
 
 def open_stored(path: Path) -> StoredRecording | PublishedRecording:
@@ -121,6 +133,14 @@ def _check_sample_rate(recording: StoredRecording | PublishedRecording, sample_r
         )
 
 
+def _check_channel(recording: StoredRecording | PublishedRecording, channel: Channel | None) -> None:
+    if channel not in (None, recording.channel):
+        raise StoreError(
+            f"{recording.path}: holds channel {recording.channel} where {channel} is asked for; run "
+            f"`dawnchorus precompute --channel {channel}` again, or set channel to {recording.channel}"
+        )
+
+
 def find_stored(features_dir: Path | None, relative_audio_path: Path) -> Path | None:
     """Return the store of a recording, ours before the published layout's (``XC1.hdf5``), or None.
 
@@ -148,7 +168,13 @@ def _is_file(path: Path) -> bool:
         return False  # such as a name too long for a file
 
 
-def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int, Iterator[np.ndarray]]:
+def stream_recording(
+    path: Path,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    channel: Channel = "mean",
+    notes: list[str] | None = None,
+) -> tuple[int, Iterator[np.ndarray]]:
     """Return the length of a recording in samples, and its sound in blocks of shape (any number,), float32.
 
     Parameters
@@ -157,6 +183,8 @@ def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int
         An audio file, or an HDF5 file of the store.
     sample_rate
         In Hz: an audio file is resampled to it, and a store must have it.
+    channel, notes
+        As for :func:`dawnchorus.audio.decode.stream_audio`; a store must have been made with the channel.
 
     Raises
     ------
@@ -171,8 +199,10 @@ def stream_recording(path: Path, *, sample_rate: int = SAMPLE_RATE) -> tuple[int
     True
     """
     if Path(path).suffix.lower() not in STORE_SUFFIXES:
-        return count_samples(path, sample_rate=sample_rate), stream_audio(path, sample_rate=sample_rate)
+        blocks = stream_audio(path, sample_rate=sample_rate, channel=channel, notes=notes)
+        return count_samples(path, sample_rate=sample_rate), blocks
     source = open_stored(Path(path))
     _check_sample_rate(source, sample_rate)
+    _check_channel(source, channel)
     starts = range(0, source.n_samples, _BLOCK)
     return source.n_samples, (source.read(start, min(_BLOCK, source.n_samples - start)) for start in starts)

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.store_layout import (
     BLOCK,
     HEADER_BYTES,
@@ -86,6 +87,11 @@ class StoredRecording:
     def sample_rate(self) -> int:
         """In Hz."""
         return self.header.settings.sample_rate
+
+    @property
+    def channel(self) -> Channel:
+        """Channel that was stored."""
+        return self.header.settings.channel
 
     def is_made_from(self, source: Path) -> bool:
         """Return whether an audio file has the size and time of the one that was stored. Raises OSError."""

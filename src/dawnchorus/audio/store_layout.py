@@ -30,6 +30,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel, checked_channel
+
 MAGIC = b"dawnchorus store 2 "
 HEADER_BYTES = 512
 BLOCK = 16_384  # samples that share a scale and a check; a crop reads up to one block more at either end
@@ -55,6 +57,8 @@ class StoreSettings:
         Whether float32 is kept as it is, at twice the size.
     decoder
         Decoder of the recording.
+    channel
+        Channel of the recording: a number from 1, ``mean`` or ``loudest``.
 
     Examples
     --------
@@ -66,6 +70,10 @@ class StoreSettings:
     normalize: bool = False
     lossless: bool = False
     decoder: Decoder = "soundfile"
+    channel: Channel = "mean"
+
+    def __post_init__(self) -> None:
+        checked_channel(self.channel, each=False)
 
     @property
     def sample_type(self) -> np.dtype:
@@ -137,7 +145,10 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """Return the line, filled up to ``HEADER_BYTES``."""
-        text = json.dumps(asdict(self), separators=(",", ":")).encode()
+        fields = asdict(self)
+        if self.settings.channel == "mean":  # as earlier versions wrote it
+            del fields["settings"]["channel"]
+        text = json.dumps(fields, separators=(",", ":")).encode()
         return (MAGIC + b"%08x " % zlib.crc32(text) + text + b"\n").ljust(HEADER_BYTES, b"\0")
 
     @classmethod

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel, ChannelEnergies
 from dawnchorus.errors import AudioError, MissingExtraError
 
 
@@ -38,8 +39,10 @@ def import_torchaudio() -> ModuleType:
     return torchaudio
 
 
-def load_with_torchaudio(path: Path, *, sample_rate: int) -> np.ndarray:
-    """Return a whole recording, shape (n_samples,), float32: the mean of the channels.
+def load_with_torchaudio(
+    path: Path, *, sample_rate: int, channel: Channel = "mean", notes: list[str] | None = None
+) -> np.ndarray:
+    """Return a whole recording, shape (n_samples,), float32; ``channel`` and ``notes`` as for a stream.
 
     Raises
     ------
@@ -62,7 +65,15 @@ def load_with_torchaudio(path: Path, *, sample_rate: int) -> np.ndarray:
     torchaudio = import_torchaudio()
     try:
         sound, rate = torchaudio.load(str(path))
-        wave = torchaudio.functional.resample(sound.mean(dim=0), rate, sample_rate).numpy()
+        energies = ChannelEnergies()
+        energies.add(sound.numpy().T)
+        if notes is not None and channel == "mean" and energies.fault is not None:
+            notes.append(f"{path}: {energies.fault}")
+        number = energies.loudest if channel == "loudest" else channel
+        if isinstance(number, int) and number > len(sound):
+            raise AudioError(f"{path}: has no channel {number}; it has {len(sound)}")
+        mono = sound[number - 1] if isinstance(number, int) else sound.mean(dim=0)
+        wave = torchaudio.functional.resample(mono, rate, sample_rate).numpy()
     except ImportError as error:
         raise MissingExtraError(f"torchaudio cannot decode here: {error}".splitlines()[0]) from error
     except (OSError, RuntimeError, ValueError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
@@ -18,11 +19,11 @@ from dawnchorus.batch.journaled import JournaledInference, durations_of, open_jo
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
-from dawnchorus.files import FAILURES_NAME, Failure, write_failures
+from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
 from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.recording_files import RecordingFiles
+from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.predict.window_tables import (
     EMBEDDINGS_NAME,
     WINDOWS_NAME,
@@ -37,7 +38,7 @@ DEFAULT_FORMATS = ("csv", "raven")
 SHORT_S = 600.0
 """A single recording of at most this length, seconds, leaves no journal unless one is requested."""
 
-_OURS = (JOURNAL_NAME, SETTINGS_NAME, FAILURES_NAME, WINDOWS_NAME, EMBEDDINGS_NAME)
+_OURS = (JOURNAL_NAME, SETTINGS_NAME, FAILURES_NAME, NOTES_NAME, WINDOWS_NAME, EMBEDDINGS_NAME)
 """Files that no format may write."""
 
 
@@ -66,6 +67,8 @@ class BulkSettings:
         most :data:`SHORT_S`; one that is there already stays then too.
     escape_formulas
         As for :func:`dawnchorus.formats.open_writers`.
+    channel
+        Channel of the recordings; None takes the one that the model was trained with.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class BulkSettings:
     times: RecorderTimes = field(default_factory=RecorderTimes)
     journal: bool | None = None
     escape_formulas: bool = False
+    channel: Channel | None = None
 
 
 class BulkPredictions(NamedTuple):
@@ -103,6 +107,8 @@ class BulkPredictions(NamedTuple):
         Recordings that could not be decoded, also in ``failures.csv``.
     paths
         The files and folders, by format, or under ``windows`` and ``embeddings``.
+    notes
+        What is odd about the sound of recordings in the tables, also in ``notes.csv``.
 
     Examples
     --------
@@ -118,6 +124,7 @@ class BulkPredictions(NamedTuple):
     duration_s: float
     failures: list[Failure]
     paths: dict[str, Path]
+    notes: Sequence[Failure] = ()
 
 
 def predict_bulk(
@@ -181,9 +188,10 @@ def predict_bulk(
         with_embeddings=settings.with_embeddings,
         n_workers=settings.n_workers,
         force=force,
+        channel=settings.channel,
         keep=had_journal or not _is_short(found) if settings.journal is None else settings.journal,
     ) as work:
-        made |= {key: work.network[key] for key in ("model", "overlap or shift")}
+        made |= {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
         if not force and not had_journal:  # a journal has refused another network itself
             tables.check(made, goals, has_journal=had_journal)
         _begin(tables, made, goals)
@@ -196,8 +204,21 @@ def predict_bulk(
                 f"none of the {len(found.recordings)} recordings could be decoded; the first: "
                 f"{failures[0].reason}"
             )
+        notes = _write_notes(out_dir, work, done)
         paths, counts = _write_tables(work, RecordingFiles(found.root, done), out_dir, settings)
-    return BulkPredictions(len(done), n_new, counts.n_detections, counts.duration_s, failures, paths)
+    return BulkPredictions(len(done), n_new, counts.n_detections, counts.duration_s, failures, paths, notes)
+
+
+def _write_notes(
+    out_dir: Path, work: JournaledInference, recordings: Iterable[RecordingFile]
+) -> list[Failure]:
+    """Write and return the notes on recordings: new ones, and those of earlier calls on the others."""
+    paths = {recording.path for recording in recordings}
+    earlier = read_failures(out_dir, name=NOTES_NAME)
+    notes = [note for note in earlier if note.path in paths - work.notes.keys()]
+    notes += [Failure(path, note) for path, found in work.notes.items() for note in found]
+    write_failures(out_dir, sorted(notes), name=NOTES_NAME)
+    return sorted(notes)
 
 
 def _is_short(found: RecordingFiles) -> bool:
@@ -270,12 +291,17 @@ def _write_tables(
             high_hz=card.sample_rate / 2,
             overlap_s=settings.overlap_s,
             escape_formulas=settings.escape_formulas,
+            has_channels=work.inference.has_channels,
         )
         stack.enter_context(writers)
         paths, tables = dict(writers.paths), []
         if settings.with_windows:
             paths["windows"] = out_dir / WINDOWS_NAME
-            tables.append(stack.enter_context(window_table(paths["windows"], card.labels)))
+            tables.append(
+                stack.enter_context(
+                    window_table(paths["windows"], card.labels, has_channels=work.inference.has_channels)
+                )
+            )
         if settings.with_embeddings:
             paths["embeddings"] = out_dir / EMBEDDINGS_NAME
             first = work.read(found.recordings[0]).predictions

@@ -187,6 +187,8 @@ class Journal:
         }
         if predictions.embeddings is not None:
             arrays["embeddings"] = predictions.embeddings
+        if predictions.channels is not None:
+            arrays["channels"] = predictions.channels
         path = self._entry_path(recording.name)
         with replacing(path) as temporary:
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
@@ -236,6 +238,7 @@ def _entry_of(arrays: Any) -> Entry:
         arrays["probabilities"],
         int(arrays["sample_rate"]),
         arrays.get("embeddings"),
+        arrays.get("channels"),
     )
     return Entry(predictions, datetime.fromisoformat(began) if began else None)
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.sound import Sound
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, version_of
 from dawnchorus.engines.engine import Engine
@@ -31,6 +33,7 @@ def open_journal(
     n_workers: int | None = None,
     force: bool = False,
     keep: bool = True,
+    channel: Channel | None = None,
 ) -> Iterator[JournaledInference]:
     """Yield an inference that stores its outputs in ``out_dir/journal``, locked meanwhile.
 
@@ -44,7 +47,7 @@ def open_journal(
         Where the journal lies.
     settings
         Postprocessing of probabilities that are read from it.
-    overlap_s, with_embeddings, n_workers
+    overlap_s, with_embeddings, n_workers, channel
         As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
     force
         Whether entries that were made with another network are dropped.
@@ -76,11 +79,13 @@ def open_journal(
         shift_s=settings.shift_s,
         with_embeddings=with_embeddings,
         n_workers=n_workers,
+        channel=channel,
     )
     network = {
         "model": engine.fingerprint,
         "overlap or shift": [inference.plan.step, inference.plan.shift],
         "embeddings": with_embeddings,
+        "channel": None if inference.channel == "mean" else inference.channel,
     }
     if settings.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
         raise ConfigError(
@@ -114,6 +119,8 @@ class JournaledInference:
         What predictions depend on, in JSON's types.
     versions
         The version of each recording of this job, by its name.
+    notes
+        What is odd about the sound of each recording that this job predicted, by its path.
 
     Examples
     --------
@@ -133,6 +140,7 @@ class JournaledInference:
     postprocess: PostprocessSettings
     network: Mapping[str, Any]
     versions: dict[str, Version] = field(default_factory=dict)
+    notes: dict[Path, Sequence[str]] = field(default_factory=dict)
 
     def predict(self, found: RecordingFiles) -> tuple[int, list[Failure]]:
         """Predict the recordings that are not in the journal; return their number, and failures."""
@@ -146,15 +154,16 @@ class JournaledInference:
         if not to_do:
             return 0, failures
 
-        def begun() -> Iterator[Path]:
+        def begun() -> Iterator[Sound]:
             for path, recording in to_do.items():
                 self._note_version(recording)  # again, because hours may have passed
-                yield path
+                yield Sound.of(path, channel=self.inference.channel)
 
         n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
         with audio_progress("Predicting", total_s=total_s) as advance:
-            for path, outcome in self.inference.predict_recordings(begun(), on_progress=advance):
-                recording = to_do[path]
+            for sound, outcome in self.inference.predict_sounds(begun(), on_progress=advance):
+                assert sound.path is not None
+                path, recording = sound.path, to_do[sound.path]
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 elif self._has_changed(recording):
@@ -162,6 +171,7 @@ class JournaledInference:
                     failures.append(Failure(path, reason))
                 else:
                     self.journal.write(recording, outcome, self.versions[recording.name])
+                    self.notes[path] = sound.notes
                     n_new += 1
         return n_new, failures
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Literal, NamedTuple, get_args
@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 import soundfile
 
+from dawnchorus.audio.channels import Channel, checked_channel
 from dawnchorus.audio.decode import read_info, stream_crop
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.errors import AudioError, ConfigError, DataError
@@ -39,6 +40,14 @@ Order = Literal["surest", "doubtful", "random", "strata"]
 
 _FORMATS = ("flac", "wav")
 _N_STRATA = 10  # stretches of the scale of probabilities, 0 … 0.1, 0.1 … 0.2 …
+_OF_CLIPS = {
+    "longest_s": "longest length",
+    "channel": "channel",
+    "padding_s": "padding or sample rate",
+    "sample_rate": "padding or sample rate",
+}
+"""Settings that all clips of a folder share."""
+
 _DOUBT = 0.5  # the probability that leaves most open
 _FULL_SCALE = 1 << 15  # the 16-bit number of -1; that of +1 is one less
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')  # in names on Windows; / anywhere
@@ -69,6 +78,9 @@ class SegmentSettings:
         Of ``random`` and ``strata``.
     longest_s
         Seconds of a detection at most, before padding: of a longer one, the stretch around its surest window.
+    channel
+        Channel of recordings with several: a number from 1, ``mean`` or ``loudest``. A detection that names
+        one is cut from that.
 
     Raises
     ------
@@ -90,8 +102,10 @@ class SegmentSettings:
     order: Order = "surest"
     seed: int = 42
     longest_s: float | None = None
+    channel: Channel = "mean"
 
     def __post_init__(self) -> None:
+        checked_channel(self.channel, each=False)
         if self.per_species < 1:
             raise ConfigError(f"per_species={self.per_species} must be 1 or more")
         if not 0 <= self.min_probability <= 1:
@@ -122,6 +136,8 @@ class SegmentReport(NamedTuple):
         Recordings of which some clip could not be made, each with the first reason.
     index
         ``segments.csv``: a row a clip with ``file`` (relative to its folder), and the detection.
+    notes
+        What is odd about the sound of clips that were made now, such as channels whose mean is silence.
 
     Examples
     --------
@@ -134,6 +150,7 @@ class SegmentReport(NamedTuple):
     n_there_already: int
     failures: list[Failure]
     index: Path  # type: ignore[assignment]  # it hides tuple.index, which is not used
+    notes: Sequence[Failure] = ()
 
 
 class _Clip(NamedTuple):
@@ -145,6 +162,7 @@ class _Clip(NamedTuple):
     end_s: float
     label: str
     probability: float
+    channel: int | None = None
 
 
 def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd.DataFrame:
@@ -162,7 +180,7 @@ def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd
     >>> choose_detections(detections, SegmentSettings(per_species=1, order="doubtful"))["start_s"].tolist()
     [0.0]
     """
-    columns = [column for column in INDEX_COLUMNS if column in detections]
+    columns = [column for column in (*DETECTION_COLUMNS, "channel") if column in detections]
     kept = detections.loc[detections["probability"] >= settings.min_probability, columns]
     order = ["label", "probability", "filename", "start_s", "end_s"]
     falling = [True, False, True, True, True]
@@ -236,6 +254,7 @@ def cut_segments(
     _check_earlier_clips(out_dir, settings)
     clips = _clips_of(_shortened(choose_detections(detections, settings), settings, windows), settings)
     failures: dict[str, Failure] = {}
+    notes: dict[str, Failure] = {}
     failed: set[str] = set()
     n_written = n_there_already = 0
     by_recording = sorted(clips, key=lambda clip: (clip.filename, clip.start_s))
@@ -246,30 +265,30 @@ def cut_segments(
             continue
         path = audio_dir / from_legible(clip.filename)
         try:
-            _write_clip(target, path, clip, settings)
+            for note in _write_clip(target, path, clip, settings):
+                notes.setdefault(clip.filename, Failure(path, note))
         except AudioError as error:
             failures.setdefault(clip.filename, Failure(path, str(error)))
             failed.add(clip.file)
         else:
             n_written += 1
     index = out_dir / SEGMENTS_INDEX
-    write_csv(index, pd.DataFrame((c for c in clips if c.file not in failed), columns=INDEX_COLUMNS))
-    return SegmentReport(n_written, n_there_already, list(failures.values()), index)
+    listed = pd.DataFrame((c for c in clips if c.file not in failed), columns=[*INDEX_COLUMNS, "channel"])
+    write_csv(index, listed if "channel" in detections else listed[INDEX_COLUMNS])
+    return SegmentReport(n_written, n_there_already, list(failures.values()), index, list(notes.values()))
 
 
 def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
-    """Refuse a folder with clips of other lengths or another rate, which would be taken for these."""
+    """Refuse a folder with clips of other lengths, rate or channel, which would be taken for these."""
     file = out_dir / SETTINGS_NAME
-    names = ("padding_s", "sample_rate", "longest_s")
-    ours = {name: getattr(settings, name) for name in names}
+    ours = {name: getattr(settings, name) for name in _OF_CLIPS}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        earlier = {name: found.get(name) for name in names}
+        earlier = {name: found.get(name, getattr(SegmentSettings, name)) for name in _OF_CLIPS}
     except (OSError, ValueError, AttributeError):
         earlier = ours
     if earlier != ours:
-        is_longest = earlier["longest_s"] != ours["longest_s"]
-        what = "longest length" if is_longest else "padding or sample rate"
+        what = next(text for name, text in _OF_CLIPS.items() if earlier[name] != ours[name])
         raise DataError(f"{out_dir} holds clips of another {what}; choose another --out")
     write_text(file, json.dumps(ours))
 
@@ -288,6 +307,8 @@ def _shortened(chosen: pd.DataFrame, settings: SegmentSettings, windows: Path | 
             if found is not None:
                 within = (found["start_s"] >= row.start_s) & (found["end_s"] <= row.end_s)
                 here = found[within & (found["filename"] == row.filename)]
+                if "channel" in here and hasattr(row, "channel"):
+                    here = here[here["channel"] == row.channel]
                 if len(here):
                     surest = here.loc[here["probability"].idxmax()]
                     middle_s = (surest["start_s"] + surest["end_s"]) / 2
@@ -323,10 +344,10 @@ def _clips_of(chosen: pd.DataFrame, settings: SegmentSettings) -> list[_Clip]:
     """Return the clips to make; detections that would have one file, such as those of one window, are one."""
     names = _recording_names(chosen["filename"].unique())
     clips: dict[str, _Clip] = {}
-    for filename, start_s, end_s, label, probability in chosen.itertuples(index=False, name=None):
-        times = f"{start_s:.2f}-{end_s:.2f}"
+    for filename, start_s, end_s, label, probability, *channel in chosen.itertuples(index=False, name=None):
+        times = f"{start_s:.2f}-{end_s:.2f}" + "".join(f"_ch{number}" for number in channel)
         file = f"{safe_name(label)}/{probability:.3f}_{names[filename]}_{times}.{settings.format}"
-        clips.setdefault(file, _Clip(file, filename, start_s, end_s, label, probability))
+        clips.setdefault(file, _Clip(file, filename, start_s, end_s, label, probability, *channel))
     return list(clips.values())
 
 
@@ -367,15 +388,20 @@ def _mark(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def _write_clip(target: Path, path: Path, clip: _Clip, settings: SegmentSettings) -> None:
-    """Write a clip block by block: a second time, at a lower level, where it is beyond full scale."""
+def _write_clip(target: Path, path: Path, clip: _Clip, settings: SegmentSettings) -> list[str]:
+    """Write a clip block by block: a second time, at a lower level, where it is beyond full scale.
+
+    Returns what is odd about its sound.
+    """
+    notes: list[str] = []
+    channel = settings.channel if clip.channel is None else clip.channel
     info = read_info(path)
     sample_rate = settings.sample_rate or info.sample_rate
     start = max(0, round((clip.start_s - settings.padding_s) * sample_rate))
     stop = round((clip.end_s + settings.padding_s) * sample_rate)
 
     def written(temporary: Path, peak: float) -> float | None:
-        blocks = stream_crop(path, start, stop - start, sample_rate=sample_rate)
+        blocks = stream_crop(path, start, stop - start, sample_rate=sample_rate, channel=channel, notes=notes)
         try:
             return _write_sound(temporary, blocks, sample_rate, settings.format, peak=peak)
         except soundfile.LibsndfileError as error:
@@ -393,6 +419,7 @@ def _write_clip(target: Path, path: Path, clip: _Clip, settings: SegmentSettings
             )
         if peak > 1:
             written(temporary, peak)
+    return notes
 
 
 def _write_sound(

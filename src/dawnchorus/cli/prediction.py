@@ -61,6 +61,14 @@ ShiftOption = Annotated[
 SmoothOption = Annotated[
     bool, typer.Option("--smooth", help="Smooth over neighbouring windows, weights .1 .2 .4 .2 .1.")
 ]
+ChannelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="CHANNEL",
+        help="Of several: a number from 1, mean, loudest, or each; otherwise as the model was trained.",
+    ),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option(
@@ -131,6 +139,7 @@ def predict(
         bool,
         typer.Option("--escape-formulas", help="Put ' before names that spreadsheets take for formulas."),
     ] = False,
+    channel: ChannelOption = None,
     add: AddOption = None,
     weight: WeightOption = 1.0,
     engine: EngineOption = None,
@@ -143,6 +152,7 @@ def predict(
     A killed job goes on when the same command is run again, from what it keeps in OUT/journal. Recordings
     that cannot be read are listed in failures.csv, and the exit code is 2.
     """
+    from dawnchorus.audio.channels import checked_channel
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
     from dawnchorus.engines.engine_settings import frontend_threads
@@ -183,6 +193,7 @@ def predict(
         times=times,
         journal=journal,
         escape_formulas=escape_formulas,
+        channel=None if channel is None else checked_channel(channel),
     )
     print_predictions(predict_bulk(opened, found, out, settings, force=force), out)
 
@@ -221,7 +232,7 @@ def ensemble_of(
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:
     """Print the paths written, and exit with code 2 where recordings failed."""
-    from dawnchorus.files import FAILURES_NAME
+    from dawnchorus.files import FAILURES_NAME, NOTES_NAME
 
     hours = result.duration_s / 3600
     typer.echo(
@@ -231,6 +242,9 @@ def print_predictions(result: BulkPredictions, out: Path) -> None:
         typer.echo(f"{result.n_recordings - result.n_new} of them were predicted before", err=True)
     for name, path in result.paths.items():
         typer.echo(f"{name}: {path}")
+    if result.notes:
+        n_odd = len({note.path for note in result.notes})
+        typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
     if result.failures:
         failed = out / FAILURES_NAME
         typer.echo(f"{len(result.failures)} recordings failed; the reasons are in {failed}", err=True)

@@ -52,6 +52,9 @@ def precompute(
             "--use_torchaudio", "--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."
         ),
     ] = False,
+    channel: Annotated[
+        str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
+    ] = "mean",
     verify: Annotated[
         bool,
         typer.Option(
@@ -73,12 +76,13 @@ def precompute(
         return
     if features is None:
         raise typer.BadParameter("name the folder for the HDF5 files", param_hint="FEATURES")
+    from dawnchorus.audio.channels import checked_channel
     from dawnchorus.audio.precompute import LEFT_OUT_NAME, PrecomputeSettings, precompute_recordings
     from dawnchorus.audio.store_layout import StoreSettings
-    from dawnchorus.files import FAILURES_NAME
+    from dawnchorus.files import FAILURES_NAME, NOTES_NAME
 
     decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
-    store = StoreSettings(sample_rate, normalize, lossless, decoder)
+    store = StoreSettings(sample_rate, normalize, lossless, decoder, checked_channel(channel, each=False))
     settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb)
     report = precompute_recordings(audio, features, settings, audio_root=audio_root)
     typer.echo(
@@ -91,6 +95,8 @@ def precompute(
             "from other versions",
             err=True,
         )
+    if report.notes:
+        typer.echo(f"{len(report.notes)} sound odd; what is odd is in {features / NOTES_NAME}", err=True)
     if report.left_out:
         typer.echo(f"what was left out is in {features / LEFT_OUT_NAME}", err=True)
     if report.failures:

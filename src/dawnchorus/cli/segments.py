@@ -52,14 +52,21 @@ def segments(
     sample_rate: Annotated[
         int | None, typer.Option(min=1, help="In Hz; otherwise each recording's own.")
     ] = None,
+    channel: Annotated[
+        str,
+        typer.Option(
+            metavar="CHANNEL", help="Of several, where a row names none: a number from 1, mean, or loudest."
+        ),
+    ] = "mean",
 ) -> None:
     """Cut detections of each species out of the recordings, to listen to: the surest, or others.
 
     Clips that are there already are left alone. Exit code 2: some recordings failed.
     """
+    from dawnchorus.audio.channels import checked_channel
     from dawnchorus.batch.segments import SegmentSettings, cut_segments
     from dawnchorus.errors import DataError
-    from dawnchorus.files import FAILURES_NAME, write_failures
+    from dawnchorus.files import FAILURES_NAME, NOTES_NAME, write_failures
     from dawnchorus.formats.detection_tables import read_detections
     from dawnchorus.predict.window_tables import WINDOWS_NAME
 
@@ -72,6 +79,7 @@ def segments(
         order=order.value,
         seed=seed,
         longest_s=longest,
+        channel=checked_channel(channel, each=False),
     )
     detections = read_detections(predictions)
     audio_dir = audio.parent if audio.is_file() else audio  # predict takes a single recording too
@@ -84,6 +92,10 @@ def segments(
     )
     write_failures(out, report.failures)
     typer.echo(f"{report.n_written} clips written, {report.n_there_already} there already: {report.index}")
+    if report.notes:
+        write_failures(out, report.notes, name=NOTES_NAME)
+        n_odd = len(report.notes)
+        typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
     if report.failures:
         failed = out / FAILURES_NAME
         typer.echo(f"{len(report.failures)} recordings failed; the reasons are in {failed}", err=True)

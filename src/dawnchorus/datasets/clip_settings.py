@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,9 @@ class ClipSettings(Settings):
         Divide by ``max |x|`` after the crop and after each step that changes the level.
     look_back_s, look_ahead_s
         Seconds before and after the segment that the clip includes. Targets are of the segment alone.
+    channel
+        What is read of recordings with several channels: a number from 1, their ``mean``, or the ``loudest``
+        by energy. HDF5 files must have been made with it. The model's card keeps it, for predictions.
 
     Examples
     --------
@@ -36,6 +40,7 @@ class ClipSettings(Settings):
     late_normalize: bool = True
     look_back_s: float = Field(default=0.0, ge=0, le=3600)
     look_ahead_s: float = Field(default=0.0, ge=0, le=3600)
+    channel: Annotated[int, Field(ge=1)] | Literal["mean", "loudest"] = "mean"
 
     @cached_property
     def n_segment(self) -> int:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.source import AudioSource, RawRecording, open_source
 from dawnchorus.datasets.clip_settings import ClipSettings
@@ -107,7 +108,10 @@ class LabelledAudio:
         self.settings = settings
         _check_primary_labels(recordings["primary_label"], labels)
         self.sources = open_recordings(
-            recordings, sample_rate=settings.sample_rate, use_h5py=settings.use_h5py
+            recordings,
+            sample_rate=settings.sample_rate,
+            use_h5py=settings.use_h5py,
+            channel=settings.channel,
         )
         self.boxes = [
             None if boxes is None else Boxes.of(boxes, labels)
@@ -315,7 +319,9 @@ def _check_primary_labels(primary_labels: pd.Series, labels: LabelMap) -> None:
         )
 
 
-def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool) -> list[AudioSource]:
+def open_recordings(
+    recordings: pd.DataFrame, *, sample_rate: int, use_h5py: bool, channel: Channel = "mean"
+) -> list[AudioSource]:
     """Return a source for each row: the HDF5 file where there is one and ``use_h5py``, else the raw audio.
 
     HDF5 files that were made from another version of their recording are not read; a warning counts them.
@@ -334,6 +340,7 @@ def open_recordings(recordings: pd.DataFrame, *, sample_rate: int, use_h5py: boo
             Path(from_legible(audio)),
             stored=Path(from_legible(store)) if store else None,
             sample_rate=sample_rate,
+            channel=channel,
         )
         for audio, store in zip(recordings["audio_path"], stored, strict=True)
     ]

@@ -154,7 +154,9 @@ class PseudoClips:
         self.targets = np.where(probabilities < settings.trim_min_prob, np.float32(0), probabilities)
         self.end_s = rows["end_s"].to_numpy()
         soundscapes = rows[["audio_path", "stored_path"]].drop_duplicates("audio_path")
-        self.sources = open_recordings(soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py)
+        self.sources = open_recordings(
+            soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py, channel=clip.channel
+        )
         self.audio_paths = soundscapes["audio_path"].tolist()
         self.source_of_row = pd.Index(soundscapes["audio_path"]).get_indexer(pd.Index(rows["audio_path"]))
         self._refuse_rows_outside()

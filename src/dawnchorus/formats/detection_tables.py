@@ -17,7 +17,8 @@ from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.text_tables import read_text_table, without_probability
 from dawnchorus.formats.writers import Format, open_writers
 
-DETECTION_COLUMNS = ["filename", *Detection._fields]
+DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
+_ROW_COLUMNS = DETECTION_COLUMNS[1:]
 NUMBER_COLUMNS = ["start_s", "end_s", "probability"]
 _HIGH_HZ = 16_000.0  # half of 32 kHz, the sample rate of the models here
 
@@ -38,8 +39,8 @@ def write_detections(
     ----------
     table
         A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``. Optional columns:
-        ``path`` of the audio file, ``start`` when the recording began, or ``time`` when the detection did
-        (datetimes, or text in ISO 8601), ``duration_s`` of the recording.
+        ``channel``, a number from 1; ``path`` of the audio file, ``start`` when the recording began, or
+        ``time`` when the detection did (datetimes, or text in ISO 8601), ``duration_s`` of the recording.
     formats
         Such as ``"raven"``, ``"raven,csv"``, ``["raven", "my_package.formats:Tally"]``, or a class.
     out_dir
@@ -91,7 +92,14 @@ def write_detections(
     names = list(dict.fromkeys([*map(str, filenames or ()), *rows_of]))
     paths_of = _paths_of(names)
     known = labels if labels is not None else sorted(set(table["label"]))
-    writers = open_writers(formats, Path(out_dir), labels=known, high_hz=high_hz, overlap_s=overlap_s)
+    writers = open_writers(
+        formats,
+        Path(out_dir),
+        labels=known,
+        high_hz=high_hz,
+        overlap_s=overlap_s,
+        has_channels="channel" in table,
+    )
     with writers:
         for name in names:
             writers.add(_recording(name, *paths_of[name], rows_of.get(name, table[:0])))
@@ -100,6 +108,8 @@ def write_detections(
 
 def read_detections(path: Path | str) -> pd.DataFrame:
     """Return detections as a table: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``.
+
+    ``channel`` is a column too where the table has it.
 
     Parameters
     ----------
@@ -132,10 +142,10 @@ def read_detections(path: Path | str) -> pd.DataFrame:
     if path.suffix == ".txt":
         return _read_labels(path, legible(path.name))
     path = path / "detections.csv" if path.is_dir() else path
-    return _with_numbers(
-        read_text_table(path, required=tuple(DETECTION_COLUMNS), names=("filename",))[DETECTION_COLUMNS],
-        str(path),
-    )
+    table = read_text_table(path, required=tuple(DETECTION_COLUMNS), names=("filename",))
+    has_channels = "channel" in table and (table["channel"] != "").any()
+    columns = [*DETECTION_COLUMNS, *(["channel"] if has_channels else [])]
+    return _with_numbers(table[columns], str(path))
 
 
 def _read_labels(path: Path, name: str) -> pd.DataFrame:
@@ -145,7 +155,7 @@ def _read_labels(path: Path, name: str) -> pd.DataFrame:
         table = read_text_table(path, required=columns, sep="\t", names=("Begin File", "Begin Path"))[
             list(columns)
         ]
-        table.columns = pd.Index(list(Detection._fields))
+        table.columns = pd.Index(_ROW_COLUMNS)
         filename = name.removesuffix(RavenWriter.ending)
     else:
         table = _read_audacity(path)
@@ -165,18 +175,18 @@ def _read_audacity(path: Path) -> pd.DataFrame:
         start_s, end_s, text = [*line.split("\t", 2), "", ""][:3]
         label = without_probability(text)
         rows.append((start_s, end_s, label, text[len(label) + 1 :]))
-    return pd.DataFrame(rows, columns=list(Detection._fields))
+    return pd.DataFrame(rows, columns=_ROW_COLUMNS)
 
 
 def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return a table whose times and probabilities are float64."""
     table = table.copy()
-    for column in NUMBER_COLUMNS:
+    for column in (*NUMBER_COLUMNS, *(["channel"] if "channel" in table else [])):
         numbers = pd.to_numeric(table[column], errors="coerce")
         if numbers.isna().any():
             wrong = table.loc[numbers.isna(), column].iloc[0]
             raise DataError(f"{where}: {column} is {wrong!r} in a row; write a number")
-        table[column] = numbers.astype(float)
+        table[column] = numbers.astype(int if column == "channel" else float)
     return table
 
 
@@ -205,7 +215,9 @@ def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> Reco
     given_s = first("duration_s")
     duration_s = float(rows["end_s"].max()) if given_s is None and len(rows) else float(given_s or 0.0)
     path = path if first("path") is None else Path(str(first("path")))
-    return RecordingDetections(relative, path, duration_s, start, rows[list(Detection._fields)])
+    return RecordingDetections(
+        relative, path, duration_s, start, rows[[column for column in Detection._fields if column in rows]]
+    )
 
 
 def _moment(given: Any, name: str) -> datetime | None:

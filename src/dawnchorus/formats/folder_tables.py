@@ -113,7 +113,7 @@ class RavenWriter(FolderWriter):
         for number, row in enumerate(recording.rows(), start=1):
             moment = recording.time_of(row)
             cells = (
-                *(number, "Spectrogram 1", 1, row.start_s, row.end_s, 0.0, high_hz),
+                *(number, "Spectrogram 1", row.channel or 1, row.start_s, row.end_s, 0.0, high_hz),
                 *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
                 *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
             )

@@ -36,7 +36,8 @@ class ParquetWriter(DetectionWriter):
 
     ``day`` is the local day of the detection, not of the recording, and ``unknown`` without a time.
     ``time`` is the local time of the detection, and ``utc_offset_minutes`` what to subtract from it for UTC,
-    null where the recording's time zone is not known.
+    null where the recording's time zone is not known. Where channels were read by their numbers, ``channel``
+    is a column.
 
     A day may recur, for example at the next site; pyarrow's own partitioning would either hold all days
     open or begin another file. So each day is written in segments, which become one file at the end.
@@ -66,14 +67,19 @@ class ParquetWriter(DetectionWriter):
             yield
             self._write_segments()
             if self._n_segments == 0:  # a dataset without rows still has columns
-                self._write_segment(UNKNOWN_DAY, SCHEMA.empty_table())
+                self._write_segment(UNKNOWN_DAY, self.schema.empty_table())
             for day in sorted(self._folder.iterdir()):
-                _merge_segments(day)
+                _merge_segments(day, self.schema)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of every file."""
+        return SCHEMA.append(pa.field("channel", pa.int16())) if self.settings.has_channels else SCHEMA
 
     def add(self, recording: RecordingDetections) -> None:
         if recording.detections.empty:
             return
-        self._held.append(_table(recording))
+        self._held.append(_table(recording, self.schema))
         n_rows = sum(table.num_rows for table in self._held)
         if n_rows >= _HELD_ROWS or len(self._held) >= _HELD_RECORDINGS:
             self._write_segments()
@@ -84,7 +90,7 @@ class ParquetWriter(DetectionWriter):
         rows = pa.concat_tables(self._held)
         self._held = []
         for day in pc.unique(rows["day"]).to_pylist():
-            self._write_segment(day, rows.filter(pc.equal(rows["day"], day)).select(SCHEMA.names))
+            self._write_segment(day, rows.filter(pc.equal(rows["day"], day)).select(self.schema.names))
 
     def _write_segment(self, day: str, rows: pa.Table) -> None:
         folder = self._folder / f"day={day}"
@@ -93,7 +99,7 @@ class ParquetWriter(DetectionWriter):
         self._n_segments += 1
 
 
-def _table(recording: RecordingDetections) -> pa.Table:
+def _table(recording: RecordingDetections, schema: pa.Schema) -> pa.Table:
     """Return the columns of the dataset, and the day of each row."""
     rows = list(recording.rows())
     times = [recording.time_of(row) for row in rows]
@@ -105,9 +111,11 @@ def _table(recording: RecordingDetections) -> pa.Table:
         "probability": [row.probability for row in rows],
         "time": [time and time.replace(tzinfo=None) for time in times],
         "utc_offset_minutes": [_utc_offset_minutes(time) for time in times],
+        "channel": [row.channel for row in rows],
         "day": [time.date().isoformat() if time else UNKNOWN_DAY for time in times],
     }
-    return pa.table(columns, schema=SCHEMA.append(pa.field("day", pa.string())))
+    schema = schema.append(pa.field("day", pa.string()))
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def _utc_offset_minutes(time: datetime | None) -> int | None:
@@ -115,14 +123,14 @@ def _utc_offset_minutes(time: datetime | None) -> int | None:
     return None if offset is None else round(offset.total_seconds() / 60)
 
 
-def _merge_segments(day: Path) -> None:
+def _merge_segments(day: Path, schema: pa.Schema) -> None:
     """Make one file of a day's segments, in their order, holding one of them at a time."""
     segments = sorted(day.iterdir())
     part = day / "part-0.parquet"
     if len(segments) == 1:
         segments[0].rename(part)
         return
-    with pq.ParquetWriter(part, SCHEMA) as writer:
+    with pq.ParquetWriter(part, schema) as writer:
         for segment in segments:
             with pq.ParquetFile(segment) as file:
                 writer.write_table(file.read())

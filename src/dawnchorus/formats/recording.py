@@ -15,7 +15,7 @@ _HALF_MILLISECOND_S = 0.0005
 
 
 class Detection(NamedTuple):
-    """One row, in Python's own types.
+    """One row, in Python's own types; the channel is None where the sound was not of one channel.
 
     Examples
     --------
@@ -27,6 +27,7 @@ class Detection(NamedTuple):
     end_s: float
     label: str
     probability: float
+    channel: int | None = None
 
 
 class RecordingDetections(NamedTuple):
@@ -43,7 +44,8 @@ class RecordingDetections(NamedTuple):
     start
         When the recording began, aware or naive; None where unknown.
     detections
-        Columns ``start_s``, ``end_s``, ``label``, ``probability``; already sorted.
+        Columns ``start_s``, ``end_s``, ``label``, ``probability``, and ``channel`` where it is known; already
+        sorted.
 
     Examples
     --------
@@ -64,8 +66,10 @@ class RecordingDetections(NamedTuple):
 
     def rows(self) -> Iterator[Detection]:
         """Yield the rows, in their order."""
-        columns = [self.detections[column].tolist() for column in Detection._fields]
-        return map(Detection._make, zip(*columns, strict=True))
+        columns = [
+            self.detections[column].tolist() for column in Detection._fields if column in self.detections
+        ]
+        return (Detection(*cells) for cells in zip(*columns, strict=True))
 
     def time_of(self, row: Detection) -> datetime | None:
         """Return when a detection begins, to the microsecond; None where unknown."""

@@ -49,8 +49,12 @@ class TableWriter(DetectionWriter):
     def writing(self) -> Iterator[None]:
         with replacing(self.path) as temporary, open_text(temporary) as file:
             self._writer = csv.writer(file, lineterminator="\n")
-            self._writer.writerow(self.columns)
+            self._writer.writerow(self.header())
             yield
+
+    def header(self) -> Sequence[str]:
+        """Return the names of the columns."""
+        return self.columns
 
     def add(self, recording: RecordingDetections) -> None:
         self._writer.writerows(map(self.cells, self.rows(recording)))
@@ -63,7 +67,8 @@ class TableWriter(DetectionWriter):
 class CsvWriter(TableWriter):
     """``detections.csv``: every detection, and its time where that is known.
 
-    ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known.
+    ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known. Where
+    channels were read by their numbers, ``channel`` is the last column.
 
     Examples
     --------
@@ -83,12 +88,16 @@ class CsvWriter(TableWriter):
     goal = "detections.csv"
     columns = ("filename", "start_s", "end_s", "label", "probability", "time")
 
+    def header(self) -> Sequence[str]:
+        return (*self.columns, "channel") if self.settings.has_channels else self.columns
+
     def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
         for row in recording.rows():
             moment = recording.time_of(row)
             time = nearest_millisecond(moment).isoformat(timespec="milliseconds") if moment else ""
             probability = round(row.probability, PROBABILITY_DECIMALS)
-            yield recording.filename, row.start_s, row.end_s, row.label, probability, time
+            channel = [row.channel] if self.settings.has_channels else []
+            yield [recording.filename, row.start_s, row.end_s, row.label, probability, time, *channel]
 
 
 class KaleidoscopeWriter(TableWriter):

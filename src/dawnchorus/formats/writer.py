@@ -30,6 +30,8 @@ class TableSettings:
         By how much consecutive windows overlap.
     escape_formulas
         Whether names that a spreadsheet would take for formulas are written as text.
+    has_channels
+        Whether rows have the number of a channel.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class TableSettings:
     high_hz: float
     overlap_s: float
     escape_formulas: bool = False
+    has_channels: bool = False
 
 
 class DetectionWriter(ABC):

@@ -125,6 +125,7 @@ def open_writers(
     high_hz: float,
     overlap_s: float = 0.0,
     escape_formulas: bool = False,
+    has_channels: bool = False,
 ) -> DetectionWriters:
     """Return one context manager that writes several formats; nothing is opened before its block begins.
 
@@ -142,6 +143,8 @@ def open_writers(
         By how much consecutive windows overlap, seconds.
     escape_formulas
         Whether names that a spreadsheet would take for formulas get a ``'`` before them.
+    has_channels
+        Whether detections have a column ``channel``, which ``csv`` and ``parquet`` then have too.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def open_writers(
     ['filename', 'start_s', 'end_s', 'label']
     """
     species = {label: species_names(label) for label in labels}
-    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas)
+    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas, has_channels)
     return DetectionWriters({name: writer(out_dir, settings) for name, writer in formats_of(formats).items()})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dawnchorus.errors import ModelError
 from dawnchorus.wording import counted
@@ -38,6 +38,8 @@ class ModelCard:
         Versions of dawnchorus and of the packages that the numbers depend on.
     look_back_s, look_ahead_s
         Seconds before and after the segment that belong to the clip.
+    channel
+        Channel of the recordings that it was trained on: a number from 1, ``mean`` or ``loudest``.
 
     Examples
     --------
@@ -67,6 +69,7 @@ class ModelCard:
     versions: dict[str, str] = field(default_factory=dict)
     look_back_s: float = 0.0
     look_ahead_s: float = 0.0
+    channel: int | Literal["mean", "loudest"] = "mean"
 
     @property
     def n_samples(self) -> int:

@@ -111,7 +111,9 @@ def _shown_recordings(config: TrainConfig, filename: str | None) -> _Shown:
         if kind not in there:
             logger.warning(f"{kind.folder}: no such folder; the picture does without this noise")
     settings = settings.model_copy(update={"background": there, "precompute": False})
-    chosen, _ = leave_out_unreadable(chosen, config.data, sample_rate=settings.sample_rate)
+    chosen, _ = leave_out_unreadable(
+        chosen, config.data, sample_rate=settings.sample_rate, channel=settings.channel
+    )
     labels = given or label_map_of(recordings)
     long_enough = np.flatnonzero(chosen["duration_s"].to_numpy() >= settings.segment_len)
     row = 0 if filename is not None or not len(long_enough) else int(long_enough[0])

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.sound import Sound
 from dawnchorus.engines.engine import Engine, Inputs, Outputs, filled_up
 from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
-from dawnchorus.predict.clip_requests import ClipRequest, WindowPlan, clip_requests, window_stream
+from dawnchorus.predict.clip_requests import (
+    ClipRequest,
+    ClipPosition,
+    WindowPlan,
+    channels_of,
+    clip_requests,
+    window_stream,
+)
 from dawnchorus.predict.prefetch import in_background, map_prefetched
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
@@ -25,6 +34,8 @@ from dawnchorus.wording import counted
 
 if TYPE_CHECKING:
     from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
+
+logger = logging.getLogger(__name__)
 
 _N_PREFETCHED = 4  # requests that are decoded ahead of the spectrograms, which are ahead of the engine
 
@@ -82,6 +93,9 @@ class BirdsInference:
         Whether to keep the embedding of each window.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
+    channel
+        Channel of files, as for :meth:`dawnchorus.Sound.of`; the one that the model was trained with if not
+        given.
 
     Raises
     ------
@@ -105,12 +119,19 @@ class BirdsInference:
         shift_s: float | None = None,
         with_embeddings: bool = False,
         n_workers: int | None = None,
+        channel: Channel | None = None,
     ) -> None:
         self.engine = engine
         self.card = engine.card
         self.plan = _checked_plan(engine, overlap_s, shift_s)
         self.with_embeddings = with_embeddings
         self.n_workers = n_workers or frontend_threads()
+        self.channel: Channel = self.card.channel if channel is None else channel
+
+    @property
+    def has_channels(self) -> bool:
+        """Whether the windows of files have the number of a channel."""
+        return self.channel == "each" or isinstance(self.channel, int)
 
     def predict_recording(self, path: Path) -> WindowPredictions:
         """Return the windows of one recording, an audio file or an HDF5 file of the store.
@@ -137,7 +158,7 @@ class BirdsInference:
         on_progress
             Called with the seconds of audio that were predicted since the last call.
         """
-        sounds = (Sound.of(Path(path)) for path in paths)
+        sounds = (Sound.of(Path(path), channel=self.channel) for path in paths)
         for sound, outcome in self.predict_sounds(sounds, on_progress=on_progress):
             assert sound.path is not None
             yield Predicted(sound.path, outcome)
@@ -158,10 +179,12 @@ class BirdsInference:
         collected = _Collected()
         for request, outputs in self.engine.stream(self._prepared(_noting(sounds, taken))):
             collected.add(request, outputs, with_embeddings=self.with_embeddings)
-            on_progress(self._seconds(request))
+            on_progress(self._seconds(request, taken))
             for number, failure in request.ended:
                 windows = collected.pop(number, self.card.sample_rate)
                 sound = taken.pop(number)
+                for note in sound.notes:
+                    logger.warning(note)
                 failed = None if failure is None else Failure(sound.path or Path(sound.name), failure)
                 yield PredictedSound(sound, failed or windows)
 
@@ -176,14 +199,24 @@ class BirdsInference:
         AudioError, StoreError
             The sound cannot be read to its end, or has none.
         """
+        channels = [self._windows_of(part, number) for part, number in channels_of(sound)]
+        for together in zip_longest(*channels):
+            yield from (windows for windows in together if windows is not None)
+        for note in sound.notes:
+            logger.warning(note)
+
+    def _windows_of(self, sound: Sound, channel: int) -> Iterator[WindowPredictions]:
         windows = window_stream(self.card, self.plan)
         for block in sound.blocks(self.card.sample_rate):
-            yield from self._each_of(windows.add(block))
+            yield from self._each_of(windows.add(block), channel)
         if not windows.n_samples:
             raise AudioError(f"{sound.name}: holds no samples")
-        yield from self._each_of(windows.end())
+        yield from self._each_of(windows.end(), channel)
 
-    def _each_of(self, windows: Iterator[tuple[int, int, np.ndarray]]) -> Iterator[WindowPredictions]:
+    def _each_of(
+        self, windows: Iterator[tuple[int, int, np.ndarray]], channel: int
+    ) -> Iterator[WindowPredictions]:
+        channels = np.array([channel], np.int64) if channel else None
         while some := list(islice(windows, self.engine.clips_per_request)):
             outputs = self.engine.outputs(np.stack([make_clip(wave, self.card) for _, _, wave in some]))
             bounds = np.array([(start, stop) for start, stop, _ in some], dtype=np.int64)
@@ -192,7 +225,7 @@ class BirdsInference:
                 embeddings = outputs.embeddings[here] if self.with_embeddings else None
                 yield WindowPredictions(
                     bounds[here, 0], bounds[here, 1], outputs.probabilities[here],
-                    self.card.sample_rate, embeddings,
+                    self.card.sample_rate, embeddings, channels,
                 )  # fmt: skip
 
     def _prepared(self, sounds: Iterable[Sound]) -> Iterator[tuple[ClipRequest, Inputs]]:
@@ -208,10 +241,14 @@ class BirdsInference:
             prepare, in_background(requests, n_prefetched=_N_PREFETCHED), n_threads=self.n_workers
         )
 
-    def _seconds(self, request: ClipRequest) -> float:
-        """Return the seconds of new audio in a request; overlaps and shifts count once."""
+    def _seconds(self, request: ClipRequest, sounds: Mapping[int, Sound]) -> float:
+        """Return the seconds of new audio in a request; overlaps, shifts and channels count once."""
         step = self.plan.step
-        wanted = [position for position in request.positions if position.start % step == 0]
+        wanted = [
+            position
+            for position in request.positions
+            if position.start % step == 0 and (position.channel <= 1 or sounds[position.recording].channel != "each")
+        ]
         return sum(min(position.stop - position.start, step) for position in wanted) / self.card.sample_rate
 
     def predict_dataset(
@@ -245,7 +282,7 @@ class _Collected:
 
     def add(self, request: ClipRequest, outputs: Outputs, *, with_embeddings: bool) -> None:
         """Store the outputs of a request, each under its recording."""
-        positions = np.array(request.positions, dtype=np.int64).reshape(-1, 3)
+        positions = np.array(request.positions, dtype=np.int64).reshape(-1, len(ClipPosition._fields))
         for number in np.unique(positions[:, 0]).tolist():
             rows = np.flatnonzero(positions[:, 0] == number)
             embeddings = outputs.embeddings[rows if with_embeddings else rows[:0]]
@@ -263,7 +300,8 @@ class _Collected:
             np.concatenate(column) for column in zip(*(outputs for _, outputs in parts), strict=True)
         )
         kept = embeddings if len(embeddings) else None
-        return WindowPredictions(bounds[:, 0], bounds[:, 1], probabilities, sample_rate, kept)
+        channels = bounds[:, 2] if bounds[:, 2].any() else None
+        return WindowPredictions(bounds[:, 0], bounds[:, 1], probabilities, sample_rate, kept, channels)
 
 
 def _noting(sounds: Iterable[Sound], taken: dict[int, Sound]) -> Iterator[Sound]:

@@ -40,7 +40,9 @@ class WindowPlan:
 
 
 class ClipPosition(NamedTuple):
-    """The origin of a clip: the number of its sound, and its segment's first and last sample.
+    """The origin of a clip: the number of its sound, its segment's first and last sample, and its channel.
+
+    The channel is 0 where it is not one by its number.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class ClipPosition(NamedTuple):
     recording: int
     start: int
     stop: int
+    channel: int = 0
 
 
 class Ended(NamedTuple):
@@ -104,13 +107,13 @@ def clip_requests(
     for number, sound in enumerate(sounds):
         failure = None
         try:
-            for start, stop, wave in _clips(sound, clip, plan, sample_rate):
+            for start, stop, wave, channel in _clips(sound, clip, plan, sample_rate):
                 # A full request waits for the next clip, so that it lists all sounds that ended before that.
                 if len(waves) == size:
                     yield ClipRequest(np.stack(waves), positions, ended)
                     waves, positions, ended = [], [], []
                 waves.append(wave)
-                positions.append(ClipPosition(number, start, stop))
+                positions.append(ClipPosition(number, start, stop, channel))
         except (AudioError, StoreError) as error:
             failure = str(error)
         except OSError as error:  # the disk itself, while it was read
@@ -141,16 +144,31 @@ def window_stream(clip: ClipLayout, plan: WindowPlan) -> WindowStream:
 
 def _clips(
     sound: Sound, clip: ClipLayout, plan: WindowPlan, sample_rate: int
-) -> Iterator[tuple[int, int, npt.NDArray[np.float32]]]:
-    """Yield the first and last sample of each segment of a sound, and its clip, shape (n_samples,)."""
-    windows = window_stream(clip, plan)
-    for block in sound.blocks(sample_rate):
-        for start, stop, wave in windows.add(block):
-            yield start, stop, make_clip(wave, clip)
-    if not windows.n_samples:
-        raise AudioError(f"{sound.name}: holds no samples")
-    for start, stop, wave in windows.end():
-        yield start, stop, make_clip(wave, clip)
+) -> Iterator[tuple[int, int, npt.NDArray[np.float32], int]]:
+    """Yield each segment of a sound: first and last sample, clip of shape (n_samples,), and channel."""
+    for part, channel in channels_of(sound):
+        windows = window_stream(clip, plan)
+        for block in part.blocks(sample_rate):
+            for start, stop, wave in windows.add(block):
+                yield start, stop, make_clip(wave, clip), channel
+        if not windows.n_samples:
+            raise AudioError(f"{sound.name}: holds no samples")
+        for start, stop, wave in windows.end():
+            yield start, stop, make_clip(wave, clip), channel
+
+
+def channels_of(sound: Sound) -> list[tuple[Sound, int]]:
+    """Return the sounds to read, with the number of their channel, 0 for the mean or the loudest one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.audio.sound import Sound
+    >>> stereo = Sound.of(np.zeros((100, 2)), sample_rate=16_000, channel="each")
+    >>> [number for _, number in channels_of(stereo)]
+    [1, 2]
+    """
+    return [(part, part.channel if isinstance(part.channel, int) else 0) for part in sound.split()]
 
 
 def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) -> npt.NDArray[np.float32]:
@@ -170,6 +188,7 @@ def first_clips(paths: Sequence[Path], card: ModelCard, *, n_clips: int = 24) ->
     clips: list[npt.NDArray[np.float32]] = []
     n_each = -(-n_clips // max(len(paths), 1))
     for path in paths[:n_clips]:
-        requests = clip_requests([Sound.of(path)], card, plan, sample_rate=card.sample_rate, size=n_each)
+        sound = Sound.of(path, channel=card.channel)
+        requests = clip_requests([sound], card, plan, sample_rate=card.sample_rate, size=n_each)
         clips.extend(next(requests).waves)
     return np.array(clips[:n_clips], dtype=np.float32).reshape(-1, card.n_samples)

@@ -126,8 +126,8 @@ def detect(
     -------
     pandas.DataFrame
         ``start_s`` and ``end_s``, float64, whole samples divided by the sample rate; ``label``, str;
-        ``probability``, float64, the largest one where windows are joined. Sorted by start, falling
-        probability, label.
+        ``probability``, float64, the largest one where windows are joined; and ``channel``, int64, where the
+        windows have one. Sorted by channel, start, falling probability, label.
 
     Raises
     ------
@@ -147,6 +147,13 @@ def detect(
     0      0.0   10.0   owl         0.90
     1      5.0   10.0  wren         0.75
     """
+    if predictions.channels is not None:
+        parts = [
+            detect(part._replace(channels=None), labels, settings).assign(channel=part.channels[0])
+            for part in predictions.by_channel()
+            if part.channels is not None
+        ]
+        return pd.concat(parts, ignore_index=True)
     thresholds = _thresholds_of_asked(predictions, labels, settings)
     # Infinity is never reached by any number, but `inf >= inf` would be.
     windows, classes = np.nonzero((predictions.probabilities >= thresholds) & np.isfinite(thresholds))

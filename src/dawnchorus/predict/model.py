@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.channels import Channel, checked_channel
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.recorder_names import RecorderTimes
@@ -111,6 +112,7 @@ class Model:
         overlap_s: float = 0.0,
         postprocessing: PostprocessSettings | None = None,
         embeddings: bool = False,
+        channel: Channel | None = None,
     ) -> Predictions:
         """Return the probability of each class in each window.
 
@@ -131,6 +133,9 @@ class Model:
             Means of shifted or overlapping windows, smoothing and scaling of probabilities.
         embeddings
             Whether to keep the embedding of each window.
+        channel
+            What to read of several channels, as for :meth:`dawnchorus.Sound.of`: a number from 1, ``mean``,
+            ``loudest`` or ``each``; what the model was trained with if not given, mostly the mean.
 
         Raises
         ------
@@ -141,7 +146,7 @@ class Model:
         ConfigError
             The overlap or the shift is out of its range.
         """
-        sounds = list(_sounds(sound, sample_rate))
+        sounds = list(_sounds(sound, sample_rate, self._channel(channel)))
         settings = postprocessing or PostprocessSettings()
         if settings.overlap_average and 2 * overlap_s < self.window_s:
             raise ConfigError(
@@ -151,8 +156,10 @@ class Model:
         inference = self._inference(overlap_s, settings.shift_s, embeddings=embeddings)
         recordings: list[PredictedRecording] = []
         failures: list[Failure] = []
+        notes: list[Failure] = []
         with _progress(sounds) as advance:
             for done, outcome in inference.predict_sounds(sounds, on_progress=advance):
+                notes += [Failure(done.path or Path(done.name), note) for note in done.notes]
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
@@ -162,7 +169,7 @@ class Model:
                     recordings.append(PredictedRecording(done.name, done.path, _start_of(done), windows))
         if not recordings:
             raise _none_readable(failures, n_sounds=len(sounds))
-        return Predictions(self.labels, recordings, failures, self.path, overlap_s)
+        return Predictions(self.labels, recordings, failures, self.path, overlap_s, notes)
 
     def stream(
         self,
@@ -172,6 +179,7 @@ class Model:
         overlap_s: float = 0.0,
         embeddings: bool = False,
         name: str | None = None,
+        channel: Channel | None = None,
     ) -> Iterator[Predictions]:
         """Yield the prediction of each window as soon as its last sample has come.
 
@@ -185,7 +193,7 @@ class Model:
             or a pipe's; or any other sound.
         sample_rate
             Of the blocks, in Hz.
-        overlap_s, embeddings
+        overlap_s, embeddings, channel
             As for :meth:`predict`.
         name
             Name of the sound in tables.
@@ -195,7 +203,7 @@ class Model:
         AudioError
             The sample rate is missing, or a block is no sound; the blocks before it have been predicted.
         """
-        sound = Sound.of(blocks, sample_rate=sample_rate, name=name)
+        sound = Sound.of(blocks, sample_rate=sample_rate, name=name, channel=self._channel(channel))
         inference = self._inference(overlap_s, None, embeddings=embeddings)
 
         def parts() -> Iterator[Predictions]:
@@ -207,7 +215,12 @@ class Model:
         return parts()
 
     def embed(
-        self, sound: Any, *, sample_rate: int | None = None, overlap_s: float = 0.0
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        overlap_s: float = 0.0,
+        channel: Channel | None = None,
     ) -> npt.NDArray[np.float32]:
         """Return the embedding of each window, shape (n_windows, n_features).
 
@@ -216,7 +229,7 @@ class Model:
         sound
             One sound, as for :meth:`predict`. An array without a sample rate has the model's, as in other
             model zoos.
-        sample_rate, overlap_s
+        sample_rate, overlap_s, channel
             As for :meth:`predict`.
 
         Raises
@@ -227,7 +240,7 @@ class Model:
         is_file = isinstance(sound, str | Path | Sound)
         if sample_rate is None and not is_file:
             sample_rate = self.sample_rate
-        one = Sound.of(sound, sample_rate=sample_rate)
+        one = Sound.of(sound, sample_rate=sample_rate, channel=self._channel(channel))
         return self.predict(one, overlap_s=overlap_s, embeddings=True).embeddings
 
     def batch_embed(
@@ -271,7 +284,8 @@ class Model:
         AudioError, StoreError
             The sound cannot be read, or ends before ``start_s``.
         """
-        one, first = Sound.of(sound, sample_rate=sample_rate), round(start_s * self.sample_rate)
+        one = Sound.of(sound, sample_rate=sample_rate, channel=self.card.channel)
+        first = round(start_s * self.sample_rate)
         begin = first - self.card.n_look_back
         n_before = max(-begin, 0)
         wave = _stretch(one.blocks(self.sample_rate), max(begin, 0), self.card.n_samples - n_before)
@@ -280,6 +294,9 @@ class Model:
         clip = make_clip(wave, self.card, n_before=n_before)
         settings = FrontendSettings(**self.card.frontend)
         return Spectrogram.of_wave(clip, settings, name=one.name, start_s=start_s - self.card.look_back_s)
+
+    def _channel(self, channel: Channel | None) -> Channel:
+        return self.card.channel if channel is None else checked_channel(channel)
 
     def _inference(self, overlap_s: float, shift_s: float | None, *, embeddings: bool) -> BirdsInference:
         return BirdsInference(
@@ -359,7 +376,7 @@ def load_model(
     return Model(opened, path=own_path if len(paths) == 1 else None)
 
 
-def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
+def _sounds(given: Any, sample_rate: int | None, channel: Channel) -> Iterator[Sound]:
     """Yield the sounds given; arrays and streams of a list are numbered."""
     if isinstance(given, list | tuple):
         if not given:
@@ -368,27 +385,27 @@ def _sounds(given: Any, sample_rate: int | None) -> Iterator[Sound]:
             if isinstance(each, str | Path):
                 # A missing file is listed among the failures, and the others go on.
                 is_gone = not Path(each).exists() and not has_magic(str(each))
-                yield from [Sound.of(each)] if is_gone else _files(each)
+                yield from [Sound.of(each)] if is_gone else _files(each, channel)
             elif isinstance(each, Sound):
                 yield each
             elif isinstance(each, int | float | np.number):
                 raise AudioError("a list of numbers is no sound; make an array of it, numpy.array(numbers)")
             else:
-                yield Sound.of(each, sample_rate=sample_rate, name=f"array {number}")
+                yield Sound.of(each, sample_rate=sample_rate, name=f"array {number}", channel=channel)
     elif isinstance(given, str | Path) and sample_rate is None:
-        yield from _files(given)
+        yield from _files(given, channel)
     else:
-        yield Sound.of(given, sample_rate=sample_rate)
+        yield Sound.of(given, sample_rate=sample_rate, channel=channel)
 
 
-def _files(given: str | Path) -> Iterator[Sound]:
+def _files(given: str | Path, channel: Channel) -> Iterator[Sound]:
     """Yield a file, which need not exist, or the recordings of a folder or a pattern."""
     path = Path(given)
     if path.is_file():
-        yield Sound.of(path, name=str(given))
+        yield Sound.of(path, name=str(given), channel=channel)
         return
     for recording in find_recordings([str(given)]).recordings:
-        yield Sound.of(recording.path)
+        yield Sound.of(recording.path, channel=channel)
 
 
 def _stretch(blocks: Iterable[np.ndarray], start: int, n_samples: int) -> npt.NDArray[np.float32]:

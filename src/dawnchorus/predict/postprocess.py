@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.windows import window_starts
 from dawnchorus.errors import ConfigError
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.windows import WindowPredictions, joined
 
 NEIGHBOUR_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)
 
@@ -96,6 +96,16 @@ def postprocess(
     >>> postprocess(windows, settings, window=5, step=5).probabilities.ravel().round(2)
     array([0.4, 0.5, 0.4], dtype=float32)
     """
+    if predictions.channels is not None:
+        parts = [part._replace(channels=None) for part in predictions.by_channel()]
+        done = [postprocess(part, settings, window=window, step=step) for part in parts]
+        numbers = np.unique(predictions.channels)
+        return joined(
+            [
+                part._replace(channels=np.full(len(part.starts), number))
+                for number, part in zip(numbers, done, strict=True)
+            ]
+        )
     if settings.shift_s is not None:
         wanted = window_starts(int(predictions.stops.max()), window, step)
         shift = round(settings.shift_s * predictions.sample_rate)

@@ -68,6 +68,8 @@ class Predictions:
         The sounds, in the order in which they were given.
     failures
         Sounds that could not be read, with the reasons.
+    notes
+        What is odd about the others, such as channels whose mean is silence.
     model
         Path of the model, beside which calibrated thresholds lie; None where it has none.
     overlap_s
@@ -99,6 +101,7 @@ class Predictions:
     failures: Sequence[Failure] = ()
     model: Path | None = None
     overlap_s: float = 0.0
+    notes: Sequence[Failure] = ()
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -140,7 +143,10 @@ class Predictions:
         return np.concatenate([part for part in parts if part is not None])
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a window and a column a class: index file, start_time, end_time (seconds)."""
+        """Return a row a window and a column a class: index file, start_time, end_time (seconds).
+
+        Where channels were read by their numbers, ``channel`` is an index too.
+        """
         return pd.DataFrame(self.probabilities, index=self._index(), columns=list(self.labels))
 
     def embeddings_frame(self) -> pd.DataFrame:
@@ -204,7 +210,7 @@ class Predictions:
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
-        with window_table(Path(path), self.labels) as table:
+        with window_table(Path(path), self.labels, has_channels=self._has_channels) as table:
             for recording in self.recordings:
                 table.add(recording.name, recording.windows)
         return Path(path)
@@ -244,9 +250,15 @@ class Predictions:
             )
             for edge in ("starts", "stops")
         ]
-        return pd.MultiIndex.from_arrays(
-            [np.repeat(np.array(names, dtype=object), counts), *seconds], names=INDEX
-        )
+        files = np.repeat(np.array(names, dtype=object), counts)
+        if not self._has_channels:
+            return pd.MultiIndex.from_arrays([files, *seconds], names=INDEX)
+        channels = np.concatenate([r.windows.channels for r in self.recordings])
+        return pd.MultiIndex.from_arrays([files, channels, *seconds], names=(INDEX[0], "channel", *INDEX[1:]))
+
+    @property
+    def _has_channels(self) -> bool:
+        return bool(self.recordings) and all(r.windows.channels is not None for r in self.recordings)
 
     def __repr__(self) -> str:
         n, n_failed = len(self.recordings), len(self.failures)
@@ -295,7 +307,7 @@ class Detections:
     _frame: list[pd.DataFrame] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return filename, start_s, end_s, label, probability and time, a row a detection.
+        """Return filename, start_s, end_s, label, probability, channel if known, and time, a row a detection.
 
         ``time`` is the local time of the detection, None where the recording's is unknown.
         """
@@ -330,7 +342,12 @@ class Detections:
         """
         folder = Path(folder)
         writers = open_writers(
-            formats, folder, labels=self.labels, high_hz=self.high_hz, overlap_s=self.overlap_s
+            formats,
+            folder,
+            labels=self.labels,
+            high_hz=self.high_hz,
+            overlap_s=self.overlap_s,
+            has_channels=any("channel" in recording.detections for recording in self.recordings),
         )
         there = [path for path in writers.paths.values() if path.exists()]
         if there and not overwrite:
@@ -361,7 +378,7 @@ def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:
     columns = ["start_s", "end_s", "label", "probability"]
     parts = []
     for recording in recordings:
-        part = recording.detections[columns].copy()
+        part = recording.detections.copy()
         part.insert(0, "filename", legible(recording.filename))
         part["time"] = [absolute_time(recording.start, second) for second in part["start_s"]]
         parts.append(part.astype({"time": object}))

@@ -85,8 +85,10 @@ class EmbeddingTable(WindowTable):
 
 
 @contextmanager
-def window_table(path: Path, labels: Sequence[str]) -> Iterator[WindowTable]:
+def window_table(path: Path, labels: Sequence[str], *, has_channels: bool = False) -> Iterator[WindowTable]:
     """Yield a table of probabilities that takes its place at ``path`` when the block ends well.
+
+    With ``has_channels`` it has a column ``channel`` behind ``end_s``, and all windows have one.
 
     Examples
     --------
@@ -97,7 +99,7 @@ def window_table(path: Path, labels: Sequence[str]) -> Iterator[WindowTable]:
     True
     """
     fields = [pa.field(label, pa.float32()) for label in labels]
-    with _written(path, fields) as writer:
+    with _written(path, fields, has_channels=has_channels) as writer:
         table = WindowTable(writer, labels)
         yield table
         table.flush()
@@ -121,7 +123,8 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
     """
     assert example.embeddings is not None
     n_features = example.embeddings.shape[1]
-    with _written(path, [pa.field("embedding", pa.list_(pa.float32(), n_features))]) as writer:
+    field = pa.field("embedding", pa.list_(pa.float32(), n_features))
+    with _written(path, [field], has_channels=example.channels is not None) as writer:
         table = EmbeddingTable(writer, ["embedding"])
         yield table
         table.flush()
@@ -129,6 +132,8 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
 
 def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFrame:
     """Return ``filename``, ``start_s``, ``end_s`` and ``probability`` of one class in some recordings.
+
+    ``channel`` stands between where the table has it.
 
     Raises
     ------
@@ -146,8 +151,9 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
     >>> read_windows(Path("windows.parquet"), "wren", ["night.wav"])["probability"].tolist()
     [0.25]
     """
-    columns = ["filename", "start_s", "end_s", label]
     try:
+        has_channels = "channel" in pq.read_schema(path).names
+        columns = ["filename", "start_s", "end_s", *(["channel"] if has_channels else []), label]
         table = pq.read_table(path, columns=columns, filters=[("filename", "in", list(filenames))])
         return table.rename_columns([*columns[:-1], "probability"]).to_pandas()
     except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are kinds of these
@@ -155,11 +161,12 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
 
 
 @contextmanager
-def _written(path: Path, fields: list[pa.Field]) -> Iterator[pq.ParquetWriter]:
+def _written(path: Path, fields: list[pa.Field], *, has_channels: bool) -> Iterator[pq.ParquetWriter]:
     keys = [
         pa.field("filename", pa.string()),
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
+        *([pa.field("channel", pa.int64())] if has_channels else []),
     ]
     with replacing(path) as temporary, pq.ParquetWriter(temporary, pa.schema([*keys, *fields])) as writer:
         yield writer
@@ -172,4 +179,5 @@ def _keys(filename: str, predictions: WindowPredictions) -> list[pa.Array]:
         return pa.array(samples / predictions.sample_rate)
 
     filenames = pa.array([legible(filename)] * len(predictions.starts), pa.string())
-    return [filenames, seconds(predictions.starts), seconds(predictions.stops)]
+    channels = [] if predictions.channels is None else [pa.array(predictions.channels)]
+    return [filenames, seconds(predictions.starts), seconds(predictions.stops), *channels]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,9 @@ class WindowPredictions(NamedTuple):
         In Hz.
     embeddings
         Shape (n_windows, n_features), float32; None where they were not requested.
+    channels
+        Shape (n_windows,), int64: the channel of each window, from 1, rising; then starts and stops rise
+        within a channel. None for the mean of all channels, or the loudest one.
 
     Examples
     --------
@@ -38,9 +42,50 @@ class WindowPredictions(NamedTuple):
     probabilities: npt.NDArray[np.float32]
     sample_rate: int
     embeddings: npt.NDArray[np.float32] | None = None
+    channels: npt.NDArray[np.int64] | None = None
+
+    def by_channel(self) -> list[WindowPredictions]:
+        """Return the windows of each channel; all together where they are of one."""
+        if self.channels is None:
+            return [self]
+        return [self._of(self.channels == channel) for channel in np.unique(self.channels)]
+
+    def _of(self, rows: npt.NDArray[np.bool_]) -> WindowPredictions:
+        return self._replace(
+            starts=self.starts[rows],
+            stops=self.stops[rows],
+            probabilities=self.probabilities[rows],
+            embeddings=None if self.embeddings is None else self.embeddings[rows],
+            channels=None if self.channels is None else self.channels[rows],
+        )
 
     def __repr__(self) -> str:
         n_windows, n_classes = self.probabilities.shape
         embedded = ", with embeddings" if self.embeddings is not None else ""
         classes = counted(n_classes, "class", "classes")
         return f"WindowPredictions({counted(n_windows, 'window')}, {classes}{embedded})"
+
+
+def joined(parts: Sequence[WindowPredictions]) -> WindowPredictions:
+    """Return the windows of the channels of one recording together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> starts, stops, channels = np.array([0, 0]), np.array([5, 5]), np.array([1, 2])
+    >>> windows = WindowPredictions(starts, stops, np.float32([[0.9], [0.8]]), 1, channels=channels)
+    >>> joined(windows.by_channel()).channels
+    array([1, 2])
+    """
+    first = parts[0]
+
+    def column(name: str) -> npt.NDArray[Any]:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return first._replace(
+        starts=column("starts"),
+        stops=column("stops"),
+        probabilities=column("probabilities"),
+        embeddings=None if first.embeddings is None else column("embeddings"),
+        channels=None if first.channels is None else column("channels"),
+    )

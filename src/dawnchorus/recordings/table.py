@@ -36,6 +36,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import open_source
 from dawnchorus.config import DataSettings, is_dataframe, validate
@@ -128,12 +129,16 @@ def load_recordings(
 
 
 def leave_out_unreadable(
-    recordings: pd.DataFrame, roots: Sequence[DataSettings], *, sample_rate: int
+    recordings: pd.DataFrame,
+    roots: Sequence[DataSettings],
+    *,
+    sample_rate: int,
+    channel: Channel | None = None,
 ) -> tuple[pd.DataFrame, list[Failure]]:
     """Return the recordings that can be read, and the others with the reason.
 
     A recording is left out where ``dawnchorus precompute`` could not convert it, or where neither
-    its HDF5 file nor its own header can be read.
+    its HDF5 file nor its own header can be read, or has another sample rate or ``channel``.
 
     Raises
     ------
@@ -165,6 +170,7 @@ def leave_out_unreadable(
                 Path(from_legible(audio)),
                 stored=Path(from_legible(stored)) if stored else None,
                 sample_rate=sample_rate,
+                channel=channel,
             )
         except (AudioError, StoreError) as error:
             failures.append(Failure(Path(name), str(error)))

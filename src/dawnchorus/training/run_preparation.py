@@ -107,7 +107,9 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     listed, faults = load_recordings(config.data, labels=given_labels)
     if config.train_function_args.debug:
         listed = few_of_each_class(listed)
-    recordings, failures = leave_out_unreadable(listed, config.data, sample_rate=clip.sample_rate)
+    recordings, failures = leave_out_unreadable(
+        listed, config.data, sample_rate=clip.sample_rate, channel=clip.channel
+    )
     labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     prepared = PreparedRun(config, Run(config.run_dir), recordings, labels, assignment)
