@@ -121,14 +121,27 @@ def test_a_stream_gives_the_planned_windows_whatever_its_blocks(n_samples, windo
     shift = data.draw(st.none() | st.integers(1, window - 1)) if window > 1 else None
     cuts = sorted(data.draw(st.lists(st.integers(0, n_samples), max_size=9)))  # some blocks are empty
     wave = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
-    stream = WindowStream(window, step, shift, n_before=n_before, n_after=n_after)
+    shortest = data.draw(st.integers(1, window))
+    stream = WindowStream(window, step, shift, n_before=n_before, n_after=n_after, shortest=shortest)
     found = [each for block in np.split(wave, cuts) for each in stream.add(block)]
     found += stream.end()
-    assert [start for start, _, _ in found] == planned_starts(n_samples, window, step, shift).tolist()
+    planned = planned_starts(n_samples, window, step, shift, shortest=shortest)
+    assert [start for start, _, _ in found] == planned.tolist()
     around = np.pad(wave, (n_before, n_after))
     for start, stop, samples in found:
         assert stop == min(start + window, n_samples)
         np.testing.assert_array_equal(samples, around[start : start + n_before + window + n_after])
+
+
+@pytest.mark.parametrize("n_samples", [500, 1000, 1009, 1010, 1011, 1500])
+def test_a_last_window_has_a_least_length_unless_it_is_the_only_one(n_samples):
+    starts = window_starts(n_samples, 500, 500, shortest=10)
+    assert starts.tolist() == [0, 500, 1000][: 1 + (n_samples > 509) + (n_samples > 1009)]
+    assert window_starts(3, 500, shortest=10).tolist() == [0]
+    assert (
+        window_starts(n_samples, 500, 250, shortest=10).tolist()
+        == window_starts(n_samples, 500, 250).tolist()
+    )
 
 
 def test_a_stream_gives_a_window_as_soon_as_it_is_whole():

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import dawnchorus as dc
+from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
@@ -20,6 +21,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.model import Model, load_model
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
+from dawnchorus.recordings.table import load_recordings
 
 RATE = 16_000
 ENGINES = ("onnx", "fp16")
@@ -75,6 +77,29 @@ def test_a_stream_gives_the_numbers_of_the_file(
     assert found.index.get_level_values("file").unique().tolist() == ["stream"]
     np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
     assert found.droplevel("file").index.equals(expected.droplevel("file").index)
+
+
+@pytest.mark.parametrize(("n_more", "n_windows"), [(0, 2), (1, 2), (159, 2), (160, 3)])
+@pytest.mark.parametrize("shift_s", [None, 0.5])
+def test_less_than_ten_milliseconds_at_the_end_are_no_window(
+    model: Model, data_factory: Any, n_more: int, n_windows: int, shift_s: float | None
+) -> None:
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, 4 * RATE + n_more).astype(np.float32)
+    path = data_factory.write("wren/a.wav", wave, RATE, subtype="FLOAT")
+    settings = PostprocessSettings(shift_s=shift_s)
+    expected = model.predict(wave[: 4 * RATE], sample_rate=RATE, postprocessing=settings).to_frame()
+    for source in (path, wave, iter(np.array_split(wave, 9))):
+        rate = None if source is path else RATE
+        found = model.predict(source, sample_rate=rate, postprocessing=settings).to_frame()
+        assert len(found) == n_windows
+        if n_windows == 2:
+            np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+    if shift_s is None:
+        parts = list(model.stream(iter(np.array_split(wave, 9)), sample_rate=RATE))
+        assert len(parts) == n_windows
+        recordings = load_recordings(data_factory.root).table
+        dataset = WaveAllFileDataset(recordings, settings={"segment_len": 2.0, "sample_rate": RATE})
+        assert len(dataset) == n_windows
 
 
 @pytest.fixture
@@ -142,11 +167,11 @@ def test_a_model_predicts_the_channel_that_it_was_trained_with(
     path, frames = stereo
     model = load_model(exported.onnx, n_threads=1)
     expected = model.predict(frames[:, 1], sample_rate=RATE).probabilities
-    model.runtime.card = dataclasses.replace(model.card, channel=2)
+    model.engine.card = dataclasses.replace(model.card, channel=2)
     assert ModelCard.from_json(model.card.to_json(), where="here").channel == 2
     np.testing.assert_array_equal(model.predict(path).probabilities, expected)
     np.testing.assert_array_equal(
-        BirdsInference(model.runtime).predict_recording(path).probabilities, expected
+        BirdsInference(model.engine).predict_recording(path).probabilities, expected
     )
     assert model.predict(path, channel="mean").notes
 

@@ -34,6 +34,7 @@ import soundfile
 
 from dawnchorus.audio.channels import Channel, ChannelEnergies, mean_of_channels
 from dawnchorus.audio.unclaimed_sound import PiecedFile, Reading, behind_id3, ogg_pages, whole_reading
+from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
@@ -44,7 +45,6 @@ AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
 _BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
 _SLACK = 4_096  # frames by which a compressed file's header may exceed its content; they are read as silence
-_SHORTEST_S = 0.01
 _LOWEST_RATE = 1_000  # Hz; below it no bird sings, and resampling a small file would take gigabytes
 _HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where its recorder died without updating it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
@@ -466,10 +466,10 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
             f"{path}: its header says a sample rate of {sample_rate} Hz, and {_LOWEST_RATE:,} Hz are the "
             "least; repair the header, or leave the file out"
         )
-    if n_frames < _SHORTEST_S * sample_rate:
+    if n_frames < SHORTEST_S * sample_rate:
         raise AudioError(
             f"{path}: too short to hold a sound; it has {n_frames} samples at {sample_rate} Hz, "
-            f"and {1000 * _SHORTEST_S:g} ms are the least"
+            f"and {1000 * SHORTEST_S:g} ms are the least"
         )
     if n_frames > _FRAMES_PER_BYTE * n_bytes:
         raise AudioError(f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes")

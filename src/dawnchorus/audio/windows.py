@@ -6,14 +6,32 @@ the k-th window covers ``[k · step, min(k · step + window, n_samples))``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from heapq import merge
 from itertools import count
 
 import numpy as np
 
+SHORTEST_S = 0.01
+"""The least length of a recording and of its last window, seconds: what is shorter holds no sound to predict.
 
-def window_starts(n_samples: int, window: int, step: int | None = None) -> np.ndarray:
+Divided by its peak, a window of a few samples would be a click at full scale.
+"""
+
+
+def shortest_window(sample_rate: int) -> int:
+    """Return the least number of samples of a recording's last window.
+
+    Examples
+    --------
+    >>> shortest_window(32_000)
+    320
+    """
+    return math.ceil(SHORTEST_S * sample_rate)
+
+
+def window_starts(n_samples: int, window: int, step: int | None = None, *, shortest: int = 1) -> np.ndarray:
     """Return the first samples of the windows that cover a recording, shape (n_windows,), int64.
 
     Parameters
@@ -24,6 +42,9 @@ def window_starts(n_samples: int, window: int, step: int | None = None) -> np.nd
         Length of a window in samples; the last one may be shorter.
     step
         From one start to the next, in samples; a whole window if not given.
+    shortest
+        Least length of a last window that is not the only one: a shorter one is left out, and with it the
+        recording's last samples (:func:`shortest_window`).
 
     Raises
     ------
@@ -34,6 +55,8 @@ def window_starts(n_samples: int, window: int, step: int | None = None) -> np.nd
     --------
     >>> window_starts(12, window=5)
     array([ 0,  5, 10])
+    >>> window_starts(12, window=5, shortest=3)
+    array([0, 5])
     >>> window_starts(12, window=5, step=3)
     array([0, 3, 6, 9])
     """
@@ -41,6 +64,8 @@ def window_starts(n_samples: int, window: int, step: int | None = None) -> np.nd
     if n_samples < 1:
         raise ValueError(f"n_samples={n_samples}: a recording without samples has no windows")
     n_more = max(0, -(-(n_samples - window) // step))  # windows after the first until the end is covered
+    if n_more and n_samples - n_more * step < shortest:
+        n_more -= 1
     return np.arange(1 + n_more, dtype=np.int64) * step
 
 
@@ -91,12 +116,14 @@ def stream_windows(
         raise ValueError("the blocks hold no samples, so that there are no windows")
 
 
-def planned_starts(n_samples: int, window: int, step: int, shift: int | None = None) -> np.ndarray:
+def planned_starts(
+    n_samples: int, window: int, step: int, shift: int | None = None, *, shortest: int = 1
+) -> np.ndarray:
     """Return :func:`window_starts`, and where ``shift`` is given the windows beside them, sorted, int64.
 
     Parameters
     ----------
-    n_samples, window, step
+    n_samples, window, step, shortest
         In samples, as for :func:`window_starts`.
     shift
         Distance in samples of a window's two neighbours for shift test-time augmentation. Only
@@ -107,7 +134,7 @@ def planned_starts(n_samples: int, window: int, step: int, shift: int | None = N
     >>> planned_starts(20, window=5, step=5, shift=2)
     array([ 0,  2,  3,  5,  7,  8, 10, 12, 13, 15])
     """
-    wanted = window_starts(n_samples, window, step)
+    wanted = window_starts(n_samples, window, step, shortest=shortest)
     if shift is None:
         return wanted
     beside = np.concatenate([wanted - shift, wanted + shift])
@@ -122,7 +149,7 @@ class WindowStream:
 
     Parameters
     ----------
-    window, step, shift
+    window, step, shift, shortest
         In samples, as for :func:`planned_starts`.
     n_before, n_after
         Samples before and after a window that are yielded with it; silence where the recording has none.
@@ -143,14 +170,22 @@ class WindowStream:
     """
 
     def __init__(
-        self, window: int, step: int, shift: int | None = None, *, n_before: int = 0, n_after: int = 0
+        self,
+        window: int,
+        step: int,
+        shift: int | None = None,
+        *,
+        n_before: int = 0,
+        n_after: int = 0,
+        shortest: int = 1,
     ) -> None:
         self.window, self.step, self.shift = window, _checked_step(window, step), shift
+        self.shortest = shortest
         self.n_after, self.n_whole = n_after, n_before + window + n_after
         self.n_samples = 0
         # Counted from ``n_before`` samples before the recording, a window's whole begins at its start.
         self._held, self._first = np.zeros(n_before, np.float32), 0
-        self._candidates = _candidates(window, step, shift)
+        self._candidates = _candidates(window, step, shift, shortest)
         self._start, self._needed = next(self._candidates)
         self._last = -1
 
@@ -180,7 +215,8 @@ class WindowStream:
             The recording had no samples.
         """
         self._hold(np.zeros(self.n_after, np.float32))
-        for start in planned_starts(self.n_samples, self.window, self.step, self.shift).tolist():
+        planned = planned_starts(self.n_samples, self.window, self.step, self.shift, shortest=self.shortest)
+        for start in planned.tolist():
             if start > self._last:
                 yield start, min(start + self.window, self.n_samples), self._samples(start)
 
@@ -192,7 +228,7 @@ class WindowStream:
         return self._held[start - self._first : start - self._first + self.n_whole]
 
 
-def _candidates(window: int, step: int, shift: int | None) -> Iterator[tuple[int, int]]:
+def _candidates(window: int, step: int, shift: int | None, shortest: int) -> Iterator[tuple[int, int]]:
     """Yield the starts of :func:`planned_starts` for a recording without end, rising, some more than once.
 
     The second of each pair is the least length of a recording that has this window.
@@ -201,11 +237,13 @@ def _candidates(window: int, step: int, shift: int | None) -> Iterator[tuple[int
     if shift is None:
         return wanted
     later = ((k * step + shift, k * step + shift + window) for k in count())
-    # A window before another is taken only where that other exists, which needs one sample of its own.
-    earlier = (
-        (k * step - shift, max(k * step - shift + window, (k - 1) * step + window + 1 if k else 0))
-        for k in count(-(-shift // step))
-    )
+
+    def least(k: int) -> int:
+        """Return how long a recording is that has the k-th window: it has samples of its own, and enough."""
+        return max((k - 1) * step + window + 1, k * step + shortest) if k else 0
+
+    # A window before another is taken only where that other exists.
+    earlier = ((k * step - shift, max(k * step - shift + window, least(k))) for k in count(-(-shift // step)))
     return merge(wanted, later, earlier)
 
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
-from dawnchorus.audio.windows import normalize_peak, window_starts
+from dawnchorus.audio.windows import normalize_peak, shortest_window, window_starts
 from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import as_settings
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
@@ -63,7 +63,7 @@ class Window(NamedTuple):
 
 
 class WaveAllFileDataset(Dataset[Window]):
-    """All windows of recordings; the last one of each may be partial and is never dropped.
+    """All windows of recordings; the last one of each may be partial, and is dropped below 10 ms.
 
     Parameters
     ----------
@@ -122,10 +122,11 @@ class WaveAllFileDataset(Dataset[Window]):
         self.audio = LabelledAudio(self.recordings, self.labels, self.settings)
         self.targets = self.audio.targets()
         n_step = round((self.settings.step_s or self.settings.segment_len) * self.settings.sample_rate)
+        shortest = shortest_window(self.settings.sample_rate)
         self.windows = [
             (recording, int(start))
             for recording, source in enumerate(self.audio.sources)
-            for start in window_starts(source.n_samples, self.settings.n_segment, n_step)
+            for start in window_starts(source.n_samples, self.settings.n_segment, n_step, shortest=shortest)
         ]
 
     def __repr__(self) -> str:

@@ -15,13 +15,14 @@ import numpy.typing as npt
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.sound import Sound
+from dawnchorus.audio.windows import shortest_window
 from dawnchorus.engines.engine import Engine, Inputs, Outputs, filled_up
 from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure
 from dawnchorus.predict.clip_requests import (
-    ClipRequest,
     ClipPosition,
+    ClipRequest,
     WindowPlan,
     channels_of,
     clip_requests,
@@ -247,7 +248,8 @@ class BirdsInference:
         wanted = [
             position
             for position in request.positions
-            if position.start % step == 0 and (position.channel <= 1 or sounds[position.recording].channel != "each")
+            if position.start % step == 0
+            and (position.channel <= 1 or sounds[position.recording].channel != "each")
         ]
         return sum(min(position.stop - position.start, step) for position in wanted) / self.card.sample_rate
 
@@ -317,9 +319,10 @@ def _checked_plan(engine: Engine, overlap_s: float, shift_s: float | None) -> Wi
     step = card.n_segment - round(overlap_s * card.sample_rate) if 0 <= overlap_s < card.segment_len else 0
     if step < 1:
         raise ConfigError(f"an overlap of {overlap_s:g} s is not possible; legal: from 0 to below {windows}")
+    shortest = shortest_window(card.sample_rate)
     if shift_s is None:
-        return WindowPlan(step)
+        return WindowPlan(step, shortest=shortest)
     shift = round(shift_s * card.sample_rate) if 0 < shift_s < card.segment_len else 0
     if not 1 <= shift < card.n_segment:
         raise ConfigError(f"a shift of {shift_s:g} s is not possible; legal: above 0 and below {windows}")
-    return WindowPlan(step, shift)
+    return WindowPlan(step, shift, shortest)

@@ -27,6 +27,8 @@ class WindowPlan:
         From one window's start to the next, at most a segment.
     shift
         Distance of the two neighbours that shift test-time augmentation adds to each window.
+    shortest
+        Least length of a recording's last window, :func:`dawnchorus.audio.windows.shortest_window`.
 
     Examples
     --------
@@ -37,6 +39,7 @@ class WindowPlan:
 
     step: int
     shift: int | None = None
+    shortest: int = 1
 
 
 class ClipPosition(NamedTuple):
@@ -139,7 +142,14 @@ def window_stream(clip: ClipLayout, plan: WindowPlan) -> WindowStream:
     [(160000, 200000)]
     """
     n_after = clip.n_samples - clip.n_look_back - clip.n_segment
-    return WindowStream(clip.n_segment, plan.step, plan.shift, n_before=clip.n_look_back, n_after=n_after)
+    return WindowStream(
+        clip.n_segment,
+        plan.step,
+        plan.shift,
+        n_before=clip.n_look_back,
+        n_after=n_after,
+        shortest=plan.shortest,
+    )
 
 
 def _clips(

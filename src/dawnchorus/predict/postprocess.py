@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.windows import window_starts
+from dawnchorus.audio.windows import shortest_window, window_starts
 from dawnchorus.errors import ConfigError
 from dawnchorus.predict.windows import WindowPredictions, joined
 
@@ -107,7 +107,8 @@ def postprocess(
             ]
         )
     if settings.shift_s is not None:
-        wanted = window_starts(int(predictions.stops.max()), window, step)
+        shortest = shortest_window(predictions.sample_rate)
+        wanted = window_starts(int(predictions.stops.max()), window, step, shortest=shortest)
         shift = round(settings.shift_s * predictions.sample_rate)
         predictions = shift_average(predictions, wanted, shift=shift)
     if settings.overlap_average:

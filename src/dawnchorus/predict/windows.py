@@ -17,7 +17,8 @@ class WindowPredictions(NamedTuple):
     Attributes
     ----------
     starts, stops
-        Shape (n_windows,), int64, in samples, rising; the last stop is the recording's end.
+        Shape (n_windows,), int64, in samples, rising; the last stop is the recording's end, or
+        less than 10 ms before it.
     probabilities
         Shape (n_windows, n_classes), float32 in [0, 1].
     sample_rate
