@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.audio.decode import read_info
-from dawnchorus.audio.recorder_times import RecorderTime, recorder_time, time_at
+from dawnchorus.audio.recorder_times import Recorder, RecorderTime, recorder_of, recorder_time, time_at
 
 START = datetime(2018, 3, 30, 19, 17, 30)
 AUDIOMOTH = "AudioMoth 243B1F055B0F36FE"
@@ -282,6 +282,26 @@ NAMES = [
     ("5B9C3A2F.WAV", datetime(2018, 9, 14, 22, 46, 7, tzinfo=UTC)),
     ("5b9c3a2f.flac", datetime(2018, 9, 14, 22, 46, 7, tzinfo=UTC)),
     ("57903412.WAV", datetime(2016, 7, 21, 2, 31, 46, tzinfo=UTC)),
+    (
+        "S20240101T000000.000+0000_E20240101T010000.000+0000_+51.50000-000.12000.wav",
+        datetime(2024, 1, 1, tzinfo=UTC),
+    ),
+    (
+        "S20240101T000000.25+1000_E20240101T010000+1000.flac",
+        datetime(2024, 1, 1, 0, 0, 0, 250_000, utc_offset(10)),
+    ),
+    ("20230510T080000+1000_REC_-27.1-152.9.flac", datetime(2023, 5, 10, 8, tzinfo=utc_offset(10))),
+    ("20091219T070006.789123+1130_00600.wav", datetime(2009, 12, 19, 7, 0, 6, 789_123, utc_offset(11.5))),
+    ("2023-05-10-birdnet-08:00:00.wav", datetime(2023, 5, 10, 8)),
+    ("2023-05-10-birdnet-RTSP_1-08:00:00.wav", datetime(2023, 5, 10, 8)),
+    ("Eurasian_Wren-85-2023-05-10-birdnet-08:00:00.mp3", datetime(2023, 5, 10, 8)),
+    ("5678.230510080000.wav", datetime(2023, 5, 10, 8)),
+    ("671629352.181204100002.wav", datetime(2018, 12, 4, 10, 0, 2)),
+    ("20230510080000.wav", datetime(2023, 5, 10, 8)),
+    ("pond_20230510080000Z.wav", datetime(2023, 5, 10, 8, tzinfo=UTC)),
+    ("FNQ-RBS_20190102_044802_010.wav", datetime(2019, 1, 2, 4, 48, 2)),
+    ("OWL_55063_2024-11-27_T16-47-33.wav", datetime(2024, 11, 27, 16, 47, 33)),
+    ("SwiftOne_20220719_000000_-0400.wav", datetime(2022, 7, 19, tzinfo=utc_offset(-4))),
 ]
 NO_TIMES = [
     "20231310_080000.wav",  # month 13
@@ -308,6 +328,12 @@ NO_TIMES = [
     "A5B9C3A2.WAV",  # the year 2057
     "0000001E.WAV",  # a clock that was never set
     "FFFFFFFF.WAV",
+    "20231310080000.wav",
+    "120230510080000.wav",
+    "5678.231310080000.wav",
+    "5678.2305100800001.wav",
+    "2023-13-10-birdnet-08:00:00.wav",
+    "S20241301T000000.000+0000.wav",
     "XC134.ogg",
     ".wav",
     "",
@@ -317,14 +343,36 @@ NO_TIMES = [
 @pytest.mark.parametrize(("name", "start"), NAMES)
 def test_names_that_recorders_give_tell_the_time(name: str, start: datetime) -> None:
     found = recorder_time(Path("20010101_000000") / name)
-    assert found == RecorderTime(start, "name")
     assert found is not None
+    assert found[:3] == (start, "name", None)
     assert found.start.utcoffset() == start.utcoffset()
 
 
 @pytest.mark.parametrize("name", NO_TIMES)
 def test_names_without_a_time_tell_none(name: str) -> None:
     assert recorder_time(Path("20010101_000000") / "sub" / name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("20230510T080000+1000_REC [-27.4 152.9].flac", (-27.4, 152.9)),
+        ("20230510T080000+1000_REC_-27.1-152.9.flac", (-27.1, -152.9)),
+        ("S20240101T000000.000+0000_E20240101T010000.000+0000_+51.50000-000.12000.wav", (51.5, -0.12)),
+        ("20230510T080000+1000_REC [-97.4 152.9].flac", (None, None)),
+        ("20230510T080000+1000_REC [-27.4 192.9].flac", (None, None)),
+        ("20230510_080000.wav", (None, None)),
+    ],
+)
+def test_names_of_frontier_labs_tell_the_place(name: str, place: tuple[float | None, float | None]) -> None:
+    assert recorder_of(Path(name)) == Recorder(None, *place)
+
+
+def test_device_and_place_are_known_without_a_time(tmp_path: Path) -> None:
+    path = write_with_guano(tmp_path / "a.wav", Make="Titley", Model="Chorus", Loc_Position="1.5 2.5")
+    assert recorder_time(path) is None
+    assert recorder_of(path).device == "Titley Chorus"
+    assert recorder_of(tmp_path / "missing.wav") == Recorder()
 
 
 BORDERS = st.sampled_from(["", "_", "-", " ", "$", "(", "SM4_", "site-3_"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,9 @@ def test_the_command_reads_times_by_an_import_path_or_a_pattern(
         ("--recorder-name", "%Y%m%d", "needs a year, a day and an hour"),
         ("--recorder-name", "%Y%Y%m%d%H", "has a directive twice"),
         ("--recorder-name", "math:pi", "is no function from a path to a datetime"),
-        ("--time-zone", "CEST", "is no offset from UTC; write it as +02:00"),
-        ("--time-zone", "+25:00", "is no offset from UTC"),
+        ("--time-zone", "Europe/Nowhere", "is not known; write an offset from UTC as +02:00"),
+        ("--time-zone", "+25:00", "is not known"),
+        ("--time-zone", "../etc/passwd", "is not known"),
     ],
 )
 def test_a_wrong_pattern_is_one_sentence(
@@ -157,4 +158,14 @@ def test_what_is_no_time_is_told_and_a_known_offset_stays() -> None:
     noon = datetime(2024, 5, 1, 12, tzinfo=UTC)
     assert RecorderTimes(time_zone="+02:00").start_of(Path("a.wav"), noon) == noon
     assert RecorderTimes(time_zone="-03:30").start_of(Path("a.wav"), None) is None
+
+
+@pytest.mark.parametrize(("month", "hours"), [(1, 1), (7, 2)])
+def test_a_named_time_zone_follows_its_clocks(month: int, hours: int) -> None:
+    start = RecorderTimes(time_zone="Europe/Berlin").start_of(Path("a.wav"), datetime(2024, month, 1, 12))
+    assert start is not None
+    assert start.utcoffset() == timedelta(hours=hours)
+
+
+def test_the_recorder_names_that_are_built_in_are_listed() -> None:
     assert registered("recorder_name")[:2] == ["date_time", "old_audiomoth"]

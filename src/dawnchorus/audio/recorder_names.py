@@ -19,9 +19,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dawnchorus.config.registry import RECORDER_NAMES
 from dawnchorus.errors import ConfigError
@@ -31,18 +32,35 @@ NamePattern = Callable[[Path], datetime | None]
 YEARS = range(1900, 2100)
 """Years that are accepted from any source; others come from damage or mistakes."""
 
-_OWN = ("date_time", "old_audiomoth")
+_OWN = ("date_time", "old_audiomoth", "birdnet_pi", "plain_digits", "soundtrap")
 _AUDIOMOTH_SUFFIXES = (".wav", ".flac", ".hdf5", ".h5")  # libraries number their MP3 files so
 _OLD_AUDIOMOTH_YEARS = range(2014, 2041)
 _LARGEST_OFFSET = timedelta(hours=14)  # of any time zone, east; the western ones reach 12 hours
 _NAME = re.compile(
-    r"(?<![^\W_])"  # not within a word or a longer number
-    r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})(?P<mark>[_T$ -])"
+    r"(?<![^\W_])(?:S(?=[0-9]{8}T))?"  # not within a word or a longer number; Frontier Labs mark the start
+    r"(?P<year>[0-9]{4})(?P<dash>-?)(?P<month>[0-9]{2})(?P=dash)(?P<day>[0-9]{2})(?P<mark>_?T|[_$ -])"
     r"(?P<hour>[0-9]{2})(?P<between>[-:.]?)(?P<minute>[0-9]{2})(?P=between)(?P<second>[0-9]{2})"
+    r"(?P<fraction>(?<=[0-9]{6})\.[0-9]{1,6})?"
     r"T?"  # AudioMoth's mark of a recording triggered by a sound
-    r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2})?(?![^\W_])"
+    r"(?:(?P<apart>_(?=[+-][0-9]{4}))?(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2}|\+[0-9]{2}))?(?![^\W_])"
+)
+_BIRDNET_PI = re.compile(
+    r"(?<![^\W_])(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})-birdnet-(?:[^-]+-)?"
+    r"(?P<hour>[0-9]{2})[:_](?P<minute>[0-9]{2})[:_](?P<second>[0-9]{2})(?![^\W_])"
+)
+_PLAIN = re.compile(
+    r"(?<![^\W_])(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
+    r"(?P<hour>[0-9]{2})(?P<minute>[0-9]{2})(?P<second>[0-9]{2})(?P<zone>Z)?(?![^\W_])"
+)
+_SOUNDTRAP = re.compile(
+    r"[0-9]{3,10}\.(?P<year>[0-9]{2})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
+    r"(?P<hour>[0-9]{2})(?P<minute>[0-9]{2})(?P<second>[0-9]{2})(?![^\W_])"
 )
 _OLD_AUDIOMOTH = re.compile(r"[0-9A-Fa-f]{8}")
+_PLACE = re.compile(
+    r"[\[_ ](?P<latitude>[+-]?[0-9]{1,2}\.[0-9]+)(?: |(?=[+-]))(?P<longitude>[+-]?[0-9]{1,3}\.[0-9]+)"
+    r"(?![0-9.])"
+)
 _DIRECTIVES = {
     **{"Y": "[0-9]{4}", "j": "[0-9]{3}", "f": "[0-9]{1,6}", "b": "[^\\W\\d_]+", "B": "[^\\W\\d_]+"},
     **dict.fromkeys("ymdHIMS", "[0-9]{2}"),
@@ -62,12 +80,14 @@ class RecorderTimes:
         ``package.module:function``, or a function from a path to a time. A name that it does not fit is read
         by the built-in patterns.
     time_zone
-        Offset from UTC of the recorders' clocks, such as ``+02:00`` or ``Z``, for times without one.
+        Time zone of the recorders' clocks, for times without one: an offset from UTC such as ``+02:00`` or
+        ``Z``, or a name of the IANA database such as ``Europe/Berlin``, whose clocks change in spring and
+        autumn.
 
     Raises
     ------
     ConfigError
-        The pattern is not valid, or the offset is not that of any time zone.
+        The pattern is not valid, or there is no such time zone.
 
     Examples
     --------
@@ -80,16 +100,13 @@ class RecorderTimes:
     name: str | NamePattern | None = None
     time_zone: str | None = None
     _pattern: NamePattern | None = field(init=False, repr=False, compare=False)
-    _zone: timezone | None = field(init=False, repr=False, compare=False)
+    _zone: tzinfo | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pattern", None if self.name is None else name_pattern(self.name))
-        zone = None if self.time_zone is None else utc_offset(self.time_zone.strip().upper())
-        if self.time_zone is not None and zone is None:
-            raise ConfigError(
-                f"the time zone {self.time_zone!r} is no offset from UTC; write it as +02:00, -03:30 or Z"
-            )
-        object.__setattr__(self, "_zone", zone)
+        object.__setattr__(
+            self, "_zone", None if self.time_zone is None else _zone_of(self.time_zone.strip())
+        )
 
     def start_of(self, path: Path, found: datetime | None) -> datetime | None:
         """Return the time at which a recording began, or None.
@@ -114,6 +131,19 @@ class RecorderTimes:
                 found = start
                 break
         return found if found is None or found.tzinfo is not None else found.replace(tzinfo=self._zone)
+
+
+def _zone_of(text: str) -> tzinfo:
+    offset = utc_offset(text.upper())
+    if offset is not None:
+        return offset
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"the time zone {text!r} is not known; write an offset from UTC as +02:00, -03:30 or Z, or a "
+            "name such as Europe/Berlin"
+        ) from None
 
 
 def name_pattern(given: str | NamePattern) -> NamePattern:
@@ -155,7 +185,8 @@ def time_in_name(path: Path) -> datetime | None:
     >>> time_in_name(Path("SM4A_20230510_080000.wav"))
     datetime.datetime(2023, 5, 10, 8, 0)
     """
-    return date_time(path) or old_audiomoth(path)
+    patterns: list[NamePattern] = [date_time, old_audiomoth, birdnet_pi, plain_digits, soundtrap]
+    return next((start for pattern in patterns if (start := pattern(path)) is not None), None)
 
 
 def date_time(path: Path) -> datetime | None:
@@ -174,10 +205,72 @@ def date_time(path: Path) -> datetime | None:
         if start is None or start.year not in YEARS:
             continue
         zone = match["zone"] or ""
-        if zone.startswith("-") and match["mark"] != "T":
+        if zone.startswith("-") and not match["mark"].endswith("T") and not match["apart"]:
             zone = ""  # after any mark but that of ISO 8601, a minus may as well be a dash before a counter
-        return start.replace(tzinfo=utc_offset(zone))
+        fraction = (match["fraction"] or "") if match["mark"] == "T" else ""
+        microsecond = int(fraction.lstrip(".").ljust(6, "0"))
+        return start.replace(microsecond=microsecond, tzinfo=utc_offset(zone))
     return None
+
+
+def birdnet_pi(path: Path) -> datetime | None:
+    """Return the time in a name such as ``2023-05-10-birdnet-08:00:00.wav``, also of an extracted clip.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> birdnet_pi(Path("2023-05-10-birdnet-RTSP_1-08:00:00.wav"))
+    datetime.datetime(2023, 5, 10, 8, 0)
+    """
+    return _searched(_BIRDNET_PI, path)
+
+
+def plain_digits(path: Path) -> datetime | None:
+    """Return the time in a name that holds ``YYYYMMDDhhmmss``, in UTC where a Z follows.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> plain_digits(Path("pond_20230510080000.wav"))
+    datetime.datetime(2023, 5, 10, 8, 0)
+    """
+    return _searched(_PLAIN, path)
+
+
+def soundtrap(path: Path) -> datetime | None:
+    """Return the time in a name of a SoundTrap: its serial number, a dot and ``YYMMDDhhmmss``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> soundtrap(Path("5678.230510080000.wav"))
+    datetime.datetime(2023, 5, 10, 8, 0)
+    """
+    match = _SOUNDTRAP.match(path.stem)
+    return date_in(match, century=2000) if match else None
+
+
+def _searched(expression: re.Pattern[str], path: Path) -> datetime | None:
+    """Return the first time in a name that the expression finds, in UTC where its zone is Z."""
+    for match in expression.finditer(path.stem):
+        start = date_in(match)
+        if start is not None and start.year in YEARS:
+            return start.replace(tzinfo=UTC if match.groupdict().get("zone") else None)
+    return None
+
+
+def place_in_name(path: Path) -> tuple[float, float] | None:
+    """Return degrees north and east in a name of Frontier Labs' recorders; None where it has none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> place_in_name(Path("20230510T080000+1000_REC [-27.4 152.9].flac"))
+    (-27.4, 152.9)
+    """
+    match = _PLACE.search(path.stem)
+    place = (float(match["latitude"]), float(match["longitude"])) if match else None
+    return place if place and abs(place[0]) <= 90 and abs(place[1]) <= 180 else None
 
 
 def old_audiomoth(path: Path) -> datetime | None:
@@ -195,8 +288,10 @@ def old_audiomoth(path: Path) -> datetime | None:
     return start if start.year in _OLD_AUDIOMOTH_YEARS else None
 
 
-def date_in(match: re.Match[str]) -> datetime | None:
+def date_in(match: re.Match[str], century: int = 0) -> datetime | None:
     """Return the time in the groups of a match; None for an impossible date such as month 13.
+
+    ``century`` is added to the year, such as 2000 to one of two digits.
 
     Examples
     --------
@@ -208,7 +303,7 @@ def date_in(match: re.Match[str]) -> datetime | None:
     names = ("year", "month", "day", "hour", "minute", "second")
     year, month, day, hour, minute, second = map(int, match.group(*names))
     try:
-        return datetime(year, month, day, hour, minute, second)
+        return datetime(century + year, month, day, hour, minute, second)
     except ValueError:
         return None
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from dawnchorus.audio.recorder_names import YEARS, date_in, time_in_name, utc_offset
+from dawnchorus.audio.recorder_names import YEARS, date_in, place_in_name, time_in_name, utc_offset
 
 _MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
 _MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
@@ -34,6 +34,27 @@ _ARTIST = re.compile(r"AudioMoth [0-9A-Za-z]{16}\b", re.ASCII)
 _ISO_WITH_TIME = re.compile(r"\d{4}-?\d\d-?\d\d[T ]\d\d", re.ASCII)
 
 
+class Recorder(NamedTuple):
+    """The device that made a recording, and its place.
+
+    Attributes
+    ----------
+    device
+        Such as ``AudioMoth 243B1F055B0F36FE`` or ``Wildlife Acoustics SM4BAT S4U01234``, from metadata.
+    latitude, longitude
+        Degrees north and east (WGS 84), from GUANO metadata or the name.
+
+    Examples
+    --------
+    >>> Recorder("AudioMoth 243B1F055B0F36FE").latitude is None
+    True
+    """
+
+    device: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
 class RecorderTime(NamedTuple):
     """Start time, place and device of a recording.
 
@@ -47,7 +68,7 @@ class RecorderTime(NamedTuple):
         Such as ``AudioMoth 243B1F055B0F36FE`` or ``Wildlife Acoustics SM4BAT S4U01234``, from the metadata
         even where the start is not from there; None where they lack it.
     latitude, longitude
-        Degrees north and east (WGS 84), from GUANO metadata; None where they lack it.
+        Degrees north and east (WGS 84), from GUANO metadata or the name; None where unknown.
 
     Examples
     --------
@@ -79,18 +100,29 @@ def recorder_time(path: Path) -> RecorderTime | None:
     True
     """
     path = Path(path)
-    texts = _metadata_of(path)
-    guano = _guano_fields(texts.get(b"guan", ""))
-    comment = _AUDIOMOTH.search(texts.get(b"ICMT", ""))
-    device = _guano_device(guano) or _audiomoth_device(comment, texts.get(b"IART", ""))
-    place = _guano_place(guano)
-    if (start := _iso_time(guano.get("Timestamp", ""))) is not None:
-        return RecorderTime(start, "guano", device, *place)
-    if comment and (start := _audiomoth_time(comment)) is not None:
-        return RecorderTime(start, "audiomoth", device, *place)
+    metadata = _Metadata.of(path)
+    recorder = metadata.recorder(path)
+    if (start := _iso_time(metadata.guano.get("Timestamp", ""))) is not None:
+        return RecorderTime(start, "guano", *recorder)
+    if metadata.comment and (start := _audiomoth_time(metadata.comment)) is not None:
+        return RecorderTime(start, "audiomoth", *recorder)
     if (start := time_in_name(path)) is not None:
-        return RecorderTime(start, "name", device, *place)
+        return RecorderTime(start, "name", *recorder)
     return None
+
+
+def recorder_of(path: Path) -> Recorder:
+    """Return the device and the place in a recording's metadata or name, also where no time is known.
+
+    Nothing is raised for a file that is damaged, missing or no recording: its name alone is used.
+
+    Examples
+    --------
+    >>> recorder_of("20230510T080000+1000_REC [-27.4 152.9].flac")
+    Recorder(device=None, latitude=-27.4, longitude=152.9)
+    """
+    path = Path(path)
+    return _Metadata.of(path).recorder(path)
 
 
 def time_at(start: datetime, offset_s: float) -> datetime:
@@ -108,6 +140,24 @@ def time_at(start: datetime, offset_s: float) -> datetime:
     if start.tzinfo is None:
         return start + offset
     return (start.astimezone(UTC) + offset).astimezone(start.tzinfo)
+
+
+class _Metadata(NamedTuple):
+    """GUANO's fields, an AudioMoth's comment, and the artist."""
+
+    guano: dict[str, str]
+    comment: re.Match[str] | None
+    artist: str
+
+    @classmethod
+    def of(cls, path: Path) -> _Metadata:
+        texts = _metadata_of(path)
+        comment = _AUDIOMOTH.search(texts.get(b"ICMT", ""))
+        return cls(_guano_fields(texts.get(b"guan", "")), comment, texts.get(b"IART", ""))
+
+    def recorder(self, path: Path) -> Recorder:
+        device = _guano_device(self.guano) or _audiomoth_device(self.comment, self.artist)
+        return Recorder(device, *(_guano_place(self.guano) or place_in_name(path) or (None, None)))
 
 
 def _metadata_of(path: Path) -> dict[bytes, str]:
@@ -184,14 +234,14 @@ def _guano_device(fields: dict[str, str]) -> str | None:
     return " ".join(filter(None, (fields.get(key) for key in ("Make", "Model", "Serial")))) or None
 
 
-def _guano_place(fields: dict[str, str]) -> tuple[float | None, float | None]:
+def _guano_place(fields: dict[str, str]) -> tuple[float, float] | None:
     try:
         latitude, longitude = map(float, fields.get("Loc Position", "").split())
     except ValueError:
-        return None, None
+        return None
     if math.isfinite(latitude + longitude) and abs(latitude) <= 90 and abs(longitude) <= 180:
         return latitude, longitude
-    return None, None
+    return None
 
 
 def _iso_time(text: str) -> datetime | None:

@@ -125,7 +125,9 @@ def predict(
     time_zone: Annotated[
         str | None,
         typer.Option(
-            "--time-zone", metavar="OFFSET", help="Of the recorders' clocks, such as +02:00, where not known."
+            "--time-zone",
+            metavar="OFFSET",
+            help="Of the recorders' clocks, where not known: +02:00, or Europe/Berlin.",
         ),
     ] = None,
     journal: Annotated[

@@ -200,8 +200,8 @@ FORMATS = Registry(
 RECORDER_NAMES = Registry(
     "recorder file name",
     {
-        "date_time": "dawnchorus.audio.recorder_names:date_time",
-        "old_audiomoth": "dawnchorus.audio.recorder_names:old_audiomoth",
+        name: f"dawnchorus.audio.recorder_names:{name}"
+        for name in ("date_time", "old_audiomoth", "birdnet_pi", "plain_digits", "soundtrap")
     },
 )
 """Functions from a recording's path to the time when it began, or None."""
