@@ -271,24 +271,54 @@ def test_the_whole_of_a_birdnet_line_goes_before_its_scientific_name(tmp_path: P
     assert read_species(path, labels) == ("Turdus merula_Eurasian Blackbird",)
 
 
-@pytest.mark.parametrize("line", ["owl_2", "Turdus merula_", "Turdus philomelos_Song Thrush", "robin, wren"])
-def test_a_line_that_only_resembles_a_label_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(DataError, match=f"the model has no label {line}"):
-        read_species(species_in(tmp_path, f"wren\n{line}\n"), LABELS)
+@pytest.mark.parametrize("line", ["owl_2", "Turdus philomelos_Song Thrush", "robin, wren"])
+def test_a_line_that_only_resembles_a_label_is_left_out_with_a_warning(
+    tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read_species(species_in(tmp_path, f"wren\n{line}\n"), LABELS) == ("wren",)
+    assert f"no label of this model, and left out: {line}" in caplog.text
 
 
-def test_unknown_species_are_named_with_at_most_three_near_labels(tmp_path: Path) -> None:
+def test_unknown_species_are_named_with_at_most_three_near_labels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     labels = ("finch1", "finch2", "finch3", "finch4", "owl")
     path = species_in(tmp_path, "owl\nFINCH\nqqq\nOwlet\nzzz\nyyy\n")
-    with pytest.raises(DataError) as caught:
-        read_species(path, labels)
-    shown = str(caught.value).removeprefix(f"{path}: the model has no label ")
+    assert read_species(path, labels) == ("owl",)
+    shown = caplog.messages[0].removeprefix(f"{path}: no label of this model, and left out: ")
     first, _, rest = shown.partition("), ")
     assert first.startswith("FINCH (nearest: finch")
     assert first.count(", ") == 2
-    assert rest == (
-        "qqq, Owlet (nearest: owl) and 2 more; write labels as the model has them, or drop these lines"
-    )
+    assert rest == "qqq, Owlet (nearest: owl) and 2 more"
+
+
+def test_a_list_of_which_the_model_knows_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the model has no label Parus major; write labels as the model has"):
+        read_species(species_in(tmp_path, "Parus major\n"), LABELS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Junco hyemalis_Dark-eyed Junco",
+        "junco hyemalis",
+        "JUNCO_HYEMALIS",
+        "Dark-eyed Junco",
+        "dark-eyed_junco",
+        "Junco phaeonotus_Dark-eyed Junco",  # under an earlier scientific name
+        "daejun",
+    ],
+)
+def test_a_species_goes_by_any_of_its_names(tmp_path: Path, line: str) -> None:
+    names = {"scientific_name": "Junco hyemalis", "common_name": "Dark-eyed Junco", "species_code": "daejun"}
+    labels = ("Turdus_merula", "Junco_hyemalis")
+    assert read_species(species_in(tmp_path, line), labels, {"Junco_hyemalis": names}) == ("Junco_hyemalis",)
+
+
+def test_labels_of_birdnets_form_go_by_each_of_their_two_names(tmp_path: Path) -> None:
+    labels = ("Turdus merula_Eurasian Blackbird", "Engine_Engine")
+    for line in ("turdus_merula", "Eurasian blackbird"):
+        assert read_species(species_in(tmp_path, line), labels) == labels[:1]
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.txt", "# nothing\n\n"), ("a.csv", "label\n"), ("b.csv", "")])

@@ -17,6 +17,7 @@ from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.recordings.table import load_recordings
 from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.run_preparation import prepare_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -98,11 +99,29 @@ def test_windows_of_a_stream_are_those_of_the_dataset(make_config: Any, places: 
 
 def test_the_classes_and_their_order_may_be_given(make_config: Any, tmp_path: Path) -> None:
     taxonomy = tmp_path / "taxonomy.csv"
-    taxonomy.write_text("primary_label,class_name\nspecies_1,Aves\nowl,Aves\nspecies_0,Aves\nwren,Aves\n")
+    taxonomy.write_text(
+        "primary_label,scientific_name,common_name\nspecies_1,,\nowl,Strix aluco,Tawny Owl\n"
+        "species_0,,\nwren,,Winter Wren\n"
+    )
     run = lightning_training(make_config(labels=taxonomy), folds=[0])
     assert run.card().labels == ("species_1", "owl", "species_0", "wren")
+    assert run.card().species["owl"] == {"scientific_name": "Strix aluco", "common_name": "Tawny Owl"}
+    assert run.card().species["wren"] == {"common_name": "Winter Wren"}
     with pytest.raises(FaultyTableError, match="2 faults"):
         lightning_training(make_config(labels=["species_0", "species_1"], exp_name="other"))
+
+
+def test_names_of_the_classes_come_from_a_table_that_may_change_later(
+    make_config: Any, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.csv"
+    names.write_text("scientific_name,common_name,ebird_code\nStrix aluco,Owl,tawowl1\n")
+    first = prepare_run(make_config(taxonomy=names)).run
+    owl = {"scientific_name": "Strix aluco", "common_name": "Owl", "species_code": "tawowl1"}
+    assert first.card().species == {"owl": owl}
+    assert first.card().labels == ("owl", "species_0", "species_1")
+    assert from_json_file(first.config_file).taxonomy == names
+    first.check_made_from(make_config())
 
 
 def test_a_run_with_other_places_is_noticed(make_config: Any, places: Any) -> None:

@@ -41,6 +41,10 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also in 8 bits, where the score allows it (the extra nncf).")
     ] = False,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="CSV table with scientific and common names of the classes, for the model card."),
+    ] = None,
     debug: DebugOption = False,
 ) -> None:
     """Write the ensemble for ONNX Runtime and OpenVINO, after comparing both with PyTorch on real clips.
@@ -50,7 +54,8 @@ def export(
     from dawnchorus.export.ensemble_export import export_ensemble
 
     opened, config = open_run(run, debug=debug)
-    _print_parities(opened, export_ensemble(opened, config, folds=folds or None, int8=int8))
+    parities = export_ensemble(opened, config, folds=folds or None, int8=int8, taxonomy=taxonomy)
+    _print_parities(opened, parities)
 
 
 def compile_(

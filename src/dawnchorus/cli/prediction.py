@@ -52,7 +52,9 @@ ForceOption = Annotated[
 ThresholdOption = Annotated[
     str, typer.Option(help="Probability of a detection, a CSV of label and threshold, or: calibrated.")
 ]
-SpeciesOption = Annotated[Path | None, typer.Option(help="List of the only species to detect, one a line.")]
+SpeciesOption = Annotated[
+    Path | None, typer.Option(help="List of the only species to detect, one a line: labels or names.")
+]
 TopOption = Annotated[int | None, typer.Option(min=1, help="So many species a window at most, the surest.")]
 OverlapOption = Annotated[float, typer.Option(min=0, help="Seconds that a window shares with the next.")]
 ShiftOption = Annotated[
@@ -178,7 +180,7 @@ def predict(
     settings = BulkSettings(
         DetectionSettings(
             thresholds_from(threshold, labels, _folder_of(model) if threshold == CALIBRATED else model),
-            species=None if species is None else read_species(species, labels),
+            species=None if species is None else read_species(species, labels, opened.card.species),
             top_k=top_k,
             merge=merge,
             gap_s=gap,

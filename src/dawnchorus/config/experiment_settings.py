@@ -140,6 +140,9 @@ class TrainConfig(Settings):
     labels
         The classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
         or a text file with a label a line); without it, the classes are the labels of the recordings, sorted.
+    taxonomy
+        CSV table with scientific and common names of the classes, for the tables of ``dawnchorus predict``;
+        without it, ``labels`` where that is a table with such columns.
     folds
         Settings of the split into folds.
     nn_model_class, nn_model_config
@@ -164,6 +167,7 @@ class TrainConfig(Settings):
     logdir: Path = Path("logdirs")
     data: tuple[DataSettings, ...]
     labels: Path | tuple[str, ...] | None = None
+    taxonomy: Path | None = None
     folds: FoldSettings = FoldSettings()
     nn_model_class: Any
     nn_model_config: dict[str, Any] = Field(default_factory=dict)

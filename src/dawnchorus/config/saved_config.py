@@ -20,7 +20,7 @@ from dawnchorus.config.training_settings import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
 
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
-_MAY_CHANGE = {"logdir", "data", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
+_MAY_CHANGE = {"logdir", "data", "taxonomy", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
 """Keys that may change because they affect where and how fast a run is made, not its result.
 
 The recordings of ``data`` are compared by name elsewhere.

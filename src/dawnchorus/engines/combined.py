@@ -129,4 +129,6 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
                     "ensemble must hear the same clips"
                 )
     labels = tuple(dict.fromkeys(label for card in cards for label in card.labels))
-    return replace(first, exp_name="+".join(card.exp_name for card in cards), labels=labels)
+    species = {label: names for card in reversed(cards) for label, names in card.species.items()}
+    name = "+".join(card.exp_name for card in cards)
+    return replace(first, exp_name=name, labels=labels, species=species)

@@ -26,6 +26,7 @@ from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
 from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
 from dawnchorus.files import replacing
+from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.recordings.labels import LabelMap
@@ -35,7 +36,12 @@ logger = logging.getLogger(__name__)
 
 
 def export_ensemble(
-    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, int8: bool = False
+    run: Run,
+    config: TrainConfig,
+    *,
+    folds: Sequence[int] | None = None,
+    int8: bool = False,
+    taxonomy: Path | None = None,
 ) -> list[Parity]:
     """Write the exports of a run, and return the difference of each from PyTorch on real clips.
 
@@ -49,9 +55,13 @@ def export_ensemble(
         Folds of the ensemble; None takes all that are finished.
     int8
         Whether to write one in 8 bits too, which is compared by its score and not by probabilities.
+    taxonomy
+        Table with names of the classes for the model card, in addition to those that the run has.
 
     Raises
     ------
+    DataError
+        The taxonomy cannot be read, or knows none of the classes.
     ExportError
         An export differs from PyTorch by more than the tolerance; earlier exports stay.
     MissingExtraError
@@ -68,6 +78,8 @@ def export_ensemble(
     """
     chosen = run.chosen_folds(folds)
     card = replace(run.card(), folds=chosen)
+    if taxonomy is not None:
+        card = replace(card, species={**card.species, **read_taxonomy(taxonomy, card.labels)})
     labels = LabelMap(card.labels)
     recordings = recordings_with_folds(run, config)
     clips = parity_clips(recordings, config, labels)

@@ -40,6 +40,8 @@ class ModelCard:
         Seconds before and after the segment that belong to the clip.
     channel
         Channel of the recordings that it was trained on: a number from 1, ``mean`` or ``loudest``.
+    species
+        By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``.
 
     Examples
     --------
@@ -70,6 +72,7 @@ class ModelCard:
     look_back_s: float = 0.0
     look_ahead_s: float = 0.0
     channel: int | Literal["mean", "loudest"] = "mean"
+    species: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.wording import first_few
 
-_HEADINGS = frozenset({"label", "primary_label", "species", "species_code", "ebird_code", "scientific_name"})
+logger = logging.getLogger(__name__)
+
+_HEADINGS = frozenset(
+    {"label", "primary_label", "species", "species_code", "ebird_code", "scientific_name", "common_name"}
+)
 _SHOWN = 3
 
 
@@ -171,44 +177,47 @@ def detect(
     return _table(found, labels, predictions.sample_rate)
 
 
-def read_species(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels that a list of species names, in the model's order.
+def read_species(path: Path, labels: Sequence[str], taxonomy: Taxonomy | None = None) -> tuple[str, ...]:
+    """Return the labels that a list of species names, in the model's order; others are told in a warning.
 
     Parameters
     ----------
     path
-        Text file with a label a line; what follows a ``#`` is a comment. Of a ``.csv`` or ``.tsv`` file,
-        the first column. ``Scientific name_Common name``, as BirdNET writes it, stands for the scientific
-        name where the whole is not a label of the model.
+        Text file with a species a line; what follows a ``#`` is a comment. Of a ``.csv`` or ``.tsv`` file,
+        the first column. A species is named by its label, its scientific or common name, its code, or
+        ``Scientific name_Common name`` as BirdNET writes it, whatever the case.
     labels
         The model's classes.
+    taxonomy
+        Their names, as in the model card.
 
     Raises
     ------
     DataError
-        The file cannot be read, names nothing, or names a species that is not a class of the model.
+        The file cannot be read, or names no class of the model.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> _ = Path("species.txt").write_text("wren  # seen in May\\n")
-    >>> read_species(Path("species.txt"), ["owl", "wren"])
-    ('wren',)
+    >>> _ = Path("species.txt").write_text("Strix aluco_Tawny Owl  # seen in May\\n")
+    >>> read_species(Path("species.txt"), ["Strix_aluco", "wren"])
+    ('Strix_aluco',)
     """
-    names = _names_in_file(path)
+    names = list(dict.fromkeys(_names_in_file(path)))
     if not names:
         raise DataError(f"{path} names no species; write one label a line")
-    known = frozenset(labels)
-    asked = {name: name if name in known else _before_underscore(name) for name in names}
-    unknown = [name for name in asked if asked[name] not in known]
-    if unknown:
-        shown = ", ".join(f"{name}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    index = SpeciesIndex(labels, taxonomy)
+    wanted = {label for name in names for label in index.labels_of(name)}
+    unknown = [name for name in names if not index.labels_of(name)]
+    shown = ", ".join(f"{name}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    if not wanted:
         raise DataError(
-            f"{path}: the model has no label {shown}{more}; write labels as the model has them, or drop "
-            "these lines"
+            f"{path}: the model has no label {shown}{more}; write labels as the model has them, or their "
+            "scientific or common names"
         )
-    wanted = set(asked.values())
+    if unknown:
+        logger.warning("%s: no label of this model, and left out: %s%s", path, shown, more)
     return tuple(label for label in labels if label in wanted)
 
 
@@ -306,12 +315,6 @@ def _names_in_file(path: Path) -> list[str]:
         if names and names[0].lower().replace(" ", "_") in _HEADINGS:
             del names[0]
     return names
-
-
-def _before_underscore(name: str) -> str:
-    """Return the scientific name, two words or more, of ``Scientific name_Common name``; else ``name``."""
-    scientific, _, common = name.partition("_")
-    return scientific.strip() if common and " " in scientific.strip() else name
 
 
 def _nearest(name: str, labels: Sequence[str]) -> str:

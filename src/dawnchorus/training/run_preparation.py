@@ -31,6 +31,7 @@ from dawnchorus.files import write_failures, write_text
 from dawnchorus.folds.assignment import FoldAssignment, assign_folds, save_folds
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import failures_of
+from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.network import check_network
@@ -283,7 +284,18 @@ def _card(config: TrainConfig, labels: LabelMap, clip: ClipSettings, model: Any)
         frontend=_checked_frontend(config, clip, model),
         **{key: getattr(clip, key) for key in ClipSettings.model_fields},
         versions=package_versions(),
+        species=_species(config, labels),
     )
+
+
+def _species(config: TrainConfig, labels: LabelMap) -> dict[str, dict[str, str]]:
+    """Return the names of the classes, from the config's taxonomy or its table of labels."""
+    if config.taxonomy is not None:
+        return read_taxonomy(config.taxonomy, labels.labels)
+    table = config.labels
+    if isinstance(table, Path) and table.suffix.lower() == ".csv" and table.is_file():
+        return read_taxonomy(table, labels.labels, may_lack_names=True)
+    return {}
 
 
 def _checked_frontend(config: TrainConfig, clip: ClipSettings, model: Any) -> dict[str, Any]:

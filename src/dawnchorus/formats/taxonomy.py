@@ -1,0 +1,140 @@
+"""Names of species: tables of them, and the labels that a name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dawnchorus.errors import DataError
+from dawnchorus.formats.names import species_names
+from dawnchorus.formats.text_tables import clean_label, read_text_table
+
+Taxonomy = Mapping[str, Mapping[str, str]]
+"""By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``."""
+
+LABEL_COLUMN = "primary_label"
+_COLUMNS = {
+    "scientific_name": ("scientific_name", "sci_name"),
+    "common_name": ("common_name", "primary_com_name", "english_name"),
+    "species_code": ("species_code", "ebird_code"),
+}
+"""The columns of a table that hold each name, in any case and with blanks or underscores."""
+
+
+def read_taxonomy(
+    path: Path, labels: Iterable[str], *, may_lack_names: bool = False
+) -> dict[str, dict[str, str]]:
+    """Return the names of the labels that a table knows.
+
+    A row is about a label that it has as its ``primary_label``, species code, scientific or common name,
+    whatever the case and with blanks or underscores.
+
+    Parameters
+    ----------
+    path
+        CSV table, such as BirdCLEF's ``taxonomy.csv`` or eBird's, with ``scientific_name`` or ``SCI_NAME``,
+        and where known ``common_name`` or ``PRIMARY_COM_NAME``, and ``species_code`` or ``ebird_code``.
+    labels
+        The model's classes.
+    may_lack_names
+        Whether a table without columns of names is legal, such as one that lists the classes alone.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read, has no column of names, or knows none of the labels.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("names.csv").write_text("scientific_name,common_name\\nStrix aluco,Tawny Owl\\n")
+    >>> read_taxonomy(Path("names.csv"), ["Strix_aluco", "Engine"])
+    {'Strix_aluco': {'scientific_name': 'Strix aluco', 'common_name': 'Tawny Owl'}}
+    """
+    table = names_in(read_text_table(path, required=()))
+    if table.columns.isin([LABEL_COLUMN]).all():
+        if may_lack_names:
+            return {}
+        raise DataError(
+            f"{path} has no names of species; legal columns are "
+            f"{', '.join(sorted(name for names in _COLUMNS.values() for name in names))}"
+        )
+    rows: dict[str, int] = {}
+    for column in (LABEL_COLUMN, "species_code", "scientific_name", "common_name"):
+        for row, name in enumerate(table.get(column, ())):
+            rows.setdefault(name_key(name), row)
+    found = {label: rows[key] for label in labels if (key := name_key(label)) in rows}
+    if not found:
+        raise DataError(f"{path} knows none of the labels; give a table with the names of these species")
+    columns = [column for column in _COLUMNS if column in table]
+    named = table[columns].to_dict("records")
+    return {
+        label: {str(column): name for column, name in named[row].items() if name}
+        for label, row in found.items()
+    }
+
+
+def names_in(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of a table that hold labels and names, under our names for them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> names_in(pd.DataFrame({"SCI_NAME": ["Strix aluco"], "ORDER": ["Strigiformes"]})).columns.tolist()
+    ['scientific_name']
+    """
+    given = {str(column).lower().replace(" ", "_"): column for column in reversed(table.columns)}
+    legal = {LABEL_COLUMN: (LABEL_COLUMN,), **_COLUMNS}
+    chosen = {
+        ours: next((given[name] for name in names if name in given), None) for ours, names in legal.items()
+    }
+    return pd.DataFrame(
+        {ours: table[name].map(clean_label) for ours, name in chosen.items() if name is not None}
+    )
+
+
+def name_key(name: str) -> str:
+    """Return a name as it is compared: in lower case, with blanks instead of underscores.
+
+    Examples
+    --------
+    >>> name_key("Junco_hyemalis") == name_key("junco  hyemalis")
+    True
+    """
+    return clean_label(name.replace("_", " ")).casefold()
+
+
+class SpeciesIndex:
+    """Lookup of the labels that a name stands for: the label itself, or any of the names of its species.
+
+    Parameters
+    ----------
+    labels
+        The model's classes.
+    taxonomy
+        Their names, where known. Labels such as ``Turdus merula_Eurasian Blackbird`` hold two themselves.
+
+    Examples
+    --------
+    >>> index = SpeciesIndex(["Junco_hyemalis", "owl"], {"owl": {"species_code": "tawowl1"}})
+    >>> index.labels_of("Junco hyemalis_Dark-eyed Junco"), index.labels_of("TAWOWL1"), index.labels_of("wren")
+    (['Junco_hyemalis'], ['owl'], [])
+    """
+
+    def __init__(self, labels: Iterable[str], taxonomy: Taxonomy | None = None) -> None:
+        self._exact = frozenset(labels)
+        self._of: dict[str, list[str]] = {}
+        for label in labels:
+            names = (label, *species_names(label), *(taxonomy or {}).get(label, {}).values())
+            for key in dict.fromkeys(map(name_key, names)):
+                self._of.setdefault(key, []).append(label)
+
+    def labels_of(self, name: str) -> list[str]:
+        """Return the labels of a name, which may be BirdNET's ``Scientific name_Common name``."""
+        if name in self._exact:
+            return [name]
+        scientific, _, common = name.partition("_")
+        candidates = [name, scientific, common] if common and " " in scientific.strip() else [name]
+        return next((found for each in candidates if (found := self._of.get(name_key(each)))), [])
