@@ -19,15 +19,18 @@ import pyarrow as pa
 import pyarrow.dataset
 import pytest
 
+from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.errors import ConfigError, UnsafePathError
 from dawnchorus.formats import (
     FORMATS,
     DetectionWriters,
+    ModelFacts,
     RecordingDetections,
     absolute_time,
     open_writers,
     parquet,
 )
+from dawnchorus.formats.annotations import read_annotations
 from dawnchorus.formats.names import species_names
 
 ROBIN, WREN = "Erithacus rubecula_European Robin", "Wren, winter"
@@ -79,19 +82,55 @@ def crowsetta() -> Any:
 
 def test_the_csv_file_has_one_header_and_the_time_where_it_is_known(tmp_path: Path) -> None:
     write(tmp_path, [recording_of(NIGHT, start=EVENING), recording_of("a.wav", ROWS[:1])], "csv")
-    assert cells(tmp_path / "detections.csv") == [
-        ["filename", "start_s", "end_s", "label", "probability", "time"],
+    header, *rows = cells(tmp_path / "detections.csv")
+    assert header == [
+        *("filename", "start_s", "end_s", "label", "probability", "time"),
+        *("scientific_name", "common_name", "date", "hour", "site"),
+        *("latitude", "longitude", "device", "model", "threshold"),
+    ]
+    assert [row[:6] for row in rows] == [
         [NIGHT, "0.0", "5.0", ROBIN, "0.1235", "2024-04-30T23:59:54.000+02:00"],
         [NIGHT, "2.5004", "7.5", WREN, "0.9", "2024-04-30T23:59:56.500+02:00"],
         [NIGHT, "7.5", "12.03125", ROBIN, "1.0", "2024-05-01T00:00:01.500+02:00"],
         ["a.wav", "0.0", "5.0", ROBIN, "0.1235", ""],
     ]
+    robin = ["Erithacus rubecula", "European Robin"]
+    assert rows[0][6:] == [*robin, "2024-04-30", "23", 'süd, "alt"', "", "", "", "", ""]
+    assert rows[2][8:10] == ["2024-05-01", "0"]
+    assert rows[3][6:] == [*robin, *[""] * 8]
+
+
+FACTS = ModelFacts(
+    "owls_b2", {WREN: {"scientific_name": "Troglodytes hiemalis", "species_code": "winwre3"}}, {WREN: 0.35}
+)
+PLACED = Recorder("AudioMoth 243B1F055B0F36FE", -27.4, 152.9)
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet"])
+def test_tables_tell_names_place_device_model_and_threshold_where_known(tmp_path: Path, name: str) -> None:
+    known = recording_of("pond/3/a.wav", [ROWS[1]], EVENING)._replace(recorder=PLACED)
+    unknown = recording_of("b.wav", [ROWS[0]])
+    with open_writers(name, tmp_path, labels=LABELS, high_hz=16_000, model=FACTS) as writers:
+        writers.add(known)
+        writers.add(unknown)
+    table = pd.read_csv(tmp_path / "detections.csv") if name == "csv" else dataset_of(tmp_path)
+    table = table.astype(object).where(table.notna(), None).set_index("filename")
+    row = table.loc["pond/3/a.wav"]
+    assert (row["scientific_name"], row["common_name"]) == ("Troglodytes hiemalis", WREN)
+    assert (str(row["date"]), row["hour"], row["site"]) == ("2024-04-30", 23, "pond")
+    assert (row["latitude"], row["longitude"], row["device"]) == (-27.4, 152.9, PLACED.device)
+    assert (row["model"], row["threshold"]) == ("owls_b2", pytest.approx(0.35))
+    other = table.loc["b.wav"]
+    assert (other["scientific_name"], other["common_name"]) == ("Erithacus rubecula", "European Robin")
+    assert other[["date", "hour", "latitude", "longitude", "device", "threshold"]].tolist() == [None] * 6
+    assert other["model"] == "owls_b2"
+    assert not other["site"]
 
 
 def test_a_naive_time_stays_naive_and_is_rounded_to_the_millisecond(tmp_path: Path) -> None:
     start = datetime(2023, 12, 31, 23, 59, 59)
     write(tmp_path, [recording_of("a.wav", [(0.9996, 5.9996, WREN, 0.5)], start)], "csv", "raven")
-    assert cells(tmp_path / "detections.csv")[1][-1] == "2024-01-01T00:00:00.000"
+    assert cells(tmp_path / "detections.csv")[1][5] == "2024-01-01T00:00:00.000"
     raven = cells(tmp_path / "raven" / "a.wav.selections.txt", "\t")
     assert raven[1][-1] == "2024/01/01 00:00:00.000"
 
@@ -185,18 +224,70 @@ def test_only_labels_of_birdnets_form_hold_two_names(label: str, scientific: str
     assert species_names(label) == (scientific, common)
 
 
-def test_the_kaleidoscope_table_has_birdnets_header_and_the_folder_in_two_parts(tmp_path: Path) -> None:
+def test_the_kaleidoscope_table_has_birdnets_columns_and_those_that_kaleidoscope_shows(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, [recording_of(NIGHT), recording_of("a.wav", [(0.1, 0.3, WREN, 0.5)])], "kaleidoscope")
     header, *rows = cells(tmp_path / "kaleidoscope.csv")
     assert ",".join(header) == (
         "INDIR,FOLDER,IN FILE,OFFSET,DURATION,scientific_name,common_name,confidence,"
-        "lat,lon,week,overlap,sensitivity"
+        "lat,lon,week,overlap,sensitivity,CHANNEL,DATE,TIME,HOUR,TOP1MATCH,TOP1DIST,MANUAL ID"
     )
     root, folder, name = str(Path("/data/year 1")), *NIGHT.split("/")
     names = ["Erithacus rubecula", "European Robin"]
-    assert rows[0] == [root, folder, name, "0.0", "5.0", *names, "0.1235", "", "", "", "2.5", ""]
-    assert rows[3] == [root, "", "a.wav", "0.1", "0.2", WREN, WREN, "0.5000", "", "", "", "2.5", ""]
+    birdnet = [row[:13] for row in rows]
+    assert birdnet[0] == [root, folder, name, "0.0", "5.0", *names, "0.1235", "", "", "", "2.5", ""]
+    assert birdnet[3] == [root, "", "a.wav", "0.1", "0.2", WREN, WREN, "0.5000", "", "", "", "2.5", ""]
+    assert rows[0][13:] == ["0", "", "", "", "European Robin", "0.8765", ""]
+    assert rows[3][13:] == ["0", "", "", "", WREN, "0.5000", ""]
     assert len(rows) == 4
+
+
+def test_the_kaleidoscope_table_has_the_whole_path_the_time_and_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    near = recording_of("3/a.wav", ROWS[:1], EVENING, root=Path("card"))._replace(recorder=PLACED)
+    write(tmp_path / "out", [near], "kaleidoscope")
+    row = pd.read_csv(tmp_path / "out" / "kaleidoscope.csv", dtype=str).loc[0]
+    assert row[["INDIR", "FOLDER", "IN FILE"]].tolist() == [str(tmp_path / "card"), "3", "a.wav"]
+    assert row[["DATE", "TIME", "HOUR"]].tolist() == ["2024-04-30", "23:59:54", "23"]
+    assert row[["lat", "lon"]].tolist() == ["-27.4", "152.9"]
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.rename")  # crowsetta 5.1 on pandas 3.1
+def test_one_raven_table_counts_through_all_recordings(
+    crowsetta: Any, tmp_path: Path, data_factory: Any
+) -> None:
+    first = data_factory.tone("a b.wav", 12.5, 1000, sample_rate=24_000)
+    names = [first.name, "gone/b.wav", "c.wav"]
+    recordings = [recording_of(name, root=first.parent) for name in names]
+    recordings[2] = recording_of("c.wav", [], root=first.parent)
+    write(tmp_path, [*recordings, recording_of("d.wav", ROWS[:1], root=first.parent)], "raven_combined")
+    folder = tmp_path / "raven_combined"
+    path = folder / "detections.selections.txt"
+    boxes = crowsetta.formats.by_name("raven").from_file(path, annot_col="Species").to_bbox()
+    begins = [0.0] * 3 + [12.5] * 3 + [132.5]  # a recording that is not at hand counts with its windows
+    rows = [*ROWS, *ROWS, ROWS[0]]
+    onsets = [begin + row[0] for begin, row in zip(begins, rows, strict=True)]
+    assert [box.onset for box in boxes] == pytest.approx(onsets, abs=1e-9)
+    assert [box.high_freq for box in boxes] == [12_000] * 3 + [16_000] * 4
+    table = pd.read_csv(path, sep="\t")
+    assert table["Selection"].tolist() == list(range(1, 8))
+    assert table["File Offset (s)"].tolist() == [row[0] for row in rows]
+    listed = (folder / "recordings.list.txt").read_text(encoding="utf-8").splitlines()
+    assert listed == [str(first.parent / name) for name in (*names, "d.wav")]
+    assert table["Begin Path"].tolist() == [listed[0]] * 3 + [listed[1]] * 3 + [listed[3]]
+
+
+def test_one_raven_table_is_read_back_as_boxes_of_its_recordings(tmp_path: Path) -> None:
+    recordings = [recording_of(name, [ROWS[0]], root=tmp_path) for name in ("a.wav", "sub/b.wav")]
+    write(tmp_path, recordings, "raven_combined")
+    found = read_annotations(tmp_path / "raven_combined", ["a.wav", "sub/b.wav"])
+    assert found.boxes[["filename", "start_s", "end_s", "label"]].values.tolist() == [
+        ["a.wav", 0.0, 5.0, ROBIN],
+        ["sub/b.wav", 0.0, 5.0, ROBIN],
+    ]
 
 
 def test_a_recording_over_midnight_falls_into_two_days_of_the_dataset(tmp_path: Path) -> None:
@@ -238,6 +329,8 @@ def test_every_file_of_the_dataset_has_the_same_columns_and_none_for_the_day(tmp
     assert all(schema == schemas[0] for schema in schemas)
     assert schemas[0].names == [
         *("filename", "start_s", "end_s", "label", "probability", "time", "utc_offset_minutes"),
+        *("scientific_name", "common_name", "date", "hour", "site"),
+        *("latitude", "longitude", "device", "model", "threshold"),
     ]
     assert schemas[0].field("time").type == pa.timestamp("us")
     assert schemas[0].field("probability").type == pa.float32()

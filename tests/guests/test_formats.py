@@ -17,7 +17,7 @@ from dawnchorus.config import load_inference_config
 from dawnchorus.config.import_paths import imported
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError, DataError, RunError
-from dawnchorus.formats import formats_of, own_goals, read_detections, write_detections
+from dawnchorus.formats import ModelFacts, formats_of, own_goals, read_detections, write_detections
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
@@ -106,7 +106,9 @@ def test_a_module_in_the_working_folder_is_found_and_a_wrong_name_is_a_wrong_usa
 
 
 def test_the_help_lists_all_formats(dawnchorus_command: Callable[..., str]) -> None:
-    assert "[csv|raven|audacity|birdnet|kaleidoscope|parquet|" in dawnchorus_command("predict", "--help")
+    assert "[csv|raven|audacity|birdnet|kaleidoscope|raven_combined|parquet|" in dawnchorus_command(
+        "predict", "--help"
+    )
 
 
 def test_a_config_takes_names_paths_and_classes(
@@ -223,9 +225,9 @@ def test_a_table_in_memory_gives_the_same_files_as_predict(
     )
     root = find_recordings([str(tmp_path / "recordings")]).root
     merged["path"] = [str(root / name) for name in merged["filename"]]
-    paths = write_detections(
-        merged, own, tmp_path / "memory", labels=["wren", "robin", "owl"], high_hz=RATE / 2
-    )
+    labels = ["wren", "robin", "owl"]
+    model = ModelFacts("tiny", thresholds=dict.fromkeys(labels, 0.2))
+    paths = write_detections(merged, own, tmp_path / "memory", labels=labels, high_hz=RATE / 2, model=model)
     assert paths.keys() == set(own)
     for path in paths.values():
         pairs = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]

@@ -13,6 +13,7 @@ import numpy as np
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.audio.recorder_times import recorder_of
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
@@ -20,8 +21,16 @@ from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
-from dawnchorus.formats import FORMATS, Format, RecordingDetections, formats_of, open_writers, own_goals
-from dawnchorus.predict.detections import DetectionSettings, detect
+from dawnchorus.formats import (
+    FORMATS,
+    Format,
+    ModelFacts,
+    RecordingDetections,
+    formats_of,
+    open_writers,
+    own_goals,
+)
+from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.predict.window_tables import (
@@ -282,6 +291,7 @@ def _write_tables(
 ) -> tuple[dict[str, Path], _Counts]:
     """Write all tables from the journal, a recording at a time, and return where they are."""
     card = work.inference.card
+    thresholds = rounded_thresholds(card.labels, settings.detection.thresholds)
     n_detections, duration_s = 0, 0.0
     with ExitStack() as stack:
         writers = open_writers(
@@ -292,6 +302,7 @@ def _write_tables(
             overlap_s=settings.overlap_s,
             escape_formulas=settings.escape_formulas,
             has_channels=work.inference.has_channels,
+            model=ModelFacts(card.exp_name, card.species, thresholds),
         )
         stack.enter_context(writers)
         paths, tables = dict(writers.paths), []
@@ -312,7 +323,8 @@ def _write_tables(
             seconds = float(windows.stops.max()) / card.sample_rate
             path = found.root / recording.name
             start = settings.times.start_of(recording.path, start)
-            writers.add(RecordingDetections(recording.name, path, seconds, start, detections))
+            recorder = recorder_of(recording.path)
+            writers.add(RecordingDetections(recording.name, path, seconds, start, detections, recorder))
             for table in tables:
                 table.add(recording.name, windows)
             n_detections += len(detections)

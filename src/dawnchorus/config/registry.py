@@ -192,6 +192,7 @@ FORMATS = Registry(
         "audacity": "dawnchorus.formats.folder_tables:AudacityWriter",
         "birdnet": "dawnchorus.formats.folder_tables:BirdnetWriter",
         "kaleidoscope": "dawnchorus.formats.single_tables:KaleidoscopeWriter",
+        "raven_combined": "dawnchorus.formats.folder_tables:CombinedRavenWriter",
         "parquet": "dawnchorus.formats.parquet:ParquetWriter",
     },
 )

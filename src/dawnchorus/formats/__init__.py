@@ -10,7 +10,7 @@ from dawnchorus.formats.detection_tables import read_detections, write_detection
 from dawnchorus.formats.folder_tables import FolderWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections, absolute_time
 from dawnchorus.formats.single_tables import TableWriter
-from dawnchorus.formats.writer import DetectionWriter, TableSettings
+from dawnchorus.formats.writer import DetectionWriter, ModelFacts, TableSettings
 from dawnchorus.formats.writers import DetectionWriters, Format, formats_of, open_writers, own_goals
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DetectionWriters",
     "FolderWriter",
     "Format",
+    "ModelFacts",
     "RecordingDetections",
     "TableSettings",
     "TableWriter",

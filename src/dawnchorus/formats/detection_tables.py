@@ -10,11 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible, walk
 from dawnchorus.formats.folder_tables import AudacityWriter, RavenWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.text_tables import read_text_table, without_probability
+from dawnchorus.formats.writer import ModelFacts
 from dawnchorus.formats.writers import Format, open_writers
 
 DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
@@ -32,6 +34,7 @@ def write_detections(
     labels: Sequence[str] | None = None,
     high_hz: float = _HIGH_HZ,
     overlap_s: float = 0.0,
+    model: ModelFacts | None = None,
 ) -> dict[str, Path]:
     """Write a table of detections in any formats, and return the paths written, by format.
 
@@ -40,7 +43,8 @@ def write_detections(
     table
         A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``. Optional columns:
         ``channel``, a number from 1; ``path`` of the audio file, ``start`` when the recording began, or
-        ``time`` when the detection did (datetimes, or text in ISO 8601), ``duration_s`` of the recording.
+        ``time`` when the detection did (datetimes, or text in ISO 8601), ``duration_s`` of the recording, its
+        ``latitude``, ``longitude`` and ``device``.
     formats
         Such as ``"raven"``, ``"raven,csv"``, ``["raven", "my_package.formats:Tally"]``, or a class.
     out_dir
@@ -54,6 +58,8 @@ def write_detections(
         Upper edge of Raven's boxes.
     overlap_s
         By how much consecutive windows overlap, seconds.
+    model
+        Name, taxonomy and thresholds of the model.
 
     Raises
     ------
@@ -99,6 +105,7 @@ def write_detections(
         high_hz=high_hz,
         overlap_s=overlap_s,
         has_channels="channel" in table,
+        model=model,
     )
     with writers:
         for name in names:
@@ -215,9 +222,14 @@ def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> Reco
     given_s = first("duration_s")
     duration_s = float(rows["end_s"].max()) if given_s is None and len(rows) else float(given_s or 0.0)
     path = path if first("path") is None else Path(str(first("path")))
-    return RecordingDetections(
-        relative, path, duration_s, start, rows[[column for column in Detection._fields if column in rows]]
+    found = rows[[column for column in Detection._fields if column in rows]]
+    latitude, longitude = (
+        None if pd.isna(number := pd.to_numeric(first(name), errors="coerce")) else float(number)
+        for name in ("latitude", "longitude")
     )
+    device = first("device")
+    recorder = Recorder(None if pd.isna(device) or device == "" else str(device), latitude, longitude)
+    return RecordingDetections(relative, path, duration_s, start, found, recorder)
 
 
 def _moment(given: Any, name: str) -> datetime | None:

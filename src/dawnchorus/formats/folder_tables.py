@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import math
+import os
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,12 +11,12 @@ from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO, ClassVar
 
-from dawnchorus.audio.container import read_info
+from dawnchorus.audio.container import AudioInfo, read_info
 from dawnchorus.errors import AudioError
 from dawnchorus.files import inside, replacing
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
-from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
+from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, TableSettings, open_text
 
 _BREAKS = str.maketrans("\t\r\n", "   ")
 
@@ -107,9 +107,7 @@ class RavenWriter(FolderWriter):
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(self.columns if recording.start is None else (*self.columns, "Begin Date Time"))
         name = PurePosixPath(recording.filename).name.translate(_BREAKS)
-        high_hz = self.settings.high_hz
-        if len(recording.detections):
-            high_hz = min(high_hz, _nyquist_hz(recording.path))
+        high_hz = _high_hz(recording, self.settings)
         for number, row in enumerate(recording.rows(), start=1):
             moment = recording.time_of(row)
             cells = (
@@ -120,12 +118,72 @@ class RavenWriter(FolderWriter):
             writer.writerow(self.cells(cells))
 
 
-def _nyquist_hz(path: Path) -> float:
-    """Return half the sample rate of a recording, or infinity where it is not at hand or is an HDF5 file."""
+def _high_hz(recording: RecordingDetections, settings: TableSettings) -> float:
+    """Return the model's highest frequency, or half the recording's sample rate where that is lower."""
+    info = None if recording.detections.empty else _info_of(recording.path)
+    return settings.high_hz if info is None else min(settings.high_hz, info.sample_rate / 2)
+
+
+def _info_of(path: Path) -> AudioInfo | None:
+    """Return the header of a recording, None where it is not at hand or is an HDF5 file."""
     try:
-        return read_info(path).sample_rate / 2
+        return read_info(path)
     except AudioError:
-        return math.inf
+        return None
+
+
+class CombinedRavenWriter(DetectionWriter):
+    """``raven_combined/``: one selection table of all recordings, and the list of them to open in Raven.
+
+    ``recordings.list.txt`` opens the recordings as one sequence, and ``detections.selections.txt`` is its
+    table: ``Begin Time (s)`` and ``End Time (s)`` count through all recordings in that order, ``Begin Path``
+    names the recording, and ``File Offset (s)`` counts from its beginning.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> detections = pd.DataFrame({"start_s": [1.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
+    >>> with open_writers(["raven_combined"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     for name in ("one.wav", "two.wav"):
+    ...         writers.add(RecordingDetections(name, Path(name), 12.0, None, detections))
+    >>> table = pd.read_csv("tables/raven_combined/detections.selections.txt", sep="\\t")
+    >>> table[["Begin Time (s)", "File Offset (s)"]].values.tolist()
+    [[1.0, 1.0], [13.0, 1.0]]
+    """
+
+    goal = "raven_combined"
+    columns = (*RavenWriter.columns, "Begin Path", "File Offset (s)")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with replacing(self.path) as folder:
+            folder.mkdir()
+            self._number, self._begin_s = count(1), 0.0
+            with (
+                open_text(folder / f"detections{RavenWriter.ending}") as table,
+                open_text(folder / "recordings.list.txt") as self._list,
+            ):
+                self._writer = csv.writer(table, delimiter="\t", lineterminator="\n")
+                self._writer.writerow(self.columns)
+                yield
+
+    def add(self, recording: RecordingDetections) -> None:
+        path = os.path.abspath(recording.path).translate(_BREAKS)  # noqa: PTH100  links stay as they are
+        name = PurePosixPath(recording.filename).name.translate(_BREAKS)
+        high_hz = _high_hz(recording, self.settings)
+        for row in recording.rows():
+            begin_s, end_s = (round(self._begin_s + each, 6) for each in (row.start_s, row.end_s))
+            cells = (
+                *(next(self._number), "Spectrogram 1", 1, begin_s, end_s, 0.0, high_hz),
+                *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
+                *(path, row.start_s),
+            )
+            self._writer.writerow(self.cells(cells))
+        self._list.write(f"{path}\n")
+        info = _info_of(recording.path)
+        self._begin_s += recording.duration_s if info is None else info.duration_s
 
 
 class AudacityWriter(FolderWriter):

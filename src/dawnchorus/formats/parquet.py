@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dawnchorus.files import legible, replacing
 from dawnchorus.formats.recording import RecordingDetections
-from dawnchorus.formats.writer import DetectionWriter
+from dawnchorus.formats.writer import DetectionWriter, TableSettings
 
 UNKNOWN_DAY = "unknown"
 SCHEMA = pa.schema(
@@ -25,6 +25,16 @@ SCHEMA = pa.schema(
         ("probability", pa.float32()),
         ("time", pa.timestamp("us")),
         ("utc_offset_minutes", pa.int16()),
+        ("scientific_name", pa.string()),
+        ("common_name", pa.string()),
+        ("date", pa.date32()),
+        ("hour", pa.int8()),
+        ("site", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("device", pa.string()),
+        ("model", pa.string()),
+        ("threshold", pa.float32()),
     ]
 )
 _HELD_ROWS = 65_536  # a few MiB
@@ -36,8 +46,9 @@ class ParquetWriter(DetectionWriter):
 
     ``day`` is the local day of the detection, not of the recording, and ``unknown`` without a time.
     ``time`` is the local time of the detection, and ``utc_offset_minutes`` what to subtract from it for UTC,
-    null where the recording's time zone is not known. Where channels were read by their numbers, ``channel``
-    is a column.
+    null where the recording's time zone is not known. ``date`` and ``hour`` are those of ``time``, ``site``
+    is the first folder of the recording's name; names, place, device, model and threshold are null or empty
+    where they are not known. Where channels were read by their numbers, ``channel`` is a column.
 
     A day may recur, for example at the next site; pyarrow's own partitioning would either hold all days
     open or begin another file. So each day is written in segments, which become one file at the end.
@@ -79,7 +90,7 @@ class ParquetWriter(DetectionWriter):
     def add(self, recording: RecordingDetections) -> None:
         if recording.detections.empty:
             return
-        self._held.append(_table(recording, self.schema))
+        self._held.append(_table(recording, self.settings, self.schema))
         n_rows = sum(table.num_rows for table in self._held)
         if n_rows >= _HELD_ROWS or len(self._held) >= _HELD_RECORDINGS:
             self._write_segments()
@@ -99,7 +110,7 @@ class ParquetWriter(DetectionWriter):
         self._n_segments += 1
 
 
-def _table(recording: RecordingDetections, schema: pa.Schema) -> pa.Table:
+def _table(recording: RecordingDetections, settings: TableSettings, schema: pa.Schema) -> pa.Table:
     """Return the columns of the dataset, and the day of each row."""
     rows = list(recording.rows())
     times = [recording.time_of(row) for row in rows]
@@ -112,6 +123,16 @@ def _table(recording: RecordingDetections, schema: pa.Schema) -> pa.Table:
         "time": [time and time.replace(tzinfo=None) for time in times],
         "utc_offset_minutes": [_utc_offset_minutes(time) for time in times],
         "channel": [row.channel for row in rows],
+        "scientific_name": [settings.species[row.label].scientific for row in rows],
+        "common_name": [settings.species[row.label].common for row in rows],
+        "date": [time and time.date() for time in times],
+        "hour": [time and time.hour for time in times],
+        "site": [legible(recording.site)] * len(rows),
+        "latitude": [recording.recorder.latitude] * len(rows),
+        "longitude": [recording.recorder.longitude] * len(rows),
+        "device": [recording.recorder.device] * len(rows),
+        "model": [settings.model.name] * len(rows),
+        "threshold": [settings.model.thresholds.get(row.label) for row in rows],
         "day": [time.date().isoformat() if time else UNKNOWN_DAY for time in times],
     }
     schema = schema.append(pa.field("day", pa.string()))

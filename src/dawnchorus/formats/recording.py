@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from dawnchorus.audio.recorder_times import time_at
+from dawnchorus.audio.recorder_times import Recorder, time_at
 
 _HALF_MILLISECOND_S = 0.0005
 
@@ -46,6 +46,8 @@ class RecordingDetections(NamedTuple):
     detections
         Columns ``start_s``, ``end_s``, ``label``, ``probability``, and ``channel`` where it is known; already
         sorted.
+    recorder
+        Its device and place, where known.
 
     Examples
     --------
@@ -63,6 +65,13 @@ class RecordingDetections(NamedTuple):
     duration_s: float
     start: datetime | None
     detections: pd.DataFrame
+    recorder: Recorder = Recorder()
+
+    @property
+    def site(self) -> str:
+        """The first folder of its name, empty where it has none."""
+        first, slash, _ = self.filename.partition("/")
+        return first if slash else ""
 
     def rows(self) -> Iterator[Detection]:
         """Yield the rows, in their order."""

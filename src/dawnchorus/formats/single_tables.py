@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from dawnchorus.files import replacing
@@ -67,8 +68,10 @@ class TableWriter(DetectionWriter):
 class CsvWriter(TableWriter):
     """``detections.csv``: every detection, and its time where that is known.
 
-    ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known. Where
-    channels were read by their numbers, ``channel`` is the last column.
+    ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known; ``date`` and
+    ``hour`` are those of the local time. ``site`` is the first folder of the recording's name. Names, place,
+    device, model and threshold are empty where they are not known. Where channels were read by their numbers,
+    ``channel`` is the last column.
 
     Examples
     --------
@@ -80,13 +83,19 @@ class CsvWriter(TableWriter):
     >>> began = datetime(2024, 5, 4, 22)
     >>> with open_writers(["csv"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
     ...     writers.add(RecordingDetections("night.wav", Path("night.wav"), 12.0, began, detections))
-    >>> print(Path("tables/detections.csv").read_text())
-    filename,start_s,end_s,label,probability,time
-    night.wav,7.5,10.0,owl,0.9,2024-05-04T22:00:07.500
+    >>> table = pd.read_csv("tables/detections.csv").loc[0]
+    >>> table[["filename", "start_s", "end_s", "label", "probability", "time"]].tolist()
+    ['night.wav', 7.5, 10.0, 'owl', 0.9, '2024-05-04T22:00:07.500']
+    >>> table[["scientific_name", "common_name", "date", "hour"]].tolist()
+    ['owl', 'owl', '2024-05-04', 22]
     """
 
     goal = "detections.csv"
-    columns = ("filename", "start_s", "end_s", "label", "probability", "time")
+    columns = (
+        *("filename", "start_s", "end_s", "label", "probability", "time"),
+        *("scientific_name", "common_name", "date", "hour", "site"),
+        *("latitude", "longitude", "device", "model", "threshold"),
+    )
 
     def header(self) -> Sequence[str]:
         return (*self.columns, "channel") if self.settings.has_channels else self.columns
@@ -97,13 +106,25 @@ class CsvWriter(TableWriter):
             time = nearest_millisecond(moment).isoformat(timespec="milliseconds") if moment else ""
             probability = round(row.probability, PROBABILITY_DECIMALS)
             channel = [row.channel] if self.settings.has_channels else []
-            yield [recording.filename, row.start_s, row.end_s, row.label, probability, time, *channel]
+            device, latitude, longitude = recording.recorder
+            yield [
+                *(recording.filename, row.start_s, row.end_s, row.label, probability, time),
+                *self.settings.species[row.label],
+                *((moment.date().isoformat(), moment.hour) if moment else ("", "")),
+                *(recording.site, latitude, longitude, device),
+                *(self.settings.model.name, self.settings.model.thresholds.get(row.label)),
+                *channel,
+            ]
 
 
 class KaleidoscopeWriter(TableWriter):
-    """``kaleidoscope.csv``: the columns of BirdNET-Analyzer's table for Kaleidoscope.
+    """``kaleidoscope.csv``: the table that Kaleidoscope opens with File, Open Results.
 
-    Its place, week and sensitivity are settings that only BirdNET has; those columns are empty.
+    Its columns are those of BirdNET-Analyzer's table for Kaleidoscope, and then of Kaleidoscope's own
+    ``id.csv`` and ``cluster.csv``: ``TOP1MATCH`` is the species that it shows, ``TOP1DIST`` the distance,
+    here 1 - probability, so that the surest come first, and ``MANUAL ID`` is empty for the reviewer.
+    ``DATE``, ``TIME`` and ``HOUR`` are when the recording began. ``week`` and ``sensitivity`` are settings
+    that only BirdNET has.
 
     Examples
     --------
@@ -121,17 +142,23 @@ class KaleidoscopeWriter(TableWriter):
     columns = (
         *("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "scientific_name", "common_name", "confidence"),
         *("lat", "lon", "week", "overlap", "sensitivity"),
+        *("CHANNEL", "DATE", "TIME", "HOUR", "TOP1MATCH", "TOP1DIST", "MANUAL ID"),
     )
 
     def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
         relative = PurePosixPath(recording.filename)
-        root = str(recording.path.parents[len(relative.parts) - 1])
+        absolute = Path(os.path.abspath(recording.path))  # noqa: PTH100  links stay as they are
+        root = str(absolute.parents[len(relative.parts) - 1])
         folder = "" if len(relative.parts) == 1 else str(relative.parent)
+        start, (_, latitude, longitude) = recording.start, recording.recorder
+        began = (f"{start:%Y-%m-%d}", f"{start:%H:%M:%S}", f"{start:%H}") if start else ("", "", "")
         for row in recording.rows():
-            yield (
+            names = self.settings.species[row.label]
+            yield [
                 *(root, folder, relative.name),
                 *(row.start_s, round(row.end_s - row.start_s, _TIME_DECIMALS)),
-                *self.settings.species[row.label],
+                *names,
                 f"{row.probability:.{PROBABILITY_DECIMALS}f}",
-                *("", "", "", self.settings.overlap_s, ""),
-            )
+                *(latitude, longitude, "", self.settings.overlap_s, ""),
+                *(0, *began, names.common, f"{1 - row.probability:.{PROBABILITY_DECIMALS}f}", ""),
+            ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dawnchorus.errors import DataError
-from dawnchorus.formats.names import species_names
+from dawnchorus.formats.names import SpeciesNames, species_names
 from dawnchorus.formats.text_tables import clean_label, read_text_table
 
 Taxonomy = Mapping[str, Mapping[str, str]]
@@ -93,6 +93,23 @@ def names_in(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {ours: table[name].map(clean_label) for ours, name in chosen.items() if name is not None}
     )
+
+
+def names_of(labels: Iterable[str], taxonomy: Taxonomy) -> dict[str, SpeciesNames]:
+    """Return the two names of every label: those of the taxonomy, else those that the label itself holds.
+
+    Examples
+    --------
+    >>> names_of(["tawowl1"], {"tawowl1": {"scientific_name": "Strix aluco"}})
+    {'tawowl1': SpeciesNames(scientific='Strix aluco', common='tawowl1')}
+    """
+    known = {label: (taxonomy.get(label, {}), species_names(label)) for label in labels}
+    return {
+        label: SpeciesNames(
+            given.get("scientific_name") or own.scientific, given.get("common_name") or own.common
+        )
+        for label, (given, own) in known.items()
+    }
 
 
 def name_key(name: str) -> str:

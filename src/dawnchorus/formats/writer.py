@@ -5,15 +5,40 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Self
 
 from dawnchorus.formats.names import SpeciesNames, inert
 from dawnchorus.formats.recording import RecordingDetections
+from dawnchorus.formats.taxonomy import Taxonomy
 
 PROBABILITY_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What tables tell of the model that made the detections.
+
+    Attributes
+    ----------
+    name
+        Its experiment, empty where unknown.
+    taxonomy
+        By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``.
+    thresholds
+        By label, the probability from which it was detected, where known.
+
+    Examples
+    --------
+    >>> ModelFacts("owls", thresholds={"owl": 0.5}).name
+    'owls'
+    """
+
+    name: str = ""
+    taxonomy: Taxonomy = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,8 @@ class TableSettings:
         Whether names that a spreadsheet would take for formulas are written as text.
     has_channels
         Whether rows have the number of a channel.
+    model
+        The model that made the detections.
 
     Examples
     --------
@@ -46,6 +73,7 @@ class TableSettings:
     overlap_s: float
     escape_formulas: bool = False
     has_channels: bool = False
+    model: ModelFacts = ModelFacts()
 
 
 class DetectionWriter(ABC):

@@ -12,9 +12,9 @@ from typing import Any, Self
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError
-from dawnchorus.formats.names import species_names
 from dawnchorus.formats.recording import RecordingDetections
-from dawnchorus.formats.writer import DetectionWriter, TableSettings
+from dawnchorus.formats.taxonomy import names_of
+from dawnchorus.formats.writer import DetectionWriter, ModelFacts, TableSettings
 
 Format = str | type[DetectionWriter]
 """A registered name, an import path ``package.module:Writer``, or the writer's class itself."""
@@ -126,6 +126,7 @@ def open_writers(
     overlap_s: float = 0.0,
     escape_formulas: bool = False,
     has_channels: bool = False,
+    model: ModelFacts | None = None,
 ) -> DetectionWriters:
     """Return one context manager that writes several formats; nothing is opened before its block begins.
 
@@ -145,6 +146,8 @@ def open_writers(
         Whether names that a spreadsheet would take for formulas get a ``'`` before them.
     has_channels
         Whether detections have a column ``channel``, which ``csv`` and ``parquet`` then have too.
+    model
+        Name, taxonomy and thresholds of the model, for the tables that have such columns.
 
     Raises
     ------
@@ -159,8 +162,9 @@ def open_writers(
     >>> Path("tables/detections.csv").read_text().split(",")[:4]
     ['filename', 'start_s', 'end_s', 'label']
     """
-    species = {label: species_names(label) for label in labels}
-    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas, has_channels)
+    model = model or ModelFacts()
+    species = names_of(labels, model.taxonomy)
+    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas, has_channels, model)
     return DetectionWriters({name: writer(out_dir, settings) for name, writer in formats_of(formats).items()})
 
 

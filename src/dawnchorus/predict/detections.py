@@ -290,6 +290,19 @@ def _table(found: _Found, labels: Sequence[str], sample_rate: int) -> pd.DataFra
     )
 
 
+def rounded_thresholds(labels: Sequence[str], thresholds: npt.NDArray[np.float32]) -> dict[str, float]:
+    """Return the threshold of each label for tables, to six decimals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rounded_thresholds(["owl"], np.float32([0.3]))
+    {'owl': 0.3}
+    """
+    rounded = np.round(np.asarray(thresholds, np.float64), 6)
+    return dict(zip(labels, map(float, rounded), strict=True))
+
+
 def is_threshold(value: float) -> bool:
     """Return whether ``value`` is a threshold: 0 to 1, or infinity for never.
 

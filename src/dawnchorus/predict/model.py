@@ -16,7 +16,7 @@ from dawnchorus.audio.channels import Channel, checked_channel
 from dawnchorus.audio.clips import make_clip
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.recorder_names import RecorderTimes
-from dawnchorus.audio.recorder_times import recorder_time
+from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
 from dawnchorus.audio.sound import Sound
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines.engine import Engine
@@ -26,6 +26,7 @@ from dawnchorus.errors import AudioError, ConfigError, DataError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.spectrogram import Spectrogram
 from dawnchorus.files import Failure
+from dawnchorus.formats import ModelFacts
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
@@ -104,6 +105,10 @@ class Model:
         """The experiment that it comes from."""
         return self.card.exp_name
 
+    @property
+    def _facts(self) -> ModelFacts:
+        return ModelFacts(self.name, self.card.species)
+
     def predict(
         self,
         sound: Any,
@@ -166,10 +171,13 @@ class Model:
                     windows = postprocess(
                         outcome, settings, window=self.card.n_segment, step=inference.plan.step
                     )
-                    recordings.append(PredictedRecording(done.name, done.path, _start_of(done), windows))
+                    recorder = Recorder() if done.path is None else recorder_of(done.path)
+                    recordings.append(
+                        PredictedRecording(done.name, done.path, _start_of(done), windows, recorder)
+                    )
         if not recordings:
             raise _none_readable(failures, n_sounds=len(sounds))
-        return Predictions(self.labels, recordings, failures, self.path, overlap_s, notes)
+        return Predictions(self.labels, recordings, failures, self.path, overlap_s, notes, self._facts)
 
     def stream(
         self,
@@ -210,7 +218,7 @@ class Model:
             began = _start_of(sound)
             for windows in inference.stream_windows(sound):
                 part = PredictedRecording(sound.name, sound.path, began, windows)
-                yield Predictions(self.labels, [part], (), self.path, overlap_s)
+                yield Predictions(self.labels, [part], (), self.path, overlap_s, facts=self._facts)
 
         return parts()
 

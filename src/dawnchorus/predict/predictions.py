@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import Failure, legible
-from dawnchorus.formats import Format, RecordingDetections, absolute_time, open_writers
-from dawnchorus.predict.detections import DetectionSettings, detect
+from dawnchorus.formats import Format, ModelFacts, RecordingDetections, absolute_time, open_writers
+from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
 from dawnchorus.predict.window_tables import window_table
 from dawnchorus.predict.windows import WindowPredictions
@@ -41,6 +42,8 @@ class PredictedRecording(NamedTuple):
         When it began, aware or naive; None where unknown.
     windows
         The model's outputs.
+    recorder
+        Its device and place, where known.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class PredictedRecording(NamedTuple):
     path: Path | None
     start: datetime | None
     windows: WindowPredictions
+    recorder: Recorder = Recorder()
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +78,8 @@ class Predictions:
         Path of the model, beside which calibrated thresholds lie; None where it has none.
     overlap_s
         Seconds that a window shares with the next one.
+    facts
+        Name and taxonomy of the model.
 
     Examples
     --------
@@ -102,6 +108,7 @@ class Predictions:
     model: Path | None = None
     overlap_s: float = 0.0
     notes: Sequence[Failure] = ()
+    facts: ModelFacts = field(default_factory=ModelFacts)
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -200,13 +207,15 @@ class Predictions:
                 float(recording.windows.stops.max()) / recording.windows.sample_rate,
                 recording.start,
                 detect(recording.windows, self.labels, settings),
+                recording.recorder,
             )
             for recording in self.recordings
         ]
         rates = [recording.windows.sample_rate for recording in self.recordings]
         high_hz = max(rates, default=0) / 2
         arrays = frozenset(recording.name for recording in self.recordings if recording.path is None)
-        return Detections(self.labels, found, high_hz=high_hz, overlap_s=self.overlap_s, without_file=arrays)
+        facts = replace(self.facts, thresholds=rounded_thresholds(self.labels, settings.thresholds))
+        return Detections(self.labels, found, high_hz, self.overlap_s, arrays, facts)
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
@@ -289,6 +298,8 @@ class Detections:
         Seconds that a window shares with the next one.
     without_file
         Names of sounds that are arrays or streams.
+    facts
+        Name, taxonomy and thresholds of the model.
 
     Examples
     --------
@@ -304,6 +315,7 @@ class Detections:
     high_hz: float
     overlap_s: float = 0.0
     without_file: frozenset[str] = frozenset()
+    facts: ModelFacts = field(default_factory=ModelFacts)
     _frame: list[pd.DataFrame] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def to_frame(self) -> pd.DataFrame:
@@ -326,8 +338,9 @@ class Detections:
         Parameters
         ----------
         formats
-            One or several of ``csv``, ``raven``, ``audacity``, ``birdnet``, ``kaleidoscope``, ``parquet``,
-            those that were registered, import paths (``my_package.formats:Tally``), and writers' classes.
+            One or several of ``csv``, ``raven``, ``raven_combined``, ``audacity``, ``birdnet``,
+            ``kaleidoscope``, ``parquet``, those that were registered, import paths
+            (``my_package.formats:Tally``), and writers' classes.
         folder
             Where they go.
         overwrite
@@ -348,6 +361,7 @@ class Detections:
             high_hz=self.high_hz,
             overlap_s=self.overlap_s,
             has_channels=any("channel" in recording.detections for recording in self.recordings),
+            model=self.facts,
         )
         there = [path for path in writers.paths.values() if path.exists()]
         if there and not overwrite:
