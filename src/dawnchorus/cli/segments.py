@@ -27,7 +27,11 @@ class SegmentFormat(StrEnum):
 
 def segments(
     predictions: Annotated[
-        Path, typer.Argument(help="Folder that dawnchorus predict wrote, or a detections.csv.")
+        Path,
+        typer.Argument(
+            help="Folder that dawnchorus predict wrote, or a table: detections.csv, or one of Raven, "
+            "Audacity, BirdNET-Analyzer or Kaleidoscope, or a folder of such."
+        ),
     ],
     audio: Annotated[Path, typer.Argument(help="Folder of the recordings, as predict was given it.")],
     out: Annotated[Path, typer.Option(help="Folder for the clips, one a species in it.")] = Path(
@@ -81,10 +85,10 @@ def segments(
         longest_s=longest,
         channel=checked_channel(channel, each=False),
     )
-    detections = read_detections(predictions)
     audio_dir = audio.parent if audio.is_file() else audio  # predict takes a single recording too
     if not audio_dir.is_dir():
         raise DataError(f"{audio}: no such folder; name the folder of the recordings")
+    detections = read_detections(predictions, audio_dir)
     folder = predictions if predictions.is_dir() else predictions.parent
     windows = folder / WINDOWS_NAME
     report = cut_segments(

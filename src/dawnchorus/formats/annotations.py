@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import pandas as pd
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 from dawnchorus.formats.faults import Fault
+from dawnchorus.formats.result_tables import PARAMETERS_NAME, labels_of, read_result_table
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some, without_probability
 
 logger = logging.getLogger(__name__)
@@ -63,20 +64,28 @@ class Annotations(NamedTuple):
 
 
 def read_annotations(
-    path: Path, filenames: Sequence[str] = (), *, label_column: str | None = None
+    path: Path,
+    filenames: Sequence[str] = (),
+    *,
+    label_column: str | None = None,
+    labels: Collection[str] = (),
 ) -> Annotations:
     """Return the boxes of a table, or of all tables below a folder.
 
     Parameters
     ----------
     path
-        ``.csv`` (columns filename, start_s, end_s, label), ``.txt`` (Raven or Audacity), or a folder.
+        ``.csv`` (columns filename, start_s, end_s, label; or a table of BirdNET-Analyzer or Kaleidoscope),
+        ``.txt`` (Raven or Audacity), or a folder.
     filenames
         The recordings, relative to the audio folder. A Raven or Audacity table belongs to the recording
         after which it is named (``XC1.Table.1.selections.txt`` to ``XC1.ogg``), or, in a Raven table
         with a column ``Begin Path`` or ``Begin File``, to those named there.
     label_column
-        Column of a Raven table that holds the label; otherwise the first of ``LABEL_COLUMNS`` it has.
+        Column that holds the label, of a table of another program; otherwise the first of ``LABEL_COLUMNS``
+        that a Raven table has, and the names in a table of BirdNET-Analyzer or Kaleidoscope.
+    labels
+        The classes, where they are given: names in tables of other programs take their spelling.
 
     Raises
     ------
@@ -92,13 +101,14 @@ def read_annotations(
         filename  start_s  end_s label
     0  night.wav      7.0    9.0   owl
     """
-    names = _Names(filenames)
+    names = Recordings(filenames)
     if not path.is_dir():
-        return _collect([_read_table(path, names, label_column)])
+        return _collect([_read_table(path, names, label_column, labels)])
     tables = [
         table
         for table in sorted(walk(path))
-        if table.suffix.lower() == ".txt" or (table.suffix.lower() == ".csv" and table.name != TABLE_NAME)
+        if table.suffix.lower() == ".txt"
+        or (table.suffix.lower() == ".csv" and table.name not in (TABLE_NAME, PARAMETERS_NAME))
     ]
     ours = [table for table in tables if table.suffix.lower() == ".csv" or _is_about(table, names)]
     strangers = [table.name for table in tables if table not in ours]
@@ -108,7 +118,7 @@ def read_annotations(
         raise DataError(
             f"{path} holds no table named after a recording; name them as XC1.selections.txt for XC1.ogg"
         )
-    return _collect([_read_or_fault(table, names, label_column) for table in ours])
+    return _collect([_read_or_fault(table, names, label_column, labels) for table in ours])
 
 
 def read_boxes_csv(path: Path) -> pd.DataFrame:
@@ -126,14 +136,24 @@ def read_boxes_csv(path: Path) -> pd.DataFrame:
     >>> read_boxes_csv(Path("boxes.csv"))["end_s"].tolist()
     [9.0]
     """
-    found = _read_csv(path, _Names(()))
+    found = _read_csv(path, Recordings(()), None, ())
     if found.faults:
         raise DataError("; ".join(str(fault) for fault in found.faults[:5]))
     return found.boxes[BOX_COLUMNS]
 
 
-class _Names:
-    """Lookup of the recording that a table, or a cell of it, names."""
+class Recordings:
+    """Lookup of the recording that a table, or a cell of it, names.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> recordings = Recordings(["site_a/night.wav", "site_b/dusk.wav"])
+    >>> recordings.ending("/mnt/card/site_a/night.wav")
+    'site_a/night.wav'
+    >>> recordings.of_table(Path("dusk.Table.1.selections.txt"))
+    'site_b/dusk.wav'
+    """
 
     def __init__(self, filenames: Iterable[str]) -> None:
         self.all = frozenset(filenames)
@@ -153,6 +173,11 @@ class _Names:
         parts = PurePosixPath(cell.replace("\\", "/")).parts
         endings = ("/".join(parts[first:]) for first in range(len(parts)))
         return next((found for ending in endings if (found := self.named(ending))), None)
+
+    def all_named(self, cells: Iterable[str]) -> list[str]:
+        """Return the recording of each path, from any machine; a path of none as it is."""
+        found = {cell: self.ending(cell) or cell for cell in set(cells)}
+        return [found[cell] for cell in cells]
 
     def of_table(self, table: Path) -> str | None:
         """Return the recording after which a table is named: the longest name that it begins with."""
@@ -176,10 +201,10 @@ def _endings(folder: Path, name: str) -> list[str]:
     return ["/".join((*parts[first:], name)) for first in range(len(parts))]
 
 
-def _is_about(table: Path, names: _Names) -> bool:
+def _is_about(table: Path, names: Recordings) -> bool:
     if names.of_table(table) is not None:
         return True
-    return _is_raven(table) and any(column in _first_line(table) for column in _RAVEN_FILES)
+    return is_raven(table) and any(column in _first_line(table) for column in _RAVEN_FILES)
 
 
 def _collect(found: list[Annotations]) -> Annotations:
@@ -195,18 +220,22 @@ def _collect(found: list[Annotations]) -> Annotations:
     return Annotations(boxes[~repeated].reset_index(drop=True), filenames, faults, incomplete)
 
 
-def _read_table(path: Path, names: _Names, label_column: str | None) -> Annotations:
+def _read_table(
+    path: Path, names: Recordings, label_column: str | None, labels: Collection[str]
+) -> Annotations:
     if path.suffix.lower() == ".csv":
-        return _read_csv(path, names)
-    if _is_raven(path):
-        return _read_raven(path, names, label_column)
+        return _read_csv(path, names, label_column, labels)
+    if is_raven(path):
+        return _read_raven(path, names, label_column, labels)
     return _read_audacity(path, names)
 
 
-def _read_or_fault(path: Path, names: _Names, label_column: str | None) -> Annotations:
+def _read_or_fault(
+    path: Path, names: Recordings, label_column: str | None, labels: Collection[str]
+) -> Annotations:
     """Return what one of several tables says; where it cannot be read, its recording is the faulty one."""
     try:
-        return _read_table(path, names, label_column)
+        return _read_table(path, names, label_column, labels)
     except DataError as error:
         own = names.of_table(path)
         what = str(error).removeprefix(f"{path} ")
@@ -214,7 +243,16 @@ def _read_or_fault(path: Path, names: _Names, label_column: str | None) -> Annot
         return Annotations(pd.DataFrame(columns=_COLUMNS), [] if own is None else [own], [fault])
 
 
-def _read_csv(path: Path, names: _Names) -> Annotations:
+def _read_csv(
+    path: Path, names: Recordings, label_column: str | None, labels: Collection[str]
+) -> Annotations:
+    results = read_result_table(path, labels=labels, label_column=label_column)
+    if results is not None:
+        return _checked(
+            path,
+            results.assign(filename=names.all_named(results["file"]), line=results.index + 2),
+            lambda row: None if row.filename in names.all else f"there is no recording {row.filename}",
+        )
     table = read_text_table(path, required=tuple(BOX_COLUMNS))
     table["label"] = table["label"].map(clean_label)
     lines = table.index + 2
@@ -227,32 +265,12 @@ def _read_csv(path: Path, names: _Names) -> Annotations:
     )
 
 
-def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotations:
-    table = read_text_table(path, required=(_RAVEN_START, _RAVEN_END), sep="\t")
-    column = _label_column(path, table, label_column)
-    rows = pd.DataFrame(
-        {
-            "start_s": table[_RAVEN_START],
-            "end_s": table[_RAVEN_END],
-            "label": table[column].map(clean_label),
-            "line": table.index + 2,
-        }
-    )
+def _read_raven(
+    path: Path, names: Recordings, label_column: str | None, labels: Collection[str]
+) -> Annotations:
     own = names.of_table(path)
-    files = next((column for column in _RAVEN_FILES if column in table), None)
-    if files is not None and len(table):
-        rows["filename"] = [names.ending(cell) or own or cell for cell in table[files]]
-    else:
-        rows["filename"] = own or ""
-    if _RAVEN_OFFSET in table:  # times count through all files that were open, offsets through one
-        start, end, offset = (
-            pd.to_numeric(table[name], errors="coerce") for name in (_RAVEN_START, _RAVEN_END, _RAVEN_OFFSET)
-        )
-        rows["start_s"], rows["end_s"] = offset, offset + (end - start)
-    if {"Selection", "View"} <= set(table):  # a selection stands once for each view, waveform and spectrogram
-        keys = [name for name in ("Selection", *_RAVEN_FILES) if name in table]
-        rows = rows[~table.duplicated(keys)]
-    several = _RAVEN_OFFSET not in table and rows["filename"].nunique() > 1
+    rows = read_raven(path, names, own, label_column=label_column, labels=labels)
+    several = not rows.attrs["has_offsets"] and rows["filename"].nunique() > 1
 
     def reason(row: Any) -> str | None:
         if row.filename not in names.all:
@@ -261,6 +279,69 @@ def _read_raven(path: Path, names: _Names, label_column: str | None) -> Annotati
 
     annotated = [own] if own is not None else []
     return _checked(path, rows, reason, annotated=annotated)
+
+
+def read_raven(
+    path: Path,
+    names: Recordings,
+    own: str | None,
+    *,
+    label_column: str | None = None,
+    labels: Collection[str] = (),
+) -> pd.DataFrame:
+    """Return the selections of a Raven table, each once, with its recording, times, label, and probability.
+
+    ``own`` is the recording after which the table is named, for selections that name none. Times count from
+    the beginning of the recording; ``attrs["has_offsets"]`` tells whether the table has the column for
+    that, without which they count through all recordings that were open.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("night.txt").write_text("Begin Time (s)\\tEnd Time (s)\\tSpecies\\n0.5\\t2.0\\towl\\n")
+    >>> read_raven(Path("night.txt"), Recordings(()), "night.wav")[["filename", "start_s", "label"]]
+        filename start_s label
+    0  night.wav     0.5   owl
+    """
+    table = read_text_table(path, required=(_RAVEN_START, _RAVEN_END), sep="\t", names=_RAVEN_FILES)
+    column = _label_column(path, table, label_column)
+    files = next((column for column in _RAVEN_FILES if column in table), None)
+    rows = pd.DataFrame(
+        {
+            "filename": own or "",
+            "start_s": table[_RAVEN_START],
+            "end_s": table[_RAVEN_END],
+            "label": labels_of(table, raven_names(table, column), labels),
+            "probability": table.get("Confidence", ""),
+            "line": table.index + 2,
+        },
+        index=table.index,
+    )
+    if files is not None:
+        rows["filename"] = [names.ending(cell) or own or cell for cell in table[files]]
+    if _RAVEN_OFFSET in table:  # times count through all files that were open, offsets through one
+        start, end, offset = (
+            pd.to_numeric(table[name], errors="coerce") for name in (_RAVEN_START, _RAVEN_END, _RAVEN_OFFSET)
+        )
+        rows["start_s"], rows["end_s"] = offset, (offset + (end - start)).round(6)
+    if {"Selection", "View"} <= set(table):  # a selection stands once for each view, waveform and spectrogram
+        keys = [name for name in ("Selection", *_RAVEN_FILES) if name in table]
+        rows = rows[~table.duplicated(keys)]
+    rows.attrs["has_offsets"] = _RAVEN_OFFSET in table
+    return rows
+
+
+def raven_names(table: pd.DataFrame, column: str) -> list[str]:
+    """Return the columns of a Raven table that name the species, that of the label first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> raven_names(pd.DataFrame(columns=["Common Name", "Species Code", "Channel"]), "Species Code")
+    ['Species Code', 'Common Name']
+    """
+    others = [name for name in ("Common Name", "Species Code") if name in table and name != column]
+    return [column, *others] if column in ("Common Name", "Species Code") else [column]
 
 
 def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
@@ -274,7 +355,7 @@ def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
     )
 
 
-def _read_audacity(path: Path, names: _Names) -> Annotations:
+def _read_audacity(path: Path, names: Recordings) -> Annotations:
     """Read start, end and label, a line each; a line that begins with a backslash holds frequencies.
 
     The probability that ``dawnchorus predict`` writes behind a label is left out.
@@ -333,7 +414,29 @@ def _fault_of_box(row: Any, text: pd.Series, allow_points: bool) -> str | None:
     return None if row.label else "the label is empty; name the species, or drop the line"
 
 
-def _is_raven(path: Path) -> bool:
+def names_recordings(path: Path) -> bool:
+    """Return whether a Raven table has a column with the path of each selection's recording.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("night.txt").write_text("Begin Time (s)\\tEnd Time (s)\\tBegin Path\\n")
+    >>> names_recordings(Path("night.txt"))
+    True
+    """
+    return _RAVEN_FILES[0] in _first_line(path)
+
+
+def is_raven(path: Path) -> bool:
+    """Return whether a text file is a Raven selection table, by its header.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("night.txt").write_text("0.0\\t5.0\\towl\\n")
+    >>> is_raven(Path("night.txt"))
+    False
+    """
     return _RAVEN_START in _first_line(path)
 
 

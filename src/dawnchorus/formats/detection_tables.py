@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 
+from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible, walk
+from dawnchorus.formats.annotations import Recordings, is_raven, names_recordings, read_raven
 from dawnchorus.formats.folder_tables import AudacityWriter, RavenWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections
+from dawnchorus.formats.result_tables import read_result_table
 from dawnchorus.formats.text_tables import read_text_table, without_probability
 from dawnchorus.formats.writer import ModelFacts
 from dawnchorus.formats.writers import Format, open_writers
@@ -22,6 +26,9 @@ from dawnchorus.formats.writers import Format, open_writers
 DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 _ROW_COLUMNS = DETECTION_COLUMNS[1:]
 NUMBER_COLUMNS = ["start_s", "end_s", "probability"]
+_NOCALL = "nocall"
+"""BirdNET-Analyzer's label in the table of a recording in which it has found nothing."""
+
 _HIGH_HZ = 16_000.0  # half of 32 kHz, the sample rate of the models here
 
 
@@ -113,7 +120,7 @@ def write_detections(
     return writers.paths
 
 
-def read_detections(path: Path | str) -> pd.DataFrame:
+def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataFrame:
     """Return detections as a table: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``.
 
     ``channel`` is a column too where the table has it.
@@ -122,7 +129,12 @@ def read_detections(path: Path | str) -> pd.DataFrame:
     ----------
     path
         A CSV file with these columns, as ``dawnchorus predict`` writes it; a folder that holds one as
-        ``detections.csv``; or a Raven or Audacity table of our own, or the whole folder of such tables.
+        ``detections.csv``; a Raven or Audacity table of our own, also one that was corrected in Raven; a
+        table of BirdNET-Analyzer or Kaleidoscope; or a folder of such tables. A row without a probability,
+        such as a selection that a person has drawn, has 1. Rows of ``nocall`` are left out.
+    audio_dir
+        Folder of the recordings, in which tables of other programs and the paths in them find theirs;
+        without it, a table belongs to the recording after which it is named.
 
     Raises
     ------
@@ -140,34 +152,64 @@ def read_detections(path: Path | str) -> pd.DataFrame:
      filename  start_s  end_s label  probability
     night.wav      0.0    5.0  wren          0.9
     """
-    path = Path(path)
-    if path.is_dir() and not (path / "detections.csv").exists():
-        tables = [each for each in sorted(walk(path)) if each.suffix == ".txt"]
-        if tables:
-            read = [_read_labels(each, legible(each.relative_to(path).as_posix())) for each in tables]
-            return pd.concat(read, ignore_index=True)
-    if path.suffix == ".txt":
-        return _read_labels(path, legible(path.name))
-    path = path / "detections.csv" if path.is_dir() else path
-    table = read_text_table(path, required=tuple(DETECTION_COLUMNS), names=("filename",))
-    has_channels = "channel" in table and (table["channel"] != "").any()
-    columns = [*DETECTION_COLUMNS, *(["channel"] if has_channels else [])]
-    return _with_numbers(table[columns], str(path))
-
-
-def _read_labels(path: Path, name: str) -> pd.DataFrame:
-    """Return the rows of one Raven or Audacity table; ``name`` is its recording's with an ending."""
-    if name.endswith(RavenWriter.ending):
-        columns = ("Begin Time (s)", "End Time (s)", "Species", "Confidence")
-        table = read_text_table(path, required=columns, sep="\t", names=("Begin File", "Begin Path"))[
-            list(columns)
-        ]
-        table.columns = pd.Index(_ROW_COLUMNS)
-        filename = name.removesuffix(RavenWriter.ending)
+    path, names = Path(path), cache(lambda: _recordings_in(audio_dir))
+    own = path / "detections.csv"
+    if path.is_dir() and not own.exists():
+        below = (
+            _read_table(table, legible(table.relative_to(path).as_posix()), names)
+            for table in _tables_in(path)
+        )
+        read = [rows for rows in below if rows is not None]
     else:
-        table = _read_audacity(path)
-        filename = name.removesuffix(AudacityWriter.ending)
-    return _with_numbers(table.assign(filename=filename)[DETECTION_COLUMNS], str(path))
+        table = own if path.is_dir() else path
+        read = [_read_table(table, legible(table.name), names)]
+    if not read or read[0] is None:
+        table = own if path.is_dir() else path
+        given = read_text_table(table, required=tuple(DETECTION_COLUMNS), names=("filename",))
+        has_channels = "channel" in given and (given["channel"] != "").any()
+        columns = [*DETECTION_COLUMNS, *(["channel"] if has_channels else [])]
+        read = [_with_numbers(given[columns], str(table))]
+    found = pd.concat(read, ignore_index=True)
+    return found[found["label"] != _NOCALL].reset_index(drop=True)
+
+
+def _recordings_in(audio_dir: Path | None) -> Recordings:
+    """Return the names of the recordings below a folder, none where it holds none."""
+    try:
+        files = [] if audio_dir is None else list_audio_files(audio_dir)
+    except DataError:
+        files = []
+    return Recordings(path.relative_to(audio_dir or "").as_posix() for path in files)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Return the files in a folder that may be tables; a list of recordings beside one is none."""
+    return [
+        path
+        for path in sorted(walk(folder))
+        if path.suffix in (".txt", ".csv") and not path.name.endswith(".list.txt")
+    ]
+
+
+def _read_table(path: Path, name: str, names: Callable[[], Recordings]) -> pd.DataFrame | None:
+    """Return the rows of one table, None for a CSV file that is no other program's.
+
+    ``name`` is its own below the folder of tables, which is that of its recording with an ending.
+    """
+    if path.suffix == ".csv":
+        table = read_result_table(path)
+        if table is None:
+            return None
+        table["filename"] = names().all_named(table["file"])
+    elif path.suffix != ".txt":
+        return None
+    elif not is_raven(path):
+        filename = names().of_table(path) or name.removesuffix(AudacityWriter.ending)
+        table = _read_audacity(path).assign(filename=filename)
+    else:
+        named = None if names_recordings(path) else name.removesuffix(RavenWriter.ending)
+        table = read_raven(path, names(), names().of_table(path) or named)
+    return _with_numbers(table[DETECTION_COLUMNS], str(path))
 
 
 def _read_audacity(path: Path) -> pd.DataFrame:
@@ -188,6 +230,7 @@ def _read_audacity(path: Path) -> pd.DataFrame:
 def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Return a table whose times and probabilities are float64."""
     table = table.copy()
+    table["probability"] = table["probability"].replace("", 1.0)
     for column in (*NUMBER_COLUMNS, *(["channel"] if "channel" in table else [])):
         numbers = pd.to_numeric(table[column], errors="coerce")
         if numbers.isna().any():
