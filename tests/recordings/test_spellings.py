@@ -92,13 +92,14 @@ def test_a_line_that_names_the_separator_is_understood(root: Path, separator: st
     assert load_recordings(root, faulty="leave_out").table["filename"].tolist() == ["a.wav", "c.wav"]
 
 
-def test_one_table_in_another_encoding_costs_its_recording_alone(root: Path) -> None:
+@pytest.mark.parametrize("other", ["latin-1", "utf-16"])
+def test_one_table_in_another_encoding_costs_its_recording_alone(root: Path, other: str) -> None:
     folder = root / "selections"
     folder.mkdir()
     header = "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\tNotes\n"
     for name in ("a", "b", "c"):
         row = f"1\tSpectrogram 1\t1\t0.1\t0.5\towl\t{'avión' if name != 'c' else ''}\n"
-        encoding = "latin-1" if name != "c" else "utf-8"
+        encoding = other if name != "c" else "utf-8"
         (folder / f"{name}.Table.1.selections.txt").write_text(header + row, encoding=encoding)
     place = {"audio_dir": root, "annotations": folder}
     with pytest.raises(FaultyTableError, match=r"UTF-8; save it as UTF-8") as refused:

@@ -34,6 +34,50 @@ def test_the_table_in_the_folder_gives_recordists(data_factory: Any) -> None:
     assert label_map_of(table).labels == ("species_0", "species_1")
 
 
+FOLDERS = ("Noise", "background", "other", "SILENCE", "-Parus_major", "nocall", "Parus_major")
+
+
+@pytest.fixture
+def with_negatives(data_factory: Any) -> Path:
+    for folder in FOLDERS:
+        data_factory.tone(f"{folder}/1.wav")
+    return data_factory.root
+
+
+def test_birdnets_folders_of_negatives_hold_no_species(
+    with_negatives: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = load_recordings(with_negatives).table.set_index("filename")["primary_label"]
+    expected = {f"{folder}/1.wav": "nocall" for folder in FOLDERS} | {"Parus_major/1.wav": "Parus_major"}
+    assert table.to_dict() == expected
+    (told,) = caplog.messages
+    assert "-Parus_major, Noise, SILENCE, background, other are taken for ones without any species" in told
+
+
+def test_a_class_may_be_named_like_a_folder_of_negatives(with_negatives: Path) -> None:
+    labels = LabelMap(("Parus_major", "Noise", "-Parus_major"))
+    table = load_recordings(with_negatives, labels=labels).table.set_index("filename")["primary_label"]
+    assert table["Noise/1.wav"] == "Noise"
+    assert table["-Parus_major/1.wav"] == "-Parus_major"
+    assert table["other/1.wav"] == "nocall"
+
+
+def test_labels_that_are_not_known_are_told_with_their_recordings(
+    data_factory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("owl/1.wav", "owl/2.wav", "wren/3.wav"):
+        data_factory.tone(name)
+    with pytest.raises(
+        FaultyTableError, match=r"wren is none of .*; correct the label of wren/3\.wav, or"
+    ):
+        load_recordings(data_factory.root, labels=LabelMap(("owl",)))
+    (data_factory.root / "recordings.csv").write_text(
+        "filename,primary_label,secondary_labels\nowl/1.wav,owl,robin\nowl/2.wav,owl,\n"
+    )
+    assert len(load_recordings(data_factory.root, labels=LabelMap(("owl",))).table) == 2
+    assert "robin among the secondary labels of owl/1.wav, none of the classes" in caplog.text
+
+
 def test_a_recording_outside_a_species_folder_is_named(data_factory: Any) -> None:
     data_factory.tone("loose.wav")
     with pytest.raises(DataError, match=r"loose\.wav in no species folder"):

@@ -107,8 +107,7 @@ def read_annotations(
     tables = [
         table
         for table in sorted(walk(path))
-        if table.suffix.lower() == ".txt"
-        or (table.suffix.lower() == ".csv" and table.name not in (TABLE_NAME, PARAMETERS_NAME))
+        if table.suffix.lower() in (".txt", ".csv") and table.name not in (TABLE_NAME, PARAMETERS_NAME)
     ]
     ours = [table for table in tables if table.suffix.lower() == ".csv" or _is_about(table, names)]
     strangers = [table.name for table in tables if table not in ours]
@@ -454,5 +453,5 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"the table {path} cannot be read; {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8: {error}; save it as UTF-8") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it as UTF-8") from None

@@ -95,7 +95,7 @@ def load_dataset_root(root: DataSettings, labels: LabelMap | None) -> LoadedReco
     elif boxes_file is not None:
         table = _unlabelled(root.audio_dir)
     else:
-        table = recordings_from_folders(root.audio_dir)
+        table = recordings_from_folders(root.audio_dir, () if labels is None else labels.labels)
     table, missing = _with_paths(table, root, source, unit)
     table["duration_s"] = _durations(table, root)
     own_boxes = table.get("boxes", pd.Series(dtype=object))
@@ -105,7 +105,12 @@ def load_dataset_root(root: DataSettings, labels: LabelMap | None) -> LoadedReco
         boxes_file = None
         found = _boxes_of(table, own_boxes, source)
     elif boxes_file is not None:
-        found = read_annotations(boxes_file, table["filename"].tolist(), label_column=root.label_column)
+        found = read_annotations(
+            boxes_file,
+            table["filename"].tolist(),
+            label_column=root.label_column,
+            labels=() if labels is None else labels.labels,
+        )
     else:
         found = None
     if found is not None:
@@ -248,7 +253,7 @@ def _checked_boxes(
                 f"{row.label} ends at {row.end_s:g} s, past the end of {row.filename} at {duration_s:.2f} s"
             )
         elif labels is not None and row.label not in labels:
-            what = _unknown(str(row.label))
+            what = _unknown(str(row.label), str(row.filename))
         if what is not None:
             faults.append(Fault(row.table, int(row.line), str(row.filename), what, unit))
             wrong.append(row.Index)
@@ -314,12 +319,22 @@ def _without_unknown_labels(
     known = {*labels.labels, NOCALL}
     wrong = table[~table["primary_label"].isin(known)]
     faults = [
-        Fault(source, _line_of(row), str(row.filename), _unknown(str(row.primary_label)), unit)
+        Fault(
+            source,
+            _line_of(row),
+            str(row.filename),
+            _unknown(str(row.primary_label), str(row.filename)),
+            unit,
+        )
         for row in wrong.itertuples()
     ]
-    secondary = {label for found in table["secondary_labels"] for label in found} - known
-    if secondary:
-        logger.warning(f"{source}: {some(sorted(secondary))} among secondary labels, none of the classes")
+    has_unknown = table["secondary_labels"].map(lambda found: not known.issuperset(found)).astype(bool)
+    if has_unknown.any():
+        secondary = {label for found in table["secondary_labels"] for label in found} - known
+        logger.warning(
+            f"{source}: {some(sorted(secondary))} among the secondary labels of "
+            f"{some(table['filename'][has_unknown].tolist())}, none of the classes"
+        )
     return table.drop(index=wrong.index), faults
 
 
@@ -337,5 +352,8 @@ def _without_variants(table: pd.DataFrame, source: Path, unit: str) -> tuple[pd.
     return table.drop(index=list(dict.fromkeys(wrong))), faults
 
 
-def _unknown(label: str) -> str:
-    return f"{label} is none of the classes in the config's labels; correct it, or add it there"
+def _unknown(label: str, filename: str) -> str:
+    return (
+        f"{label} is none of the classes in the config's labels; correct the label of {filename}, or add it "
+        "there"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import math
 import re
 from collections.abc import Container, Iterable
@@ -19,14 +20,24 @@ from dawnchorus.files import legible
 from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
+from dawnchorus.recordings.labels import NOCALL
 
 _RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
+logger = logging.getLogger(__name__)
+
+_NEGATIVES = frozenset({"noise", "background", "other", "silence"})
+"""Folders of recordings without any species, as in BirdNET-Analyzer's training."""
+
 _MISSING = frozenset({"", "nan", "none", "null", "na"})
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
 
-def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
+def recordings_from_folders(audio_dir: Path, known: Iterable[str] = ()) -> pd.DataFrame:
     """Return the table of a folder with a subfolder for each species; recordists are unknown.
+
+    As for BirdNET-Analyzer, the folders ``noise``, ``background``, ``other`` and ``silence``, in any case,
+    and those whose name begins with a minus hold recordings without any species, unless they are among
+    ``known``, the classes where they are given.
 
     Raises
     ------
@@ -48,7 +59,19 @@ def recordings_from_folders(audio_dir: Path) -> pd.DataFrame:
             f"{audio_dir}: {some(loose)} in no species folder; put each recording into a folder named after "
             f"its species, or add a {TABLE_NAME} with the columns filename and primary_label"
         )
-    labels = [clean_label(legible(path.parts[0])) for path in relative]
+    folders = [clean_label(legible(path.parts[0])) for path in relative]
+    classes = set(known)
+    negatives = {
+        folder
+        for folder in folders
+        if folder not in classes and (folder.casefold() in _NEGATIVES or folder.startswith("-"))
+    }
+    if negatives:
+        logger.warning(
+            f"{audio_dir}: the recordings in {some(sorted(negatives))} are taken for ones without any "
+            'species; a class of such a name has to be in the config\'s "labels"'
+        )
+    labels = [NOCALL if folder in negatives else folder for folder in folders]
     return with_all_columns(
         pd.DataFrame({"filename": [legible(path.as_posix()) for path in relative], "primary_label": labels})
     )
