@@ -18,7 +18,8 @@ import pytest
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import InferenceConfig, load_inference_config
 from dawnchorus.engines import Engine, open_engine
-from dawnchorus.errors import ConfigError, ExportError, ModelError, RunError
+from dawnchorus.errors import ConfigError, DataError, ExportError, ModelError, RunError
+from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.export.parity import ParityClips, check_parity
 from dawnchorus.features.frontend import MatrixLogMelFrontend
 from dawnchorus.pipelines.run_compilation import compile_run
@@ -32,6 +33,7 @@ CONFIG = {{
     "base": {smoke!r},
     "exp_name": "tiny",
     "data": {{"audio_dir": {audio!r}, "features_dir": {features!r}}},
+    "taxonomy": "names.csv",
     "nn_model_config": {{"backbone": "test_resnet.r160_in1k"}},
     "train_function_args": {{"clips_per_epoch": 48, "n_epochs": 2}},
 }}
@@ -70,6 +72,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) ->
     smoke = str(REPOSITORY / "train_configs" / "smoke.py")
     (root / "train.py").write_text(TRAIN_CONFIG.format(smoke=smoke, audio=str(audio), features=str(features)))
     (root / "inference.py").write_text(INFERENCE_CONFIG.format(soundscapes=str(root / "soundscapes")))
+    names = "primary_label,scientific_name,common_name\nspecies_0,Strix aluco,Tawny Owl\n"
+    (root / "names.csv").write_text(names)
     script("precompute_features.py", audio, features, "--n_cores", "2", cwd=root)
     script("main_train.py", "train.py", cwd=root)
     printed = script("main_inference_and_compile.py", "inference.py", cwd=root)
@@ -215,6 +219,33 @@ def test_a_corrupt_soundscape_is_listed_and_the_others_go_on(workplace: Workplac
     again = subprocess.run(other, capture_output=True, text=True)
     assert again.returncode == 1
     assert "holds tables made with another threshold; choose another --out" in again.stderr
+
+
+def test_exports_carry_the_names_of_the_configs_taxonomy(workplace: Workplace) -> None:
+    owl = {"species_0": {"scientific_name": "Strix aluco", "common_name": "Tawny Owl"}}
+    assert workplace.run.card().species == owl
+    for engine in ("onnx", "openvino"):
+        assert open_engine(workplace.run.path, engine).card.species == owl
+    detections = pd.read_csv(workplace.run.path / "soundscapes" / "detections.csv")
+    assert set(detections["model"]) <= {"tiny"}
+    assert set(detections.loc[detections["label"] == "species_0", "common_name"]) <= {"Tawny Owl"}
+
+
+def test_a_taxonomy_that_is_missing_is_told_before_the_export(workplace: Workplace, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"names\.csv does not exist; give a CSV file"):
+        export_ensemble(workplace.run, workplace.run.config(), taxonomy=tmp_path / "names.csv")
+
+
+@pytest.mark.stress
+def test_an_export_carries_the_names_of_a_taxonomy(workplace: Workplace, tmp_path: Path) -> None:
+    run = Run.open(shutil.copytree(workplace.run.path, tmp_path / "run"))
+    names = tmp_path / "names.csv"
+    names.write_text("primary_label,SCI_NAME,PRIMARY_COM_NAME\nspecies_1,Strix aluco,Tawny Owl\n")
+    owl = {"species_1": {"scientific_name": "Strix aluco", "common_name": "Tawny Owl"}}
+    owl |= workplace.run.card().species
+    export_ensemble(run, run.config(), folds=[0], taxonomy=names)
+    assert open_engine(run.onnx_file).card.species == owl
+    assert open_engine(run.openvino_file).card.species == owl
 
 
 def test_an_export_of_earlier_checkpoints_is_told(

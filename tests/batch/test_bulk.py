@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from guano import GuanoFile
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
@@ -90,6 +91,20 @@ class Bulk:
 @pytest.fixture
 def bulk(folder: Path, card: Any, stub: Any) -> Bulk:
     return Bulk(folder, lambda name: stub(card(), 4, name))
+
+
+def test_tables_tell_device_place_and_site(bulk: Bulk, tmp_path: Path) -> None:
+    path = bulk.folder / "deep" / "night.wav"
+    soundfile.write(path, np.zeros(RATE), RATE)
+    guano = GuanoFile(str(path))
+    guano["Make"], guano["Loc Position"] = "Titley", (1.5, 2.5)
+    guano.write(make_backup=False)
+    bulk(tmp_path / "out", settings_of(0.0, formats=("csv",)))
+    table = pd.read_csv(tmp_path / "out" / "detections.csv").set_index("filename")
+    row = table.loc["deep/night.wav"].iloc[0]
+    assert row[["site", "latitude", "longitude", "device"]].tolist() == ["deep", 1.5, 2.5, "Titley"]
+    assert row["threshold"] == 0.0
+    assert table.loc["d.wav", ["site", "latitude", "device"]].isna().all(axis=None)
 
 
 def tables_in(out: Path) -> dict[str, str]:

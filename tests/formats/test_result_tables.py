@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dawnchorus.cli.segments import segments
 from dawnchorus.errors import DataError
 from dawnchorus.formats import RecordingDetections, open_writers, read_detections
 from dawnchorus.formats.annotations import read_annotations
@@ -107,6 +108,17 @@ def test_tables_of_birdnet_are_detections(tmp_path: Path, audio: Path, name: str
     assert found["filename"].tolist() == NAMES
     assert found[["start_s", "end_s", "probability"]].values.tolist() == [[0, 3, 0.8123], [3, 6, 0.4411]]
     assert found["label"].tolist() == LABELS[name]
+
+
+def test_segments_cuts_clips_of_what_birdnet_has_found(tmp_path: Path, data_factory: Any) -> None:
+    for name in NAMES:
+        data_factory.tone(name, 7.0, 1000)
+    (tmp_path / "birdnet.csv").write_text(TABLES["BirdNET_CombinedTable.csv"], encoding="utf-8")
+    segments(tmp_path / "birdnet.csv", data_factory.root, out=tmp_path / "out")
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in tmp_path.glob("out/*/*")) == [
+        "Parus major/0.441_site_b__n1_3.00-6.00.flac",
+        "Turdus merula/0.812_site_a__n1_0.00-3.00.flac",
+    ]
 
 
 def test_what_a_reviewer_names_in_kaleidoscope_counts(tmp_path: Path, audio: Path) -> None:

@@ -41,6 +41,19 @@ def blocks_of(path: Path, n_frames: int) -> Iterator[np.ndarray]:
     yield from soundfile.blocks(path, n_frames, dtype="float32")
 
 
+def test_tables_tell_the_model_and_what_is_known_of_the_recorder(
+    model: Model, data_factory: Any, tmp_path: Path
+) -> None:
+    file = data_factory.tone("pond/20230510T080000+1000_REC [-27.4 152.9].wav", 2.0, 1500, sample_rate=RATE)
+    detections = model.predict([file, np.zeros(RATE)], sample_rate=RATE).detections(threshold={"*": 0.0})
+    detections.write("csv", tmp_path / "tables")
+    table = pd.read_csv(tmp_path / "tables" / "detections.csv").set_index("filename")
+    assert set(table["model"]) == {model.name}
+    assert set(table["threshold"]) == {0.0}
+    assert set(table.loc[file.name, "latitude"]) == {-27.4}
+    assert table.drop(index=file.name)["longitude"].isna().all()
+
+
 # One sound, however it comes in -------------------------------------------------------------------
 
 

@@ -67,9 +67,7 @@ def test_labels_that_are_not_known_are_told_with_their_recordings(
 ) -> None:
     for name in ("owl/1.wav", "owl/2.wav", "wren/3.wav"):
         data_factory.tone(name)
-    with pytest.raises(
-        FaultyTableError, match=r"wren is none of .*; correct the label of wren/3\.wav, or"
-    ):
+    with pytest.raises(FaultyTableError, match=r"wren is none of .*; correct the label of wren/3\.wav, or"):
         load_recordings(data_factory.root, labels=LabelMap(("owl",)))
     (data_factory.root / "recordings.csv").write_text(
         "filename,primary_label,secondary_labels\nowl/1.wav,owl,robin\nowl/2.wav,owl,\n"

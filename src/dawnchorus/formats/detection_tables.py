@@ -165,7 +165,7 @@ def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataF
         read = [_read_table(table, legible(table.name), names)]
     if not read or read[0] is None:
         table = own if path.is_dir() else path
-        given = read_text_table(table, required=tuple(DETECTION_COLUMNS), names=("filename",))
+        given = read_text_table(table, required=tuple(DETECTION_COLUMNS), names=("filename", "site"))
         has_channels = "channel" in given and (given["channel"] != "").any()
         columns = [*DETECTION_COLUMNS, *(["channel"] if has_channels else [])]
         read = [_with_numbers(given[columns], str(table))]
