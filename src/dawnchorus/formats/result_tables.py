@@ -54,6 +54,8 @@ _LAYOUTS = (
     ),
 )
 """BirdNET-Analyzer's CSV table, its table for R, and Kaleidoscope's."""
+_OF_FILES = ("File", "filepath", "INDIR", "FOLDER", "IN FILE", "filename", "site")
+"""Columns of file names and folders, those of our own table too."""
 
 
 def read_result_table(
@@ -89,7 +91,7 @@ def read_result_table(
     >>> read_result_table(Path("night.csv"), labels=["Strix_aluco"]).values.tolist()
     [['/card/night.wav', '0.0', '3.0', 'Strix_aluco', '0.8']]
     """
-    table = read_text_table(path, required=())
+    table = read_text_table(path, required=(), names=_OF_FILES)
     layout = next((each for each in _LAYOUTS if each.needed <= set(table)), None)
     if layout is None:
         return None
