@@ -76,7 +76,7 @@ def test_many_small_recordings_make_few_row_groups(tmp_path: Path) -> None:
 def test_a_long_recording_is_written_at_once(tmp_path: Path) -> None:
     with window_table(tmp_path / "windows.parquet", LABELS) as table:
         table.add("day.wav", predicted(17_280))
-        assert not table.waiting
+        assert not table.table._waiting
     assert pq.read_metadata(tmp_path / "windows.parquet").num_rows == 17_280
 
 

@@ -1,4 +1,4 @@
-"""Parquet tables of windows: probabilities or embeddings, written a few thousand rows at a time."""
+"""Parquet tables of windows: probabilities or embeddings, each window a row."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import DataError
-from dawnchorus.files import legible, replacing
+from dawnchorus.files import legible
+from dawnchorus.formats.buffered_tables import BufferedTable, buffered_table
 from dawnchorus.predict.windows import WindowPredictions
 
 WINDOWS_NAME = "windows.parquet"
 EMBEDDINGS_NAME = "embeddings.parquet"
-_ROWS_AT_ONCE = 4096
 
 
 class WindowTable:
@@ -37,25 +37,12 @@ class WindowTable:
     {'filename': 'night.wav', 'start_s': 0.0, 'end_s': 5.0, 'owl': 0.8999999761581421, 'wren': 0.25}
     """
 
-    def __init__(self, writer: pq.ParquetWriter, columns: Sequence[str]) -> None:
-        self.writer = writer
-        self.columns = columns
-        self.waiting: list[pa.RecordBatch] = []
+    def __init__(self, table: BufferedTable) -> None:
+        self.table = table
 
     def add(self, filename: str, predictions: WindowPredictions) -> None:
         """Write the windows of one more recording."""
-        batch = pa.record_batch(
-            [*_keys(filename, predictions), *self._values(predictions)], schema=self.writer.schema
-        )
-        self.waiting.append(batch)
-        if sum(batch.num_rows for batch in self.waiting) >= _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the buffered rows."""
-        if self.waiting:
-            self.writer.write_table(pa.Table.from_batches(self.waiting))
-            self.waiting = []
+        self.table.add([*_keys(filename, predictions), *self._values(predictions)])
 
     def _values(self, predictions: WindowPredictions) -> list[pa.Array]:
         return [pa.array(np.ascontiguousarray(column)) for column in predictions.probabilities.T]
@@ -98,11 +85,9 @@ def window_table(path: Path, labels: Sequence[str], *, has_channels: bool = Fals
     >>> Path("windows.parquet").is_file()
     True
     """
-    fields = [pa.field(label, pa.float32()) for label in labels]
-    with _written(path, fields, has_channels=has_channels) as writer:
-        table = WindowTable(writer, labels)
-        yield table
-        table.flush()
+    columns = [(label, pa.float32()) for label in labels]
+    with buffered_table(path, _schema(columns, has_channels=has_channels)) as table:
+        yield WindowTable(table)
 
 
 @contextmanager
@@ -123,11 +108,9 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
     """
     assert example.embeddings is not None
     n_features = example.embeddings.shape[1]
-    field = pa.field("embedding", pa.list_(pa.float32(), n_features))
-    with _written(path, [field], has_channels=example.channels is not None) as writer:
-        table = EmbeddingTable(writer, ["embedding"])
-        yield table
-        table.flush()
+    columns = [("embedding", pa.list_(pa.float32(), n_features))]
+    with buffered_table(path, _schema(columns, has_channels=example.channels is not None)) as table:
+        yield EmbeddingTable(table)
 
 
 def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFrame:
@@ -160,16 +143,9 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
         raise DataError(f"{path} cannot be read for {label}; {error}") from None
 
 
-@contextmanager
-def _written(path: Path, fields: list[pa.Field], *, has_channels: bool) -> Iterator[pq.ParquetWriter]:
-    keys = [
-        pa.field("filename", pa.string()),
-        pa.field("start_s", pa.float64()),
-        pa.field("end_s", pa.float64()),
-        *([pa.field("channel", pa.int64())] if has_channels else []),
-    ]
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, pa.schema([*keys, *fields])) as writer:
-        yield writer
+def _schema(columns: list[tuple[str, pa.DataType]], *, has_channels: bool) -> pa.Schema:
+    keys = [("filename", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())]
+    return pa.schema([*keys, *([("channel", pa.int64())] if has_channels else []), *columns])
 
 
 def _keys(filename: str, predictions: WindowPredictions) -> list[pa.Array]:

@@ -1,4 +1,4 @@
-"""The file of a pseudo-label table, written a few thousand rows at a time."""
+"""The file of a pseudo-label table."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from dawnchorus.errors import DataError
+from dawnchorus.formats.buffered_tables import BufferedTable, buffered_table
 
 TABLE_SUFFIXES = (".parquet", ".csv")
 ROW_ID, PRIMARY_LABEL, PRIMARY_PROB, FOLD = "row_id", "primary_label", "primary_label_prob", "fold"
-_ROWS_AT_ONCE = 4096
 _END_DECIMALS = 6  # a fiftieth of a sample at 32 kHz
 
 
 class PseudoLabelTable:
     """A table that is being written.
-
-    Attributes
-    ----------
-    n_rows
-        Rows so far.
 
     Examples
     --------
@@ -41,11 +34,13 @@ class PseudoLabelTable:
     1  night_10           owl
     """
 
-    def __init__(self, writer: pq.ParquetWriter | pa_csv.CSVWriter, labels: Sequence[str], schema: pa.Schema):
-        self.writer, self.schema = writer, schema
-        self.labels = np.array(labels, dtype=object)
-        self.waiting: list[pa.RecordBatch] = []
-        self.n_rows = 0
+    def __init__(self, table: BufferedTable, labels: Sequence[str]) -> None:
+        self._table, self._labels = table, np.array(labels, dtype=object)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows so far."""
+        return self._table.n_rows
 
     def add(
         self,
@@ -72,21 +67,12 @@ class PseudoLabelTable:
         columns = [
             pa.array([f"{soundscape}_{end_text(end_s)}" for end_s in ends_s.tolist()], pa.string()),
             *(pa.array(np.ascontiguousarray(column)) for column in probabilities.T),
-            pa.array(self.labels[probabilities.argmax(axis=1)], pa.string()),
+            pa.array(self._labels[probabilities.argmax(axis=1)], pa.string()),
             pa.array(probabilities.max(axis=1)),
         ]
         if fold is not None:
             columns.append(pa.array(np.full(len(ends_s), fold, np.int64)))
-        self.waiting.append(pa.record_batch(columns, schema=self.schema))
-        self.n_rows += len(ends_s)
-        if sum(batch.num_rows for batch in self.waiting) >= _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the buffered rows."""
-        if self.waiting:
-            self.writer.write_table(pa.Table.from_batches(self.waiting))
-            self.waiting = []
+        self._table.add(columns)
 
 
 @contextmanager
@@ -123,11 +109,8 @@ def pseudo_label_table(path: Path, labels: Sequence[str], *, has_folds: bool) ->
             *([(FOLD, pa.int64())] if has_folds else []),
         ]
     )
-    open_writer = pq.ParquetWriter if path.suffix.lower() == ".parquet" else pa_csv.CSVWriter
-    with open_writer(path, schema) as writer:
-        table = PseudoLabelTable(writer, labels, schema)
-        yield table
-        table.flush()
+    with buffered_table(path, schema) as table:
+        yield PseudoLabelTable(table, labels)
 
 
 def end_text(end_s: float) -> str:

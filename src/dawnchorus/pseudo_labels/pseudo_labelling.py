@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from dawnchorus.batch.journal import alone_in
 from dawnchorus.batch.journaled import JournaledInference, open_journal
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import DataError, RunError
-from dawnchorus.files import Failure, remove_replacements, replacing, write_failures, write_text
+from dawnchorus.files import Failure, write_failures, write_text
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.progress import track
@@ -223,15 +222,16 @@ def _make(
     out_dir.mkdir(parents=True, exist_ok=True)
     with alone_in(out_dir, lock=out_dir / "lock"):
         check_earlier(out_dir, settings.table, made, force=force)
-        remove_replacements(out_dir)
         write_text(out_dir / SETTINGS_NAME, json.dumps(made, indent=2))
-        with _finished_at(settings.table, out_dir) as unfinished, ExitStack() as stack:
+        with ExitStack() as stack:
             table: PseudoLabelTable | None = None
             for part in parts:
                 engine = part.open_ensemble()
                 if table is None:
                     has_folds, labels = part.fold is not None, engine.card.labels
-                    table = stack.enter_context(pseudo_label_table(unfinished, labels, has_folds=has_folds))
+                    table = stack.enter_context(
+                        pseudo_label_table(settings.table, labels, has_folds=has_folds)
+                    )
                 journal = open_journal(
                     engine,
                     out_dir / part.folder,
@@ -258,21 +258,6 @@ def _check_some_decoded(found: RecordingFiles, failures: Sequence[Failure]) -> N
         raise DataError(
             f"none of the {len(failures)} soundscapes could be decoded; the first: {failures[0].reason}"
         )
-
-
-@contextmanager
-def _finished_at(path: Path, out_dir: Path) -> Iterator[Path]:
-    """Yield where to write a file that takes its place at ``path`` when the block ends well.
-
-    It lies in ``out_dir`` under one name, so that a killed job leaves one at most, and not beside the table.
-    """
-    unfinished = out_dir / f"unfinished{path.suffix.lower()}"
-    try:
-        yield unfinished
-        with replacing(path) as temporary:
-            shutil.move(unfinished, temporary)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _add_rows(
