@@ -14,12 +14,18 @@
     ├── ExportError            an exported graph that does not agree with PyTorch
     ├── DownloadError          a service that refuses, cannot be reached, or sends other data than it declares
     ├── UnsafePathError        a name in a file that leads out of the output folder
+    ├── OverwriteError         a file or folder that is there already; also a DataError and a RunError
+    ├── WriteError             a full disk, or a folder that may not be written to; also an OSError
     └── MissingExtraError      an optional package; the message names the extra to install
 
 A message names the fault, the place, the value found, the legal values and the remedy.
 """
 
 from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
 
 
 class DawnchorusError(Exception):
@@ -169,6 +175,73 @@ class UnsafePathError(DawnchorusError):
     >>> issubclass(UnsafePathError, DawnchorusError)
     True
     """
+
+
+class OverwriteError(DataError, RunError):
+    """A file or folder that is there already, and is not replaced unless that is asked for.
+
+    Examples
+    --------
+    >>> issubclass(OverwriteError, DawnchorusError)
+    True
+    """
+
+
+_MAKE_ROOM = "make room, and run the same command again"
+_ELSEWHERE = "choose another name or folder"
+WRITE_REMEDIES = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EFBIG: "raise the limit (ulimit -f), or choose a file system that takes larger files",
+    errno.EACCES: "change the permissions, or choose another folder",
+    errno.EPERM: "change the permissions, or choose another folder",
+    errno.EROFS: "choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EISDIR: _ELSEWHERE,
+    errno.EEXIST: _ELSEWHERE,
+}
+"""What helps where a file cannot be written, by the number of the system's error."""
+
+
+class WriteError(DawnchorusError, OSError):
+    """A file or folder that cannot be written: the disk is full, or it is not allowed.
+
+    Made from the number and text of the system's error, and the path.
+
+    Examples
+    --------
+    >>> import errno
+    >>> print(WriteError(errno.EACCES, "Permission denied", "scores.csv"))
+    scores.csv: cannot be written: Permission denied; change the permissions, or choose another folder
+    """
+
+    def __str__(self) -> str:
+        return describe_os_error(self, what=f"{self.filename}: cannot be written")
+
+
+def describe_os_error(error: OSError, *, what: str | None = None) -> str:
+    """Return an error of the system as one sentence: what it is of, the reason, the free space, the remedy.
+
+    Examples
+    --------
+    >>> import errno
+    >>> describe_os_error(PermissionError(errno.EACCES, "Permission denied", "tables"))
+    'tables: Permission denied; change the permissions, or choose another folder'
+    >>> describe_os_error(OSError(errno.ENOSPC, "No space left on device"))
+    'what was to be written: No space left on device; make room, and run the same command again'
+    """
+    if error.errno is None:
+        return str(error)
+    free = ""
+    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        above = Path(str(error.filename)).absolute().parents
+        folder = next(each for each in above if each.is_dir())
+        free = f" ({shutil.disk_usage(folder).free / 1e6:.1f} MB are free)"
+    remedy = WRITE_REMEDIES.get(error.errno)
+    what = what or error.filename or ("what was to be written" if remedy else None)
+    reason = f"{error.strerror}{free}{f'; {remedy}' if remedy else ''}"
+    return f"{what}: {reason}" if what else reason
 
 
 class MissingExtraError(DawnchorusError):

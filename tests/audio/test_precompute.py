@@ -31,7 +31,7 @@ FORMATS = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.hdf5")}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("[!.]*.hdf5")}
 
 
 def temporary_files(folder: Path) -> list[Path]:
@@ -364,7 +364,7 @@ def test_a_killed_worker_ends_the_run_with_one_sentence(data_factory, tmp_path):
     process = subprocess.Popen(
         [*COMMAND, str(data_factory.root), str(features), "--n_cores", "2"], stderr=subprocess.PIPE, text=True
     )
-    while process.poll() is None and not any(features.rglob("*.hdf5")):
+    while process.poll() is None and not any(features.rglob("[!.]*.hdf5")):
         time.sleep(0.001)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [
@@ -397,7 +397,7 @@ def test_kills_at_random_moments_change_nothing(data_factory, tmp_path, n_kills)
             start_new_session=True,
         )
         n_awaited = random.randint(0, 45)
-        while process.poll() is None and len(list(features.rglob("*.hdf5"))) < n_awaited:
+        while process.poll() is None and len(list(features.rglob("[!.]*.hdf5"))) < n_awaited:
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.03))
         kill_group(process)
@@ -414,10 +414,11 @@ def test_files_that_are_being_written_are_not_taken_for_abandoned(data_factory, 
     data_factory.tone("a.wav")
     features = tmp_path / "features"
     (features / "deep").mkdir(parents=True)
-    (features / "deep/.dawnchorus-1.tmp").touch()
+    (features / "deep/.dawnchorus-0123abcd.tmp.hdf5").touch()
     code = (
-        "import sys, time; from pathlib import Path; from dawnchorus.files import replacing_file\n"
-        "with replacing_file(Path(sys.argv[1])): print('writing', flush=True); sys.stdin.read()"
+        "import sys, time; from pathlib import Path; from dawnchorus.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as file:\n"
+        "    file.touch(); print('writing', flush=True); sys.stdin.read()"
     )
     writer = subprocess.Popen(
         [sys.executable, "-c", code, features / "other.hdf5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -427,7 +428,7 @@ def test_files_that_are_being_written_are_not_taken_for_abandoned(data_factory, 
         assert writer.stdin is not None
         assert writer.stdout.readline() == b"writing\n"
         precompute_recordings(data_factory.root, features)
-        assert len(temporary_files(features)) == 1
+        assert sorted(path.suffix for path in temporary_files(features)) == [".hdf5", ".lock"]
         writer.stdin.close()
     assert writer.returncode == 0
     assert (features / "other.hdf5").is_file()

@@ -13,9 +13,10 @@ import torch
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.sound import Sound
 from dawnchorus.audio.source import open_source
-from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import AudioError
+from dawnchorus.files import FileVersion
 
 RATE = 48_000
 
@@ -51,7 +52,7 @@ def test_a_stored_recording_is_read_by_its_path_and_by_its_handle(stereo: tuple[
     path, _ = stereo
     stored = path.with_suffix(".wav.hdf5")
     expected = load_audio(path)
-    write_store(stored, [expected], StoreSettings(), n_samples=len(expected), source=Fingerprint.of(path))
+    write_store(stored, [expected], StoreSettings(), n_samples=len(expected), source=FileVersion.of(path))
     for sound in (Sound.of(stored), Sound.of(open_source(path, stored=stored))):
         np.testing.assert_allclose(sound.load(32_000), expected, atol=1e-4)
     assert len(Sound.of(open_source(path, stored=stored)).load(16_000)) == round(len(expected) / 2)

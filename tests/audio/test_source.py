@@ -13,17 +13,18 @@ import pytest
 
 from dawnchorus.audio.decode import count_samples, load_audio, stream_audio
 from dawnchorus.audio.source import open_source, stream_recording
-from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.datasets.labelled_audio import composition, open_recordings
 from dawnchorus.errors import AudioError, StoreError
+from dawnchorus.files import FileVersion
 
 
 def store(path, stored, **settings):
     settings = StoreSettings(**settings)
     n_samples = count_samples(path, sample_rate=settings.sample_rate)
     blocks = stream_audio(path, sample_rate=settings.sample_rate)
-    write_store(stored, blocks, settings, n_samples=n_samples, source=Fingerprint.of(path))
+    write_store(stored, blocks, settings, n_samples=n_samples, source=FileVersion.of(path))
 
 
 def test_both_kinds_give_the_same_sound_here_and_after_pickling(data_factory, tmp_path):

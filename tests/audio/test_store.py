@@ -15,9 +15,10 @@ import pytest
 
 from dawnchorus.audio.source import find_stored, open_stored
 from dawnchorus.audio.store import StoredRecording, is_current, open_store, store_path
-from dawnchorus.audio.store_layout import BLOCK, Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import BLOCK, StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import StoreError
+from dawnchorus.files import FileVersion
 
 N_SAMPLES = 3 * BLOCK + 777
 LENGTHS = [1, 4, BLOCK - 1, BLOCK, BLOCK + 1, 8 * BLOCK, 8 * BLOCK + 1, 20 * BLOCK + 5]
@@ -29,7 +30,7 @@ def noise(n_samples: int = N_SAMPLES, peak: float = 0.8) -> np.ndarray:
 
 
 def write(path: Path, wave: np.ndarray, *, source: Path | None = None, **settings) -> StoredRecording:
-    fingerprint = None if source is None else Fingerprint.of(source)
+    fingerprint = None if source is None else FileVersion.of(source)
     write_store(path, [wave], StoreSettings(**settings), n_samples=len(wave), source=fingerprint)
     stored = open_store(path)
     assert stored is not None

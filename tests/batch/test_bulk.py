@@ -625,7 +625,7 @@ def test_tables_of_somebody_else_are_not_overwritten(bulk: Bulk, tmp_path: Path)
     out.mkdir()
     (out / "detections.csv").write_text("mine")
     with pytest.raises(
-        RunError, match=r"detections\.csv exists; choose another --out, or overwrite it with --force"
+        RunError, match=r"detections\.csv exists; choose another name, or overwrite it with --force"
     ):
         bulk(out)
     assert (out / "detections.csv").read_text() == "mine"
@@ -696,7 +696,7 @@ def test_files_of_one_name_size_and_time_at_two_sites_are_told_apart(bulk: Bulk,
 def test_what_somebody_else_put_there_is_not_replaced(bulk: Bulk, tmp_path: Path) -> None:
     (tmp_path / "out" / "raven").mkdir(parents=True)
     (tmp_path / "out" / "raven" / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"raven exists; choose another --out, or overwrite it with --force"):
+    with pytest.raises(RunError, match=r"raven exists; choose another name, or overwrite it with --force"):
         bulk(tmp_path / "out", settings_of(formats=("raven",)))
     assert (tmp_path / "out" / "raven" / "mine.txt").read_text() == "mine"
 

@@ -90,7 +90,7 @@ def test_a_submission_is_replaced_only_by_force(model: Path, capsys: pytest.Capt
     soundscape("H1")
     Path("submission.csv").write_text("mine", encoding="utf-8")
     assert run("submit-kaggle", str(model), "test_soundscapes") == 1
-    assert "submission.csv exists; choose another name with --out" in capsys.readouterr().err
+    assert "submission.csv exists; choose another name, or overwrite it" in capsys.readouterr().err
     assert Path("submission.csv").read_text() == "mine"
     assert run("submit-kaggle", str(model), "test_soundscapes", "--force") == 0
 

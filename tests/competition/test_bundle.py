@@ -68,7 +68,7 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_it_is_a_bundle(
 ) -> None:
     out = tmp_path / "bundle"
     bundle_runs(runs, out)
-    with pytest.raises(RunError, match="exists; choose another name with --out, or replace it"):
+    with pytest.raises(RunError, match="exists; choose another name, or replace it"):
         bundle_runs(runs[:1], out)
     assert bundle_runs(runs[:1], out, force=True) == ["ebs"]
     assert [path.name for path in out.iterdir()] == ["ebs"]

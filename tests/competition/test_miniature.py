@@ -99,7 +99,7 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_made_anew(tmp_path: Path) -> None:
-    left = tmp_path / ".data.making"
+    left = tmp_path / ".dawnchorus-0123abcd.tmp"
     left.mkdir()
     (left / "train.csv").write_text("half", encoding="utf-8")
     made = make_competition(tmp_path / "data", SMALL)

@@ -20,7 +20,7 @@ import pyarrow.dataset
 import pytest
 
 from dawnchorus.audio.recorder_times import Recorder
-from dawnchorus.errors import ConfigError, UnsafePathError
+from dawnchorus.errors import ConfigError, UnsafePathError, WriteError
 from dawnchorus.formats import (
     FORMATS,
     DetectionWriters,
@@ -423,7 +423,7 @@ def test_a_crash_leaves_the_earlier_outputs_and_nothing_else(tmp_path: Path) -> 
 
 def test_where_one_output_cannot_take_its_place_none_does(tmp_path: Path) -> None:
     (tmp_path / "detections").write_text("not ours")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(WriteError, match="detections: cannot be written: Not a directory"):
         write(tmp_path, [recording_of("a.wav")])
     assert contents(tmp_path) == {"detections": b"not ours"}
     assert len(list(tmp_path.iterdir())) == 1

@@ -170,7 +170,7 @@ def test_a_file_of_somebody_else_is_not_replaced(
     guest_package("tallying.carefully", TALLY)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "tally.csv").write_text("mine")
-    with pytest.raises(RunError, match=r"tally\.csv exists; choose another --out"):
+    with pytest.raises(RunError, match=r"tally\.csv exists; choose another name"):
         predicted(tmp_path / "out", "tallying.carefully:Tally")
     assert (tmp_path / "out" / "tally.csv").read_text() == "mine"
 

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from dawnchorus.audio.decode import count_samples, load_audio, stream_audio
-from dawnchorus.audio.store_layout import Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import AudioError, ConfigError
-from dawnchorus.files import Failure
+from dawnchorus.files import Failure, FileVersion
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.windows import WindowPredictions
@@ -146,7 +146,7 @@ def test_a_store_is_predicted_like_its_recording(
         stream_audio(path, sample_rate=RATE),
         StoreSettings(sample_rate=RATE),
         n_samples=count_samples(path, sample_rate=RATE),
-        source=Fingerprint.of(path),
+        source=FileVersion.of(path),
     )
     inference = BirdsInference(stub(card()))
     found, expected = inference.predict_recording(stored), inference.predict_recording(path)

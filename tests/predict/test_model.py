@@ -376,7 +376,7 @@ def test_detections_are_those_of_the_command(exported: Any, night: Path, tmp_pat
     assert paths["csv"].read_text() == (tmp_path / "cli" / "detections.csv").read_text()
     table = f"{night.name}.selections.txt"
     assert (paths["raven"] / table).read_text() == (tmp_path / "cli" / "raven" / table).read_text()
-    with pytest.raises(dc.DawnchorusError, match="exists; choose another folder, or set overwrite=True"):
+    with pytest.raises(dc.DawnchorusError, match="exists; choose another name, or set overwrite=True"):
         found.write("csv", tmp_path / "python")
     found.write("csv", tmp_path / "python", overwrite=True)
     frame = found.to_frame()

@@ -235,7 +235,7 @@ def test_soundscapes_that_cannot_be_read_are_listed_and_the_others_go_on(
 def test_a_table_made_otherwise_is_not_overwritten(soundscapes: Path, tmp_path: Path) -> None:
     table, found = tmp_path / "pseudo.csv", find_recordings([str(soundscapes)])
     table.write_text("mine")
-    with pytest.raises(RunError, match=r"pseudo\.csv exists; choose another --out, or overwrite it"):
+    with pytest.raises(RunError, match=r"pseudo\.csv exists; choose another name, or overwrite it"):
         labelled(LoudnessEngine(), soundscapes, table)
     table.unlink()
     first = labelled(LoudnessEngine(), soundscapes, table)

@@ -19,7 +19,6 @@ import io
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -33,9 +32,10 @@ import numpy as np
 import soundfile
 
 from dawnchorus.audio.channels import Channel, ChannelEnergies, mean_of_channels
-from dawnchorus.audio.unclaimed_sound import PiecedFile, Reading, behind_id3, ogg_pages, whole_reading
+from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, ogg_pages, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
+from dawnchorus.files import FileVersion, PiecedFile
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
 AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
@@ -486,16 +486,14 @@ def _has_length_tag(path: Path) -> bool:
 def _identity(path: Path) -> FileIdentity:
     """Return the key of cached facts about a file: its path, size in bytes and time of change."""
     try:
-        status = path.stat()
+        version = FileVersion.of(path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read; {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-        raise AudioError(f"{path}: not a file")
     if not os.access(path, os.R_OK):
         raise AudioError(f"{path}: cannot be read; Permission denied")
-    if status.st_size == 0:
+    if not version.n_bytes:
         raise AudioError(f"{path}: empty (0 bytes)")
-    return path, status.st_size, status.st_mtime_ns
+    return path, *version
 
 
 def legal_suffixes() -> str:

@@ -18,11 +18,11 @@ import numpy as np
 from dawnchorus.audio.decode import count_samples, stream_audio
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store import is_current
-from dawnchorus.audio.store_layout import BLOCK, ROW, Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import BLOCK, ROW, StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.audio.torchaudio_decode import load_with_torchaudio
 from dawnchorus.errors import AudioError, StoreError
-from dawnchorus.files import Failure
+from dawnchorus.files import Failure, FileVersion
 
 BYTES_PER_GB = 1e9
 _FRAME_BYTES = 4_096  # size of a store without sound and blocks, rounded up
@@ -173,7 +173,7 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
     if limits.room() < item.n_bytes:
         return limits.left_out(item)
     try:
-        source = Fingerprint.of(job.audio_path)  # taken first, so that a change while it is read is found
+        source = FileVersion.of(job.audio_path)  # taken first, so that a change while it is read is found
         n_samples, blocks = _decode(job.audio_path, settings, notes)
     except AudioError as error:
         return Outcome(item, Ending.FAILED, str(error))

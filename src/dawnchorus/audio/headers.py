@@ -136,7 +136,7 @@ def _write_kept(
     rows = [(*row, _checksum(row)) for row in facts]
     try:
         with (
-            replacing(file) as temporary,
+            replacing(file, sync=False) as temporary,
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as opened,
         ):
             csv.writer(opened).writerows([_COLUMNS, *rows])

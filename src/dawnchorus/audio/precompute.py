@@ -24,8 +24,8 @@ from dawnchorus.files import (
     FAILURES_NAME,
     NOTES_NAME,
     Failure,
+    mend,
     read_failures,
-    remove_abandoned,
     walk,
     write_failures,
 )
@@ -149,7 +149,7 @@ def precompute_recordings(
         import_torchaudio()
     listing = list_recordings(audio, root=audio_root)
     features_dir = _made_folder(features_dir)
-    remove_abandoned(features_dir)
+    _mend_all(features_dir)
     surveyed = _survey_all(listing, features_dir, settings)
     todo = sorted((found for found in surveyed if isinstance(found, Todo)), key=lambda item: item.job)
     limits = Limits(features_dir, settings.leave_gb)
@@ -215,6 +215,12 @@ def _made_folder(features_dir: Path) -> Path:
     return features_dir
 
 
+def _mend_all(features_dir: Path) -> None:
+    """Remove what killed processes left, at any depth."""
+    for folder in {path.parent for path in walk(features_dir, hidden=True)}:
+        mend(folder)
+
+
 def _survey_all(
     listing: Listing, features_dir: Path, settings: PrecomputeSettings
 ) -> list[Todo | Failure | None]:
@@ -263,7 +269,7 @@ def _convert_all(
                 stopped_by = f"{limits.features_dir}: no space left on the disk, so free some"
     except DawnchorusError as error:
         stopped_by = str(error)
-        remove_abandoned(limits.features_dir)
+        _mend_all(limits.features_dir)
     return stopped_by
 
 

@@ -23,7 +23,6 @@ from dawnchorus.audio.store_layout import (
     HEADER_BYTES,
     MAGIC,
     ROW,
-    Fingerprint,
     Header,
     StoreSettings,
     as_blocks,
@@ -32,6 +31,7 @@ from dawnchorus.audio.store_layout import (
 )
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
+from dawnchorus.files import FileVersion
 
 _COPY_BYTES = 1 << 24
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"  # follows our first line; other HDF5 files begin with it
@@ -95,7 +95,7 @@ class StoredRecording:
 
     def is_made_from(self, source: Path) -> bool:
         """Return whether an audio file has the size and time of the one that was stored. Raises OSError."""
-        return self.header.source == Fingerprint.of(source)
+        return self.header.source == FileVersion.of(source)
 
     def read(self, start: int, n_samples: int) -> np.ndarray:
         """Return samples ``start … start + n_samples``, fewer at the end, shape (n,), float32.

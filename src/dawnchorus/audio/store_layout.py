@@ -25,12 +25,12 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
 from dawnchorus.audio.channels import Channel, checked_channel
+from dawnchorus.files import FileVersion
 
 MAGIC = b"dawnchorus store 2 "
 HEADER_BYTES = 512
@@ -81,27 +81,6 @@ class StoreSettings:
         return _FLOAT32 if self.lossless else _INT16
 
 
-class Fingerprint(NamedTuple):
-    """Size and time of change of a file, which identify its version.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> _ = Path("sound.raw").write_bytes(bytes(100))
-    >>> Fingerprint.of(Path("sound.raw")).n_bytes
-    100
-    """
-
-    n_bytes: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, source: Path) -> Fingerprint:
-        """Return the fingerprint of a file as it is now. Raises OSError."""
-        status = source.stat()
-        return cls(status.st_size, status.st_mtime_ns)
-
-
 @dataclass(frozen=True)
 class Header:
     """The line of text at the beginning of a store.
@@ -131,7 +110,7 @@ class Header:
     """
 
     settings: StoreSettings
-    source: Fingerprint | None
+    source: FileVersion | None
     n_samples: int
     gain: float
     blocks_at: int
@@ -159,7 +138,7 @@ class Header:
             return None
         fields = json.loads(text)
         settings, source = StoreSettings(**fields.pop("settings")), fields.pop("source")
-        return cls(settings, Fingerprint(*source) if source else None, **fields)
+        return cls(settings, FileVersion(*source) if source else None, **fields)
 
 
 def count_blocks(n_samples: int) -> int:

@@ -15,7 +15,6 @@ from dawnchorus.audio.store_layout import (
     BLOCK,
     HEADER_BYTES,
     ROW,
-    Fingerprint,
     Header,
     StoreSettings,
     as_blocks,
@@ -23,7 +22,7 @@ from dawnchorus.audio.store_layout import (
     count_blocks,
 )
 from dawnchorus.audio.windows import stream_windows
-from dawnchorus.files import replacing_file, start_writing_back
+from dawnchorus.files import FileVersion, replacing, start_writing_back
 
 _PIECE = 8 * BLOCK  # samples that are quantised and written at a time
 _SIXTEEN_BIT = 32_768  # the integer that is full scale in a 16-bit recording
@@ -38,7 +37,7 @@ def write_store(
     settings: StoreSettings,
     *,
     n_samples: int,
-    source: Fingerprint | None = None,
+    source: FileVersion | None = None,
 ) -> None:
     """Write a recording; ``path`` appears complete or not at all.
 
@@ -75,8 +74,7 @@ def write_store(
     array([0., 1.], dtype=float32)
     """
     n_frame = len(_frame(np.zeros(count_blocks(n_samples), ROW), n_samples, settings)[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(path) as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.seek(n_frame)
         rows, peak, crc = _write_sound(file, blocks, settings, n_samples)
         gain = 1 / peak if settings.normalize and peak > _SILENCE else 1.0

@@ -5,16 +5,16 @@
   were put together, whose tag counts the first alone.
 - Ogg: streams one after the other, of which the first alone is read.
 
-A file is read through :class:`PiecedFile`, with the right header; its bytes on the disk stay as they are.
+A file is read through :class:`~dawnchorus.files.PiecedFile`, with the right header; its bytes on the disk
+stay as they are.
 """
 
 from __future__ import annotations
 
-import io
 import mmap
 import string
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 import soundfile
 
 from dawnchorus.errors import AudioError
+from dawnchorus.files import Piece
 
 TOLERANCE = 4_096
 """Bytes behind the sound that are left alone whatever they are: 21 ms at 96 kHz and 16 bits."""
@@ -38,20 +39,6 @@ _EXTENSIBLE = 0xFFFE
 _TAG_OFF = 0.02  # of the bytes that a tag counts; encoders count the tag's own frame, or do not
 
 
-class Piece(NamedTuple):
-    """Bytes from ``start`` to ``stop`` of the file, or ``given`` ones that stand for them.
-
-    Examples
-    --------
-    >>> Piece(start=44, stop=768_044).given is None
-    True
-    """
-
-    start: int
-    stop: int
-    given: bytes | None = None
-
-
 class Reading(NamedTuple):
     """A way to read a file whole.
 
@@ -64,75 +51,13 @@ class Reading(NamedTuple):
 
     Examples
     --------
+    >>> from dawnchorus.files import Piece
     >>> Reading(links=((Piece(0, 500), Piece(500, 900)),), options={}).links[0][1].stop
     900
     """
 
     links: tuple[tuple[Piece, ...], ...]
     options: dict[str, Any]
-
-
-class PiecedFile(io.RawIOBase):
-    """PiecedFile of a file, read as one file.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> _ = Path("a.txt").write_bytes(b"duskchorus")
-    >>> with PiecedFile(Path("a.txt"), [Piece(0, 0, b"dawn"), Piece(4, 10)]) as joined:
-    ...     joined.read()
-    b'dawnchorus'
-    """
-
-    def __init__(self, path: Path, pieces: Sequence[Piece]) -> None:
-        super().__init__()
-        self._file: IO[bytes] = path.open("rb")
-        self._pieces, self._position = list(pieces), 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position in bytes."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position in bytes, and return it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: sum(map(_n_bytes, self._pieces))}
-        self._position = max(0, base[whence] + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from one piece, and return the number of bytes; 0 at the end."""
-        begin = 0
-        for piece in self._pieces:
-            within = self._position - begin
-            if within < _n_bytes(piece):
-                n_bytes = min(len(buffer), _n_bytes(piece) - within)
-                if piece.given is not None:
-                    data = piece.given[within : within + n_bytes]
-                else:
-                    self._file.seek(piece.start + within)
-                    data = self._file.read(n_bytes)
-                buffer[: len(data)] = data
-                self._position += len(data)
-                return len(data)
-            begin += _n_bytes(piece)
-        return 0
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-        super().close()
-
-
-def _n_bytes(piece: Piece) -> int:
-    return piece.stop - piece.start if piece.given is None else len(piece.given)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from dawnchorus.aviary.aviary_recordings import (
 from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.aviary.aviary_soundscapes import COLUMNS, make_soundscape, soundscape_form
 from dawnchorus.errors import DataError
+from dawnchorus.files import replacing
 from dawnchorus.progress import track
 
 # Raised when the same settings begin to give other sounds, so that older aviaries are not taken for current.
@@ -101,33 +100,11 @@ def make_aviary(folder: str | Path, settings: AviarySettings | None = None, *, n
     folder, settings = Path(folder).absolute(), settings or AviarySettings()
     if is_made(folder, settings):
         return Aviary.in_folder(folder)
-    with made_beside(folder) as making:
+    with replacing(folder) as making:
+        making.mkdir()
         write_aviary(Aviary.in_folder(making), settings, n_cores=n_cores)
         (making / CARD).write_text(json.dumps(card(settings), indent=2) + "\n", encoding="utf-8")
     return Aviary.in_folder(folder)
-
-
-@contextmanager
-def made_beside(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``folder``, which is new or empty, when the block ends well.
-
-    Remains of a killed run are removed first.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> with made_beside(Path("aviary")) as making:
-    ...     _ = (making / "card.json").write_text("{}")
-    >>> [path.name for path in Path("aviary").iterdir()]
-    ['card.json']
-    """
-    making = folder.parent / f".{folder.name}.making"
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
-    yield making
-    if folder.exists():
-        folder.rmdir()
-    making.rename(folder)
 
 
 def card(settings: AviarySettings) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.errors import RunError
-from dawnchorus.files import inside, write_text
+from dawnchorus.files import inside, refuse_existing, write_text
 from dawnchorus.formats import own_goals
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
@@ -106,10 +106,8 @@ class EarlierTables:
         """
         for name, goal in goals.items():
             is_ours = goal in (self.goals.get(name), self.guests.get(name))
-            if self.is_known and not is_ours and (self.folder / goal).exists():
-                raise RunError(
-                    f"{self.folder / goal} exists; choose another --out, or overwrite it with --force"
-                )
+            if self.is_known and not is_ours:
+                refuse_existing(self.folder / goal, force=False)
         differing = [key for key in made if self.made.get(key, made[key]) != made[key]]
         if differing:
             kept = " (what was predicted is kept)" if has_journal else ""

@@ -30,7 +30,7 @@ import numpy as np
 
 from dawnchorus.audio.recorder_times import RecorderTime, recorder_time
 from dawnchorus.errors import RunError
-from dawnchorus.files import locked, remove_replacements, replacing, write_text
+from dawnchorus.files import locked, mend, replacing, write_text
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.windows import WindowPredictions
 
@@ -144,7 +144,7 @@ class Journal:
             with alone_in(self.folder.parent, lock=lock):
                 self._check_network(network, anew=anew)
                 for folder in (self.folder, *self.folder.glob("??")):
-                    remove_replacements(folder)
+                    mend(folder)
                 write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
                 try:
                     yield
@@ -190,7 +190,7 @@ class Journal:
         if predictions.channels is not None:
             arrays["channels"] = predictions.channels
         path = self._entry_path(recording.name)
-        with replacing(path) as temporary:
+        with replacing(path, sync=False) as temporary:  # checked when read, and made again
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
 
     def forget(self, names: Iterable[str]) -> None:
@@ -203,7 +203,7 @@ class Journal:
         if next(self.folder.glob("??/*.npz"), None) is not None:
             return
         for folder in self.folder.glob("??"):
-            remove_replacements(folder)
+            mend(folder)
             folder.rmdir()
         self.network_file.unlink(missing_ok=True)
 

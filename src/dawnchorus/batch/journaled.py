@@ -15,7 +15,7 @@ from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, version_of
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, RunError, StoreError
-from dawnchorus.files import Failure, remove_replacements
+from dawnchorus.files import Failure, mend
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
@@ -94,7 +94,7 @@ def open_journal(
         )
     journal = Journal(out_dir / JOURNAL_NAME)
     with journal.opened(network, anew=force):
-        remove_replacements(out_dir)
+        mend(out_dir)
         work = JournaledInference(inference, journal, settings, network)
         try:
             yield work

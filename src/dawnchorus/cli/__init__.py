@@ -38,7 +38,7 @@ from dawnchorus.cli import (
     tune,
 )
 from dawnchorus.cli.part_options import CommandWithFormats
-from dawnchorus.errors import DawnchorusError
+from dawnchorus.errors import DawnchorusError, describe_os_error
 
 app = typer.Typer(
     name="dawnchorus",
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "predicting with an exported model does without it"
         )
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _fail(describe_os_error(error))
 
 
 @contextmanager

@@ -175,12 +175,11 @@ def folds(
     """
     from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings, FoldSettings, validate
-    from dawnchorus.errors import DataError
+    from dawnchorus.files import refuse_existing
     from dawnchorus.folds.assignment import assign_folds, fold_counts, save_folds
     from dawnchorus.recordings.table import leave_out_unreadable, load_recordings
 
-    if out.exists() and not force:
-        raise DataError(f"{out} exists; choose another --out, or overwrite it with --force")
+    refuse_existing(out, force=force)
     root = DataSettings(audio_dir=audio, recordings=recordings)
     # As training does it, so that these are its folds.
     table, failures = leave_out_unreadable(load_recordings(root).table, [root], sample_rate=SAMPLE_RATE)

@@ -30,6 +30,7 @@ def recordings(
     from dawnchorus.audio.decode import SAMPLE_RATE
     from dawnchorus.config import DataSettings
     from dawnchorus.errors import ConfigError
+    from dawnchorus.files import refuse_existing
     from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
     from dawnchorus.formats.text_tables import some
     from dawnchorus.recordings.labels import read_labels
@@ -41,7 +42,7 @@ def recordings(
         write_recordings,
     )
 
-    _refuse_existing(force, faults, out)
+    refuse_existing(faults, out, force=force)
     labels = None
     if source.suffix == ".py":
         if table is not None or annotations is not None:
@@ -85,9 +86,10 @@ def show_augmentations(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the picture.")] = False,
 ) -> None:
     """Draw one clip, each augmentation of a config alone, and all of them as training draws them."""
+    from dawnchorus.files import refuse_existing
     from dawnchorus.pipelines.augmentation_panels import show_augmentations
 
-    _refuse_existing(force, out)
+    refuse_existing(out, force=force)
     experiment = _load(config, audio=audio, features=features, seed=seed)
     for title in show_augmentations(experiment, out, filename=recording):
         typer.echo(title)
@@ -99,11 +101,3 @@ def _load(config: Path, **changes: Any) -> TrainConfig:
     from dawnchorus.config import load_train_config
 
     return load_train_config(config, config_changes(**changes))
-
-
-def _refuse_existing(force: bool, *paths: Path | None) -> None:
-    from dawnchorus.errors import DataError
-
-    for path in paths:
-        if path is not None and path.exists() and not force:
-            raise DataError(f"{path} exists; choose another name, or overwrite it with --force")

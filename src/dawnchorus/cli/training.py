@@ -64,12 +64,12 @@ def extract_backbone(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the backbone of a checkpoint, for other models to start from."""
-    from dawnchorus.errors import ConfigError, DataError
+    from dawnchorus.errors import ConfigError
+    from dawnchorus.files import refuse_existing
     from dawnchorus.models.backbone_extraction import extract_backbone as extract
     from dawnchorus.runs import Run
 
-    if out.exists() and not force:
-        raise DataError(f"{out} exists; choose another name, or overwrite it with --force")
+    refuse_existing(out, force=force)
     if checkpoint.is_dir():
         checkpoint = Run.open(checkpoint).best_of_folds(fold)
     elif fold is not None:

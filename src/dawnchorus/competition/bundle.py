@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dawnchorus.engines.opening import BUNDLE_NAME, EXPORTS, EngineName, holds_model, is_run
 from dawnchorus.errors import RunError
-from dawnchorus.files import replacing
+from dawnchorus.files import mend, refuse_existing, replacing
 
 
 def bundle_runs(
@@ -45,6 +45,7 @@ def bundle_runs(
     """
     if engine not in EXPORTS:
         raise RunError(f"{engine} is no export; legal: {', '.join(EXPORTS)}")
+    mend(out.parent)
     _check_replaceable(out, force=force)
     folders: dict[str, Path] = {}
     for run in runs:
@@ -67,8 +68,7 @@ def _check_replaceable(out: Path, *, force: bool) -> None:
     """Raise where ``out`` exists; with ``force``, only where it is not a folder of exports."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not force:
-        raise RunError(f"{out} exists; choose another name with --out, or replace it with --force")
+    refuse_existing(out, force=force, remedy="replace it with --force")
     if not out.is_dir() or not all(_is_export(entry) for entry in out.iterdir()):
         raise RunError(
             f"{out} holds something else than exported models, and is not replaced; choose another name with "

@@ -25,8 +25,9 @@ from dawnchorus.aviary.aviary_recordings import RecordingPlan, make_recording, p
 from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.aviary.aviary_soundscapes import make_soundscape
 from dawnchorus.aviary.songs import Species
-from dawnchorus.aviary.synthesis import GRAMMAR_VERSION, made_beside, read_card, write_audio
+from dawnchorus.aviary.synthesis import GRAMMAR_VERSION, read_card, write_audio
 from dawnchorus.errors import DataError
+from dawnchorus.files import replacing
 from dawnchorus.progress import track
 
 CARD = "miniature.json"
@@ -109,7 +110,8 @@ def make_competition(
     folder, settings = Path(folder).absolute(), settings or MiniatureSettings()
     if _is_made(folder, settings):
         return folder
-    with made_beside(folder) as making:
+    with replacing(folder) as making:
+        making.mkdir()
         _write_competition(making, settings, n_cores=n_cores)
         files = sorted(path.relative_to(making).as_posix() for path in making.rglob("*") if path.is_file())
         card = {**_card(settings), "files": files}

@@ -12,6 +12,7 @@ from dawnchorus.engines import Engine, EngineName, open_engine
 from dawnchorus.engines.combined import CombinedEngine, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
 from dawnchorus.errors import RunError
+from dawnchorus.files import mend
 from dawnchorus.models.card import ModelCard
 from dawnchorus.runs import Run, open_run
 
@@ -62,6 +63,8 @@ def models_in(path: Path) -> list[Path]:
     >>> [path.name for path in models_in(Path("model"))]
     ['model']
     """
+    if not path.exists():
+        mend(path.parent)  # a bundle that was killed while it was moved into place
     if holds_model(path) or not path.is_dir():
         return [path]
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))

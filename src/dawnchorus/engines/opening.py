@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from dawnchorus.engines.engine import Engine, fingerprint_of
 from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
 from dawnchorus.errors import ConfigError, ModelError, RunError
+from dawnchorus.files import mend
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
@@ -203,6 +204,8 @@ def open_file(file: Path, settings: EngineSettings) -> Engine:
 
 
 def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
+    if not path.exists():
+        mend(path.parent)
     if path.is_dir():
         names = [name for name in _FILE_NAMES if (path / name).is_file()]
         # Where a folder has both, the one for the given engine.
@@ -233,6 +236,7 @@ def _file_of_run(run: Path, engine: EngineName | None) -> Path | None:
     """Return the export to open, or None for the checkpoints."""
     if engine == "torch":
         return None
+    mend(run)  # an export that was killed while its engines were moved into place
     if engine is not None:
         file = run / EXPORTS[engine]
         if not file.is_file():

@@ -10,7 +10,6 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clip
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
 from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
-from dawnchorus.files import replacing
+from dawnchorus.files import replacing_all
 from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
@@ -87,10 +86,10 @@ def export_ensemble(
     reference = TorchEngine(models, card, device="cpu")
     settings = default_settings()
     files = [run.onnx_file, run.openvino_file, *([run.int8_file] if int8 else [])]
-    with ExitStack() as stack:
-        # All or none are moved into place, so that engines never hold different models.
+    # All or none are moved into place, so that engines never hold different models.
+    with replacing_all([file.parent for file in files]) as folders:
         onnx_file, openvino_file, *int8_files = [
-            stack.enter_context(replacing(file.parent)) / file.name for file in files
+            folder / file.name for folder, file in zip(folders, files, strict=True)
         ]
         facts, calibration = _facts(run, card), _calibration_of(run, card)
         for file, goal in zip((onnx_file, openvino_file, *int8_files), files, strict=True):

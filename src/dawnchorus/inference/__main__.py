@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dawnchorus.engines import open_engine
 from dawnchorus.engines.engine_settings import frontend_threads
-from dawnchorus.errors import DawnchorusError
+from dawnchorus.errors import DawnchorusError, describe_os_error
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
@@ -36,8 +36,10 @@ def main() -> int:
         return _predict(arguments)
     except BrokenPipeError:  # whoever reads the table has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (DawnchorusError, OSError) as error:
+    except DawnchorusError as error:
         sys.stderr.write(f"error: {error}\n")
+    except OSError as error:
+        sys.stderr.write(f"error: {describe_os_error(error)}\n")
     return 1
 
 

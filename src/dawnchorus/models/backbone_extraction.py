@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dawnchorus.errors import WeightsError
-from dawnchorus.files import replacing_file
+from dawnchorus.files import replacing
 from dawnchorus.models.checkpoint_file import write_checkpoint
 from dawnchorus.models.weights import load_state_dict_file
 
@@ -54,7 +54,6 @@ def extract_backbone(checkpoint: Path, out: Path) -> int:
     if out.suffix == ".safetensors":
         write_checkpoint(out, backbone)
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing_file(out) as file:
+        with replacing(out) as temporary, temporary.open("wb") as file:
             torch.save(backbone, file)
     return len(backbone)

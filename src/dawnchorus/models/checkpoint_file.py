@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dawnchorus.errors import WeightsError
-from dawnchorus.files import replacing_file
+from dawnchorus.files import replacing
 
 TRAINING_STATE = "training_state/"
 """Prefix of the tensors that are no weights."""
@@ -95,9 +95,8 @@ def write_checkpoint(
         texts[_STATE_KEY] = json.dumps(_packed(state, TRAINING_STATE.rstrip("/"), tensors))
     # Written by Python and not by safetensors, whose errors do not name a full disk.
     content = safetensors.torch.save(tensors, texts)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(path) as file:
-        file.write(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -16,7 +16,7 @@ import pandas as pd
 from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError, DataError, RunError
-from dawnchorus.files import Failure, legible
+from dawnchorus.files import Failure, legible, refuse_existing
 from dawnchorus.formats import Format, ModelFacts, RecordingDetections, absolute_time, open_writers
 from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
@@ -363,9 +363,7 @@ class Detections:
             has_channels=any("channel" in recording.detections for recording in self.recordings),
             model=self.facts,
         )
-        there = [path for path in writers.paths.values() if path.exists()]
-        if there and not overwrite:
-            raise RunError(f"{there[0]} exists; choose another folder, or set overwrite=True")
+        refuse_existing(*writers.paths.values(), force=overwrite, remedy="set overwrite=True")
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file; name a folder for the tables")
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.errors import ConfigError, RunError
+from dawnchorus.files import refuse_existing
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import TABLE_SUFFIXES
 
@@ -98,7 +99,8 @@ def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force:
     try:
         earlier = dict(json.loads((out_dir / SETTINGS_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        raise RunError(f"{table} exists; choose another --out, or overwrite it with --force") from None
+        refuse_existing(table, force=False)
+        return
     differing = [key for key in ours if earlier.get(key, ours[key]) != ours[key]]
     if differing:
         raise RunError(

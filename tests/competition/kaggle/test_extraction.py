@@ -81,14 +81,14 @@ def test_whole_files_are_left_alone_and_others_written(tmp_path: Path) -> None:
     (out / "a/cut.ogg").write_bytes(b"who")
     (out / "a/other.ogg").write_bytes(b"wrong")
     (out / "a/mine.txt").write_bytes(b"not in the archive")
-    (out / "a/.0123abcd.tmp.ogg").write_bytes(b"of a killed run")
+    (out / "a/.dawnchorus-0123abcd.tmp.ogg").write_bytes(b"of a killed run")
     inode = (out / "a/whole.ogg").stat().st_ino
     sizes = unpack_into(out, write_archive(tmp_path / "x.zip", files))
     assert sizes == {name: len(content) for name, content in files.items()}
     assert {name: (out / name).read_bytes() for name in files} == files
     assert (out / "a/whole.ogg").stat().st_ino == inode
     assert (out / "a/mine.txt").is_file()
-    assert not (out / "a/.0123abcd.tmp.ogg").exists()
+    assert not (out / "a/.dawnchorus-0123abcd.tmp.ogg").exists()
 
 
 def test_empty_folders_and_empty_files_are_no_trouble(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dawnchorus.competition.kaggle.kaggle_catalogue import Part
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import inside, write_text
+from dawnchorus.files import inside, size_of, write_text
 
 RECORD_NAME = ".downloads.json"
 
@@ -91,14 +91,7 @@ def missing_files(out: Path, files: dict[str, int]) -> list[str]:
     >>> missing_files(Path(), {"train.csv": 4, "taxonomy.csv": 10})
     ['taxonomy.csv']
     """
-    return [name for name, size in files.items() if not _has_size(out / name, size)]
-
-
-def _has_size(path: Path, n_bytes: int) -> bool:
-    try:
-        return path.stat().st_size == n_bytes
-    except OSError:
-        return False
+    return [name for name, size in files.items() if not (out / name).is_file() or size_of(out / name) != size]
 
 
 def read_record(out: Path, competition: str) -> DownloadRecord:

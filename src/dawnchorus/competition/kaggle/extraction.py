@@ -8,10 +8,8 @@ import lzma
 import shutil
 import zipfile
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
@@ -19,7 +17,7 @@ from dawnchorus.competition.kaggle.download_record import RECORD_NAME
 from dawnchorus.competition.kaggle.kaggle_catalogue import Part
 from dawnchorus.downloads.disk_space import require_room
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import remove_replacements, replacing
+from dawnchorus.files import Piece, PiecedFile, mend, replacing, size_of, sync_all
 from dawnchorus.progress import track
 
 
@@ -34,64 +32,8 @@ def open_joined(paths: Sequence[Path]) -> io.BufferedReader:
     ...     joined.read()
     b'dawnchorus'
     """
-    return io.BufferedReader(_JoinedPieces(paths))
-
-
-class _JoinedPieces(io.RawIOBase):
-    """Files read as one, at any position."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        super().__init__()
-        self._paths = list(paths)
-        self._ends = list(accumulate(path.stat().st_size for path in self._paths))
-        self._position = 0
-        self._index = -1
-        self._file: IO[bytes] | None = None
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the position, bytes from the beginning of the first piece."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position, and return it."""
-        size = self._ends[-1] if self._ends else 0
-        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: size}[whence]
-        if begin + offset < 0:
-            raise ValueError(f"position {begin + offset} lies before the beginning")
-        self._position = begin + offset
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer from one piece, and return the number of bytes; 0 at the end."""
-        index = bisect_right(self._ends, self._position)
-        if index == len(self._ends):
-            return 0
-        if index != self._index or self._file is None:
-            self._close_piece()
-            self._file, self._index = self._paths[index].open("rb"), index
-        self._file.seek(self._position - (self._ends[index - 1] if index else 0))
-        data = self._file.read(min(len(buffer), self._ends[index] - self._position))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the piece that is open."""
-        self._close_piece()
-        super().close()
-
-    def _close_piece(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    pieces = [Piece(0, path.stat().st_size, path=path) for path in paths]
+    return io.BufferedReader(PiecedFile(Path(), pieces))
 
 
 WORK_NAME = ".downloads"
@@ -236,6 +178,7 @@ def unpack(
         for path, info in steps:
             if not _is_there(out / path, info):
                 _write(opened, info, out / path)
+        sync_all()
     return {path: info.file_size for path, info in wanted.items()}
 
 
@@ -253,8 +196,8 @@ def _prepare(out: Path, wanted: Mapping[str, zipfile.ZipInfo], title: str) -> No
     """Remove half-written files of a killed run, and raise where the files do not fit."""
     out.mkdir(parents=True, exist_ok=True)
     for folder in {(out / path).parent for path in wanted}:
-        remove_replacements(folder)
-    to_come = [info.file_size for path, info in wanted.items() if not _has_size(out / path, info.file_size)]
+        mend(folder)
+    to_come = [info.file_size for path, info in wanted.items() if size_of(out / path) != info.file_size]
     require_room(out, sum(to_come), f"what is packed in {title}")
 
 
@@ -281,12 +224,8 @@ def _require_inside(name: str, title: str) -> None:
         )
 
 
-def _has_size(path: Path, n_bytes: int) -> bool:
-    return path.is_file() and path.stat().st_size == n_bytes
-
-
 def _is_there(path: Path, info: zipfile.ZipInfo) -> bool:
-    if not _has_size(path, info.file_size):
+    if not path.is_file() or size_of(path) != info.file_size:
         return False
     crc = 0
     with path.open("rb") as file:
@@ -296,5 +235,5 @@ def _is_there(path: Path, info: zipfile.ZipInfo) -> bool:
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    with replacing(path) as temporary, opened.open(info) as packed, temporary.open("wb") as file:
+    with replacing(path, sync=False) as temporary, opened.open(info) as packed, temporary.open("wb") as file:
         shutil.copyfileobj(packed, file, _BLOCK_BYTES)

@@ -9,7 +9,7 @@ from pathlib import Path
 from dawnchorus.competition.submission.form import SubmissionForm, read_sample_submission
 from dawnchorus.competition.submission.timed_prediction import Submission
 from dawnchorus.errors import DataError
-from dawnchorus.files import replacing, write_failures
+from dawnchorus.files import refuse_existing, replacing, write_failures
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
 
@@ -90,8 +90,7 @@ def check_writable(out: Path, *, force: bool) -> None:
         raise DataError(f"{out} is a folder; name a file with --out, such as {out / 'submission.csv'}")
     if out.suffix.lower() != ".csv":
         raise DataError(f"{out} does not end with .csv, and a submission is a CSV table; name it with --out")
-    if out.exists() and not force:
-        raise DataError(f"{out} exists; choose another name with --out, or overwrite it with --force")
+    refuse_existing(out, force=force)
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.absolute().parent):

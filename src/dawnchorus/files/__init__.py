@@ -1,0 +1,40 @@
+"""Files: written whole or not at all, locked, walked through, and what could not be read of them."""
+
+from dawnchorus.files.failures import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
+from dawnchorus.files.paths import FileVersion, from_legible, inside, legible, refuse_existing, size_of, walk
+from dawnchorus.files.pieces import Piece, PiecedFile
+from dawnchorus.files.replacement import (
+    locked,
+    mend,
+    naming,
+    replacing,
+    replacing_all,
+    start_writing_back,
+    sync_all,
+    write_text,
+)
+
+__all__ = [
+    "FAILURES_NAME",
+    "NOTES_NAME",
+    "Failure",
+    "FileVersion",
+    "Piece",
+    "PiecedFile",
+    "from_legible",
+    "inside",
+    "legible",
+    "locked",
+    "mend",
+    "naming",
+    "read_failures",
+    "refuse_existing",
+    "replacing",
+    "replacing_all",
+    "size_of",
+    "start_writing_back",
+    "sync_all",
+    "walk",
+    "write_failures",
+    "write_text",
+]
