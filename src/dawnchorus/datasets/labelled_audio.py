@@ -235,11 +235,12 @@ class AudioCache:
         return wave[start : start + n_samples].copy()
 
     def _keep(self, recording: int, wave: npt.NDArray[np.float32]) -> None:
-        while self._waves and self.n_bytes + wave.nbytes > self.max_bytes:
+        if wave.nbytes > self.max_bytes:
+            return
+        while self.n_bytes + wave.nbytes > self.max_bytes:
             self.n_bytes -= self._waves.popitem(last=False)[1].nbytes
-        if wave.nbytes <= self.max_bytes:
-            self._waves[recording] = wave
-            self.n_bytes += wave.nbytes
+        self._waves[recording] = wave
+        self.n_bytes += wave.nbytes
 
 
 class LoadedTable(NamedTuple):
