@@ -36,7 +36,7 @@ from dawnchorus.training.failures import NotFiniteError, not_finite, told_in_a_s
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.networks import new_model
 from dawnchorus.training.processes import Process, this_process
-from dawnchorus.training.run_loggers import close_loggers
+from dawnchorus.training.run_loggers import closing_loggers
 from dawnchorus.training.run_preparation import PreparedRun, check_made_so, train_dataset_config
 from dawnchorus.training.trainer import make_trainer, without_advice
 from dawnchorus.training.validation import Validation
@@ -143,13 +143,13 @@ class FoldTraining:
             table = PerClassTable(best, self.validation, self.per_class_file)
             trainer = make_trainer(self.config, self.run, self.fold, [best, table], train_loader)
             try:
-                trainer.fit(
-                    self.module(), train_loader, val_loader,
-                    ckpt_path=self.last if self.last.is_file() else None, weights_only=True,
-                )  # fmt: skip
+                with closing_loggers(trainer.loggers):
+                    trainer.fit(
+                        self.module(), train_loader, val_loader,
+                        ckpt_path=self.last if self.last.is_file() else None, weights_only=True,
+                    )  # fmt: skip
             except NotFiniteError as error:
                 raise self._not_finite(error) from error
-            close_loggers(trainer.loggers)
         return best
 
     @property

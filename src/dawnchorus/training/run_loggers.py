@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -72,15 +74,29 @@ def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
     return loggers
 
 
-def close_loggers(loggers: list[Logger]) -> None:
-    """End the fold's own W&B run; otherwise the next fold would write into it.
+@contextmanager
+def closing_loggers(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close a fold's loggers at the end of the block, also where it fails.
+
+    Otherwise TensorBoard's file would stay open, and the next fold would write into the same W&B run.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.config import load_train_config
-    >>> close_loggers(make_loggers(load_train_config("train.py").train_function_args, Path("fold_0")))
+    >>> args = load_train_config("train.py").train_function_args
+    >>> with closing_loggers(make_loggers(args, Path("fold_0"))):
+    ...     pass  # trainer.fit(...)
     """
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        for logger in loggers:
+            if status == "failed":  # after a success, the trainer has done so
+                logger.finalize(status)
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                wandb.finish(exit_code=int(status == "failed"))
