@@ -18,7 +18,7 @@ import pytest
 import typer
 
 from dawnchorus.cli import recording_downloads
-from dawnchorus.downloads import http_service, inaturalist, xeno_canto
+from dawnchorus.downloads import inaturalist, retries, xeno_canto
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import read_failures
 
@@ -35,10 +35,10 @@ PROGRAM = """
 import logging, sys
 from dawnchorus.cli import recording_downloads
 from dawnchorus.downloads import xeno_canto
-from dawnchorus.downloads import http_service
+from dawnchorus.downloads import retries
 import typer
 logging.basicConfig(level=logging.DEBUG)
-http_service.FIRST_WAIT_S, xeno_canto.SECONDS_A_REQUEST = 0.001, 0
+retries.FIRST_WAIT_S, xeno_canto.SECONDS_A_REQUEST = 0.001, 0
 xeno_canto.API_URL = sys.argv.pop(1) + "/api/3/recordings"
 typer.run(recording_downloads.xeno_canto)
 """
@@ -46,7 +46,7 @@ typer.run(recording_downloads.xeno_canto)
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
     for module in (xeno_canto, inaturalist):
         monkeypatch.setattr(module, "SECONDS_A_REQUEST", 0)
     monkeypatch.setenv("XENO_CANTO_KEY", recording_server.KEY)

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from dawnchorus import DataSettings, load_recordings
-from dawnchorus.downloads import http_service, inaturalist
+from dawnchorus.downloads import http_service, inaturalist, retries
 from dawnchorus.downloads.http_service import connected
 from dawnchorus.downloads.inaturalist import INaturalistFilters, find_on_inaturalist, inaturalist_rate_limit
 from dawnchorus.downloads.rate_limit import RateLimit
@@ -34,7 +34,7 @@ AVES, BLACKBIRD, BLUE_TIT, SUBSPECIES, GENUS = 3, 12716, 144849, 99, 12705
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
     with recording_server.RecordingServer() as running:
         monkeypatch.setattr(inaturalist, "API_URL", f"{running.url}/v1")
         running.taxa += [

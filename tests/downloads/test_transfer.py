@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.downloads import disk_space, http_service, inaturalist, transfer
+from dawnchorus.downloads import disk_space, http_service, inaturalist, retries
 from dawnchorus.downloads.disk_space import DiskFullError
-from dawnchorus.downloads.http_service import Service, ServiceDownError, connected
+from dawnchorus.downloads.http_service import Service, connected
 from dawnchorus.downloads.rate_limit import Allowance, RateLimit
+from dawnchorus.downloads.retries import ServiceDownError
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError, MissingExtraError
 
@@ -33,7 +34,7 @@ PATH = "/1/download"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_the_rest_of_another_version_is_not_appended(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.versions = True
-    monkeypatch.setattr(transfer, "_TRIES", 1)
+    monkeypatch.setattr(retries, "TRIES", 1)
     server.script[PATH] = ["half"]
     path = tmp_path / "XC1.mp3"
     with pytest.raises(ServiceDownError, match="broke"):
@@ -151,7 +152,7 @@ def test_a_redirection_is_followed(server: Any, service: Service, tmp_path: Path
 def test_a_length_that_is_never_reached_is_told(server: Any, service: Service, tmp_path: Path) -> None:
     server.ranges = False
     server.script[PATH] = ["longer"] * 9
-    with pytest.raises(ServiceDownError, match=r"/1/download: .*broke, 5 times; the same command"):
+    with pytest.raises(ServiceDownError, match=r"/1/download: .*broke, 6 times in a row; 0.20 MB are kept"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
     assert not (tmp_path / "XC1.mp3").exists()
     assert (tmp_path / "XC1.mp3.part").stat().st_size > len(SOUND) - 8192, "the next call may go on"
@@ -165,7 +166,7 @@ def test_an_end_that_no_library_notices_is_noticed(
     blocks = Response.iter_content
     monkeypatch.setattr(Response, "iter_content", lambda self, n: list(blocks(self, n))[:2])
     server.ranges = False
-    with pytest.raises(ServiceDownError, match="16384 of 200001 bytes came, 5 times"):
+    with pytest.raises(ServiceDownError, match="16384 of 200001 bytes came, 6 times"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
 
 
@@ -204,22 +205,23 @@ def test_waits_grow_and_end(
     server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits_s: list[float] = []
-    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 2.0)
-    monkeypatch.setattr(http_service, "LONGEST_WAIT_S", 20.0)
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 2.0)
+    monkeypatch.setattr(retries, "LONGEST_WAIT_S", 20.0)
     monkeypatch.setattr(time, "sleep", waits_s.append)
-    server.script[PATH] = ["500", "503", "429 after 7", "429 after 3600", "502", "504"]
-    with pytest.raises(ServiceDownError, match="xeno-canto is busy: it answers 504 after 6 tries"):
+    server.script[PATH] = ["500", "503", "429 after 9", "gone", "502", "504"]
+    with pytest.raises(ServiceDownError, match="xeno-canto: it is busy and answers 504, 6 times in a row"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
-    assert waits_s == [2, 4, 7, 20, 20]
+    assert waits_s == [2, 4, 9, 16, 20]
+    server.script[PATH] = ["429 after 3600"]
+    with pytest.raises(ServiceDownError, match="answers 429, and asks to wait 60 minutes; run this again"):
+        fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
 
 
 def test_a_service_that_is_not_there_is_told(service: Service, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/1/download"
-        with pytest.raises(
-            ServiceDownError, match="xeno-canto cannot be reached after 6 tries: there is no c"
-        ):
+        with pytest.raises(ServiceDownError, match="xeno-canto: it cannot be reached, for there is no c"):
             fetch_file(service, url, tmp_path / "XC1.mp3")
 
 
@@ -228,7 +230,7 @@ def test_a_service_that_falls_silent_is_told(
 ) -> None:
     monkeypatch.setattr(http_service, "READ_S", 0.05)
     server.pause_s = 0.2
-    with pytest.raises(ServiceDownError, match=r"/1/download: .*, 5 times"):
+    with pytest.raises(ServiceDownError, match=r"/1/download: .*, 6 times"):
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
 
 

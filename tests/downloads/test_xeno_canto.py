@@ -17,12 +17,13 @@ import pytest
 import soundfile
 
 from dawnchorus import DataSettings, load_recordings
-from dawnchorus.downloads import http_service, recording_download, xeno_canto
+from dawnchorus.downloads import http_service, recording_download, retries, xeno_canto
 from dawnchorus.downloads.disk_space import DiskFullError
-from dawnchorus.downloads.http_service import ServiceDownError, connected
+from dawnchorus.downloads.http_service import connected
 from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.recording_catalogue import Found, best_of
 from dawnchorus.downloads.recording_download import FetchReport, default_table, fetch_recordings
+from dawnchorus.downloads.retries import ServiceDownError
 from dawnchorus.downloads.species_list import read_species
 from dawnchorus.downloads.xeno_canto import (
     XenoCantoFilters,
@@ -47,7 +48,7 @@ API = "/api/3/recordings"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(http_service, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
     with recording_server.RecordingServer() as running:
         monkeypatch.setattr(xeno_canto, "API_URL", running.url + API)
         yield running
@@ -201,10 +202,13 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["400"], r"refuses the search \(query sp:.*\) with 400: Please wait, \[key\]; look at the names"),
         (["404"], "refuses the search .* with 404: Please wait"),
-        (["500"] * 6, "xeno-canto is busy: it answers 500 after 6 tries"),
-        (["429"] * 6, "xeno-canto is busy: it answers 429 after 6 tries"),
-        (["gone"] * 6, "xeno-canto cannot be reached after 6 tries: there is no connection, or it broke"),
-        (["half"] * 6, "xeno-canto cannot be reached after 6 tries: the connection broke"),
+        (["500"] * 6, "xeno-canto: it is busy and answers 500, 6 times in a row"),
+        (["429"] * 6, "xeno-canto: it is busy and answers 429, 6 times in a row"),
+        (
+            ["gone"] * 6,
+            "xeno-canto: it cannot be reached, for there is no connection",
+        ),
+        (["half"] * 6, "xeno-canto: the connection broke, 6 times in a row"),
         (["text"], "answers a search with something else than a JSON object"),
     ],
 )
@@ -353,7 +357,7 @@ def test_a_service_that_is_gone_for_good_ends_the_work_and_keeps_what_came(
         server.add(number, "Turdus merula", bytes([number]) * 3000)
         if number > 1:
             server.script[f"/{number}/download"] = ["503"] * 6
-    with pytest.raises(DownloadError, match=r"could not send 5 recordings in a row, .* is busy: .* is kept"):
+    with pytest.raises(DownloadError, match=r"could not send 5 recordings in a row, .* is busy .* is kept"):
         fetch(tmp_path / "xc", "Turdus merula")
     assert pd.read_csv(tmp_path / "xc.csv")["id"].tolist() == ["XC1"]
     assert len(read_failures(tmp_path / "xc")) == 5
@@ -432,11 +436,11 @@ def test_a_broken_transfer_that_never_ends_well_is_a_failure_of_that_recording(
     server.add(1, "Turdus merula", b"x" * 50_000)
     server.add(2, "Turdus merula", b"y" * 50_000)
     server.ranges = False
-    server.script["/1/download"] = ["half"] * 5
+    server.script["/1/download"] = ["half"] * 6
     report = fetch(tmp_path / "xc", "Turdus merula")
     assert (report.fetched.total(), report.failed.total()) == (1, 1)
     assert issubclass(ServiceDownError, DownloadError)
-    assert "broke, 5 times" in report.failures[0].reason
+    assert "broke, 6 times" in report.failures[0].reason
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip", b"\x1f\x8b\x08\x00broken"])

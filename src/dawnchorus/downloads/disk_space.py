@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from pathlib import Path
 
 from dawnchorus.errors import DownloadError
 
 _GB = 1e9
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(DownloadError):
@@ -86,18 +84,3 @@ def check_free_disk(folder: Path, leave_gb: float, *, n_bytes: int = 0) -> None:
             f"{folder}: {free / _GB:.2f} GB are free, and {leave_gb:g} GB are to stay free; make room or "
             "give a smaller --leave-gb, and the same command goes on"
         )
-
-
-def sentence(error: OSError, folder: Path) -> str:
-    """Return in one sentence why files could not be written below ``folder``.
-
-    Examples
-    --------
-    >>> import errno
-    >>> from pathlib import Path
-    >>> sentence(OSError(errno.ENOSPC, "No space left on device"), Path("data"))
-    'the disk of data is full; make room and run this again: it goes on where it stopped'
-    """
-    if error.errno in _FULL:
-        return f"the disk of {folder} is full; make room and run this again: it goes on where it stopped"
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -1,7 +1,6 @@
 """HTTP requests to a public service: within its rate limit, with retries where it is busy.
 
-The waits and retries are urllib3's, through a session of requests. Keys show neither in errors nor in logs
-nor in the answers that are kept.
+Keys show neither in errors nor in logs nor in the answers that are kept.
 """
 
 from __future__ import annotations
@@ -21,23 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dawnchorus.downloads.rate_limit import RateLimit
+from dawnchorus.downloads.retries import BUSY, Interrupted, retried, wait_wanted_s
 from dawnchorus.errors import DownloadError, MissingExtraError
 from dawnchorus.files import replacing
 
 if TYPE_CHECKING:
     from requests import Response, Session
-    from urllib3.util.retry import Retry
 
 logger = logging.getLogger(__name__)
-
-FIRST_WAIT_S = 2.0
-"""Wait before the second try; it doubles from try to try."""
-
-LONGEST_WAIT_S = 600.0
-"""Longest wait, whatever the service requests: the command can be run again later."""
-
-TRIES = 6
-"""Tries before a request counts as failed: with the waits between, about a minute."""
 
 ANSWERS_KEPT_S = 7 * 86_400
 """Age from which the kept answer to a search is not used."""
@@ -45,20 +35,10 @@ ANSWERS_KEPT_S = 7 * 86_400
 CONNECT_S, READ_S = 15.0, 60.0
 """Timeouts of a connection, and of a pause in an answer."""
 
-_BUSY = frozenset({429, 500, 502, 503, 504})
+_BLOCK = 1 << 16
+_LONGEST_ANSWER = 100_000_000  # bytes; a page of 500 recordings has about one million
 _SHOWN = 200  # characters of a service's message
 _SECRET = re.compile(r"([?&]key=)[^&\s'\"]*")
-
-
-class ServiceDownError(DownloadError):
-    """A service that cannot be reached, or is busy for too long.
-
-    Examples
-    --------
-    >>> from dawnchorus.errors import DownloadError
-    >>> issubclass(ServiceDownError, DownloadError)
-    True
-    """
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,7 @@ class Service:
     name
         Its name in messages.
     session
-        A session that retries by itself where the service is busy.
+        A session of requests.
     rate_limit
         Its rate limit.
     answers
@@ -120,17 +100,20 @@ class Service:
             return found
         for allowance in self.rate_limit.searches:
             allowance.spend()
-        with self._asked(url, params={**params, **(secret or {})}) as response:
-            if response.status_code != 200:
-                raise self._refusal(response, params, secret or {}, remedies or {})
-            answer = _json_object(response)
+        status, reason, body = retried(
+            lambda: self._answer(url, {"params": {**params, **(secret or {})}}), self.name
+        )
+        answer = _json_object(body)
+        if status != 200:
+            said = (answer or {}).get("message") or reason or "no reason"
+            raise self._refusal(status, str(said), params, secret or {}, remedies or {})
         if answer is None:
             raise DownloadError(
                 f"{self.name} answers a search with something else than a JSON object; a proxy may stand "
                 "between, or its API has changed"
             )
         if kept is not None:
-            with replacing(kept) as temporary:
+            with replacing(kept, sync=False) as temporary:
                 temporary.write_bytes(gzip.compress(json.dumps(answer).encode()))
         return answer
 
@@ -145,53 +128,61 @@ class Service:
         """
         for allowance in self.rate_limit.recordings:
             allowance.spend()
-        with self._asked(url, headers=dict(headers), stream=True) as response:
+        with retried(lambda: self._response(url, {"headers": dict(headers)}), self.name) as response:
             yield response
 
-    @contextmanager
-    def _asked(self, url: str, **options: Any) -> Iterator[Response]:
-        """Yield an answer, after retries where the service is busy."""
+    def _answer(self, url: str, options: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        """Return the status, its reason and the body of an answer."""
+        import requests
+
+        body = bytearray()
         with self._response(url, options) as response:
-            if response.status_code in _BUSY:
-                raise ServiceDownError(
-                    f"{self.name} is busy: it answers {response.status_code} after {TRIES} tries; the same "
-                    "command goes on later"
-                )
-            yield response
+            try:
+                for block in response.iter_content(_BLOCK):
+                    body += block
+                    if len(body) > _LONGEST_ANSWER:
+                        raise DownloadError(
+                            f"{self.name} answers a search with more than {_LONGEST_ANSWER / 1e6:.0f} MB; "
+                            "ask for fewer species at once"
+                        )
+            except requests.RequestException as error:
+                raise Interrupted(describe_broken(error)) from error
+            return response.status_code, response.reason, bytes(body)
 
     def _response(self, url: str, options: Mapping[str, Any]) -> Response:
         import requests
 
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self.session.get(url, timeout=(CONNECT_S, READ_S), **options)
-            except requests.exceptions.ChunkedEncodingError as error:
-                broken: requests.RequestException = error  # in its middle, where urllib3 does not try again
-                if attempt < TRIES:
-                    time.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempt - 1)))
-            except requests.RequestException as error:
-                broken = error
-                break
-        raise ServiceDownError(
-            f"{self.name} cannot be reached after {TRIES} tries: {describe_broken(broken)}; once there "
-            "is a connection again, the same command goes on"
-        )
+        try:
+            response = self.session.get(url, timeout=(CONNECT_S, READ_S), stream=True, **options)
+        except (ValueError, requests.TooManyRedirects) as error:  # such as InvalidURL
+            raise DownloadError(
+                f"{self.name} sends an address or answer that cannot be understood ({type(error).__name__})"
+            ) from error
+        except requests.RequestException as error:
+            raise Interrupted(f"it cannot be reached, for {describe_broken(error)}") from error
+        if response.status_code in BUSY:
+            response.close()
+            raise Interrupted(
+                f"it is busy and answers {response.status_code}",
+                wait_wanted_s(response.headers.get("Retry-After", "")),
+            )
+        return response
 
     def _refusal(
         self,
-        response: Response,
+        status: int,
+        said: str,
         params: Mapping[str, Any],
         secret: Mapping[str, str],
         remedies: Mapping[int, str],
     ) -> DownloadError:
-        said = (_json_object(response) or {}).get("message") or response.reason or "no reason"
-        said = str(said).rstrip(".")
+        said = said.rstrip(".")
         for name, value in secret.items():
             said = said.replace(value, f"[{name}]")
         asked = ", ".join(f"{name} {value}" for name, value in params.items())
-        remedy = remedies.get(response.status_code, "look at what was asked for")
+        remedy = remedies.get(status, "look at what was asked for")
         return DownloadError(
-            f"{self.name} refuses the search ({asked}) with {response.status_code}: {said[:_SHOWN]}; {remedy}"
+            f"{self.name} refuses the search ({asked}) with {status}: {said[:_SHOWN]}; {remedy}"
         )
 
     def _kept(self, url: str, params: Mapping[str, Any]) -> Path | None:
@@ -219,25 +210,19 @@ def connected(name: str, rate_limit: RateLimit, *, answers: Path | None = None) 
     """
     try:
         import requests
-        from requests.adapters import HTTPAdapter
     except ModuleNotFoundError:
         raise MissingExtraError(
             f"{name} is asked through requests, which is not installed: pip install 'dawnchorus[download]'"
         ) from None
-    speaking = [logging.getLogger(f"urllib3.{name}") for name in ("connectionpool", "util.retry")]
+    speaker = logging.getLogger("urllib3.connectionpool")
     with requests.Session() as session:
         version = importlib.metadata.version("dawnchorus")
         session.headers["User-Agent"] = f"dawnchorus/{version} requests/{requests.__version__}"
-        adapter = HTTPAdapter(max_retries=_patient_retry())
-        for scheme in ("https://", "http://"):
-            session.mount(scheme, adapter)
-        for speaker in speaking:
-            speaker.addFilter(_without_secrets)
+        speaker.addFilter(_without_secrets)
         try:
             yield Service(name, session, rate_limit, answers)
         finally:
-            for speaker in speaking:
-                speaker.removeFilter(_without_secrets)
+            speaker.removeFilter(_without_secrets)
 
 
 def describe_broken(error: Exception) -> str:
@@ -262,25 +247,10 @@ def describe_broken(error: Exception) -> str:
     return next(found, f"the answer cannot be understood ({type(error).__name__})")
 
 
-def _patient_retry() -> Retry:
-    """Return urllib3's retries: with growing waits from the second try on, or those that the service sets."""
-    from urllib3.util.retry import Retry
-
-    class PatientRetry(Retry):
-        def sleep(self, response: Any = None) -> None:
-            asked_s = None if response is None else self.get_retry_after(response)
-            wait_s = min(asked_s or FIRST_WAIT_S * 2 ** (len(self.history) - 1), LONGEST_WAIT_S)
-            status = "no answer" if response is None else f"the service is busy ({response.status})"
-            logger.info(f"{status}; trying again in {wait_s:.0f} s")
-            time.sleep(wait_s)
-
-    return PatientRetry(total=TRIES - 1, redirect=False, status_forcelist=_BUSY, raise_on_status=False)
-
-
 def _without_secrets(record: logging.LogRecord) -> bool:
-    """Hide keys in urllib3's log records, and drop those on retries, which are logged here."""
+    """Hide keys in urllib3's log records."""
     record.msg, record.args = _SECRET.sub(r"\1...", record.getMessage()), ()
-    return not record.msg.startswith("Retrying")
+    return True
 
 
 def _kept_answer(path: Path) -> dict[str, Any] | None:
@@ -294,11 +264,9 @@ def _kept_answer(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _json_object(response: Response) -> dict[str, Any] | None:
-    import requests
-
+def _json_object(body: bytes) -> dict[str, Any] | None:
     try:
-        answer = response.json()
-    except requests.exceptions.JSONDecodeError:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None

@@ -20,6 +20,7 @@ from dawnchorus.downloads.recording_catalogue import (
     CatalogueRecording,
     Found,
     is_licensed,
+    leaving_out_absurd,
     licence_code,
     number,
     suffix_of,
@@ -160,7 +161,8 @@ def find_on_inaturalist(service: Service, species: SpeciesList, filters: INatura
             found.notes.append(f"{asked.name}: iNaturalist calls it {known_as}")
         n_before = len(found.recordings)
         for observation in _observations(service, taxon_id, filters):
-            _add_sounds(found, observation, asked, species, filters, seen)
+            with leaving_out_absurd(found):
+                _add_sounds(found, observation, asked, species, filters, seen)
             n_found = len(found.recordings) - n_before
             if is_species(asked.name) and filters.at_most is not None and n_found >= filters.at_most:
                 break
@@ -205,11 +207,13 @@ def _observations(service: Service, taxon_id: int, filters: INaturalistFilters) 
         answer = service.search(f"{API_URL}/observations", {**params, "id_above": last})
         try:
             results = list(answer["results"])
-            ids = [int(observation["id"]) for observation in results]
+            ids = [
+                each["id"] for each in results if isinstance(each, dict) and isinstance(each.get("id"), int)
+            ]
             n_left = int(answer["total_results"])
         except (KeyError, TypeError, ValueError):
             raise _changed(f"taxon_id {taxon_id}") from None
-        if ids and min(ids) <= last:
+        if (ids and min(ids) <= last) or (results and not ids):
             raise _changed(f"taxon_id {taxon_id}")
         yield from results
         if not ids or n_left <= len(ids):
@@ -236,29 +240,30 @@ def _add_sounds(
     full_name = str(taxon.get("name") or "")
     name = plain_species(full_name) or (asked.name if asked.code and not is_species(asked.name) else None)
     for sound in observation.get("sounds") or ():
-        if not isinstance(sound, dict) or sound.get("id") is None:
-            found.left_out["without a sound file that can be decoded"] += 1
-            continue
-        identity = f"iNat{int(observation['id'])}_{int(sound['id'])}"
-        if identity in seen:
-            continue
-        seen.add(identity)
-        licence = licence_code(str(sound.get("license_code") or ALL_RIGHTS_RESERVED))
-        file_url = str(sound.get("file_url") or "")
-        suffix = suffix_of(
-            name=urlsplit(file_url).path, content_type=str(sound.get("file_content_type") or "")
-        )
-        if name is None:
-            found.left_out["not named to the species"] += 1
-        elif licence == ALL_RIGHTS_RESERVED and not filters.all_rights_reserved:
-            found.left_out["with all rights reserved"] += 1
-        elif not file_url.startswith(("https://", "http://")) or suffix is None:
-            found.left_out["without a sound file that can be decoded"] += 1
-        elif is_licensed(licence, filters.licences) or licence == ALL_RIGHTS_RESERVED:
-            label = species.label(name, asked)
-            found.recordings.append(
-                _recording(observation, identity, file_url, suffix, licence, name=name, label=label)
+        with leaving_out_absurd(found):
+            if not isinstance(sound, dict) or sound.get("id") is None:
+                found.left_out["without a sound file that can be decoded"] += 1
+                continue
+            identity = f"iNat{int(observation['id'])}_{int(sound['id'])}"
+            if identity in seen:
+                continue
+            seen.add(identity)
+            licence = licence_code(str(sound.get("license_code") or ALL_RIGHTS_RESERVED))
+            file_url = str(sound.get("file_url") or "")
+            suffix = suffix_of(
+                name=urlsplit(file_url).path, content_type=str(sound.get("file_content_type") or "")
             )
+            if name is None:
+                found.left_out["not named to the species"] += 1
+            elif licence == ALL_RIGHTS_RESERVED and not filters.all_rights_reserved:
+                found.left_out["with all rights reserved"] += 1
+            elif not file_url.startswith(("https://", "http://")) or suffix is None:
+                found.left_out["without a sound file that can be decoded"] += 1
+            elif is_licensed(licence, filters.licences) or licence == ALL_RIGHTS_RESERVED:
+                label = species.label(name, asked)
+                found.recordings.append(
+                    _recording(observation, identity, file_url, suffix, licence, name=name, label=label)
+                )
 
 
 def _recording(

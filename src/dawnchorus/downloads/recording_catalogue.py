@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -136,6 +137,25 @@ class Found(NamedTuple):
     recordings: list[CatalogueRecording]
     left_out: Counter[str]
     notes: list[str]
+
+
+@contextmanager
+def leaving_out_absurd(found: Found) -> Iterator[None]:
+    """Count an entry of another form than the service's API says as left out, instead of ending the search.
+
+    Examples
+    --------
+    >>> from collections import Counter
+    >>> found = Found([], Counter(), notes=[])
+    >>> with leaving_out_absurd(found):
+    ...     int("an id that is none")
+    >>> found.left_out
+    Counter({'described otherwise than the service says': 1})
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        found.left_out["described otherwise than the service says"] += 1
 
 
 def best_of(recordings: Iterable[CatalogueRecording], at_most: int | None) -> list[CatalogueRecording]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dawnchorus.downloads.disk_space import DiskFullError, check_free_disk
-from dawnchorus.downloads.http_service import Service, ServiceDownError
+from dawnchorus.downloads.http_service import Service
 from dawnchorus.downloads.recording_catalogue import CatalogueRecording, read_table, row_of, write_table
+from dawnchorus.downloads.retries import ServiceDownError
 from dawnchorus.downloads.transfer import fetch_file
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import Failure, inside, locked, write_failures
+from dawnchorus.files import Failure, inside, locked, size_of, write_failures
 from dawnchorus.progress import track
 
 LOCK_NAME = ".download.lock"
@@ -119,7 +120,7 @@ def fetch_recordings(
         rows = {
             name: row
             for name, row in read_table(table).items()
-            if row["filename"] and _size(inside(folder, row["filename"], named_in=table))
+            if row["filename"] and size_of(inside(folder, row["filename"], named_in=table))
         }
         report = FetchReport()
         try:
@@ -146,7 +147,7 @@ def _fetch_all(
         filename = earlier.get("filename") or recording.filename
         path, species = folder / filename, recording.scientific_name
         # A file gets this name only when it is whole; but one that was listed may have been damaged since.
-        if _size(path) and earlier.get("size_bytes", str(_size(path))) == str(_size(path)):
+        if size_of(path) and earlier.get("size_bytes", str(size_of(path))) == str(size_of(path)):
             report.there[species] += 1
         else:
             try:
@@ -166,12 +167,7 @@ def _fetch_all(
                         f"{error}; what came so far is kept"
                     ) from None
                 continue
-        rows[recording.id] = {**earlier, **row_of(recording, filename, _size(path))}
+        rows[recording.id] = {**earlier, **row_of(recording, filename, size_of(path))}
         if time.monotonic() - written_s > _TABLE_EVERY_S:
             write_table(table, rows)
             written_s = time.monotonic()
-
-
-def _size(path: Path) -> int:
-    """Return the size of a file in bytes, 0 where there is none."""
-    return path.stat().st_size if path.is_file() else 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dawnchorus.downloads import http_service
-from dawnchorus.downloads.disk_space import check_free_disk
-from dawnchorus.downloads.http_service import Service, ServiceDownError, describe_broken
+from dawnchorus.downloads.disk_space import DiskFullError, check_free_disk, size_text
+from dawnchorus.downloads.http_service import Service, describe_broken
+from dawnchorus.downloads.retries import Interrupted, retried
 from dawnchorus.errors import DownloadError
+from dawnchorus.files import naming, size_of
 
 if TYPE_CHECKING:
     from requests import Response
@@ -20,14 +20,11 @@ PART_SUFFIX = ".part"
 """Suffix of a file until it is whole."""
 
 _VERSION_SUFFIX = ".version"
-_TRIES = 5
+_LONGEST = 1 << 32  # bytes; the most that a WAV file holds
+_LOOK_EVERY = 1 << 24  # bytes
 _BLOCK = 1 << 13  # bytes; a broken connection loses up to so many
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _SOUND = re.compile(r"audio/|video/|application/(?:ogg|octet-stream|mp4)|binary/octet-stream")
-
-
-class _BrokenError(Exception):
-    """A transfer that ended early; its message has the reason."""
 
 
 def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0) -> int:
@@ -73,28 +70,15 @@ def fetch_file(service: Service, url: str, path: Path, *, leave_gb: float = 0.0)
     """
     part = path.with_name(path.name + PART_SUFFIX)
     path.parent.mkdir(parents=True, exist_ok=True)
-    broken = ""
-    for attempt in range(_TRIES):
-        if attempt:
-            time.sleep(min(http_service.LONGEST_WAIT_S, http_service.FIRST_WAIT_S * 2 ** (attempt - 1)))
-        try:
-            _receive(service, url, part, leave_gb)
-        except _BrokenError as error:
-            broken = str(error)
-        else:
-            part.with_name(part.name + _VERSION_SUFFIX).unlink(missing_ok=True)
-            part.replace(path)
-            return _size(path)
-    raise ServiceDownError(f"{url}: {broken}, {_TRIES} times; the same command tries again")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    retried(lambda: _receive(service, url, part, leave_gb), url, n_kept=lambda: size_of(part))
+    part.with_name(part.name + _VERSION_SUFFIX).unlink(missing_ok=True)
+    part.replace(path)
+    return size_of(path)
 
 
 def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
     """Append to a partial file up to its end, or until the connection breaks."""
-    there = _size(part)
+    there = size_of(part)
     headers = {"Accept-Encoding": "identity"}  # else the length would be that of the compressed file
     version = part.with_name(part.name + _VERSION_SUFFIX)
     if there:
@@ -106,19 +90,23 @@ def _receive(service: Service, url: str, part: Path, leave_gb: float) -> None:
             if _content_range(response)[1] == there:
                 return  # it was whole already, and only had to be renamed
             part.unlink()
-            raise _BrokenError("the service knows the file with another length")
+            raise Interrupted("the service knows the file with another length")
         total = _total(response, url, part, there)
         if response.status_code == 200:
             _keep_version(response, version)
+        _refuse_too_long(total or 0, url)
         check_free_disk(part.parent, leave_gb, n_bytes=max(0, (total or 0) - there))
         try:
-            _write(response, part, append=response.status_code == 206)
+            _write(response, url, part, None if total is not None else leave_gb)
+        except DownloadError:
+            part.unlink()
+            raise
         finally:
             for allowance in service.rate_limit.n_bytes:
                 allowance.spend(response.raw.tell())
-    size = _size(part)
+    size = size_of(part)
     if total is not None and size != total:
-        raise _BrokenError(f"{size} of {total} bytes came")
+        raise Interrupted(f"{size} of {total} bytes came")
     if not size:
         part.unlink()
         raise DownloadError(f"{url}: empty (0 bytes)")
@@ -142,7 +130,7 @@ def _total(response: Response, url: str, part: Path, there: int) -> int | None:
     ------
     DownloadError
         The answer is not sound.
-    _BrokenError
+    Interrupted
         It is not the requested piece of the file.
     """
     if response.status_code not in (200, 206):
@@ -156,28 +144,55 @@ def _total(response: Response, url: str, part: Path, there: int) -> int | None:
         start, total = _content_range(response)
         if start != there:
             part.unlink(missing_ok=True)
-            raise _BrokenError(f"the service sends another piece than the one from byte {there} on")
+            raise Interrupted(f"the service sends another piece than the one from byte {there} on")
         return total
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+    return None if "Content-Encoding" in response.headers else _whole(response.headers.get("Content-Length"))
 
 
 def _content_range(response: Response) -> tuple[int | None, int | None]:
     """Return the first byte of the answer and the length of the whole file, where it has them."""
     match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
     start, total = match.groups() if match else (None, None)
-    return (None if start is None else int(start)), (int(total) if total and total.isdigit() else None)
+    return _whole(start), _whole(total)
 
 
-def _write(response: Response, part: Path, *, append: bool) -> None:
+def _whole(text: str | None) -> int | None:
+    """Return a number of bytes; None where there is none."""
+    return int(text) if text and re.fullmatch("[0-9]{1,4000}", text) else None
+
+
+def _refuse_too_long(n_bytes: int, url: str) -> None:
+    if n_bytes > _LONGEST:
+        raise DownloadError(
+            f"{url}: the service sends more than {size_text(_LONGEST)}, and no recording is as long"
+        )
+
+
+def _write(response: Response, url: str, part: Path, leave_gb: float | None) -> None:
+    """Write what comes; with ``leave_gb`` see that it fits, where the service has not announced its size."""
     import requests
 
-    with part.open("ab" if append else "wb") as file:
+    with naming(part), part.open("ab" if response.status_code == 206 else "wb") as file:
+        looked_at = file.tell()
         try:
             for block in response.iter_content(_BLOCK):
                 file.write(block)
+                if leave_gb is not None and file.tell() - looked_at > _LOOK_EVERY:
+                    looked_at = file.tell()
+                    _refuse_too_long(looked_at, url)
+                    _refuse_what_does_not_fit(looked_at, url, part.parent, leave_gb)
         except requests.RequestException as error:
-            raise _BrokenError(describe_broken(error)) from None
+            raise Interrupted(describe_broken(error)) from None
         finally:
             file.flush()
         os.fsync(file.fileno())
+
+
+def _refuse_what_does_not_fit(n_bytes: int, url: str, folder: Path, leave_gb: float) -> None:
+    """Raise an error of this recording alone; when it is removed, there is room for others."""
+    try:
+        check_free_disk(folder, leave_gb)
+    except DiskFullError as error:
+        raise DownloadError(
+            f"{url}: it has no announced length, and after {size_text(n_bytes)} of it {error}"
+        ) from None

@@ -19,6 +19,7 @@ from dawnchorus.downloads.recording_catalogue import (
     CatalogueRecording,
     Found,
     is_licensed,
+    leaving_out_absurd,
     licence_code,
     number,
     suffix_of,
@@ -211,15 +212,16 @@ def find_on_xeno_canto(
     for asked in track(searches, "Asking xeno-canto"):
         n_before, others = len(seen), Counter[str]()
         for entry in _pages(service, _query(asked, filters), key):
-            name = plain_species(f"{entry.get('gen', '')} {entry.get('sp', '')}")
-            if not _is_asked(name, asked):
-                others[name or "no species"] += 1
-                continue
-            assert name is not None
-            identity = f"XC{int(entry['id'])}"
-            if identity not in seen:
-                seen.add(identity)
-                _add(found, entry, species.label(name, asked), name, species, filters)
+            with leaving_out_absurd(found):
+                name = plain_species(f"{entry.get('gen', '')} {entry.get('sp', '')}")
+                if not _is_asked(name, asked):
+                    others[name or "no species"] += 1
+                    continue
+                assert name is not None
+                identity = f"XC{int(entry['id'])}"
+                if identity not in seen:
+                    seen.add(identity)
+                    _add(found, entry, species.label(name, asked), name, species, filters)
         if others:
             found.left_out["of another species than asked for, or of none"] += others.total()
         if asked is not None and len(seen) == n_before:
@@ -263,7 +265,7 @@ def _pages(service: Service, query: str, key: str) -> Iterator[dict[str, Any]]:
         entries = answer.get("recordings")
         try:
             n_pages = int(answer["numPages"])
-            well_formed = isinstance(entries, list) and all(str(e["id"]).isdigit() for e in entries)
+            well_formed = not entries or any(_has_id(entry) for entry in entries)
         except (KeyError, TypeError, ValueError):
             well_formed = False
         if not well_formed or not isinstance(entries, list):
@@ -271,8 +273,14 @@ def _pages(service: Service, query: str, key: str) -> Iterator[dict[str, Any]]:
                 f"xeno-canto answers the search {query} otherwise than its API says; it may have changed, "
                 "and a newer dawnchorus know it"
             )
+        if not entries:
+            return
         yield from entries
         page += 1
+
+
+def _has_id(entry: Any) -> bool:
+    return isinstance(entry, dict) and str(entry.get("id")).isdigit()
 
 
 def _add(

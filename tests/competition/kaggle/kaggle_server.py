@@ -243,7 +243,7 @@ def serving_kaggle(monkeypatch: pytest.MonkeyPatch, home: Path) -> Iterator[Kagg
     monkeypatch.setenv("KAGGLE_USERNAME", USERNAME)
     monkeypatch.setenv("KAGGLE_KEY", KEY)
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("dawnchorus.competition.kaggle.archives.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("dawnchorus.downloads.retries.FIRST_WAIT_S", 0.001)
     monkeypatch.setattr("dawnchorus.competition.kaggle.kaggle_files._CHUNK_BYTES", 1000)
     with serving() as server:
         monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.PROD, server.url)

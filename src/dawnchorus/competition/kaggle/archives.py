@@ -4,43 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource
-from dawnchorus.downloads.disk_space import size_text
+from dawnchorus.downloads.retries import Interrupted, retried
 from dawnchorus.errors import DownloadError
-from dawnchorus.files import write_text
+from dawnchorus.files import naming, size_of, write_text
 from dawnchorus.progress import track
-
-logger = logging.getLogger(__name__)
-
-N_TRIES = 6
-"""Failures in a row without a byte received before a download fails: with the waits, about a minute."""
-
-FIRST_WAIT_S = 2.0
-"""Wait before the second try; each further one is twice as long."""
-
-LONGEST_WAIT_S = 600.0
-"""Longest wait that a service may request; a longer one raises DownloadError."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error yet: it is retried
-    """A failure that is worth a retry; ``wait_s`` is the wait that the service requests, if any.
-
-    Examples
-    --------
-    >>> Interrupted("the service is busy", wait_s=30.0).wait_s
-    30.0
-    """
-
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait_s = wait_s
 
 
 class ArchiveBytes(NamedTuple):
@@ -160,15 +133,12 @@ def fetch_archive(
     if archive.is_file():
         _, version = _read_note(archive)
         return Fetched(archive.stat().st_size, version)
-    n_failed, most = 0, _size(_partial(archive))
-    while True:
-        try:
-            return _fetch_once(service, source, archive, require_room)
-        except Interrupted as interrupted:
-            there = _size(_partial(archive))
-            n_failed = 1 if there > most else n_failed + 1
-            most = max(most, there)
-            _wait(interrupted, n_failed, source, there)
+    partial = _partial(archive)
+    return retried(
+        lambda: _fetch_once(service, source, archive, require_room),
+        str(source),
+        n_kept=lambda: size_of(partial),
+    )
 
 
 def remove_archive(archive: Path) -> None:
@@ -196,7 +166,7 @@ def bytes_at_hand(archive: Path) -> int:
     >>> bytes_at_hand(Path("birds.zip"))
     100
     """
-    return _size(archive) + _size(_partial(archive))
+    return size_of(archive) + size_of(_partial(archive))
 
 
 def _fetch_once(
@@ -208,7 +178,7 @@ def _fetch_once(
     if not known or _read_note(archive) != (remote.n_bytes, remote.version):
         remove_archive(archive)
         write_text(_note(archive), json.dumps({"n_bytes": remote.n_bytes, "version": remote.version}))
-    there = _size(partial)
+    there = size_of(partial)
     if remote.n_bytes is not None:
         require_room(remote.n_bytes, max(0, remote.n_bytes - there))
     if remote.n_bytes is None or there < remote.n_bytes:
@@ -220,7 +190,7 @@ def _fetch_once(
 
 
 def _append(partial: Path, piece: ArchiveBytes, n_bytes: int | None, title: str) -> None:
-    with partial.open("ab") as file:
+    with naming(partial), partial.open("ab") as file:
         file.truncate(piece.start)
         written = _written(file, piece, n_bytes)
         total_mb = (n_bytes or 0) / 1e6
@@ -241,7 +211,7 @@ def _written(file: IO[bytes], piece: ArchiveBytes, n_bytes: int | None) -> Itera
 
 
 def _verify(partial: Path, remote: RemoteArchive, source: KaggleSource, archive: Path) -> None:
-    there = _size(partial)
+    there = size_of(partial)
     if remote.n_bytes is not None and there < remote.n_bytes:
         raise Interrupted("the connection ended early")
     if remote.n_bytes is not None and there > remote.n_bytes:
@@ -262,24 +232,6 @@ def _verify(partial: Path, remote: RemoteArchive, source: KaggleSource, archive:
         )
 
 
-def _wait(interrupted: Interrupted, n_failed: int, source: KaggleSource, there: int) -> None:
-    """Sleep before the next try, or raise after the last one."""
-    wait_s = max(FIRST_WAIT_S * 2 ** (n_failed - 1), interrupted.wait_s or 0.0)
-    kept = f"; {size_text(there)} are kept" if there else ""
-    if wait_s > LONGEST_WAIT_S:
-        raise DownloadError(
-            f"{source}: {interrupted}, and asks to wait {wait_s / 60:.0f} minutes{kept}; "
-            "run this again then: it goes on where it stopped"
-        ) from interrupted
-    if n_failed >= N_TRIES:
-        raise DownloadError(
-            f"{source}: {interrupted}, {N_TRIES} times in a row{kept}; "
-            "run this again later: it goes on where it stopped"
-        ) from interrupted
-    logger.info(f"{source}: {interrupted}; trying again in {wait_s:.3g} s ({n_failed + 1} of {N_TRIES})")
-    time.sleep(wait_s)
-
-
 def _partial(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.partial")
 
@@ -294,7 +246,3 @@ def _read_note(archive: Path) -> tuple[int | None, str | None]:
         return note["n_bytes"], note["version"]
     except (OSError, ValueError, KeyError, TypeError):
         return None, None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0

@@ -34,7 +34,7 @@ from dawnchorus.competition.kaggle.kaggle_catalogue import Competition, KaggleSo
 from dawnchorus.downloads import disk_space
 from dawnchorus.downloads.disk_space import size_text
 from dawnchorus.errors import DownloadError, MissingExtraError
-from dawnchorus.files import locked
+from dawnchorus.files import locked, naming
 
 if TYPE_CHECKING:
     from dawnchorus.competition.kaggle.kaggle_files import KaggleFiles
@@ -217,13 +217,12 @@ class _Download:
         from dawnchorus.competition.kaggle.kaggle_files import CredentialsRefusedError
 
         try:
-            files = self._fetch(part)
+            with naming(self.out):
+                files = self._fetch(part)
         except CredentialsRefusedError:
             raise
-        except DownloadError as error:
+        except (DownloadError, OSError) as error:
             return PartOutcome(part.name, "failed", str(error))
-        except OSError as error:
-            return PartOutcome(part.name, "failed", disk_space.sentence(error, self.out))
         folder = self.out / part.folder
         total = size_text(sum(files.values()))
         counted = f"{len(files)} file{'s' if len(files) != 1 else ''}"

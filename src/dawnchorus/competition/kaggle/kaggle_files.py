@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import requests
@@ -25,9 +23,10 @@ from kagglesdk.datasets.types.dataset_api_service import (
 from kagglesdk.kaggle_client import KaggleClient
 from requests.adapters import HTTPAdapter
 
-from dawnchorus.competition.kaggle.archives import ArchiveBytes, Interrupted, RemoteArchive
+from dawnchorus.competition.kaggle.archives import ArchiveBytes, RemoteArchive
 from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL, KaggleSource
 from dawnchorus.competition.kaggle.kaggle_credentials import Credentials
+from dawnchorus.downloads.retries import Interrupted, wait_wanted_s
 from dawnchorus.errors import DownloadError
 
 CONNECT_WITHIN_S = 20.0
@@ -219,14 +218,7 @@ def _said(response: requests.Response) -> str:
 
 
 def _wait_s(response: requests.Response) -> float | None:
-    """Return the wait that the service requests, in seconds from now; None where it sends none."""
-    wanted = response.headers.get("Retry-After", "")
-    if wanted.isdigit():
-        return float(wanted)
-    try:
-        return max(0.0, parsedate_to_datetime(wanted).timestamp() - time.time())
-    except ValueError:
-        return None
+    return wait_wanted_s(response.headers.get("Retry-After", ""))
 
 
 def _md5(goog_hash: str, content_md5: str | None) -> bytes | None:
