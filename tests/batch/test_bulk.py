@@ -725,9 +725,9 @@ def test_an_average_of_windows_that_do_not_overlap_is_refused(bulk: Bulk, tmp_pa
 def test_what_killed_processes_left_is_removed_and_nothing_else(bulk: Bulk, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bulk(out)
-    (out / ".0123abcd.tmp").mkdir()
-    (out / ".0123abcd.tmp" / "part.txt").touch()
-    (out / "journal" / ".89abcdef.tmp.npz").touch()
+    (out / ".dawnchorus-0123abcd.tmp").mkdir()
+    (out / ".dawnchorus-0123abcd.tmp" / "part.txt").touch()
+    (out / "journal" / ".dawnchorus-89abcdef.tmp.npz").touch()
     (out / ".hidden.tmp").touch()
     (out / "mine.txt").touch()
     bulk(out)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -132,3 +133,30 @@ def test_a_signal_ends_a_command_with_one_sentence(
     assert ended.value.code == 128 + number
     assert capsys.readouterr().err == f"stopped by {number.name}; the same command goes on where it was\n"
     assert signal.getsignal(number) == before
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence_with_its_name(
+    data_factory: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = data_factory.recordings(n_species=2, n_per_species=4, duration_s=(1.0, 1.2))
+    (tmp_path / "file").touch()
+    reasons = {
+        tmp_path / "file" / "folds.csv": "folds.csv: cannot be written: File exists; choose another name",
+        tmp_path / ("x" * 300): "x: File name too long; choose a shorter name",
+    }
+    for out, reason in reasons.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["folds", str(audio), "--n_folds", "2", "--out", str(out)])
+        assert ended.value.code == 1
+        assert reason in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("the system has no device that is always full")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "dawnchorus", "configs"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert "No space left on device; make room, and run the same command again" in result.stderr
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from dawnchorus.competition.bundle import bundle_runs
+from dawnchorus.engines import open_runtime
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel, models_in
+from dawnchorus.engines.opening import EXPORTS
 from dawnchorus.errors import RunError
 
 
@@ -92,3 +95,36 @@ def test_a_bundle_that_lacks_a_model_does_not_go_unnoticed(runs: list[Path], tmp
 def test_an_empty_folder_is_taken(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     assert bundle_runs(runs[:1], tmp_path / "bundle") == ["ebs"]
+
+
+def test_a_bundle_whose_last_rename_failed_is_whole_when_it_is_used_next(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bundle"
+    bundle_runs(runs, out)
+    replace = Path.replace
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == out:
+            raise OSError(errno.EBUSY, "Device or resource busy")
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", failing)
+        with pytest.raises(OSError, match="busy"):
+            bundle_runs(runs[:1], out, force=True)
+    assert not out.exists()
+    assert [model.name for model in models_in(out)] == ["ebs"]
+    assert [path.name for path in tmp_path.glob("*bundle*")] == ["bundle"]
+
+
+def test_an_export_that_was_killed_between_its_renames_is_completed_when_it_is_opened(
+    runs: list[Path], clips: np.ndarray
+) -> None:
+    run, whole = runs[0], runs[0] / ".dawnchorus-0123abcd.whole"
+    expected = open_runtime(run, "openvino", n_threads=1).predict(clips)
+    whole.mkdir()
+    folder = (run / EXPORTS["openvino"]).parent
+    folder.rename(whole / folder.name)
+    assert np.array_equal(open_runtime(run, "openvino", n_threads=1).predict(clips), expected)
+    assert not whole.exists()

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings
+from dawnchorus.datasets.labelled_audio import AudioCache
 from dawnchorus.datasets.sampling import ClipSampler, Draw, class_weights
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
@@ -574,3 +575,21 @@ def test_a_clip_is_what_the_recipe_says_step_by_step(birds: Any, data_factory: A
         clip = dataset.apply(drawn)
         np.testing.assert_allclose(clip.wave, expected, atol=2e-5)
         np.testing.assert_allclose(clip.target, target, atol=1e-6)
+
+
+def test_a_recording_too_large_for_the_cache_leaves_the_others_there() -> None:
+    class Source:
+        n_reads = 0
+
+        def __init__(self, n_samples: int) -> None:
+            self.n_samples = n_samples
+
+        def read(self, start: int, n_samples: int) -> np.ndarray:
+            self.n_reads += 1
+            return np.zeros(n_samples, np.float32)
+
+    cache = AudioCache(max_bytes=1000)
+    short, long = Source(100), Source(1000)
+    for recording, source in ((0, short), (1, long), (0, short), (1, long)):
+        cache.read(recording, source, 0, 10)
+    assert (short.n_reads, long.n_reads) == (1, 2)

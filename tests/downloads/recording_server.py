@@ -37,7 +37,9 @@ class RecordingServer:
     script
         By path, what happens to the next requests instead: a status such as "500" or "429 after 1", "gone"
         (the connection is closed), "half" (it is closed in the middle), "html", "empty", "longer" (more is
-        promised than comes), "text" (no JSON), "piece" (a rest from elsewhere), "to PATH" (a redirection).
+        promised than comes),
+        "absurd" (a petabyte is), "unannounced" (nothing is), "text" (no JSON),
+        "piece" (a rest from elsewhere), "to PATH" (a redirection).
     ranges
         Whether a rest can be asked for.
     versions
@@ -242,13 +244,14 @@ class _Handler(BaseHTTPRequestHandler):
         if begin and start >= len(data):
             self._send(416, b"", kind, {"Content-Range": f"bytes */{len(data)}"})
             return
-        length = len(data) - start + (10 if what == "longer" else 0)
+        length = len(data) - start + {"longer": 10, "absurd": 10**15}.get(what, 0)
         self.send_response(206 if begin else 200)
         if begin:
             first = start + 1 if what == "piece" else start
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(length))
+        if what != "unannounced":
+            self.send_header("Content-Length", str(length))
         if state.versions:
             self.send_header("ETag", version)
         self.end_headers()
@@ -256,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         for place in range(start, end, 1000):
             self.wfile.write(data[place : min(place + 1000, end)])
             time.sleep(state.pause_s)
-        self.close_connection = what in ("half", "longer")
+        self.close_connection = what in ("half", "longer", "absurd", "unannounced")
 
     def _json(self, answer: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(status, json.dumps(answer).encode(), "application/json", headers or {})

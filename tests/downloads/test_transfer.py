@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.downloads import disk_space, http_service, inaturalist, retries
+from dawnchorus.downloads import disk_space, http_service, inaturalist, retries, transfer
 from dawnchorus.downloads.disk_space import DiskFullError
 from dawnchorus.downloads.http_service import Service, connected
 from dawnchorus.downloads.rate_limit import Allowance, RateLimit
@@ -243,6 +243,53 @@ def test_the_disk_is_not_filled(
         fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=5)
     assert list(tmp_path.iterdir()) == []
     fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=4.9)
+
+
+def test_the_disk_is_not_filled_by_a_file_without_a_length(
+    server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    first = [5_000_000_000]
+
+    def shrinking(_: Path) -> Any:
+        first[0] -= 100_000  # as what comes is written
+        return usage._replace(free=first[0])
+
+    monkeypatch.setattr(transfer, "_LOOK_EVERY", 50_000)
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", shrinking)
+    server.script[PATH] = ["unannounced"] * 2
+    with pytest.raises(
+        DownloadError, match=r"no announced length, and after 0\.\d+ MB of it .* to stay free"
+    ) as told:
+        fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=4.99985)
+    assert not isinstance(told.value, DiskFullError), "others may fit"
+    assert list(tmp_path.iterdir()) == []
+    fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3", leave_gb=1)
+    assert (tmp_path / "XC1.mp3").read_bytes() == SOUND
+
+
+@pytest.mark.parametrize("what", ["absurd", "unannounced"])
+def test_a_file_without_an_end_is_refused(
+    server: Any, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(transfer, "_LOOK_EVERY", 10_000)
+    monkeypatch.setattr(transfer, "_LONGEST", 100_000)
+    server.script[PATH] = [what]
+    with pytest.raises(DownloadError, match=r"sends more than 0\.10 MB, and no recording is as long"):
+        fetch_file(service, server.url + PATH, tmp_path / "XC1.mp3")
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("length", ["9" * 5_000, "-5", "²", "many"])
+def test_a_length_that_is_none_counts_as_not_announced(length: str) -> None:
+    assert transfer._whole(length) is None
+
+
+def test_an_address_that_is_none_is_a_failure_of_its_recording(service: Service, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"xeno-canto sends an address .* be understood") as told:
+        fetch_file(service, "https://:0:0/", tmp_path / "XC1.mp3")
+    assert not isinstance(told.value, ServiceDownError)
 
 
 def test_without_requests_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

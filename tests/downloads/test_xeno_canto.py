@@ -420,6 +420,31 @@ def test_answers_are_kept_without_the_key_for_a_week(
     assert len(server.asked) == 2
 
 
+@pytest.mark.parametrize(
+    "absurd", [{"id": "²"}, {"id": None}, {"length": 5_000 * "9"}, {"also": 7}, {"lat": [1]}, {"file": 5}]
+)
+def test_one_absurd_entry_does_not_end_the_others(server: Any, absurd: dict[str, Any]) -> None:
+    server.add(1, "Turdus merula", b"x", **absurd)
+    server.add(2, "Turdus merula", b"y")
+    assert "XC2" in ids(find("Turdus merula"))
+
+
+def test_one_absurd_recording_does_not_end_the_others(server: Any, tmp_path: Path) -> None:
+    for number in range(1, 4):
+        server.add(number, "Turdus merula", b"x" * 50)
+    server.script["/1/download"], server.script["/2/download"] = ["absurd"], ["html"]
+    report = fetch(tmp_path / "xc", "Turdus merula")
+    assert (report.fetched.total(), report.failed.total()) == (1, 2)
+    assert [failure.path.name for failure in read_failures(tmp_path / "xc")] == ["XC1.mp3", "XC2.mp3"]
+
+
+def test_an_answer_without_an_end_is_refused(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.add(1, "Turdus merula", b"x")
+    monkeypatch.setattr(http_service, "_LONGEST_ANSWER", 100)
+    with pytest.raises(DownloadError, match="xeno-canto answers a search with more than 0 MB; ask for fewer"):
+        find("Turdus merula")
+
+
 def test_only_one_download_works_in_a_folder(server: Any, tmp_path: Path) -> None:
     server.add(1, "Turdus merula", b"x")
     (tmp_path / "xc").mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from dawnchorus.config import TrainConfig, TrainFunctionArgs, merge, read_config_file, validate
 from dawnchorus.errors import MissingExtraError
 from dawnchorus.training.lightning_training import lightning_training
-from dawnchorus.training.run_loggers import chosen_loggers, make_loggers
+from dawnchorus.training.run_loggers import chosen_loggers, closing_loggers, make_loggers
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]
@@ -130,3 +131,20 @@ def test_a_missing_logger_is_told_before_a_run_is_begun(
     with pytest.raises(MissingExtraError, match="wandb"):
         lightning_training(config)
     assert not config.run_dir.exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_loggers_are_closed_whether_the_training_fails_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    codes: list[int] = []
+    monkeypatch.setattr(wandb, "finish", lambda exit_code: codes.append(exit_code))
+    with (
+        pytest.raises(RuntimeError, match="broken") if fails else nullcontext(),
+        closing_loggers(make_loggers(args("wandb"), tmp_path / "run" / "fold_0")),
+    ):
+        if fails:
+            raise RuntimeError("broken")
+    assert codes == [int(fails)]
