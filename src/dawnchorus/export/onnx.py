@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ def _save(graph: onnx.ModelProto, path: Path) -> None:
         all_tensors_to_one_file=True,
         location=WEIGHTS_NAME,
     )
+    # onnx makes the file readable by its owner alone; services under another user must read it too.
+    shutil.copymode(path, path.with_name(WEIGHTS_NAME))
 
 
 def _share_weights(networks: onnx.ModelProto, whole: onnx.ModelProto) -> None:
