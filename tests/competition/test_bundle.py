@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.competition.bundle import bundle_runs
-from dawnchorus.engines import open_runtime
+from dawnchorus.engines import open_engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel, models_in
 from dawnchorus.engines.opening import EXPORTS
 from dawnchorus.errors import RunError
@@ -122,9 +122,9 @@ def test_an_export_that_was_killed_between_its_renames_is_completed_when_it_is_o
     runs: list[Path], clips: np.ndarray
 ) -> None:
     run, whole = runs[0], runs[0] / ".dawnchorus-0123abcd.whole"
-    expected = open_runtime(run, "openvino", n_threads=1).predict(clips)
+    expected = open_engine(run, "openvino", n_threads=1).predict(clips)
     whole.mkdir()
     folder = (run / EXPORTS["openvino"]).parent
     folder.rename(whole / folder.name)
-    assert np.array_equal(open_runtime(run, "openvino", n_threads=1).predict(clips), expected)
+    assert np.array_equal(open_engine(run, "openvino", n_threads=1).predict(clips), expected)
     assert not whole.exists()
