@@ -210,7 +210,7 @@ def test_a_config_file_that_cannot_be_used_is_told_in_a_sentence(
         ),
         (
             {"train_function_args": {"n_epochs": 0}},
-            "n_epochs is 0; input should be greater than or equal to 1",
+            "mine.py: train_function_args.n_epochs is 0; legal: 1 or more",
         ),
         ({"exp_name": "a/b"}, "exp_name is 'a/b'"),
         ({"data": None}, "data is None"),
@@ -312,7 +312,9 @@ def test_a_network_may_be_named_by_its_import_path() -> None:
 
 
 def test_a_damaged_saved_config_is_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read as a saved config"):
+    with pytest.raises(
+        ConfigError, match=r"config\.json is not JSON: .* in line 1; open the run by the training config"
+    ):
         from_json_file(write(tmp_path / "config.json", "{"))
 
 

@@ -59,8 +59,11 @@ def test_what_a_spreadsheet_makes_of_true_is_still_true(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("filename,fold,validated\na.wav,first,true\n", "fold must be a whole number in every row"),
-        ("filename,validated\na.wav,true\n", "fold must be a whole number in every row"),
-        ("filename,fold,validated\na.wav,0,maybe\n", "validated is 'maybe'; it must be true or false"),
+        ("filename,validated\na.wav,true\n", "has no column fold; its columns are filename, validated"),
+        (
+            "filename,fold,validated\na.wav,0,maybe\n",
+            "validated is 'maybe' in line 2; it must be true or false",
+        ),
     ],
 )
 def test_a_damaged_table_is_told_in_a_sentence(tmp_path: Path, text: str, message: str) -> None:

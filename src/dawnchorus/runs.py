@@ -26,7 +26,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -35,23 +34,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+from pydantic import ConfigDict
 
 from dawnchorus.config import (
     DataSettings,
+    Record,
     TrainConfig,
     differing_keys,
     from_json_file,
     load_train_config,
+    read_json,
+    read_saved_config,
     saved_roots,
     to_jsonable,
     validate,
     with_defaults,
 )
 from dawnchorus.config.registry import NETWORKS
-from dawnchorus.errors import ConfigError, ModelError, RunError
-from dawnchorus.files import inside
+from dawnchorus.errors import ConfigError, DataError, ModelError, RunError
+from dawnchorus.files import inside, is_file
+from dawnchorus.formats.text_tables import read_text_table
 from dawnchorus.models.card import ModelCard
-from dawnchorus.wording import counted
+from dawnchorus.wording import counted, in_line, shown
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +63,21 @@ if TYPE_CHECKING:
     import torch
 
 
+_FOLD_COLUMNS = (
+    ("fold", r"-?\d{1,6}", "fold must be a whole number in every row"),
+    ("validated", "true|false", "it must be true or false"),
+)
 START_KEYS = ("weights", "weights_labels")
 """Keys of ``nn_model_config`` for the weights that a network starts from, not for its architecture."""
+
+
+class _FinishedFold(Record):
+    """The content of ``finished.json``: beside the checkpoint, the metrics of the config and counts."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool | int | float | None]
+
+    best_checkpoint: str
 
 
 @dataclass(frozen=True)
@@ -173,9 +190,18 @@ class Run:
         return self.fold_dir(fold) / "finished.json"
 
     def finished(self, fold: int) -> dict[str, Any] | None:
-        """Return the report of a finished fold (best checkpoint, score, seconds), or None."""
+        """Return the report of a finished fold (best checkpoint, score, seconds), or None.
+
+        Raises
+        ------
+        RunError
+            The file is damaged.
+        """
         file = self.finished_file(fold)
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        if not file.is_file():
+            return None
+        remedy = "delete it and run the training command again, which goes on from the last epoch"
+        return read_json(file, _FinishedFold, remedy=remedy).model_dump()
 
     def has_checkpoints(self) -> bool:
         """Return whether any fold has been trained for an epoch; until then a run may be made anew."""
@@ -238,7 +264,7 @@ class Run:
             There is none.
         """
         numbers = (path.parent.name.removeprefix("fold_") for path in self.path.glob("fold_*/finished.json"))
-        folds = sorted(int(number) for number in numbers if number.isdigit())
+        folds = sorted(int(number) for number in numbers if number.isdecimal())
         if not folds:
             raise RunError(f"{self.path} has no finished fold; run the training command again to go on")
         return folds
@@ -260,8 +286,10 @@ class Run:
             )
         named = report["best_checkpoint"]
         path = inside(self.checkpoints_dir(fold), named, named_in=self.finished_file(fold))
-        if not path.is_file():
-            raise RunError(f"{path} is gone; delete {self.finished_file(fold)} and train the fold again")
+        if not is_file(path):
+            raise RunError(
+                f"{in_line(str(path))} is gone; delete {self.finished_file(fold)} and train the fold again"
+            )
         return path
 
     def best_of_folds(self, fold: int | None = None) -> Path:
@@ -273,15 +301,29 @@ class Run:
             The fold is not finished, or none is, or the file is gone.
         """
         if fold is None:
-            args = json.loads(self.config_file.read_text(encoding="utf-8"))["train_function_args"]
-            metric = args.get("main_metric", "val_macro_roc_auc")
-            scores = {number: (self.finished(number) or {})[metric] for number in self.finished_folds()}
-            fold = max(scores, key=lambda number: float(scores[number]))
+            fold = max(self.finished_folds(), key=self.score)
         return self.best_checkpoint(fold)
+
+    def main_metric(self) -> str:
+        """Return the name of the metric that ranks checkpoints."""
+        args = read_saved_config(self.config_file).get("train_function_args", {})
+        return str(args.get("main_metric", "val_macro_roc_auc"))
+
+    def score(self, fold: int) -> float:
+        """Return the main metric of a finished fold.
+
+        Raises
+        ------
+        RunError
+            ``finished.json`` lacks it.
+        """
+        metric = self.main_metric()
+        found = {metric: (self.finished(fold) or {}).get(metric)}
+        return validate(dict[str, float], found, where=str(self.finished_file(fold)), error=RunError)[metric]
 
     def card(self) -> ModelCard:
         """Return the model card."""
-        return ModelCard.from_json(self.card_file.read_text(encoding="utf-8"), where=str(self.card_file))
+        return ModelCard.read(self.card_file)
 
     def config(self) -> TrainConfig:
         """Return the config that the run was made with.
@@ -296,8 +338,7 @@ class Run:
 
     def data(self) -> tuple[DataSettings, ...]:
         """Return the dataset roots of the run, as they were when it was made."""
-        saved = json.loads(self.config_file.read_text(encoding="utf-8"))["data"]
-        roots = saved_roots(saved, self.path)
+        roots = saved_roots(read_saved_config(self.config_file).get("data") or [], self.path)
         return tuple(
             validate(DataSettings, root, where=str(self.config_file))
             for root in ([roots] if isinstance(roots, dict) else roots)
@@ -305,8 +346,8 @@ class Run:
 
     def check_made_from(self, config: TrainConfig) -> None:
         """Raise a RunError that names the keys in which ``config`` differs from the run's own."""
-        saved = json.loads(self.config_file.read_text(encoding="utf-8"))
-        differences = differing_keys(with_defaults(saved), to_jsonable(config))
+        saved = with_defaults(read_saved_config(self.config_file))
+        differences = differing_keys(saved, to_jsonable(config))
         if differences:
             raise RunError(
                 f"{self.path} holds a run of another config ({'; '.join(differences[:3])}); "
@@ -322,18 +363,24 @@ class Run:
         Raises
         ------
         RunError
-            A fold is not a whole number, or ``validated`` is neither true nor false.
+            The file is missing or no such table, a fold is not a whole number, or ``validated`` is neither
+            true nor false.
         """
-        table = pd.read_csv(self.folds_file, dtype=str, keep_default_na=False)
         try:
-            table["fold"] = table["fold"].astype("int64")
-        except (KeyError, ValueError):
-            raise RunError(f"{self.folds_file}: fold must be a whole number in every row") from None
-        validated = table["validated"].str.lower() if "validated" in table else pd.Series("true", table.index)
-        wrong = validated[~validated.isin(["true", "false"])]
-        if len(wrong):
-            raise RunError(f"{self.folds_file}: validated is {wrong.iloc[0]!r}; it must be true or false")
-        return table.assign(validated=validated == "true")
+            table = read_text_table(self.folds_file, required=("filename", "fold"), stripped=False)
+        except DataError as error:
+            raise RunError(f"{error}; choose another exp_name and train again") from None
+        if "validated" not in table:
+            table["validated"] = "true"
+        table["validated"] = table["validated"].str.lower()
+        for column, form, legal in _FOLD_COLUMNS:
+            wrong = table[column][~table[column].str.fullmatch(form)]
+            if len(wrong):
+                found = shown(wrong.iloc[0])
+                raise RunError(
+                    f"{self.folds_file}: {column} is {found} in line {wrong.index[0] + 2}; {legal}"
+                )
+        return table.assign(fold=table["fold"].astype("int64"), validated=table["validated"] == "true")
 
     def load_model(self, fold: int) -> torch.nn.Module:
         """Return the best model of a fold, in evaluation mode, on the CPU.
@@ -366,8 +413,10 @@ class Run:
         reports = {
             int(number): self.finished(int(number)) or {}
             for file in sorted(self.path.glob("fold_*/finished.json"))
-            if (number := file.parent.name.removeprefix("fold_")).isdigit()
+            if (number := file.parent.name.removeprefix("fold_")).isdecimal()
         }
+        for report in reports.values():  # pandas takes no text that is no Unicode
+            report["best_checkpoint"] = report["best_checkpoint"].encode("utf-8", "replace").decode()
         table = pd.DataFrame.from_dict(reports, orient="index").rename_axis("fold")
         return f"<p>{escape(repr(self))}</p>{table.to_html() if len(table) else ''}"
 

@@ -1,10 +1,39 @@
-"""Wording of messages that several packages share: counts with nouns, and shortened lists."""
+"""Wording of messages that several packages share: counts with nouns, shortened values and lists."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
+from typing import Any
 
 _SHOWN = 3
+_LETTERS = 80
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = _LETTERS
+_SHORT.maxlevel = 3
+
+
+def shown(value: Any) -> str:
+    """Return a value as in Python code, with its middle left out where it is long or deep.
+
+    Examples
+    --------
+    >>> shown("owl"), shown([1, 2]), len(shown("x" * 10_000))
+    ("'owl'", '[1, 2]', 80)
+    """
+    return _SHORT.repr(value)
+
+
+def in_line(name: str) -> str:
+    """Return a name for a message: on one line, with its middle left out where it is long.
+
+    Examples
+    --------
+    >>> in_line("barn\\nowl"), len(in_line("x" * 10_000))
+    ('barn owl', 81)
+    """
+    line = " ".join(name.split())
+    return line if len(line) <= _LETTERS else f"{line[: _LETTERS // 2]}…{line[-(_LETTERS // 2) :]}"
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
@@ -26,4 +55,4 @@ def first_few(names: Sequence[str], n_shown: int = _SHOWN) -> str:
     >>> first_few(["owl", "robin"]), first_few(["owl", "robin", "thrush", "wren"])
     ('owl, robin', 'owl, robin, thrush, …')
     """
-    return ", ".join([*names[:n_shown], *(["…"] if len(names) > n_shown else [])])
+    return ", ".join([*map(in_line, names[:n_shown]), *(["…"] if len(names) > n_shown else [])])

@@ -80,7 +80,7 @@ def test_an_aviary_that_lost_files_is_refused(tiny: Aviary, tmp_path: Path) -> N
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_an_unreadable_card_is_refused(tiny: Aviary, tmp_path: Path, content: str) -> None:
     (tmp_path / "aviary" / "aviary.json").write_text(content)
-    with pytest.raises(DataError, match=r"aviary\.json: is no card of an aviary"):
+    with pytest.raises(DataError, match=r"aviary\.json(: the whole is \[\]; legal: a dict| is not JSON)"):
         make_aviary(tmp_path / "aviary", TINY)
 
 

@@ -413,7 +413,7 @@ def test_what_was_measured_counts_on_this_machine_and_for_this_engine(tmp_path: 
     assert (
         json.loads((tmp_path / "tuned.json").read_text())[machine_name()]["openvino"]["ms_per_clip"] == 12.346
     )
-    assert read_tuned(tmp_path, "openvino") == engine_settings(tmp_path, "openvino") == TUNED
+    assert read_tuned(tmp_path, "openvino").settings == engine_settings(tmp_path, "openvino") == TUNED
     assert read_tuned(tmp_path, "onnx") is None
     assert engine_settings(tmp_path, "onnx") == default_settings()
 

@@ -194,7 +194,7 @@ def test_a_flipped_byte_in_the_header_never_ends_in_another_error(tmp_path: Path
 def test_a_damaged_training_state_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "last.safetensors"
     safetensors.torch.save_file(WEIGHTS, path, {"training_state": text})
-    with pytest.raises(WeightsError, match=r"last\.safetensors: its training state is damaged"):
+    with pytest.raises(WeightsError, match=r"last\.safetensors: its training state is (damaged|not JSON)"):
         read_checkpoint(path)
 
 

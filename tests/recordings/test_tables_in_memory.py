@@ -166,7 +166,7 @@ def test_a_copy_does_not_change_with_its_dataframe(full: pd.DataFrame) -> None:
     full.loc[0, "primary_label"] = "owl"
     assert place.recordings == before != TableInMemory.of(full)
     assert repr(before) == "TableInMemory(n_rows=6)"
-    with pytest.raises(ValueError, match="recordings is 5; give the path of a table, or a DataFrame"):
+    with pytest.raises(ConfigError, match="recordings is 5; give the path of a table, or a DataFrame"):
         DataSettings(audio_dir=Path(), recordings=5)
 
 

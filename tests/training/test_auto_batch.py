@@ -202,9 +202,7 @@ def test_a_run_trains_with_what_was_found_and_goes_on_with_it(
     run.finished_file(1).unlink()
     for damage in ("{}", "", "[]", '{"batch_size": "many", "lr": 1}', '{"batch_size": 2, "lr": null}'):
         file.write_text(damage)
-        with pytest.raises(
-            RunError, match=r"auto_batch\.json is damaged or gone .*; delete the run and train again"
-        ):
+        with pytest.raises(RunError, match=r"auto_batch\.json.*; delete the run and train again"):
             lightning_training(make_config(), folds=[1])
 
 

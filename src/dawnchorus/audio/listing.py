@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
+from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.files import walk
 
@@ -136,14 +136,10 @@ def warn_of_unread(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def _read_json_list(path: Path) -> list[str]:
-    try:
-        names = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; name a JSON list of recordings, or a folder") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON in UTF-8; {error}") from error
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f'{path}: not a list of paths; write it as ["bird/XC1.ogg", "bird/XC2.ogg"]')
+    form = 'write it as ["bird/XC1.ogg", "bird/XC2.ogg"]'
+    names = read_json(path, list[Any], error=DataError, remedy=form)
+    if not names or not all(isinstance(name, str) for name in names):  # which may be no UTF-8
+        raise DataError(f"{path}: not a list of paths; {form}")
     for name in names:
         if not _is_plain(name):
             raise DataError(f"{path}: {name!r} is no path of a recording; write it in full, without `..`")

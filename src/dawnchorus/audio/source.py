@@ -14,6 +14,7 @@ from dawnchorus.audio.decode import SAMPLE_RATE, count_samples, read_crop, strea
 from dawnchorus.audio.published_store import PublishedRecording, open_published_store
 from dawnchorus.audio.store import StoredRecording, open_store, store_path
 from dawnchorus.errors import StoreError
+from dawnchorus.files import is_file
 
 STORE_SUFFIXES = (".hdf5", ".h5")
 _BLOCK = 1 << 20  # samples read at a time from a store
@@ -158,14 +159,7 @@ def find_stored(features_dir: Path | None, relative_audio_path: Path) -> Path | 
         return None
     ours = store_path(features_dir, relative_audio_path)
     published = Path(features_dir) / Path(relative_audio_path).with_suffix(".hdf5")
-    return next((path for path in (ours, published) if _is_file(path)), None)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False  # such as a name too long for a file
+    return next((path for path in (ours, published) if is_file(path)), None)
 
 
 def stream_recording(

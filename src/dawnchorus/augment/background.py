@@ -17,6 +17,7 @@ from dawnchorus.audio.windows import normalize_peak, pad_left
 from dawnchorus.augment.mixup import mix_at_equal_peaks, mix_waves
 from dawnchorus.config import Settings
 from dawnchorus.errors import AudioError, DataError, StoreError
+from dawnchorus.files import is_file
 from dawnchorus.formats.text_tables import read_text_table, some
 
 _LABEL_COLUMNS = ("primary_label", "label", "category")
@@ -204,7 +205,7 @@ def _listed(settings: BackgroundSettings) -> tuple[list[str], list[tuple[float, 
     missing = [
         name
         for name in dict.fromkeys(table["filename"])
-        if not (settings.folder / name).is_file() and find_stored(settings.features_dir, Path(name)) is None
+        if not is_file(settings.folder / name) and find_stored(settings.features_dir, Path(name)) is None
     ]
     if missing:
         raise DataError(f"{settings.table} names {some(missing)} not found in {settings.folder}")

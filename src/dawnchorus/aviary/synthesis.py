@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from dawnchorus.aviary.aviary_recordings import (
 )
 from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.aviary.aviary_soundscapes import COLUMNS, make_soundscape, soundscape_form
+from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.files import replacing
 from dawnchorus.progress import track
@@ -156,7 +158,7 @@ def is_made(folder: Path, settings: AviarySettings) -> bool:
     return True
 
 
-def read_card(path: Path, remedy: str) -> dict[str, object]:
+def read_card(path: Path, remedy: str) -> dict[str, Any]:
     """Return the content of the card at ``path``.
 
     Raises
@@ -171,13 +173,7 @@ def read_card(path: Path, remedy: str) -> dict[str, object]:
     >>> read_card(Path("aviary.json"), "name another folder")["seed"]
     42
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: is no card of an aviary ({error}); {remedy}") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: is no card of an aviary, but a {type(found).__name__}; {remedy}")
-    return found
+    return read_json(path, dict[str, Any], error=DataError, remedy=remedy)
 
 
 def expected_files(aviary: Aviary, settings: AviarySettings) -> Iterator[Path]:

@@ -27,7 +27,7 @@ from dawnchorus.aviary.aviary_soundscapes import make_soundscape
 from dawnchorus.aviary.songs import Species
 from dawnchorus.aviary.synthesis import GRAMMAR_VERSION, read_card, write_audio
 from dawnchorus.errors import DataError
-from dawnchorus.files import replacing
+from dawnchorus.files import is_file, replacing
 from dawnchorus.progress import track
 
 CARD = "miniature.json"
@@ -147,7 +147,7 @@ def _is_made(folder: Path, settings: MiniatureSettings) -> bool:
     files = found.pop("files", [])
     if found != _card(settings) or not isinstance(files, list):
         raise DataError(f"{folder}: holds a miniature competition of other settings; {remedy}")
-    gone = [str(name) for name in files if not (folder / str(name)).is_file()]
+    gone = [str(name) for name in files if not is_file(folder / str(name))]
     if gone:
         raise DataError(f"{folder}: files of the miniature competition are gone, {gone[0]} first; {remedy}")
     return True

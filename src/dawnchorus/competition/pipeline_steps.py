@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dawnchorus.config import config_chain
+from dawnchorus.config import Record, config_chain, read_json_if_sound
 from dawnchorus.errors import RunError
 from dawnchorus.files import locked, write_text
 
@@ -96,6 +95,19 @@ class StepsResult:
     seconds: float
 
 
+class DoneStep(Record):
+    """A step in ``done.json``: a fingerprint of it and of all before it, and its exit code.
+
+    Examples
+    --------
+    >>> DoneStep(fingerprint="0a1b", exit_code=0).exit_code
+    0
+    """
+
+    fingerprint: str
+    exit_code: int
+
+
 def run_steps(
     steps: Sequence[Step],
     folder: Path,
@@ -148,20 +160,21 @@ def _run_steps(
     say: Callable[[str], object],
 ) -> StepsResult:
     started = time.monotonic()
-    done = _read_done(logs / DONE_NAME)
+    # Without a sound record, no step counts as done.
+    done = read_json_if_sound(logs / DONE_NAME, dict[str, DoneStep]) or {}
     n_run, above = 0, ""
     incomplete: list[str] = []
     for number, step in enumerate(steps, start=1):
         above = _fingerprint(step, above)
         say(f"[{number:2d}/{len(steps)}] {step.name} ... ")
-        earlier = done.get(step.name, {})
-        if earlier.get("fingerprint") == above and step.is_made(folder):
+        earlier = done.get(step.name)
+        if earlier is not None and earlier.fingerprint == above and step.is_made(folder):
             say("done before\n")
-            exit_code = int(earlier["exit_code"])
+            exit_code = earlier.exit_code
         else:
             # Later steps depend on it, and so are run again too, even after a kill.
             done = {before.name: done[before.name] for before in steps[: number - 1]}
-            write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
+            _write_done(logs, done)
             log = logs / f"{number:02d}_{step.name.replace(' ', '_')}.log"
             began = time.monotonic()
             try:
@@ -170,8 +183,8 @@ def _run_steps(
                 say(f"stopped after {_duration_text(time.monotonic() - began)}; the same command goes on\n")
                 raise
             n_run += 1
-            done[step.name] = {"fingerprint": above, "exit_code": exit_code}
-            write_text(logs / DONE_NAME, json.dumps(done, indent=2) + "\n")
+            done[step.name] = DoneStep(fingerprint=above, exit_code=exit_code)
+            _write_done(logs, done)
             some = f", with failures listed in {log}" if exit_code == _SOME_FAILED else ""
             say(f"done in {_duration_text(time.monotonic() - began)}{some}\n")
         if exit_code == _SOME_FAILED:
@@ -207,6 +220,12 @@ def _run(step: Step, folder: Path, log: Path, environment: Mapping[str, str]) ->
     return process.returncode
 
 
+def _write_done(logs: Path, done: Mapping[str, DoneStep]) -> None:
+    write_text(
+        logs / DONE_NAME, json.dumps({name: dict(step) for name, step in done.items()}, indent=2) + "\n"
+    )
+
+
 def _fingerprint(step: Step, above: str) -> str:
     """Return a digest that changes with a step, its configs or any step before it."""
     digest = hashlib.sha256("\0".join([above, *step.command]).encode())
@@ -214,15 +233,6 @@ def _fingerprint(step: Step, above: str) -> str:
         for file in config_chain(config):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _read_done(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # without a readable record, no step counts as done
-    entries = found.items() if isinstance(found, dict) else ()
-    return {name: entry for name, entry in entries if isinstance(entry, dict) and "exit_code" in entry}
 
 
 def _duration_text(seconds: float) -> str:

@@ -22,9 +22,11 @@ from dawnchorus.config.config_files import (
     resolve_config,
 )
 from dawnchorus.config.experiment_settings import DataSettings, FoldSettings, InferenceConfig, TrainConfig
+from dawnchorus.config.json_files import Record, parsed_json, read_json, read_json_if_sound
 from dawnchorus.config.saved_config import (
     differing_keys,
     from_json_file,
+    read_saved_config,
     saved_roots,
     to_jsonable,
     with_defaults,
@@ -47,6 +49,7 @@ __all__ = [
     "InferenceConfig",
     "LoaderSettings",
     "OptimizerSettings",
+    "Record",
     "SchedulerSettings",
     "Settings",
     "SettingsT",
@@ -62,7 +65,11 @@ __all__ = [
     "load_inference_config",
     "load_train_config",
     "merge",
+    "parsed_json",
     "read_config_file",
+    "read_json",
+    "read_json_if_sound",
+    "read_saved_config",
     "resolve_config",
     "saved_roots",
     "shipped_config",

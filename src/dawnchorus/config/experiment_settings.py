@@ -58,7 +58,7 @@ class DataSettings(Settings):
     label_column: str | None = None
     ignored_labels: tuple[str, ...] = ()
     faulty: Literal["refuse", "leave_out"] = "refuse"
-    name: str | None = Field(default=None, pattern=r"^[^/\\]+$")
+    name: str | None = Field(default=None, pattern=r"^[^/\\]+$", description="text without / and \\")
 
     @field_validator("recordings", mode="plain")
     @classmethod
@@ -162,7 +162,11 @@ class TrainConfig(Settings):
     'logdirs/tiny'
     """
 
-    exp_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    exp_name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=80,
+        description="at most 80 letters and digits of English, with . _ or - after the first",
+    )
     seed: int = Field(default=42, ge=0)
     logdir: Path = Path("logdirs")
     data: tuple[DataSettings, ...]

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from dawnchorus.config.import_paths import import_path, imported, is_same_part
 from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError
+from dawnchorus.wording import shown
 
 PartT = TypeVar("PartT")
 
@@ -140,7 +141,7 @@ class Registry(Mapping[str, Any]):
             path = part if isinstance(part, str) else import_path(part)
             if reference == name or is_same_part(reference, path):
                 return self[name]
-        raise ConfigError(f"{where} is {reference!r}, which is no {self.kind} of dawnchorus; {remedy}")
+        raise ConfigError(f"{where} is {shown(reference)}, which is no {self.kind} of dawnchorus; {remedy}")
 
 
 NETWORKS = Registry(

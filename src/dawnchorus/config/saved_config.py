@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.config.config_files import merge
 from dawnchorus.config.experiment_settings import TrainConfig
 from dawnchorus.config.import_paths import is_same_part, saved_text
+from dawnchorus.config.json_files import Record, read_json
 from dawnchorus.config.registry import DATASETS, FROM_FILE, NETWORKS, TRAIN_FUNCTIONS
 from dawnchorus.config.settings import validate
 from dawnchorus.config.tables_in_memory import TableInMemory
 from dawnchorus.config.training_settings import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
+from dawnchorus.wording import shown
 
+_DAMAGED = "open the run by the training config that it was made with (.py), or train it again"
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
 _MAY_CHANGE = {"logdir", "data", "taxonomy", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
 """Keys that may change because they affect where and how fast a run is made, not its result.
@@ -32,6 +34,36 @@ REMEDY = (
     "dawnchorus evaluate CONFIG.py"
 )
 """Remedy in messages on a run whose parts are not dawnchorus's."""
+
+
+class _SavedConfig(Record):
+    """The sections of a run's ``config.json``, whatever is in them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    data: dict[str, Any] | list[dict[str, Any]] | None = None
+    nn_model_class: str | None = None
+    nn_model_config: dict[str, Any] = Field(default_factory=dict)
+    train_function: str | None = None
+    train_function_args: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_saved_config(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a run's ``config.json``; only its sections are checked.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> read_saved_config(Path("logdirs/tiny/config.json"))["exp_name"]
+    'tiny'
+    """
+    saved = read_json(path, _SavedConfig, error=ConfigError, remedy=_DAMAGED)
+    return saved.model_dump(exclude_unset=True)
 
 
 def to_jsonable(value: Any) -> Any:
@@ -82,20 +114,15 @@ def from_json_file(path: Path) -> TrainConfig:
     >>> from_json_file(Path("logdirs/tiny/config.json")).exp_name
     'tiny'
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read as a saved config: {error}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("train_function_args", {}), dict):
-        raise ConfigError(f"{path} cannot be read as a saved config: it holds no keys and values")
+    values = read_saved_config(path)
     values["data"] = saved_roots(values.get("data"), path.parent)
-    args = values.get("train_function_args", {})
+    args = values.setdefault("train_function_args", {})
     named = ((values, "nn_model_class", NETWORKS), (values, "train_function", TRAIN_FUNCTIONS))
     for owner, key, registry in (*named, *((args, key, DATASETS) for key in _DATASET_CLASS_KEYS)):
         owner[key] = registry.known(str(owner.get(key)), where=f"{path}: {key}", remedy=REMEDY)
     for owner, key in ((values, "nn_model_config"), (values, "train_function_args")):
         owner[key] = _without_imports(owner.get(key, {}))
-    return validate(TrainConfig, values, where=str(path))
+    return validate(TrainConfig, values, where=str(path), remedy=_DAMAGED)
 
 
 def _without_imports(value: Any) -> Any:
@@ -164,4 +191,4 @@ def differing_keys(old: Any, new: Any, path: str = "") -> list[str]:
             for difference in differing_keys(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         ]
     is_same = old == new or (isinstance(old, str) and isinstance(new, str) and is_same_part(old, new))
-    return [] if is_same else [f"{path}: {old!r} → {new!r}"]
+    return [] if is_same else [f"{path}: {shown(old)} → {shown(new)}"]

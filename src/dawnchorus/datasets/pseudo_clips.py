@@ -29,6 +29,7 @@ from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.text_tables import some
 from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.wording import in_line
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +240,7 @@ def _read_table(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFra
     try:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"the pseudo-labels {path} cannot be read: {error}") from None
+        raise DataError(f"the pseudo-labels {path} cannot be read: {in_line(str(error))}") from None
     needed = ["row_id", *(["fold"] if needs_fold else [])]
     missing = [column for column in needed if column not in table]
     if missing:
@@ -280,7 +281,7 @@ def _checked_probabilities(probabilities: pd.DataFrame, path: Path) -> pd.DataFr
     try:
         numbers = probabilities.astype(np.float32)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: a probability is no number: {error}") from None
+        raise DataError(f"{path}: a probability is no number: {in_line(str(error))}") from None
     outside = ~((numbers >= 0) & (numbers <= 1))
     if outside.to_numpy().any():
         label = str(outside.any().idxmax())

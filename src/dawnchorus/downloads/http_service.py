@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus.config import parsed_json
 from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.retries import BUSY, Interrupted, retried, wait_wanted_s
-from dawnchorus.errors import DownloadError, MissingExtraError
+from dawnchorus.errors import DownloadError, MissingExtraError, RunError
 from dawnchorus.files import replacing
 
 if TYPE_CHECKING:
@@ -258,10 +259,9 @@ def _kept_answer(path: Path) -> dict[str, Any] | None:
     try:
         if time.time() - path.stat().st_mtime > ANSWERS_KEPT_S:
             return None
-        found = json.loads(gzip.decompress(path.read_bytes()))
-    except (OSError, EOFError, ValueError, zlib.error):
+        return parsed_json(gzip.decompress(path.read_bytes()), dict[str, Any], where=str(path))
+    except (OSError, EOFError, zlib.error, RunError):
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

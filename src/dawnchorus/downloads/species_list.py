@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.errors import DataError
+from dawnchorus.wording import first_few, shown
 
 LIST_SUFFIXES = frozenset({".txt", ".csv"})
 
@@ -187,7 +188,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, str, str | None]]:
     rows.fieldnames = columns
     if "scientific_name" not in columns:
         raise DataError(
-            f"{path} has no column scientific_name; its columns are {', '.join(columns) or 'none'}; "
+            f"{path} has no column scientific_name; its columns are {first_few(columns) or 'none'}; "
             "a list with a name a line ends with .txt"
         )
     for row in rows:
@@ -209,7 +210,7 @@ def _checked(name: str, where: str) -> str:
     plain = " ".join(name.replace("_", " ").split())
     if not _NAME.fullmatch(plain):
         raise DataError(
-            f"{where}: {name!r} is no scientific name; write genus and species, such as Turdus merula, or a "
-            "genus"
+            f"{where}: {shown(name)} is no scientific name; write genus and species, such as Turdus merula, "
+            "or a genus"
         )
     return plain[0].upper() + plain[1:].lower()

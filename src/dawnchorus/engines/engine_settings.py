@@ -6,12 +6,15 @@ number of threads, that file is ignored.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from dawnchorus.config import Record, read_json_if_sound
 
 TUNED_NAME = "tuned.json"
 _MAX_STREAMS = 8
@@ -39,10 +42,25 @@ class EngineSettings:
     'f32'
     """
 
-    n_threads: int
-    n_streams: int
-    clips_per_request: int
-    precision: str = "f32"
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    n_threads: Annotated[int, Field(ge=1, strict=True)]
+    n_streams: Annotated[int, Field(ge=1, strict=True)]
+    clips_per_request: Annotated[int, Field(ge=1, strict=True)]
+    precision: Literal["f32", "bf16"] = "f32"
+
+
+class TunedEngine(Record):
+    """The settings of an engine that were measured to be the fastest, and their time, ms a clip.
+
+    Examples
+    --------
+    >>> TunedEngine(settings=default_settings(n_threads=4), ms_per_clip=12.5).ms_per_clip
+    12.5
+    """
+
+    settings: EngineSettings
+    ms_per_clip: float = Field(gt=0)
 
 
 def default_settings(n_threads: int | None = None) -> EngineSettings:
@@ -121,15 +139,16 @@ def engine_settings(
     8
     """
     wanted = n_threads or usable_cores()
-    settings = read_tuned(folder, engine) or default_settings(wanted)
+    tuned = read_tuned(folder, engine)
+    settings = default_settings(wanted) if tuned is None else tuned.settings
     if wanted != settings.n_threads:
         # The precision depends on the processor, streams and clips on the number of threads.
         settings = replace(default_settings(wanted), precision=settings.precision)
     return replace(settings, clips_per_request=clips_per_request or settings.clips_per_request)
 
 
-def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
-    """Return the settings that were measured for an engine on this machine, or None.
+def read_tuned(folder: Path, engine: str) -> TunedEngine | None:
+    """Return what was measured for an engine on this machine; None where nothing was, or it is damaged.
 
     Examples
     --------
@@ -137,15 +156,8 @@ def read_tuned(folder: Path, engine: str) -> EngineSettings | None:
     >>> read_tuned(Path("model"), "onnx") is None  # nothing was measured
     True
     """
-    try:
-        found = json.loads((folder / TUNED_NAME).read_text(encoding="utf-8"))
-        values = found[machine_name()][engine]["settings"]
-        settings = EngineSettings(**values)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # only speed is lost
-    numbers = (settings.n_threads, settings.n_streams, settings.clips_per_request)
-    is_legal = all(type(number) is int and number >= 1 for number in numbers)
-    return settings if is_legal and settings.precision in ("f32", "bf16") else None
+    tuned = read_json_if_sound(folder / TUNED_NAME, dict[str, dict[str, TunedEngine]]) or {}
+    return tuned.get(machine_name(), {}).get(engine)
 
 
 def with_tuned(

@@ -44,7 +44,7 @@ class OnnxEngine(Engine):
         networks = path.with_name(NETWORKS_NAME)
         has_networks = networks.is_file()
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised
         options.intra_op_num_threads = settings.n_threads
         self.session = onnxruntime.InferenceSession(
             str(networks if has_networks else path), options, providers=["CPUExecutionProvider"]

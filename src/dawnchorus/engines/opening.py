@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import ConfigDict
+
+from dawnchorus.config import Record, read_json_if_sound
 from dawnchorus.engines.engine import Engine, fingerprint_of
-from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, engine_settings, machine_name
+from dawnchorus.engines.engine_settings import EngineSettings, engine_settings, read_tuned
 from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.files import mend
+from dawnchorus.wording import in_line
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
@@ -33,6 +36,15 @@ _SUFFIXES: dict[EngineName, str] = {"onnx": ".onnx", "openvino": ".xml", "int8":
 _FILE_NAMES = ("model.xml", "model.onnx")
 BUNDLE_NAME = "bundle.json"
 """The card of an exported model for people, and the fingerprint of its checkpoints."""
+
+
+class _Bundle(Record):
+    """The content of ``bundle.json`` that is read again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    checkpoints: str
+    folds: tuple[int, ...]
 
 
 def open_engine(
@@ -199,7 +211,7 @@ def open_file(file: Path, settings: EngineSettings) -> Engine:
             f"{file} needs {error.name}, which is not installed: pip install {error.name}"
         ) from None
     except Exception as error:  # engines raise classes of their own, which change between releases
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = in_line(str(error)) or type(error).__name__
         raise ModelError(f"{file} cannot be opened as a model: {reason}") from error
 
 
@@ -257,11 +269,8 @@ def _file_of_run(run: Path, engine: EngineName | None) -> Path | None:
 
 def _measured_ms(file: Path) -> float:
     """Return the milliseconds for a clip with a model on this machine, infinity where not measured."""
-    try:
-        tuned = json.loads((file.parent / TUNED_NAME).read_text(encoding="utf-8"))
-        return float(tuned[machine_name()][engine_of(file)]["ms_per_clip"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return float("inf")
+    tuned = read_tuned(file.parent, engine_of(file))
+    return float("inf") if tuned is None else tuned.ms_per_clip
 
 
 def _open_checkpoints(
@@ -301,11 +310,13 @@ def _warn_if_outdated(run_dir: Path, file: Path) -> None:
     """Log a warning where an export was made from other checkpoints than the run has now."""
     from dawnchorus.runs import Run
 
+    bundle = read_json_if_sound(file.parent / BUNDLE_NAME, _Bundle)
+    if bundle is None:
+        return
     try:
-        bundle = json.loads((file.parent / BUNDLE_NAME).read_text(encoding="utf-8"))
-        is_outdated = bundle["checkpoints"] != checkpoints_fingerprint(Run(run_dir), bundle["folds"])
-    except (OSError, ValueError, KeyError, RunError):
-        return  # there is nothing to compare, such as in a run without its checkpoints
+        is_outdated = bundle.checkpoints != checkpoints_fingerprint(Run(run_dir), bundle.folds)
+    except (OSError, RunError):
+        return  # there is nothing to compare, as in a run without its checkpoints
     if is_outdated:
         logger.warning(
             "The export in %s is of earlier checkpoints than the run has now: dawnchorus export %s makes it "

@@ -6,11 +6,12 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.engines.engine import Engine, Inputs, filled_up
 from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
 from dawnchorus.engines.opening import engine_of, open_file
@@ -116,7 +117,9 @@ def _candidates(file: Path, n_threads: int, *, lower_precision: bool) -> Iterato
     from dawnchorus.engines.openvino_engine import openvino_core
 
     capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    precisions = ["f32", "bf16"] if lower_precision and "BF16" in capabilities else ["f32"]
+    precisions: list[Literal["f32", "bf16"]] = ["f32"]
+    if lower_precision and "BF16" in capabilities:
+        precisions.append("bf16")
     for precision in precisions:
         for n_streams in sorted({1, max(1, n_threads // 2), n_threads}):
             for n_clips in _CLIPS_PER_REQUEST:
@@ -143,9 +146,6 @@ def _ms_per_clip(engine: Engine, waves: npt.NDArray[np.float32], settings: Engin
 
 def _keep(file: Path, best: Trial) -> None:
     path = file.parent / TUNED_NAME
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        earlier = {}
+    earlier = read_json_if_sound(path, dict[str, dict[str, Any]]) or {}
     tuned = with_tuned(earlier, engine_of(file), best.settings, best.ms_per_clip)
     write_text(path, json.dumps(tuned, indent=2))

@@ -1,7 +1,16 @@
 """Files: written whole or not at all, locked, walked through, and what could not be read of them."""
 
 from dawnchorus.files.failures import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
-from dawnchorus.files.paths import FileVersion, from_legible, inside, legible, refuse_existing, size_of, walk
+from dawnchorus.files.paths import (
+    FileVersion,
+    from_legible,
+    inside,
+    is_file,
+    legible,
+    refuse_existing,
+    size_of,
+    walk,
+)
 from dawnchorus.files.pieces import Piece, PiecedFile
 from dawnchorus.files.replacement import (
     locked,
@@ -23,6 +32,7 @@ __all__ = [
     "PiecedFile",
     "from_legible",
     "inside",
+    "is_file",
     "legible",
     "locked",
     "mend",

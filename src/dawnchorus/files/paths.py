@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.errors import OverwriteError, UnsafePathError
+from dawnchorus.wording import shown
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +50,36 @@ def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
     'out/raven/a.txt'
     """
     path = Path(name)
-    is_plain = not (path.is_absolute() or path.root or path.drive or ".." in path.parts or "\0" in str(name))
-    if not (is_plain and path.parts):
+    is_absolute = path.is_absolute() or path.root or path.drive
+    if is_absolute or ".." in path.parts or not path.parts or not _is_name(str(name)):
         raise UnsafePathError(
-            f"{named_in} names {str(name)!r}, which does not lie below {folder}; nothing is written or "
+            f"{named_in} names {shown(str(name))}, which does not lie below {folder}; nothing is written or "
             "removed there: correct the name, or delete what names it"
         )
     return folder / path
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; False for a name that no file can have.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> is_file(Path("night.wav")), is_file(Path("x" * 1000))
+    (True, False)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False  # such as a name too long for a file
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a text can be the name of a file."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def refuse_existing(*paths: Path | None, force: bool, remedy: str = "overwrite it with --force") -> None:

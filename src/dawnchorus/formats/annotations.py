@@ -350,7 +350,7 @@ def _label_column(path: Path, table: pd.DataFrame, wanted: str | None) -> str:
             return columns[name.lower()]
     raise DataError(
         f"{path} has no column {wanted or ' or '.join(LABEL_COLUMNS)} for the labels; its columns are "
-        f'{", ".join(map(str, table.columns))}; name one with "label_column" in the config\'s data'
+        f'{some(list(table.columns))}; name one with "label_column" in the config\'s data'
     )
 
 

@@ -22,6 +22,7 @@ from dawnchorus.formats.result_tables import read_result_table
 from dawnchorus.formats.text_tables import read_text_table, without_probability
 from dawnchorus.formats.writer import ModelFacts
 from dawnchorus.formats.writers import Format, open_writers
+from dawnchorus.wording import shown
 
 DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 _ROW_COLUMNS = DETECTION_COLUMNS[1:]
@@ -235,7 +236,7 @@ def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
         numbers = pd.to_numeric(table[column], errors="coerce")
         if numbers.isna().any():
             wrong = table.loc[numbers.isna(), column].iloc[0]
-            raise DataError(f"{where}: {column} is {wrong!r} in a row; write a number")
+            raise DataError(f"{where}: {column} is {shown(wrong)} in a row; write a number")
         table[column] = numbers.astype(int if column == "channel" else float)
     return table
 

@@ -15,6 +15,7 @@ import pandas as pd
 from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 from dawnchorus.files import from_legible, legible
+from dawnchorus.wording import in_line
 
 _EXAMPLES_SHOWN = 5
 _NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
@@ -29,8 +30,9 @@ def read_text_table(
     required: tuple[str, ...],
     sep: str | None = None,
     names: tuple[str, ...] = (),
+    stripped: bool = True,
 ) -> pd.DataFrame:
-    """Return a table of stripped strings; its index counts from the line below the first one of the file.
+    """Return a table of strings; its index counts from the line below the first one of the file.
 
     Lines whose cells are all empty, as spreadsheets leave them, are left out; a first line such as ``sep=;``,
     as Excel writes it, names the separator.
@@ -45,6 +47,8 @@ def read_text_table(
         Separator of its cells; if not given, comma, semicolon or tab, as in its first line.
     names
         Columns of file names, which need not be UTF-8: they become :func:`~dawnchorus.files.legible`.
+    stripped
+        Whether spaces around the text of a cell are taken off.
 
     Raises
     ------
@@ -83,11 +87,13 @@ def read_text_table(
     missing = [column for column in required if column not in table]
     if missing:
         raise DataError(
-            f"{path} has no column {', '.join(missing)}; its columns are {', '.join(map(str, table.columns))}"
+            f"{path} has no column {', '.join(missing)}; its columns are {some(list(table.columns))}"
         )
     table.index += n_above
     # A line with too few cells has missing values even where nothing is read as missing.
-    table = table.apply(lambda column: column.fillna("").astype(str).str.strip())
+    table = table.fillna("").astype(str)
+    if stripped:
+        table = table.apply(lambda column: column.str.strip())
     return table if in_memory else table[(table != "").any(axis=1)]
 
 
@@ -172,6 +178,6 @@ def some(names: list[str]) -> str:
     >>> some(["owl", "wren"])
     'owl, wren'
     """
-    shown = ", ".join(names[:_EXAMPLES_SHOWN])
+    shown = ", ".join(map(in_line, names[:_EXAMPLES_SHOWN]))
     rest = len(names) - _EXAMPLES_SHOWN
     return f"{shown} and {rest} more" if rest > 0 else shown

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import ConfigDict, Field
+
+from dawnchorus.config.json_files import parsed_json, read_json
 from dawnchorus.errors import ModelError
 from dawnchorus.wording import counted
 
@@ -14,6 +18,11 @@ CARD_KEY = "dawnchorus_model_card"
 
 LOGMEL_NAME = "logmel"
 """Name of the tensor in an exported graph that the front-end makes and the networks take."""
+
+
+_HIGHEST_RATE = 1_000_000  # Hz, of recorders of bats
+_LONGEST_S = 3600.0
+_REMEDY = "train or export the model again"
 
 
 @dataclass(frozen=True)
@@ -59,19 +68,21 @@ class ModelCard:
     (160000, True)
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     exp_name: str
     model_class: str
     model_config: dict[str, Any]
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
     frontend: dict[str, Any]
-    sample_rate: int
-    segment_len: float
+    sample_rate: Annotated[int, Field(ge=1, le=_HIGHEST_RATE)]
+    segment_len: Annotated[float, Field(gt=0, le=_LONGEST_S)]
     late_normalize: bool
     folds: tuple[int, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
-    look_back_s: float = 0.0
-    look_ahead_s: float = 0.0
-    channel: int | Literal["mean", "loudest"] = "mean"
+    look_back_s: Annotated[float, Field(ge=0, le=_LONGEST_S)] = 0.0
+    look_ahead_s: Annotated[float, Field(ge=0, le=_LONGEST_S)] = 0.0
+    channel: Annotated[int, Field(ge=1)] | Literal["mean", "loudest"] = "mean"
     species: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
@@ -102,13 +113,18 @@ class ModelCard:
         ModelError
             The text is no card.
         """
-        try:
-            values = json.loads(text)
-            return cls(**{**values, "labels": tuple(values["labels"]), "folds": tuple(values["folds"])})
-        except (ValueError, TypeError, KeyError) as error:
-            raise ModelError(
-                f"{where} holds no dawnchorus model card ({error}); export the model again"
-            ) from None
+        return parsed_json(text, cls, where=f"the model card in {where}", error=ModelError, remedy=_REMEDY)
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """Return the card in ``model_card.json``.
+
+        Raises
+        ------
+        ModelError
+            The file holds no card.
+        """
+        return read_json(path, cls, error=ModelError, remedy=_REMEDY)
 
     def __repr__(self) -> str:
         clip = f"clips of {self.n_samples / self.sample_rate:g} s at {self.sample_rate} Hz"

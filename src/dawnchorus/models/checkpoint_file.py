@@ -17,8 +17,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dawnchorus.config.json_files import parsed_json
 from dawnchorus.errors import WeightsError
 from dawnchorus.files import replacing
+from dawnchorus.wording import in_line
 
 TRAINING_STATE = "training_state/"
 """Prefix of the tensors that are no weights."""
@@ -119,9 +121,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = None
     if _STATE_KEY in metadata:
         try:
-            state = _unpacked(json.loads(metadata.pop(_STATE_KEY)), tensors)
+            packed = parsed_json(
+                metadata.pop(_STATE_KEY), Any, where=f"{path}: its training state", error=WeightsError
+            )
+            state = _unpacked(packed, tensors)
         except (KeyError, TypeError, ValueError) as error:
-            raise WeightsError(f"{path}: its training state is damaged ({error})") from None
+            raise WeightsError(f"{path}: its training state is damaged ({in_line(str(error))})") from None
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith(TRAINING_STATE)}
     return Checkpoint(weights, state, metadata)
 
@@ -159,7 +164,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(f"{path}: the file is damaged or no safetensors file ({error})")
+    return WeightsError(f"{path}: the file is damaged or no safetensors file ({in_line(str(error))})")
 
 
 def _own_memory(tensor: Tensor) -> Tensor:

@@ -203,7 +203,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             f"{path}: refused because {what}, which loading could run; nothing was run. "
             "Ask for the weights as safetensors or as a plain state dict"
         ) from error
-    except (OSError, EOFError, LookupError, RuntimeError, ValueError) as error:
+    except Exception as error:  # of a damaged file, PyTorch raises whatever its parts do
         raise WeightsError(f"{path}: the file is damaged or no PyTorch file") from error
     if isinstance(content, Mapping):
         content = content.get("state_dict", content)

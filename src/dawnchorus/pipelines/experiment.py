@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +41,8 @@ class TrainedRun(Run):
 
     def __repr__(self) -> str:
         folds = [number for number in range(self._n_folds()) if self.finished(number)]
-        args = json.loads(self.config_file.read_text(encoding="utf-8"))["train_function_args"]
-        metric = args.get("main_metric", "val_macro_roc_auc")
-        scores = [float((self.finished(fold) or {}).get(metric, float("nan"))) for fold in folds]
+        metric = self.main_metric()
+        scores = [self.score(fold) for fold in folds]
         score = f", {metric} {sum(scores) / len(scores):.3f}" if scores else ""
         return (
             f"TrainedRun({str(self.path)!r}: {len(self.card().labels)} labels, {len(folds)} of "

@@ -21,7 +21,7 @@ import pandas as pd
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
 from dawnchorus.predict.windows import WindowPredictions
-from dawnchorus.wording import first_few
+from dawnchorus.wording import first_few, in_line
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ def read_species(path: Path, labels: Sequence[str], taxonomy: Taxonomy | None = 
     index = SpeciesIndex(labels, taxonomy)
     wanted = {label for name in names for label in index.labels_of(name)}
     unknown = [name for name in names if not index.labels_of(name)]
-    shown = ", ".join(f"{name}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
+    shown = ", ".join(f"{in_line(name)}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     if not wanted:
         raise DataError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import refuse_existing
 from dawnchorus.predict.postprocess import PostprocessSettings
@@ -96,9 +96,8 @@ def check_earlier(out_dir: Path, table: Path, ours: Mapping[str, Any], *, force:
     """
     if force or not table.exists():
         return
-    try:
-        earlier = dict(json.loads((out_dir / SETTINGS_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    earlier = read_json_if_sound(out_dir / SETTINGS_NAME, dict[str, Any])
+    if earlier is None:
         refuse_existing(table, force=False)
         return
     differing = [key for key in ours if earlier.get(key, ours[key]) != ours[key]]

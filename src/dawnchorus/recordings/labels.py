@@ -41,7 +41,7 @@ class LabelMap:
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
-            raise DataError(f"labels stand twice in the label map: {', '.join(twice)}; each may stand once")
+            raise DataError(f"labels stand twice in the label map: {some(twice)}; each may stand once")
         object.__setattr__(self, "_index_of", {label: index for index, label in enumerate(self.labels)})
 
     @classmethod
@@ -104,7 +104,10 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     labels = _labels_in_file(given) if isinstance(given, Path) else tuple(given)
     if not labels:
         raise DataError(f"{given}: no labels; name at least one class")
-    return checked(LabelMap(labels))
+    try:
+        return checked(LabelMap(labels))
+    except DataError as error:
+        raise DataError(f"{given}: {error}" if isinstance(given, Path) else str(error)) from None
 
 
 def checked(labels: LabelMap) -> LabelMap:

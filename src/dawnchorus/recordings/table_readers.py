@@ -21,6 +21,7 @@ from dawnchorus.formats.annotations import TABLE_NAME
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 from dawnchorus.recordings.labels import NOCALL
+from dawnchorus.wording import shown
 
 _RANGES = {"rating": (0.0, 5.0), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
 logger = logging.getLogger(__name__)
@@ -243,8 +244,8 @@ def _parsed_boxes(column: pd.Series, note: Any) -> pd.Series:
             continue
         try:
             boxes = tuple((float(start), float(end), str(label)) for start, end, label in json.loads(cell))
-        except (TypeError, ValueError):
-            note(row, f"boxes is {cell}; it must be a list of (start_s, end_s, label), or empty")
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            note(row, f"boxes is {shown(str(cell))}; it must be a list of (start_s, end_s, label), or empty")
             continue
         parsed[row] = tuple((start, end, label.strip()) for start, end, label in boxes)
         for start, end, label in boxes:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import RunError
 from dawnchorus.files import Failure, read_failures
 from dawnchorus.metrics import CMAP, LOG_PREFIX, MACRO_ROC_AUC
@@ -25,6 +25,7 @@ from dawnchorus.runs import Run
 FINISHED, UNFINISHED, NOT_BEGUN = "finished", "unfinished", "not begun"
 _CLASS_SCORES = ("n_positive", "roc_auc", "average_precision")
 _MEANS = ("clips_per_s", "loader_wait_share")
+_MOST_FOLDS = 1000
 _OWN_METRICS = (MACRO_ROC_AUC, CMAP)
 
 
@@ -130,7 +131,7 @@ def fold_numbers(run: Run) -> list[int]:
     table = recordings_table(run)
     if table is None:
         n_folds = _number(config_values(run, "folds").get("n_folds"))
-        planned = set() if math.isnan(n_folds) else set(range(int(n_folds)))
+        planned = set(range(int(n_folds))) if 0 < n_folds <= _MOST_FOLDS else set()
     else:
         planned = set(table["fold"][table["validated"] & (table["fold"] >= 0)].tolist())
     names = (path.name.removeprefix("fold_") for path in run.path.glob("fold_*") if path.is_dir())
@@ -247,7 +248,7 @@ def recordings_table(run: Run) -> pd.DataFrame | None:
     """
     try:
         return run.folds()
-    except (OSError, ValueError, RunError):
+    except RunError:
         return None
 
 
@@ -287,11 +288,7 @@ def read_object(path: Path) -> dict[str, Any]:
     >>> read_object(Path("scores.json")), read_object(Path("missing.json"))
     ({'val_cmap': 0.8}, {})
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return read_json_if_sound(path, dict[str, Any]) or {}
 
 
 def _legal_format(given: Any) -> str:
@@ -368,7 +365,7 @@ def _texts(rows: Iterable[tuple[str, ...]], columns: Sequence[str]) -> pd.DataFr
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 
-from dawnchorus.config import TrainConfig
+from dawnchorus.config import Record, TrainConfig, read_json
 from dawnchorus.errors import RunError, TrainingError
 from dawnchorus.files import write_text
 from dawnchorus.training.frozen_layers import frozen_layers
@@ -34,6 +34,20 @@ steps."""
 _MEMORY_FRACTION = 0.85  # of the free memory; the rest is for the loader and validation
 _WARM_UPS, _TIMED_STEPS = 1, 3
 _N_SPEEDS_WITHOUT_GAIN = 2
+
+
+class FoundBatch(Record):
+    """The content of ``auto_batch.json``: the batch size, its learning rate, and the throughput of each size.
+
+    Examples
+    --------
+    >>> FoundBatch(batch_size=64, lr=1e-3, clips_per_s={"64": 210.5}).batch_size
+    64
+    """
+
+    batch_size: int = Field(ge=1, le=1_000_000)
+    lr: float = Field(gt=0, allow_inf_nan=False)
+    clips_per_s: dict[str, float] = Field(default_factory=dict)
 
 
 def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
@@ -64,12 +78,9 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
     if this_process(args).rank > 0:
         wait_for(file)
     elif not prepared.run.has_checkpoints():
-        write_text(file, json.dumps(_found(config, prepared), indent=2))
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        batch_size, lr = int(found["batch_size"]), float(found["lr"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged or gone ({error}); delete the run and train again") from None
+        write_text(file, _found(config, prepared).model_dump_json(indent=2))
+    found = read_json(file, FoundBatch, remedy="delete the run and train again")
+    batch_size, lr = found.batch_size, found.lr
     if batch_size % args.n_devices:
         raise RunError(
             f"batches of {batch_size} clips, found for this run ({file}), cannot be shared by "
@@ -82,8 +93,7 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
     return config.model_copy(update={"train_function_args": changed})
 
 
-def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
-    """Return the content of ``auto_batch.json``: batch size, learning rate, throughput of each size."""
+def _found(config: TrainConfig, prepared: PreparedRun) -> FoundBatch:
     args = config.train_function_args
     n_draws = args.clips_per_epoch or len(prepared.recordings)
     throughputs = measure_throughput(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
@@ -91,11 +101,11 @@ def _found(config: TrainConfig, prepared: PreparedRun) -> dict[str, Any]:
     batch_size = args.n_devices * min(
         size for size, throughput in throughputs.items() if throughput >= enough
     )
-    return {
-        "batch_size": batch_size,
-        "lr": scaled_lr(args.optimizer, batch_size / args.train_loader.batch_size),
-        "clips_per_s": {str(size): round(throughput, 2) for size, throughput in throughputs.items()},
-    }
+    return FoundBatch(
+        batch_size=batch_size,
+        lr=scaled_lr(args.optimizer, batch_size / args.train_loader.batch_size),
+        clips_per_s={str(size): round(throughput, 2) for size, throughput in throughputs.items()},
+    )
 
 
 def measure_throughput(config: TrainConfig, prepared: PreparedRun, *, largest: int) -> dict[int, float]:

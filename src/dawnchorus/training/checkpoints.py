@@ -7,7 +7,7 @@ loops. All are safetensors files (:mod:`dawnchorus.models.checkpoint_file`) and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
-from dawnchorus.config import TrainFunctionArgs
+from dawnchorus.config import TrainFunctionArgs, parsed_json, validate
 from dawnchorus.errors import RunError, WeightsError
 from dawnchorus.files import inside
 from dawnchorus.models.card import ModelCard
@@ -95,8 +95,11 @@ class SafetensorsIO(CheckpointIO):
             raise RunError(f"{error}; delete it, and the fold is trained from its start") from error
         if state is None:
             raise RunError(f"{path} holds weights alone; delete it, and the fold is trained from its start")
+        beside = state.pop(_BESIDE_MODEL, {}) if isinstance(state, dict) else None
+        if not isinstance(beside, dict):
+            raise RunError(f"{path} holds no state of a training; delete it, and the fold is trained again")
         named = {MODEL_PREFIX + name: tensor for name, tensor in weights.items()}
-        return {**state, "state_dict": {**named, **state.pop(_BESIDE_MODEL, {})}}
+        return {**state, "state_dict": {**named, **beside}}
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint that is no longer among the best."""
@@ -222,11 +225,14 @@ def epochs_done(last: Path) -> int:
     1
     """
     try:
-        return int(read_metadata(last)["epoch"]) + 1
-    except (WeightsError, KeyError, ValueError) as error:
-        raise RunError(
-            f"{last} is damaged, or no checkpoint of training; delete it to train the fold from its start"
-        ) from error
+        return _epoch_of(last, read_metadata(last)) + 1
+    except WeightsError as error:
+        raise RunError(f"{error}; delete it to train the fold from its start") from error
+
+
+def _epoch_of(path: Path, metadata: Mapping[str, str]) -> int:
+    found = {"epoch": metadata.get("epoch")}
+    return validate(dict[str, int], found, where=f"{path}, header", error=WeightsError)["epoch"]
 
 
 def epoch_metrics(checkpoint: Path) -> dict[str, float]:
@@ -240,7 +246,9 @@ def epoch_metrics(checkpoint: Path) -> dict[str, float]:
     (0, True)
     """
     metadata = read_metadata(checkpoint)
-    return {"epoch": int(metadata["epoch"]), **json.loads(metadata.get(METRICS, "{}"))}
+    where = f"{checkpoint}, {METRICS}"
+    noted = parsed_json(metadata.get(METRICS, "{}"), dict[str, float], where=where, error=WeightsError)
+    return {"epoch": _epoch_of(checkpoint, metadata), **noted}
 
 
 def average_checkpoints(paths: Sequence[Path], out: Path, card: ModelCard) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 from dawnchorus.competition.kaggle.kaggle_catalogue import KaggleSource
+from dawnchorus.config import Record, read_json_if_sound
 from dawnchorus.downloads.retries import Interrupted, retried
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import naming, size_of, write_text
@@ -240,9 +241,13 @@ def _note(archive: Path) -> Path:
     return archive.with_name(f"{archive.name}.json")
 
 
+class _ArchiveNote(Record):
+    """What was known of an archive when its first bytes came."""
+
+    n_bytes: int | None
+    version: str | None
+
+
 def _read_note(archive: Path) -> tuple[int | None, str | None]:
-    try:
-        note = json.loads(_note(archive).read_text(encoding="utf-8"))
-        return note["n_bytes"], note["version"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+    note = read_json_if_sound(_note(archive), _ArchiveNote)
+    return (None, None) if note is None else (note.n_bytes, note.version)

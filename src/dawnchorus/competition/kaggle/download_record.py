@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, Field
 
 from dawnchorus.competition.kaggle.kaggle_catalogue import Part
+from dawnchorus.config import Record, read_json
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import inside, size_of, write_text
 
 RECORD_NAME = ".downloads.json"
 
 
-class ArchiveRecord(BaseModel):
+class ArchiveRecord(Record):
     """An archive that was unpacked.
 
     Attributes
@@ -31,14 +32,14 @@ class ArchiveRecord(BaseModel):
     {'train.csv': 4096}
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=False)
 
     n_bytes: int
     version: str | None
     files: dict[str, int]
 
 
-class PartRecord(BaseModel):
+class PartRecord(Record):
     """The downloaded archives of a part, by their names at Kaggle, and the files from its pieces.
 
     Examples
@@ -48,9 +49,9 @@ class PartRecord(BaseModel):
     {'train.csv': 4096}
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=False)
 
-    archives: dict[str, ArchiveRecord] = {}
+    archives: dict[str, ArchiveRecord] = Field(default_factory=dict)
     joined: dict[str, int] | None = None
 
     def is_complete(self, part: Part) -> bool:
@@ -66,7 +67,7 @@ class PartRecord(BaseModel):
         return files
 
 
-class DownloadRecord(BaseModel):
+class DownloadRecord(Record):
     """The record of a folder of downloads.
 
     Examples
@@ -75,10 +76,8 @@ class DownloadRecord(BaseModel):
     {}
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     competition: str
-    parts: dict[str, PartRecord] = {}
+    parts: dict[str, PartRecord] = Field(default_factory=dict)
 
 
 def missing_files(out: Path, files: dict[str, int]) -> list[str]:
@@ -113,13 +112,8 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
     path = out / RECORD_NAME
     if not path.is_file():
         return DownloadRecord(competition=competition)
-    try:
-        record = DownloadRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise DownloadError(
-            f"{path} is no record of downloads; remove it and run this again: files that are whole stay as "
-            "they are"
-        ) from error
+    remedy = "remove it and run this again: files that are whole stay as they are"
+    record = read_json(path, DownloadRecord, error=DownloadError, remedy=remedy)
     if record.competition != competition:
         raise DownloadError(
             f"{out} holds {record.competition}, and {competition} would mix with it; choose another --out"

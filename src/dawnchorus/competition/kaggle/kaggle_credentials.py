@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ConfigDict, SecretStr
+
 from dawnchorus.competition.kaggle.kaggle_catalogue import SETTINGS_URL
+from dawnchorus.config import Record, read_json
 from dawnchorus.errors import DownloadError
 
 _HOW = (
@@ -31,6 +33,15 @@ class Credentials(NamedTuple):
 
     def __repr__(self) -> str:
         return "Credentials(...)"  # they must not show in tracebacks or logs
+
+
+class _KaggleJson(Record):
+    """The file that Kaggle gives; the key must not show in messages."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    username: str
+    key: SecretStr
 
 
 def find_credentials() -> Credentials:
@@ -62,11 +73,8 @@ def find_credentials() -> Credentials:
     path = _kaggle_json()
     if not path.is_file():
         raise DownloadError(f"Kaggle asks who you are; {_HOW.format(path=path)}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Credentials(username=str(content["username"]), key=str(content["key"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise DownloadError(f"{path} holds no username and key; {_HOW.format(path=path)}") from error
+    found = read_json(path, _KaggleJson, error=DownloadError, remedy=_HOW.format(path=path))
+    return Credentials(username=found.username, key=found.key.get_secret_value())
 
 
 def _kaggle_json() -> Path:

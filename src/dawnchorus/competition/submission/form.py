@@ -13,6 +13,7 @@ import pandas as pd
 
 from dawnchorus.errors import DataError
 from dawnchorus.pseudo_labels.pseudo_label_table import ROW_ID, end_text
+from dawnchorus.wording import in_line, shown
 
 ROW_S = 5.0
 """Seconds of a row: a submission to BirdCLEF has a row for each 5 s of a soundscape."""
@@ -116,8 +117,8 @@ def read_submission(path: Path) -> pd.DataFrame:
     header = cells.iloc[0].tolist()
     if header[0] != ROW_ID or len(header) < 2:
         raise DataError(
-            f"{path}: its first line begins with {header[0]!r}; a submission has {ROW_ID} and a column a "
-            "class"
+            f"{path}: its first line begins with {shown(header[0])}; a submission has {ROW_ID} and a column "
+            "a class"
         )
     _check_once(header[1:], f"{path}: the class")
     row_ids = cells.iloc[1:, 0].tolist()
@@ -127,7 +128,8 @@ def read_submission(path: Path) -> pd.DataFrame:
     if len(wrong):
         row, column = wrong[0]
         cell = cells.iloc[row + 1, column + 1]
-        raise DataError(f"{path}: {row_ids[row]} has {cell!r} for {header[column + 1]}; a number is needed")
+        where = f"{path}: {in_line(row_ids[row])}, {in_line(header[column + 1])}"
+        raise DataError(f"{where}: {shown(cell)} is no number; give a probability")
     return pd.DataFrame(values.to_numpy(np.float64), index=row_ids, columns=header[1:])
 
 
