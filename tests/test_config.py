@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -26,6 +27,7 @@ from dawnchorus.config import (
     validate,
 )
 from dawnchorus.config.config_list import differences_table, list_configs, own_settings
+from dawnchorus.config.registry import LOSSES
 from dawnchorus.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -329,3 +331,73 @@ def test_a_debug_run_lies_beside_the_real_one() -> None:
     real = load_train_config(path)
     debug = load_train_config(path, {"train_function_args": {"debug": True}})
     assert (real.run_dir.name, debug.run_dir.name) == ("selected_ebs", "selected_ebs-debug")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["n_epochs=3"], {"train_function_args.n_epochs": 3}),
+        (["train_function_args.optimizer.lr=1e-4"], {"train_function_args.optimizer.lr": 1e-4}),
+        (["optimizer.lr=1e-4", "seed=7"], {"train_function_args.optimizer.lr": 1e-4, "seed": 7}),
+        (["batch_size=8"], {"train_function_args.train_loader.batch_size": 8}),
+        (["nn_model_config.dropout=None"], {"nn_model_config.dropout": None}),
+        (["exp_name=owls"], {"exp_name": "owls"}),
+        (["data.0.features_dir=stores"], {"data.0.features_dir": Path("stores")}),
+        (["data.features_dir=None", "features_dir=stores"], {"data.0.features_dir": Path("stores")}),
+        (["mixup.probability=0.1"], {"train_function_args.train_dataset_config.mixup.probability": 0.1}),
+    ],
+)
+def test_set_changes_a_value_by_its_key_or_its_whole_path(given: list[str], found: dict[str, Any]) -> None:
+    config = load_train_config("smoke", given=given)
+    for path, expected in found.items():
+        value: Any = config
+        for part in path.split("."):
+            is_key = isinstance(value, dict)
+            value = value[int(part)] if part.isdigit() else value[part] if is_key else getattr(value, part)
+        assert value == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("n_epochs", "--set n_epochs sets nothing; write KEY=VALUE, such as --set n_epochs=3"),
+        ("=3", "--set =3 sets nothing"),
+        ("a..b=3", "--set a..b=3 sets nothing"),
+        ("n_epoch=3", "n_epoch is no key of a training config; did you mean n_epochs"),
+        ("optimiser.lr=3", "optimiser is no key of a training config; did you mean optimizer"),
+        ("train_function_args.n_epoch=3", "n_epoch is not known; did you mean n_epochs"),
+        ("n_epochs=many", "smoke --set n_epochs=many: train_function_args.n_epochs is 'many'"),
+        ("data.1.features_dir=x", "data has 1; write it into each, or name one by its number, data.0.features_dir"),
+    ],
+)
+def test_set_tells_what_it_cannot_set(given: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_train_config("smoke", given=[given])
+
+
+def test_parts_of_ones_own_may_lie_beside_the_config(tmp_path: Path) -> None:
+    before = list(sys.path)
+    (tmp_path / "sqrt.py").write_text("raise AssertionError  # no package is shadowed")
+    (tmp_path / "rain_parts.py").write_text("from rain_more import drop\n")
+    (tmp_path / "rain_more.py").write_text("def drop(logits, targets): ...\n")
+    (tmp_path / "rain.py").write_text(
+        "import rain_parts\n"
+        'CONFIG = {"base": "smoke", "train_function_args": {"loss": "rain_parts:drop"}}'
+    )
+    try:
+        assert load_train_config(tmp_path / "rain.py").train_function_args.loss == "rain_parts:drop"
+        assert LOSSES.find("rain_parts:drop").__name__ == "drop"
+        assert sys.path == [*before, str(tmp_path)]  # for worker processes
+        load_train_config("smoke")
+        assert sys.path == [*before, str(tmp_path)]
+    finally:
+        sys.path[:] = before
+        for name in ("rain_parts", "rain_more"):
+            sys.modules.pop(name, None)
+
+
+def test_a_folder_without_parts_does_not_stay_on_the_path(tmp_path: Path) -> None:
+    before = list(sys.path)
+    (tmp_path / "plain.py").write_text('CONFIG = {"base": "smoke"}')
+    load_train_config(tmp_path / "plain.py")
+    assert sys.path == before

@@ -181,7 +181,7 @@ def test_keys_go_where_the_config_has_them() -> None:
     assert args["train_dataset_config"]["mixup"] is None
     assert "mixup" not in args["val_dataset_config"]
     assert args["optimizer"] == {"name": "AdamW", "lr": 1.0}
-    with pytest.raises(ConfigError, match="faulty is for one place of recordings, and data has several"):
+    with pytest.raises(ConfigError, match="faulty is for one place of recordings, and data has 2"):
         changed({**values, "data": [{}, {}]}, {"faulty": "leave_out"})
     place = dc.DataSettings(audio_dir=Path("a"))
     assert changed({"data": (place,)}, {"faulty": "leave_out"})["data"]["faulty"] == "leave_out"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -40,16 +39,11 @@ def check_formats(formats: list[str]) -> list[str]:
 
 @contextmanager
 def own_parts_of(*given: str | None) -> Iterator[None]:
-    """Put the working folder at the end of ``sys.path`` while the block runs, if an import path is given.
+    """Search the working folder for modules while the block runs, if an import path is given."""
+    from dawnchorus.config.import_paths import importing_from
 
-    At the end, so that no module there shadows an installed package.
-    """
-    if not any(":" in each for each in given if each):
+    if any(":" in each for each in given if each):
+        with importing_from(Path()):
+            yield
+    else:
         yield
-        return
-    folder = os.getcwd()  # noqa: PTH109
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)

@@ -13,11 +13,11 @@ name the nearest legal one. A run keeps its resolved config as ``config.json``, 
 without running any code.
 """
 
+from dawnchorus.config.changes import merge
 from dawnchorus.config.config_files import (
     config_chain,
     load_inference_config,
     load_train_config,
-    merge,
     read_config_file,
     resolve_config,
 )

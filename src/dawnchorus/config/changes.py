@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dawnchorus.config.config_files import merge
 from dawnchorus.config.experiment_settings import DataSettings, FoldSettings, TrainConfig
 from dawnchorus.config.settings import Settings, nearest
 from dawnchorus.config.training_settings import (
@@ -25,6 +25,49 @@ _BOTH = ("_loader", "_dataset_config")
 """Endings of the names of train and val sections; a key that both sections have changes both."""
 
 
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` on top: dicts key by key, any other value replaced.
+
+    Examples
+    --------
+    >>> merge({"n_epochs": 50, "folds": {"n_folds": 5}}, {"folds": {"rare_up_to": 10}})
+    {'n_epochs': 50, 'folds': {'n_folds': 5, 'rare_up_to': 10}}
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both_dicts = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both_dicts else value  # type: ignore[arg-type]
+    return merged
+
+
+def given_changes(given: Sequence[str]) -> dict[str, Any]:
+    """Return the keys and values of texts ``KEY=VALUE``, as the option ``--set`` takes them.
+
+    A value is a Python literal, such as ``3``, ``0.1``, ``None`` or ``[0.9, 0.99]``; anything else is text.
+
+    Raises
+    ------
+    ConfigError
+        A text has no key, or no ``=``.
+
+    Examples
+    --------
+    >>> given_changes(["n_epochs=3", "optimizer.lr=1e-3", "backbone=resnet18"])
+    {'n_epochs': 3, 'optimizer.lr': 0.001, 'backbone': 'resnet18'}
+    """
+    changes: dict[str, Any] = {}
+    for text in given:
+        key, separator, value = text.partition("=")
+        if not separator or not all(part.strip() for part in key.split(".")):
+            raise ConfigError(f"--set {text} sets nothing; write KEY=VALUE, such as --set n_epochs=3")
+        try:
+            changes[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            changes[key.strip()] = value
+    return changes
+
+
 def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with changes laid over it.
 
@@ -35,7 +78,7 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     changes
         New values, by keys of any of its sections: of the config itself, its ``data``, ``folds``,
         ``nn_model_config`` or ``train_function_args``, or of the loaders, datasets, optimiser and scheduler
-        in these.
+        in these. A dotted key leads into its value: ``optimizer.lr``, ``folds.n_folds``.
 
     Raises
     ------
@@ -49,7 +92,13 @@ def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     """
     sections = _sections(values)
     result = dict(values)
-    for key, value in changes.items():
+    for dotted, value in changes.items():
+        key, *inner = dotted.split(".")
+        if key == "data" and inner:
+            result = {**result, "data": _changed_data(result.get("data"), inner[:-1], inner[-1], value)}
+            continue
+        for part in reversed(inner):
+            value = {part: value}
         found = [section for section, keys in sections.items() if key in keys]
         if not found:
             legal = {name for keys in sections.values() for name in keys}
@@ -118,18 +167,22 @@ def _laid_over(values: dict[str, Any], section: tuple[str, ...], key: str, value
     if section == ("",):
         return merge(values, {key: value})
     if section == ("data",):
-        return {**values, "data": _changed_data(values.get("data"), key, value)}
+        return {**values, "data": _changed_data(values.get("data"), (), key, value)}
     change: dict[str, Any] = {key: value}
     for part in reversed(section):
         change = {part: change}
     return merge(values, change)
 
 
-def _changed_data(data: Any, key: str, value: Any) -> Any:
-    if isinstance(data, list | tuple) and len(data) == 1:
-        data = data[0]
-    if isinstance(data, DataSettings):
-        return {**with_data(data), key: value}
-    if not isinstance(data, Mapping):
-        raise ConfigError(f"{key} is for one place of recordings, and data has several; write it into each")
-    return {**data, key: value}
+def _changed_data(data: Any, number: Sequence[str], key: str, value: Any) -> Any:
+    """Return dataset roots with one key changed: of the only root, or of the one that a number chooses."""
+    roots = list(data) if isinstance(data, list | tuple) else [data]
+    chosen = ".".join(number) or ("0" if len(roots) == 1 else "")
+    if not chosen.isdecimal() or int(chosen) >= len(roots):
+        raise ConfigError(
+            f"{key} is for one place of recordings, and data has {len(roots)}; write it into each, or name "
+            f"one by its number, data.0.{key}"
+        )
+    root = roots[int(chosen)]
+    roots[int(chosen)] = {**(with_data(root) if isinstance(root, DataSettings) else root or {}), key: value}
+    return roots[0] if len(roots) == 1 else tuple(roots)

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.config.changes import changed, given_changes, merge
 from dawnchorus.config.experiment_settings import InferenceConfig, TrainConfig
+from dawnchorus.config.import_paths import import_parts_in, importing_from
 from dawnchorus.config.settings import validate
 from dawnchorus.config.shipped import find_config
 from dawnchorus.errors import ConfigError
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``changes`` on top: dicts key by key, any other value replaced.
-
-    Examples
-    --------
-    >>> merge({"n_epochs": 50, "folds": {"n_folds": 5}}, {"folds": {"rare_up_to": 10}})
-    {'n_epochs': 50, 'folds': {'n_folds': 5, 'rare_up_to': 10}}
-    """
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        both_dicts = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both_dicts else value  # type: ignore[arg-type]
-    return merged
 
 
 def read_config_file(path: Path | str) -> dict[str, Any]:
@@ -163,7 +149,8 @@ def read_own_config(path: Path) -> dict[str, Any]:
     if path.suffix != ".py":
         raise ConfigError(f"{path} is not a Python file; a config is a .py file that defines a dict CONFIG")
     try:
-        names = runpy.run_path(str(path))
+        with importing_from(path.parent):
+            names = runpy.run_path(str(path))
     except Exception as error:  # a config is the user's own code and may raise anything
         raise ConfigError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
     config = names.get("CONFIG")
@@ -172,34 +159,74 @@ def read_own_config(path: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def load_train_config(path: Path | str, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+def load_train_config(
+    path: Path | str, changes: Mapping[str, Any] | None = None, *, given: Sequence[str] = ()
+) -> TrainConfig:
     """Return the experiment that a config file describes, with ``changes`` laid over it.
+
+    Parts of one's own may lie beside the config file.
+
+    Parameters
+    ----------
+    path
+        The file, or the name of a config.
+    changes
+        Dicts of changes, merged key by key.
+    given
+        Changes as the option ``--set`` takes them, see
+        :func:`~dawnchorus.config.changes.given_changes`.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`, or a key or value is not legal.
 
     Examples
     --------
-    >>> config = load_train_config("train.py", {"train_function_args": {"n_epochs": 3}})
-    >>> config.exp_name, config.train_function_args.n_epochs
-    ('tiny', 3)
+    >>> config = load_train_config("train.py", {"train_function_args": {"n_epochs": 3}}, given=["lr=0.1"])
+    >>> args = config.train_function_args
+    >>> config.exp_name, args.n_epochs, args.optimizer.lr
+    ('tiny', 3, 0.1)
     """
-    values, changes = read_config_file(path), changes or {}
+    file = find_config(path)
+    values, changes = changed(read_config_file(file), given_changes(given)), changes or {}
     if isinstance(values.get("data"), list | tuple) and isinstance(changes.get("data"), Mapping):
         raise ConfigError(
             f"{path}: its data has several places, and --features is for one; name features_dir in each"
         )
-    return validate(TrainConfig, merge(values, changes), where=str(path))
+    import_parts_in(file.parent, values)
+    return validate(TrainConfig, merge(values, changes), where=_where(path, given))
 
 
-def load_inference_config(path: Path | str) -> InferenceConfig:
+def load_inference_config(path: Path | str, *, given: Sequence[str] = ()) -> InferenceConfig:
     """Return the inference config of a file; its ``train_config`` is relative to the file's folder.
+
+    Parameters
+    ----------
+    path
+        The file.
+    given
+        Changes as the option ``--set`` takes them.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`read_config_file`, or a key or value is not legal.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> _ = Path("predict.py").write_text('CONFIG = {"run": "logdirs/owls", "threshold": 0.3}')
-    >>> load_inference_config("predict.py").threshold
-    0.3
+    >>> load_inference_config("predict.py", given=["threshold=0.4"]).threshold
+    0.4
     """
-    config = validate(InferenceConfig, read_config_file(path), where=str(path))
+    values = {**read_config_file(path), **given_changes(given)}
+    config = validate(InferenceConfig, values, where=_where(path, given))
     if config.train_config is None:
         return config
     return config.model_copy(update={"train_config": Path(path).parent / config.train_config})
+
+
+def _where(path: Path | str, given: Sequence[str]) -> str:
+    """Return the start of messages on a config: its file, and the changes of the command line."""
+    return " ".join([str(path), *(f"--set {text}" for text in given)])

@@ -5,12 +5,68 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dawnchorus.config.settings import check_keys
 from dawnchorus.errors import ConfigError
+
+
+@contextmanager
+def importing_from(folder: Path) -> Iterator[None]:
+    """Search a folder for modules while the block runs, after all others: nothing in it shadows a package.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("parts").mkdir()
+    >>> _ = Path("parts/my_parts.py").write_text("LOUDER = 2.0")
+    >>> with importing_from(Path("parts")):
+    ...     imported("my_parts:LOUDER", where="an example")
+    2.0
+    """
+    entry = str(folder.absolute())
+    sys.path.append(entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if entry in sys.path:  # the last one is ours: the folder may have been there before
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(entry)]
+
+
+def import_parts_in(folder: Path, values: Any) -> None:
+    """Import the modules of a folder that import paths anywhere in a config name.
+
+    The folder then stays at the end of the search path, for worker processes.
+
+    Raises
+    ------
+    ConfigError
+        A module cannot be imported.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("quiet_parts.py").write_text("def silence(wave): return 0 * wave")
+    >>> import_parts_in(Path(), {"early_transforms": [{"name": "quiet_parts:silence"}]})
+    """
+    if isinstance(values, Mapping):
+        values = [*values, *values.values()]
+    if isinstance(values, list | tuple):
+        for value in values:
+            import_parts_in(folder, value)
+    elif isinstance(values, str) and ":" in values:
+        package = values.partition(":")[0].partition(".")[0]
+        if (folder / f"{package}.py").is_file() or (folder / package / "__init__.py").is_file():
+            with importing_from(folder):
+                imported(values, where=f"a part in {folder}")
+            if str(folder.absolute()) not in sys.path:
+                sys.path.append(str(folder.absolute()))
 
 
 def imported(path: str, *, where: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dawnchorus.config.config_files import merge
+from dawnchorus.config.changes import merge
 from dawnchorus.config.experiment_settings import TrainConfig
 from dawnchorus.config.import_paths import is_same_part, saved_text
 from dawnchorus.config.json_files import Record, read_json
