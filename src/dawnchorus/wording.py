@@ -1,10 +1,14 @@
-"""Wording of messages that several packages share: counts with nouns, shortened values and lists."""
+"""Wording of messages that several packages share: counts with nouns, shortened values and lists, extras, exit codes."""
 
 from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
 from typing import Any
+
+USED_WRONGLY = 64
+"""Exit code of an unknown option, a missing argument and the like, as in ``sysexits.h``; 2 says that a
+command is done and some recordings failed."""
 
 _SHOWN = 3
 _LETTERS = 80
@@ -56,3 +60,14 @@ def first_few(names: Sequence[str], n_shown: int = _SHOWN) -> str:
     ('owl, robin', 'owl, robin, thrush, …')
     """
     return ", ".join([*map(in_line, names[:n_shown]), *(["…"] if len(names) > n_shown else [])])
+
+
+def install_extra(extra: str) -> str:
+    """Return the command that installs an extra; dawnchorus is on no package index.
+
+    Examples
+    --------
+    >>> install_extra("train")
+    "pip install -e '.[train]' in the checkout, or pip install 'NAME.whl[train]' with the wheel"
+    """
+    return f"pip install -e '.[{extra}]' in the checkout, or pip install 'NAME.whl[{extra}]' with the wheel"

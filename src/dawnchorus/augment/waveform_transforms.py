@@ -41,6 +41,7 @@ from dawnchorus.config.import_paths import import_path, made_part
 from dawnchorus.config.registry import OWN_PART, WAVE_TRANSFORMS
 from dawnchorus.config.settings import check_keys, nearest
 from dawnchorus.errors import ConfigError, DawnchorusError, MissingExtraError
+from dawnchorus.wording import install_extra
 
 COMPOSITIONS = ("Compose", "OneOf", "SomeOf")
 _TAKES_CODE = ("Lambda",)  # a function cannot be saved in a config
@@ -294,7 +295,7 @@ def _import_audiomentations(where: str) -> ModuleType:
     except ImportError as error:
         raise MissingExtraError(
             f"{where}: transforms need audiomentations, which cannot be imported ({_reason(error)}); "
-            "install it with: pip install 'dawnchorus[audiomentations]'"
+            f"install it with: {install_extra('audiomentations')}"
         ) from error
     return audiomentations
 

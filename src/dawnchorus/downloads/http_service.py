@@ -24,6 +24,7 @@ from dawnchorus.downloads.rate_limit import RateLimit
 from dawnchorus.downloads.retries import BUSY, Interrupted, retried, wait_wanted_s
 from dawnchorus.errors import DownloadError, MissingExtraError, RunError
 from dawnchorus.files import replacing
+from dawnchorus.wording import install_extra
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -213,7 +214,7 @@ def connected(name: str, rate_limit: RateLimit, *, answers: Path | None = None) 
         import requests
     except ModuleNotFoundError:
         raise MissingExtraError(
-            f"{name} is asked through requests, which is not installed: pip install 'dawnchorus[download]'"
+            f"{name} is asked through requests, which is not installed: {install_extra('download')}"
         ) from None
     speaker = logging.getLogger("urllib3.connectionpool")
     with requests.Session() as session:

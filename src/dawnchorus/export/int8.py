@@ -44,6 +44,7 @@ from dawnchorus.metrics import macro_roc_auc
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME
 from dawnchorus.progress import track
 from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.wording import install_extra
 
 MAX_SCORE_LOSS = 0.002
 N_CALIBRATION_CLIPS = 128
@@ -122,7 +123,7 @@ def quantize(model: Any, waves: npt.NDArray[np.float32]) -> Any:
         import nncf
     except ModuleNotFoundError:
         raise MissingExtraError(
-            "an export in 8 bits needs nncf; install it with: pip install 'dawnchorus[nncf]'"
+            f"an export in 8 bits needs nncf; install it with: {install_extra('nncf')}"
         ) from None
     rows = np.unique(np.linspace(0, len(waves) - 1, N_CALIBRATION_CLIPS).astype(int))
     inputs, spectrogram, name = model.get_parameters(), _spectrogram(model), model.get_friendly_name()

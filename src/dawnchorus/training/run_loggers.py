@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import MissingExtraError
+from dawnchorus.wording import install_extra
 
 _OFFLINE = ("offline", "dryrun")  # Lightning sets the second, which is the older name of the first
 
@@ -36,7 +37,7 @@ def chosen_loggers(args: TrainFunctionArgs) -> tuple[str, ...]:
     for name in args.loggers:
         if importlib.util.find_spec(_PACKAGES[name]) is None:
             raise MissingExtraError(
-                f"loggers names {name}, which is not installed; pip install 'dawnchorus[{name}]'"
+                f"loggers names {name}, which is not installed; install it with: {install_extra(name)}"
             )
     mode = os.environ.get("WANDB_MODE")
     chosen = set(args.loggers)

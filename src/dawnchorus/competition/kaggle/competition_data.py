@@ -35,6 +35,7 @@ from dawnchorus.downloads import disk_space
 from dawnchorus.downloads.disk_space import size_text
 from dawnchorus.errors import DownloadError, MissingExtraError
 from dawnchorus.files import locked, naming
+from dawnchorus.wording import install_extra
 
 if TYPE_CHECKING:
     from dawnchorus.competition.kaggle.kaggle_files import KaggleFiles
@@ -330,6 +331,5 @@ def _open_kaggle() -> KaggleFiles:
         return KaggleFiles(find_credentials())
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"downloading from Kaggle needs {error.name}, which is not installed: "
-            "pip install 'dawnchorus[download]'"
+            f"downloading from Kaggle needs {error.name}, which is not installed: {install_extra('download')}"
         ) from error
