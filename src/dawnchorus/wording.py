@@ -1,4 +1,4 @@
-"""Wording of messages that several packages share: counts with nouns, shortened values and lists, extras, exit codes."""
+"""Wording of messages that several packages share: counts, shortened values and lists, extras, exit codes."""
 
 from __future__ import annotations
 

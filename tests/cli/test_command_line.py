@@ -103,16 +103,58 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(
     assert set(tmp_path.rglob("*")) == before
 
 
-def test_wrong_usage_is_told_with_exit_code_two() -> None:
+def test_wrong_usage_has_an_exit_code_of_its_own() -> None:
     result = run_dawnchorus("evaluat")
-    assert result.returncode == 2
+    assert result.returncode == 64  # 2 says that some recordings failed
     assert "evaluate" in result.stderr
+
+
+def test_the_list_of_commands_has_sections_and_whole_lines_of_80_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["-h"])
+    lines = capsys.readouterr().out.splitlines()
+    assert stopped.value.code == 0
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage")]
+    for section in ("First steps:", "Recordings:", "Training:", "Prediction:", "Competition:"):
+        assert section in lines
+    assert "Commands:" not in lines
+
+
+@pytest.mark.parametrize("options", [["--n_cores", "1"], ["--n-cores", "1"], ["--n_cores=1"]])
+def test_an_option_may_be_written_with_underscores_or_hyphens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["precompute", "nowhere", "out", *options])
+    assert stopped.value.code == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["predict", "train", "precompute", "download xeno-canto", "runs"])
+def test_the_help_of_a_command_fits_80_columns(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "-h"])
+    lines = capsys.readouterr().out.splitlines()
+    # A list of names between brackets cannot be broken.
+    assert [line for line in lines if len(line) > 80 and "|" not in line] == []
 
 
 def test_folds_takes_several_numbers_in_a_row() -> None:
     assert spread_repeatable(["train", "c.py", "--folds", "0", "2", "--debug"]) == [
         "train", "c.py", "--folds", "0", "--folds", "2", "--debug"
     ]  # fmt: skip
+    assert spread_repeatable(["train", "--folds", "0,2", "--debug"]) == [
+        "train", "--folds", "0", "--folds", "2", "--debug"
+    ]  # fmt: skip
+    assert spread_repeatable(["train", "--fold=0,2", "c.py"]) == [
+        "train", "--fold", "0", "--fold", "2", "c.py"
+    ]  # fmt: skip
+    assert spread_repeatable(["train", "c.py", "--folds"]) == ["train", "c.py", "--folds"]
+    assert spread_repeatable(["train", "--folds", "all", "c.py"]) == ["train", "--folds", "all", "c.py"]
     assert spread_repeatable(["train", "--folds", "1", "c.py"]) == ["train", "--folds", "1", "c.py"]
     assert spread_repeatable(["x", "--seed", "1", "2"]) == ["x", "--seed", "1", "2"]
 

@@ -114,7 +114,7 @@ def test_a_command_that_lists_failures_is_done_and_said_each_time(tmp_path: Path
 
 def test_a_command_that_was_used_wrongly_is_no_success(tmp_path: Path) -> None:
     wrong = Step("list", ("configs", "--colour"), ("made/*",))
-    with pytest.raises(RunError, match=r"(?s)'list' ended with exit code 2:.*No such option"):
+    with pytest.raises(RunError, match=r"(?s)'list' ended with exit code 64:.*No such option"):
         run_steps([wrong], tmp_path, say=str)
 
 
@@ -130,7 +130,7 @@ def test_where_all_is_needed_a_listed_failure_ends_the_steps(tmp_path: Path) -> 
 
 def test_usage_that_is_wrong_is_no_success_beside_what_was_made_before(tmp_path: Path) -> None:
     (tmp_path / "made").touch()
-    with pytest.raises(RunError, match=r"(?s)exit code 2:.*No such option"):
+    with pytest.raises(RunError, match=r"(?s)exit code 64:.*No such option"):
         run_steps([Step("list", ("configs", "--colour"), ("made",))], tmp_path, say=str)
 
 

@@ -141,7 +141,8 @@ def fault_of(shown: Shown) -> str | None:
         return None
     if not shown.whole:
         known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
-        unknown = [word for word in rest if word.startswith("--") and word.partition("=")[0] not in known]
+        options = [word for word in rest if word.startswith("--")]
+        unknown = [each for each in options if each.partition("=")[0].replace("_", "-") not in known]
         return f"{shown.where}: {' '.join(path)} has no option {unknown[0]}" if unknown else None
     try:
         command.make_context(" ".join(path), list(rest))

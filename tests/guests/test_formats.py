@@ -100,7 +100,7 @@ def test_a_module_in_the_working_folder_is_found_and_a_wrong_name_is_a_wrong_usa
         ("nowhere:Tally", "No module named 'nowhere'"),
         ("pathlib:Path", "is no writer"),
     ):
-        told = dawnchorus_command("predict", exported.onnx, recordings, *options, wrong, code=2)
+        told = dawnchorus_command("predict", exported.onnx, recordings, *options, wrong, code=64)
         assert message in told
         assert "Traceback" not in told
 

@@ -1,23 +1,25 @@
 """The command line: parses, calls, prints. One verb a stage; ``--help`` imports nothing heavy.
 
 Results go to stdout, progress and logs to stderr. Exit code 0: all went well; 1: an error, in one sentence;
-2: the command was used wrongly, or some recordings failed and the others are done; 130 and 143: stopped by
+2: some recordings failed and the others are done; 64: the command was used wrongly; 130 and 143: stopped by
 Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from dawnchorus import __version__
 from dawnchorus.cli import (
@@ -32,17 +34,25 @@ from dawnchorus.cli import (
     pseudo_labels,
     recordings,
     rock_that_bird,
+    run_comparison,
     segments,
     submission,
     training,
     tune,
 )
+from dawnchorus.cli.command_group import CONTEXT_SETTINGS, CommandGroup
 from dawnchorus.cli.part_options import CommandWithFormats
 from dawnchorus.errors import DawnchorusError, describe_os_error
+from dawnchorus.wording import install_extra
 
 app = typer.Typer(
+    cls=CommandGroup,
     name="dawnchorus",
     help="Bird-sound classification: from labelled recordings to tables of who sang when.",
+    epilog="Exit codes: 0, all went well; 1, an error, in one sentence; 2, done, but some recordings failed "
+    "and are listed; 64, used wrongly; 130 and 143, stopped by Ctrl-C or SIGTERM. Options may be written "
+    "with _ or -.",
+    context_settings=CONTEXT_SETTINGS,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,31 +76,68 @@ def _options(
     """Options of dawnchorus itself."""
 
 
-app.command()(demo.demo)
-app.command()(miniature.miniature)
-app.add_typer(downloads.download_app, name="download")
-app.command()(configs.configs)
-app.command()(preparation.precompute)
-app.command()(recordings.recordings)
-app.command()(preparation.folds)
-app.command()(recordings.show_augmentations)
-app.command()(training.train)
-app.command()(training.extract_backbone)
-app.command()(inference.evaluate)
-app.command()(inference.export)
-app.command("compile")(inference.compile_)
-app.command()(calibration.calibrate)
-app.command()(tune.tune)
-app.command(cls=CommandWithFormats)(prediction.predict)
-app.command()(segments.segments)
-app.command("pseudo-label")(pseudo_labels.pseudo_label)
-app.command()(submission.bundle)
-app.command("submit-kaggle")(submission.submit_kaggle)
-app.command()(submission.score)
-app.command("rock-that-bird")(rock_that_bird.rock_that_bird)
+_BEGIN, _DATA, _TRAINING = "First steps", "Recordings", "Training"
+_PREDICTION, _COMPETITION = "Prediction", "Competition"
+
+
+def _add(
+    panel: str,
+    command: Callable[..., None],
+    short_help: str,
+    *,
+    name: str | None = None,
+    cls: type[TyperCommand] = TyperCommand,
+) -> None:
+    """Add a command with the line, of at most 54 characters, that the list of commands shows."""
+    made = app.command(
+        name, cls=cls, short_help=short_help, rich_help_panel=panel, context_settings=CONTEXT_SETTINGS
+    )
+    made(command)
+
+
+_add(_BEGIN, demo.demo, "The whole job in minutes, on synthetic recordings.")
+_add(_BEGIN, miniature.miniature, "A small invented competition to try everything on.")
+app.add_typer(
+    downloads.download_app,
+    name="download",
+    short_help="Recordings of species, and competition data.",
+    rich_help_panel=_DATA,
+)
+_add(_DATA, recordings.recordings, "Check recordings and their tables.")
+_add(_DATA, preparation.precompute, "Convert recordings to HDF5, to train faster.")
+_add(_DATA, preparation.folds, "Deal recordings to folds, recordists apart.")
+_add(_TRAINING, configs.configs, "List the training configs.")
+_add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")
+_add(_TRAINING, training.train, "Train the folds of an experiment.")
+_add(_TRAINING, inference.evaluate, "Score a run out of fold.")
+_add(_TRAINING, run_comparison.runs, "List all runs side by side.")
+_add(_TRAINING, run_comparison.ensemble, "Score runs together, and find their weights.")
+_add(_TRAINING, calibration.calibrate, "Find each class's threshold at a precision.")
+_add(_TRAINING, training.extract_backbone, "Write the backbone of a checkpoint for other models.")
+_add(_PREDICTION, inference.export, "Write a run for ONNX Runtime and OpenVINO.")
+_add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
+_add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
+_add(_PREDICTION, segments.segments, "Cut detections out of recordings, to listen to.")
+_add(_PREDICTION, pseudo_labels.pseudo_label, "Label soundscapes, to train the next model on.")
+_add(_COMPETITION, inference.compile_, "Score, export and predict as a config asks.", name="compile")
+_add(_COMPETITION, submission.bundle, "Gather several exported models in one folder.")
+_add(_COMPETITION, submission.submit_kaggle, "Write submission.csv for soundscapes.")
+_add(_COMPETITION, submission.score, "Score a submission against the truth.")
+_add(_COMPETITION, rock_that_bird.rock_that_bird, "BirdCLEF 2025's second place from nothing.")
+
+_REMEDIES = {
+    errno.ENOENT: "; check the path",
+    errno.EEXIST: "; a folder is needed where this file lies: choose another name",
+    errno.ENOTDIR: "; a folder is needed where a file lies: choose another name",
+    errno.EISDIR: "; a file is needed, and this is a folder",
+    errno.EACCES: "; choose another place, or change its permissions",
+    errno.EROFS: "; choose another place, its disk cannot be written",
+    errno.ENOSPC: "; free some space, and run the command again",
+}
+"""Remedies of errors of the system, by their numbers."""
 
 REPEATABLE = ("--folds", "--fold")
-"""Options that take several values in a row, ``--folds 0 2``."""
+"""Options that take several values in a row or with commas, ``--folds 0 2`` or ``--folds 0,2``."""
 
 
 TRAINING_PACKAGES = ("lightning", "onnx", "onnxscript", "safetensors", "timm", "torch", "torchvision")
@@ -114,8 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if str(error.name).partition(".")[0] not in TRAINING_PACKAGES:
             raise
         _fail(
-            f"this command needs {error.name}, which is not installed: pip install 'dawnchorus[train]'; "
-            "predicting with an exported model does without it"
+            f"this command needs {error.name}, which is not installed: {install_extra('train')}; predicting "
+            "with an exported model does without it"
         )
     except OSError as error:
         _fail(describe_os_error(error))
@@ -153,18 +200,33 @@ def _fail(message: str) -> NoReturn:
 
 
 def spread_repeatable(arguments: Sequence[str]) -> list[str]:
-    """Return ``--folds 0 2`` as ``--folds 0 --folds 2``, the form that the parser takes."""
+    """Return ``--folds 0 2`` and ``--folds 0,2`` as ``--folds 0 --folds 2``, which the parser takes.
+
+    Examples
+    --------
+    >>> spread_repeatable(["train", "owls.py", "--folds", "0,2", "--debug"])
+    ['train', 'owls.py', '--folds', '0', '--folds', '2', '--debug']
+    """
     spread: list[str] = []
     option: str | None = None
-    n_values = 0
     for argument in arguments:
-        if argument.startswith("-"):
-            option, n_values = (argument, 0) if argument in REPEATABLE else (None, 0)
-        elif option is not None and (argument.isdigit() or argument == "all"):
-            n_values += 1
-            if n_values > 1:
-                spread.append(option)
+        name, separator, value = argument.partition("=")
+        if name in REPEATABLE:
+            option = name
+            spread += [part for number in _numbers(value) for part in (name, number)] if separator else []
+        elif option is not None and not argument.startswith("-") and _are_folds(argument):
+            spread += [part for number in _numbers(argument) for part in (option, number)]
         else:
+            if option is not None and spread[-2:-1] != [option]:
+                spread.append(option)  # without a value, which the parser says
             option = None
-        spread.append(argument)
-    return spread
+            spread.append(argument)
+    return spread if option is None or spread[-2:-1] == [option] else [*spread, option]
+
+
+def _are_folds(text: str) -> bool:
+    return all(number.isdigit() or number == "all" for number in _numbers(text))
+
+
+def _numbers(text: str) -> list[str]:
+    return [number.strip() for number in text.split(",")]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dawnchorus.cli.inference import BatchOption, DebugOption, FoldsOption, RunArgument, open_run
+from dawnchorus.cli.config_options import SetOption
+from dawnchorus.cli.inference import (
+    BatchOption,
+    ConfigOption,
+    DebugOption,
+    FoldsOption,
+    RunArgument,
+    open_run,
+)
 
 if TYPE_CHECKING:
     from dawnchorus.pipelines.run_calibration import Calibrated
@@ -20,16 +28,18 @@ PrecisionOption = Annotated[
 def calibrate(
     run: RunArgument,
     precision: PrecisionOption = 0.9,
+    config: ConfigOption = None,
     folds: FoldsOption = None,
     batch_size: BatchOption = 16,
+    changes: SetOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Write the threshold of each class at a wanted precision, from out-of-fold predictions."""
     from dawnchorus.pipelines.run_calibration import calibrate_run
 
-    opened, config = open_run(run, debug=debug)
+    opened, settings = open_run(run, config, changes, debug=debug)
     calibrated = calibrate_run(
-        opened, config, precision=precision, folds=folds or None, batch_size=batch_size
+        opened, settings, precision=precision, folds=folds or None, batch_size=batch_size
     )
     _print_calibrated(calibrated, precision)
 

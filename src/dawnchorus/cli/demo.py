@@ -15,7 +15,7 @@ def demo(
     soundscapes: Annotated[Path | None, typer.Option(help="Own soundscapes to predict.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything; demo_out/NAME otherwise.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the aviary, the folds and the training.")] = 42,
-    n_cores: Annotated[int, typer.Option("--n_cores", "--n-cores", min=1, help="Processes.")] = 2,
+    n_cores: Annotated[int, typer.Option("--n-cores", min=1, help="Processes.")] = 2,
     json_file: Annotated[Path | None, typer.Option("--json", help="Scores, times and paths as JSON.")] = None,
 ) -> None:
     """Run the whole job in a few minutes: on a synthetic aviary, or on your own recordings.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.config_options import SetOption, config_changes
 from dawnchorus.cli.prediction import print_predictions
 
 if TYPE_CHECKING:
@@ -15,28 +17,41 @@ if TYPE_CHECKING:
     from dawnchorus.export.parity import Parity
     from dawnchorus.runs import Run
 
-RunArgument = Annotated[Path, typer.Argument(help="Run directory, or the training config of the run.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run directory, or the training config of the run.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(help="Training config of a run directory, which a run with parts of your own needs."),
+]
 FoldsOption = Annotated[
-    list[int] | None, typer.Option("--folds", help="Folds to use; otherwise all finished.")
+    list[int] | None, typer.Option("--folds", "--fold", help="Folds to use; otherwise all finished.")
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="The run that was trained with --debug.")]
 BatchOption = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]
 
 
 def evaluate(
-    run: RunArgument, folds: FoldsOption = None, batch_size: BatchOption = 16, debug: DebugOption = False
+    run: RunArgument,
+    config: ConfigOption = None,
+    folds: FoldsOption = None,
+    batch_size: BatchOption = 16,
+    changes: SetOption = None,
+    debug: DebugOption = False,
 ) -> None:
-    """Predict every recording with the fold that never heard it, and print the out-of-fold score."""
-    from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
+    """Predict every recording with the fold that never heard it, and print the out-of-fold score.
 
-    opened, config = open_run(run, debug=debug)
-    _print_out_of_fold(
-        opened, predict_out_of_fold(opened, config, folds=folds or None, batch_size=batch_size)
-    )
+    The run's page shows which species are taken for which, and the recordings that are most wrong.
+    """
+    from dawnchorus.pipelines.run_evaluation import evaluate_run
+
+    opened, settings = open_run(run, config, changes, debug=debug)
+    _print_out_of_fold(opened, evaluate_run(opened, settings, folds=folds or None, batch_size=batch_size))
 
 
 def export(
     run: RunArgument,
+    config: ConfigOption = None,
     folds: FoldsOption = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Also in 8 bits, where the score allows it (the extra nncf).")
@@ -45,6 +60,7 @@ def export(
         Path | None,
         typer.Option(help="CSV table with scientific and common names of the classes, for the model card."),
     ] = None,
+    changes: SetOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Write the ensemble for ONNX Runtime and OpenVINO, after comparing both with PyTorch on real clips.
@@ -53,31 +69,47 @@ def export(
     """
     from dawnchorus.export.ensemble_export import export_ensemble
 
-    opened, config = open_run(run, debug=debug)
-    parities = export_ensemble(opened, config, folds=folds or None, int8=int8, taxonomy=taxonomy)
+    opened, settings = open_run(run, config, changes, debug=debug)
+    parities = export_ensemble(opened, settings, folds=folds or None, int8=int8, taxonomy=taxonomy)
     _print_parities(opened, parities)
 
 
 def compile_(
     config: Annotated[Path, typer.Argument(help="Config file, such as inference_configs/selected_ebs.py.")],
+    changes: SetOption = None,
     debug: DebugOption = False,
 ) -> None:
     """Score a run out of fold, export it, and predict what the inference config asks for."""
     from dawnchorus.config import load_inference_config
     from dawnchorus.pipelines.run_compilation import compile_run
 
-    compiled = compile_run(load_inference_config(config), debug=debug)
+    compiled = compile_run(load_inference_config(config, given=changes or ()), debug=debug)
     _print_out_of_fold(compiled.run, compiled.out_of_fold)
     _print_parities(compiled.run, compiled.parities)
     if compiled.predictions is not None:
         print_predictions(compiled.predictions, compiled.run.path / "soundscapes")
 
 
-def open_run(path: Path, *, debug: bool) -> tuple[Run, TrainConfig]:
-    """Return a run and its config, by its directory or its training config."""
+def open_run(
+    path: Path, config: Path | None, changes: Sequence[str] | None, *, debug: bool
+) -> tuple[Run, TrainConfig]:
+    """Return a run and its config, by its directory, its training config, or both."""
+    from dawnchorus.config import find_config, load_train_config, names_config
+    from dawnchorus.errors import ConfigError
     from dawnchorus.runs import open_run as open_it
 
-    run = open_it(path, debug=debug)
+    if config is None and not path.is_dir() and names_config(path):
+        path, config = Path(), find_config(path)
+    if config is None:
+        if changes:
+            raise ConfigError(
+                f"{path} is a run, which --set does not change; leave --set out, or name --config"
+            )
+        run = open_it(path, debug=debug)
+    else:
+        options = config_changes(debug=debug)
+        experiment = load_train_config(config, options, given=changes or ())
+        run = open_it(experiment) if path == Path() else open_it(path, config=experiment)
     return run, run.config()
 
 

@@ -11,7 +11,7 @@ import typer
 def miniature(
     folder: Annotated[Path, typer.Argument(help="New folder, such as data.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another competition.")] = 42,
-    n_cores: Annotated[int, typer.Option("--n_cores", "--n-cores", min=1, help="Files made at a time.")] = 2,
+    n_cores: Annotated[int, typer.Option("--n-cores", min=1, help="Files made at a time.")] = 2,
 ) -> None:
     """Make a miniature competition in BirdCLEF's layout, with the truth that a real one hides.
 

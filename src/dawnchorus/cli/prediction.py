@@ -27,7 +27,7 @@ class EngineChoice(StrEnum):
     int8 = "int8"
 
 
-ModelArgument = Annotated[Path, typer.Argument(help=MODEL_HELP)]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help=MODEL_HELP)]
 RecordingsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -166,6 +166,7 @@ def predict(
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
     from dawnchorus.predict.thresholds import CALIBRATED, thresholds_from
 
+    check_model_first(model, recordings)
     with own_parts_of(recorder_name):
         times = RecorderTimes(recorder_name, time_zone)
     found = find_recordings(recordings, names=names_from_stdin())
@@ -200,6 +201,21 @@ def predict(
         channel=None if channel is None else checked_channel(channel),
     )
     print_predictions(predict_bulk(opened, found, out, settings, force=force), out)
+
+
+def check_model_first(model: Path, recordings: Sequence[str]) -> None:
+    """Raise a ConfigError where something else is given for the model, and a model among the recordings."""
+    from dawnchorus.engines.opening import holds_model
+    from dawnchorus.errors import ConfigError
+
+    def is_model(path: Path) -> bool:
+        return holds_model(path) or path.suffix in (".onnx", ".xml", ".py")
+
+    swapped = [name for name in recordings if is_model(Path(name))]
+    if swapped and not is_model(model):
+        raise ConfigError(
+            f"{model} is no model, and {swapped[0]} is one; the model comes first, as in {swapped[0]} {model}"
+        )
 
 
 def _folder_of(model: Path) -> Path:

@@ -15,24 +15,24 @@ def precompute(
     features: Annotated[
         Path | None, typer.Argument(help="Folder for the HDF5 files. With --verify, one folder is enough.")
     ] = None,
-    n_cores: Annotated[int, typer.Option("--n_cores", "--n-cores", min=1, help="Processes.")] = 1,
+    n_cores: Annotated[int, typer.Option("--n-cores", min=1, help="Processes.")] = 1,
     sample_rate: Annotated[
-        int, typer.Option("--sr", min=1_000, max=768_000, help="Sample rate of the store, Hz.")
+        int,
+        typer.Option("--sample-rate", "--sr", min=1_000, max=768_000, help="Sample rate of the store, Hz."),
     ] = 32_000,
     normalize: Annotated[
-        bool, typer.Option("--do_normalize", "--do-normalize", help="Divide each recording by its peak.")
+        bool, typer.Option("--do-normalize", help="Divide each recording by its peak.")
     ] = False,
     lossless: Annotated[
         bool, typer.Option("--lossless", help="Keep float32 as it is, at twice the size of 16 bits.")
     ] = False,
     only_biggest: Annotated[
         bool,
-        typer.Option("--only_biggest", "--only-biggest", help="Longest recordings first, for --leave_gb."),
+        typer.Option("--only-biggest", help="Longest recordings first, for --leave-gb."),
     ] = False,
     leave_gb: Annotated[
         float | None,
         typer.Option(
-            "--leave_gb",
             "--leave-gb",
             min=0,
             help="Stop before less than this much disk is free, GB; the rest goes to left_out.csv.",
@@ -41,16 +41,13 @@ def precompute(
     audio_root: Annotated[
         Path | None,
         typer.Option(
-            "--audio_root",
             "--audio-root",
             help="Folder that names in the store are relative to; AUDIO, or the folder of the JSON list.",
         ),
     ] = None,
     use_torchaudio: Annotated[
         bool,
-        typer.Option(
-            "--use_torchaudio", "--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."
-        ),
+        typer.Option("--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."),
     ] = False,
     channel: Annotated[
         str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
@@ -124,13 +121,17 @@ def _verify(features: Path, n_cores: int) -> None:
 def folds(
     audio: Annotated[Path, typer.Argument(help="Folder of recordings.")],
     recordings: Annotated[
-        Path | None, typer.Option(help="Table of the recordings; otherwise AUDIO/recordings.csv, or folders.")
+        Path | None,
+        typer.Option(
+            "--table",
+            "--recordings",
+            help="Table of the recordings; otherwise AUDIO/recordings.csv, or folders.",
+        ),
     ] = None,
-    n_folds: Annotated[int, typer.Option("--n_folds", "--n-folds", min=2, help="Number of folds.")] = 5,
+    n_folds: Annotated[int, typer.Option("--n-folds", min=2, help="Number of folds.")] = 5,
     group_column: Annotated[
         list[str] | None,
         typer.Option(
-            "--group_column",
             "--group-column",
             help="Rows that share this stay together; several with commas, or repeated. Otherwise author, "
             "and site where the table has it.",
@@ -139,7 +140,6 @@ def folds(
     fold_column: Annotated[
         str,
         typer.Option(
-            "--fold_column",
             "--fold-column",
             help="Official folds, used where the table has them; an empty name deals anew.",
         ),
@@ -147,7 +147,6 @@ def folds(
     every_class_in_training: Annotated[
         bool,
         typer.Option(
-            "--every_class_in_training",
             "--every-class-in-training",
             help="Where a fold would not learn a class, keep its smallest group always in training.",
         ),
@@ -155,14 +154,13 @@ def folds(
     rare_up_to: Annotated[
         int,
         typer.Option(
-            "--rare_up_to",
             "--rare-up-to",
             min=0,
             help="Classes with at most so many recordings are in every training fold, and never validated.",
         ),
     ] = 0,
     fewer_if_needed: Annotated[
-        bool, typer.Option("--fewer_if_needed", "--fewer-if-needed", help="Fewer folds where groups are few.")
+        bool, typer.Option("--fewer-if-needed", help="Fewer folds where groups are few.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 42,
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("folds.csv"),

@@ -20,6 +20,7 @@ from dawnchorus.cli.prediction import (
     SmoothOption,
     ThreadsOption,
     WeightOption,
+    check_model_first,
     ensemble_of,
 )
 
@@ -35,7 +36,13 @@ OutOfFoldOption = Annotated[
 ]
 MinProbOption = Annotated[
     float,
-    typer.Option(min=0, max=1, help="Leave rows out whose best probability is below; training does too."),
+    typer.Option(
+        "--min-probability",
+        "--min-prob",
+        min=0,
+        max=1,
+        help="Leave rows out whose best probability is below; training does too.",
+    ),
 ]
 
 
@@ -76,6 +83,7 @@ def pseudo_label(
         ),
         n_workers=frontend_threads(threads),
     )
+    check_model_first(model, recordings)
     found = find_recordings(recordings, names=names_from_stdin())
     ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
     out_dir = out.with_name(f"{out.stem}_work")

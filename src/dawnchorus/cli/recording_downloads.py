@@ -39,9 +39,9 @@ Table = Annotated[
 ]
 LeaveGb = Annotated[
     float,
-    typer.Option("--leave_gb", "--leave-gb", min=0, help="Stop before less than this much disk is free, GB."),
+    typer.Option("--leave-gb", min=0, help="Stop before less than this much disk is free, GB."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry_run", "--dry-run", help="Only count what would be fetched.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be fetched.")]
 
 
 def xeno_canto(
@@ -54,12 +54,8 @@ def xeno_canto(
         str | None, typer.Option(help="Only birds, grasshoppers, bats, frogs or land mammals.")
     ] = None,
     license_: Licences = None,
-    min_s: Annotated[
-        float | None, typer.Option("--min_s", "--min-s", min=0, help="At least so long, seconds.")
-    ] = None,
-    max_s: Annotated[
-        float | None, typer.Option("--max_s", "--max-s", min=0, help="At most so long, seconds.")
-    ] = None,
+    min_s: Annotated[float | None, typer.Option("--min-s", min=0, help="At least so long, seconds.")] = None,
+    max_s: Annotated[float | None, typer.Option("--max-s", min=0, help="At most so long, seconds.")] = None,
     at_most: AtMost = None,
     out: Annotated[Path, typer.Option(help="Folder for the recordings.")] = Path("data/xeno_canto"),
     table: Table = None,
@@ -97,7 +93,6 @@ def inaturalist(
     all_rights_reserved: Annotated[
         bool,
         typer.Option(
-            "--all_rights_reserved",
             "--all-rights-reserved",
             help="Also recordings without a licence, which nobody may pass on.",
         ),

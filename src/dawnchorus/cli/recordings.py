@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from dawnchorus.cli.config_options import SetOption, config_changes
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
@@ -21,6 +24,7 @@ def recordings(
     ] = None,
     faults: Annotated[Path | None, typer.Option(help="CSV table to write all faults to.")] = None,
     out: Annotated[Path | None, typer.Option(help="CSV table to write the checked recordings to.")] = None,
+    changes: SetOption = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the tables.")] = False,
 ) -> None:
     """Check recordings and their tables, list everything that is wrong, and count what is there.
@@ -28,7 +32,7 @@ def recordings(
     Exit code 0: nothing is wrong; 2: the faults are listed, and the other recordings counted.
     """
     from dawnchorus.audio.decode import SAMPLE_RATE
-    from dawnchorus.config import DataSettings
+    from dawnchorus.config import DataSettings, names_config
     from dawnchorus.errors import ConfigError
     from dawnchorus.files import refuse_existing
     from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
@@ -44,12 +48,14 @@ def recordings(
 
     refuse_existing(faults, out, force=force)
     labels = None
-    if source.suffix == ".py":
+    if not source.is_dir() and names_config(source):
         if table is not None or annotations is not None:
             raise ConfigError(f"{source} names its own tables; --table and --annotations are for a folder")
-        config = _load(source)
+        config = _load(source, changes)
         roots = config.data
         labels = read_labels(config.labels) if config.labels is not None else None
+    elif changes:
+        raise ConfigError(f"{source} is no training config (.py), and --set changes one; leave it out")
     else:
         roots = (DataSettings(audio_dir=source, recordings=table, annotations=annotations),)
     lenient = [root.model_copy(update={"faulty": "leave_out"}) for root in roots]
@@ -82,6 +88,7 @@ def show_augmentations(
         str | None, typer.Option(help="Recording to show, as its table names it; otherwise the first.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Other draws than the config's seed gives.")] = None,
+    changes: SetOption = None,
     out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("augmentations.png"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the picture.")] = False,
 ) -> None:
@@ -90,14 +97,13 @@ def show_augmentations(
     from dawnchorus.pipelines.augmentation_panels import show_augmentations
 
     refuse_existing(out, force=force)
-    experiment = _load(config, audio=audio, features=features, seed=seed)
+    experiment = _load(config, changes, audio=audio, features=features, seed=seed)
     for title in show_augmentations(experiment, out, filename=recording):
         typer.echo(title)
     typer.echo(f"written to {out}")
 
 
-def _load(config: Path, **changes: Any) -> TrainConfig:
-    from dawnchorus.cli.config_options import config_changes
+def _load(config: Path, given: Sequence[str] | None, **options: Any) -> TrainConfig:
     from dawnchorus.config import load_train_config
 
-    return load_train_config(config, config_changes(**changes))
+    return load_train_config(config, config_changes(**options), given=given or ())

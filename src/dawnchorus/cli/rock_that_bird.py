@@ -27,14 +27,10 @@ def rock_that_bird(
         Path | None,
         typer.Option(help="Folder to work in; otherwise the checkout, or sample in it for --sample."),
     ] = None,
-    n_cores: Annotated[
-        int | None, typer.Option("--n_cores", "--n-cores", min=1, help="Processes that convert.")
-    ] = None,
+    n_cores: Annotated[int | None, typer.Option("--n-cores", min=1, help="Processes that convert.")] = None,
     leave_gb: Annotated[
         int | None,
-        typer.Option(
-            "--leave_gb", "--leave-gb", min=0, help="Convert the biggest first, leave so many GB free."
-        ),
+        typer.Option("--leave-gb", min=0, help="Convert the biggest first, leave so many GB free."),
     ] = None,
     checkout: Annotated[Path, typer.Option(help="Where train_configs lies.")] = Path(),
 ) -> None:

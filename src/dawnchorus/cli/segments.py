@@ -73,6 +73,7 @@ def segments(
     from dawnchorus.files import FAILURES_NAME, NOTES_NAME, write_failures
     from dawnchorus.formats.detection_tables import read_detections
     from dawnchorus.predict.window_tables import WINDOWS_NAME
+    from dawnchorus.wording import counted
 
     settings = SegmentSettings(
         per_species=per_species,
@@ -85,6 +86,7 @@ def segments(
         longest_s=longest,
         channel=checked_channel(channel, each=False),
     )
+    _check_order(predictions, audio)
     audio_dir = audio.parent if audio.is_file() else audio  # predict takes a single recording too
     if not audio_dir.is_dir():
         raise DataError(f"{audio}: no such folder; name the folder of the recordings")
@@ -102,5 +104,18 @@ def segments(
         typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
     if report.failures:
         failed = out / FAILURES_NAME
-        typer.echo(f"{len(report.failures)} recordings failed; the reasons are in {failed}", err=True)
+        n_failed = counted(len(report.failures), "recording")
+        typer.echo(f"{n_failed} failed; the reasons are in {failed}", err=True)
         raise typer.Exit(2)
+
+
+def _check_order(predictions: Path, audio: Path) -> None:
+    from dawnchorus.errors import DataError
+    from dawnchorus.formats.detection_tables import DETECTIONS_NAME
+
+    has_none = predictions.is_dir() and not (predictions / DETECTIONS_NAME).is_file()
+    if has_none and (audio / DETECTIONS_NAME).is_file():
+        raise DataError(
+            f"{predictions} holds no detections, and {audio} does; the predictions come first, as in "
+            f"{audio} {predictions}"
+        )

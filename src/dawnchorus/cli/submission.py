@@ -20,6 +20,7 @@ from dawnchorus.cli.prediction import (
     SmoothOption,
     ThreadsOption,
     WeightOption,
+    check_model_first,
     ensemble_of,
 )
 
@@ -92,6 +93,7 @@ def submit_kaggle(
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 
     check_writable(out, force=force)
+    check_model_first(models, [str(soundscapes)])
     form = find_form(sample_submission, soundscapes)
     found = find_soundscapes(soundscapes, has_form=form is not None)
     ensemble = ensemble_of(

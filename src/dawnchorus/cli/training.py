@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from dawnchorus.cli.config_options import SetOption, config_changes
+
 
 def train(
-    config: Annotated[Path, typer.Argument(help="Config file, or a name that dawnchorus configs lists.")],
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="Config file, or a name that dawnchorus configs lists.")
+    ],
     folds: Annotated[
         list[str] | None,
         typer.Option("--folds", "--fold", help="Folds to train, such as --folds 0 2, or all, as without it."),
@@ -28,22 +32,22 @@ def train(
         bool,
         typer.Option("--auto-batch", help="Find the batch size for the device; scale the learning rate."),
     ] = False,
+    changes: SetOption = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="A few recordings and steps: the whole line in seconds.")
     ] = False,
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again."""
-    from dawnchorus.cli.config_options import config_changes
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
     from dawnchorus.training.processes import this_process
 
     speed = {"devices": devices, "num_nodes": num_nodes, "auto_batch": auto_batch or None}
-    changes = config_changes(
+    options = config_changes(
         audio=audio, features=features, debug=debug, exp_name=exp_name, train_function_args=speed
     )
     config = find_config(config)
-    experiment = load_train_config(config, changes)
+    experiment = load_train_config(config, options, given=changes or ())
     run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:
         return  # the first process of a data-parallel training prints for all
@@ -69,6 +73,10 @@ def extract_backbone(
     from dawnchorus.models.backbone_extraction import extract_backbone as extract
     from dawnchorus.runs import Run
 
+    if not checkpoint.exists():
+        raise DataError(
+            f"{checkpoint} does not exist; give a checkpoint or a run, and after it the file to write"
+        )
     refuse_existing(out, force=force)
     if checkpoint.is_dir():
         checkpoint = Run.open(checkpoint).best_of_folds(fold)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dawnchorus.cli.prediction import ModelArgument, ThreadsOption
+from dawnchorus.cli.prediction import ModelArgument, ThreadsOption, check_model_first
 
 if TYPE_CHECKING:
     from dawnchorus.engines.tuning import Trial
@@ -34,6 +34,7 @@ def tune(
     from dawnchorus.predict.clip_requests import first_clips
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
 
+    check_model_first(model, recordings or [])
     found = find_recordings(recordings, names=names_from_stdin()).recordings if recordings else []
     paths = [recording.path for recording in found]
     for file in exported_files(model):

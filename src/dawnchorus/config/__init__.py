@@ -32,7 +32,7 @@ from dawnchorus.config.saved_config import (
     with_defaults,
 )
 from dawnchorus.config.settings import Settings, SettingsT, check_keywords, validate
-from dawnchorus.config.shipped import find_config, shipped_config, shipped_configs_dir
+from dawnchorus.config.shipped import find_config, names_config, shipped_config, shipped_configs_dir
 from dawnchorus.config.tables_in_memory import TableInMemory, is_dataframe
 from dawnchorus.config.training_settings import (
     BatchAugmentationSettings,
@@ -65,6 +65,7 @@ __all__ = [
     "load_inference_config",
     "load_train_config",
     "merge",
+    "names_config",
     "parsed_json",
     "read_config_file",
     "read_json",

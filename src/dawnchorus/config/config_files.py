@@ -126,7 +126,20 @@ def _bases(folder: Path, config: Mapping[str, Any], *, where: str) -> list[Path]
     bases = [] if base is None else [base] if isinstance(base, str | Path) else base
     if not isinstance(bases, list | tuple) or not all(isinstance(one, str | Path) for one in bases):
         raise ConfigError(f"{where}: base is {base!r}; give the path of another config file, or several")
-    return [find_config(one, folder=folder) for one in bases]
+    return [_base(folder, one, where=where) for one in bases]
+
+
+def _base(folder: Path, base: str | Path, *, where: str) -> Path:
+    try:
+        file = find_config(base, folder=folder)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: base: {error}") from None
+    if not file.is_file():
+        raise ConfigError(
+            f"{where}: base is {str(base)!r}, and there is no file {file}; give its path from the folder of "
+            "this config, or a name that dawnchorus configs lists"
+        )
+    return file
 
 
 def read_own_config(path: Path) -> dict[str, Any]:
@@ -194,6 +207,10 @@ def load_train_config(
         raise ConfigError(
             f"{path}: its data has several places, and --features is for one; name features_dir in each"
         )
+    if "train_config" in values or "run" in values:
+        raise ConfigError(
+            f"{path} is an inference config; give it to dawnchorus compile, or name its training config"
+        )
     import_parts_in(file.parent, values)
     return validate(TrainConfig, merge(values, changes), where=_where(path, given))
 
@@ -221,6 +238,11 @@ def load_inference_config(path: Path | str, *, given: Sequence[str] = ()) -> Inf
     0.4
     """
     values = {**read_config_file(path), **given_changes(given)}
+    if "train_function" in values or "train_function_args" in values:
+        raise ConfigError(
+            f"{path} is a training config; write an inference config that names it: "
+            'CONFIG = {"train_config": ...}'
+        )
     config = validate(InferenceConfig, values, where=_where(path, given))
     if config.train_config is None:
         return config

@@ -86,7 +86,25 @@ def find_config(name: str | Path, *, folder: Path | None = None) -> Path:
     'my_configs/owls.py'
     """
     path = (folder or Path()) / name
-    if path.is_file() or Path(name).suffix or Path(name).name != str(name):
+    if path.is_file() or not _is_bare(name):
         return path
     local = Path(FOLDER_NAME) / f"{name}.py"
     return local if local.is_file() else shipped_config(str(name))
+
+
+def names_config(given: str | Path) -> bool:
+    """Return whether a path is a config file by its suffix, or a name that ``dawnchorus configs`` lists.
+
+    Examples
+    --------
+    >>> names_config("my_configs/owls.py"), names_config("smoke"), names_config("logdirs/smoke")
+    (True, True, False)
+    """
+    if Path(given).suffix == ".py":
+        return True
+    folders = (Path(FOLDER_NAME), shipped_configs_dir())
+    return _is_bare(given) and any((folder / f"{given}.py").is_file() for folder in folders)
+
+
+def _is_bare(name: str | Path) -> bool:
+    return not Path(name).suffix and Path(name).name == str(name)

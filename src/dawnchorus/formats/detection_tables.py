@@ -24,6 +24,7 @@ from dawnchorus.formats.writer import ModelFacts
 from dawnchorus.formats.writers import Format, open_writers
 from dawnchorus.wording import shown
 
+DETECTIONS_NAME = "detections.csv"
 DETECTION_COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 _ROW_COLUMNS = DETECTION_COLUMNS[1:]
 NUMBER_COLUMNS = ["start_s", "end_s", "probability"]
@@ -154,13 +155,18 @@ def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataF
     night.wav      0.0    5.0  wren          0.9
     """
     path, names = Path(path), cache(lambda: _recordings_in(audio_dir))
-    own = path / "detections.csv"
+    own = path / DETECTIONS_NAME
     if path.is_dir() and not own.exists():
         below = (
             _read_table(table, legible(table.relative_to(path).as_posix()), names)
             for table in _tables_in(path)
         )
         read = [rows for rows in below if rows is not None]
+        if not read:
+            raise DataError(
+                f"{path} holds no detections: neither {DETECTIONS_NAME} nor tables of detections in another "
+                "format; give a folder that dawnchorus predict wrote, or a table of detections"
+            )
     else:
         table = own if path.is_dir() else path
         read = [_read_table(table, legible(table.name), names)]

@@ -12,6 +12,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from dawnchorus.engines import open_engine
 from dawnchorus.engines.engine_settings import frontend_threads
@@ -19,11 +20,21 @@ from dawnchorus.errors import DawnchorusError, describe_os_error
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
+from dawnchorus.wording import USED_WRONGLY
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USED_WRONGLY, f"error: {message}\n")
 
 
 def main() -> int:
-    """Print the detections and return the exit code: 0, 1 for an error, 2 where recordings failed."""
-    parser = argparse.ArgumentParser(prog="python -m dawnchorus.inference", description=__doc__)
+    """Print the detections and return the exit code.
+
+    0: all went well; 1: an error; 2: recordings failed; 64: used wrongly.
+    """
+    parser = _Parser(prog="python -m dawnchorus.inference", description=__doc__)
     parser.add_argument("bundle", type=Path, help="folder that dawnchorus export has made")
     parser.add_argument("recordings", nargs="+", help="recordings, folders, patterns, or -")
     parser.add_argument(
