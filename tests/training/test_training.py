@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,9 @@ from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import ConfigError, DataError, ModelError, RunError, WeightsError
 from dawnchorus.files import read_failures
 from dawnchorus.models.weights import load_state_dict_file
+from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
+from dawnchorus.training import trainer
 from dawnchorus.training.fold_training import train_fold
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.networks import new_model
@@ -67,6 +73,46 @@ def test_a_run_leaves_all_that_is_needed_to_use_it(make_config: MakeConfig) -> N
     assert card.labels == ("species_0", "species_1")
     assert card.frontend["n_mels"] == 128
     assert json.loads((run.path / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_without_a_terminal_each_epoch_is_a_line_and_renews_the_page(
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logged: list[list[int]] = []
+
+    def page(run: Run, *, with_recordings: bool) -> None:
+        assert not with_recordings
+        logged.append(list(fold_history(run, 0).index))
+
+    monkeypatch.setattr(trainer, "write_run_page", page)
+    monkeypatch.setattr(trainer, "_PAGE_EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO, logger="dawnchorus"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lightning_training(make_config(train_function_args={"train_loader": {"num_workers": 8}}), folds=[0])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Fold 0")]
+    number = r"\d+\.\d+"
+    for epoch, line in enumerate(lines, start=1):
+        pattern = rf"Fold 0: epoch {epoch}/3, loss {number}, macro ROC-AUC {number}, \d+:\d\d:\d\d left"
+        assert re.fullmatch(pattern, line)
+    assert len(lines) == 3
+    assert lines[-1].endswith("0:00:00 left")
+    assert logged == [[0], [0, 1]], "each page has the epochs before it"
+    assert caplog.text.count("Dataset composition") == 1
+
+
+def test_pages_are_seldom_renewed_where_epochs_are_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Run] = []
+    monkeypatch.setattr(trainer, "write_run_page", lambda run, with_recordings: calls.append(run))
+    renewal = trainer.PageRenewal(Run(tmp_path))
+    for epoch in range(100):
+        renewal.on_train_epoch_start(SimpleNamespace(is_global_zero=True, current_epoch=epoch), None)
+        renewal.on_train_epoch_start(SimpleNamespace(is_global_zero=False, current_epoch=epoch), None)
+    assert len(calls) == 1
 
 
 def test_a_finished_fold_is_not_trained_again(make_config: MakeConfig) -> None:

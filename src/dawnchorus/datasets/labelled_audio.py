@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -352,6 +353,23 @@ def open_recordings(
             "time differ) and are not read; run `dawnchorus precompute` again"
         )
     return sources
+
+
+@contextmanager
+def composition_untold() -> Iterator[None]:
+    """Make datasets in the block without a line on their composition, which the whole run has told.
+
+    Examples
+    --------
+    >>> with composition_untold():
+    ...     logger.info(composition([]))
+    """
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def composition(sources: list[AudioSource]) -> str:

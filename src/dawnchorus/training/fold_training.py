@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from dawnchorus.config import LoaderSettings, TrainConfig
+from dawnchorus.datasets.labelled_audio import composition_untold
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.datasets.sampling import ClipSampler, class_weights, shared_out, torch_seeds
 from dawnchorus.engines.torch_engine import TorchEngine
@@ -83,16 +84,17 @@ class FoldTraining:
         train_rows = prepared.recordings[assignment.training_rows(fold)].reset_index(drop=True)
         val_rows = prepared.recordings[assignment.validation_rows(fold)].reset_index(drop=True)
         self.filenames = list(train_rows["filename"])
-        self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
+        with composition_untold():
+            self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
+            self.train_set = args.train_dataset_class(
+                train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
+            )
         n_windows = len(range(self.process.rank, len(self.val_set), self.process.n_processes))
         self.validation = Validation(
             self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug,
             metrics=chosen_metrics(args.metrics, args.main_metric, where=config.exp_name),
             main=args.main_metric,
         )  # fmt: skip
-        self.train_set = args.train_dataset_class(
-            train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
-        )
         self.sampler = ClipSampler(
             class_weights(self.train_set.item_labels, args.class_balance, repeat_rare_to=args.repeat_rare_to),
             n_draws=args.clips_per_epoch or len(self.train_set),

@@ -21,15 +21,18 @@ from dawnchorus.config import TrainConfig
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.metrics import Metric, chosen_metrics
 from dawnchorus.progress import progress_console
+from dawnchorus.report.run_page import duration_text, write_run_page
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import AverageOfSteps, LastCheckpoint, PatientStopping, SafetensorsIO
 from dawnchorus.training.run_loggers import make_loggers
 
 _REFRESH_STEPS = 4
+_PAGE_EVERY_S = 5.0  # a page that a browser shows need not change more often
+_PAGE_REST = 50  # times as long as the page took to write, before the next one
 
 
 class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
-    """Progress bar of a fold's training on stderr, over all its epochs.
+    """Progress of a fold's training on stderr: a bar on a terminal, elsewhere a line an epoch.
 
     Parameters
     ----------
@@ -49,6 +52,8 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
         super().__init__()
         self._metric = metric
         self._description = description
+        self._console = progress_console()
+        self._is_shown = True
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -56,16 +61,18 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
             TextColumn("{task.fields[scores]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=progress_console(),
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
 
     def disable(self) -> None:
-        """Show no bar; Lightning calls this on all processes but the first."""
-        self._progress.disable = True
+        """Show nothing; Lightning calls this on all processes but the first."""
+        self._progress.disable, self._is_shown = True, False
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Open the bar, at the step where a resumed run goes on."""
         self._progress.start()
+        self._started, self._n_done_before = time.monotonic(), trainer.current_epoch
         self._task = self._progress.add_task(
             self._description,
             total=int(trainer.estimated_stepping_batches),
@@ -83,8 +90,20 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
         """Show the epoch's loss and score."""
         metrics, metric = trainer.callback_metrics, self._metric
         shown = (("train_loss", "loss", ".3f"), (metric.log_name, metric.heading, metric.format))
-        scores = (f"{head} {float(metrics[name]):{how}}" for name, head, how in shown if name in metrics)
+        scores = [f"{head} {float(metrics[name]):{how}}" for name, head, how in shown if name in metrics]
         self._progress.update(self._task, scores="  ".join(scores))
+        if self._is_shown and not self._console.is_terminal:
+            self._console.print(
+                ", ".join([f"{self._description}: epoch {_epoch(trainer)}", *scores, self._left(trainer)]),
+                soft_wrap=True,
+                highlight=False,
+            )
+
+    def _left(self, trainer: lightning.Trainer) -> str:
+        """Return the time that the fold still takes at most, from the epochs of this process."""
+        n_done, max_epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        mean_s = (time.monotonic() - self._started) / (n_done - self._n_done_before)
+        return f"{duration_text(mean_s * max(max_epochs - n_done, 0))} left"
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Close the bar."""
@@ -97,6 +116,37 @@ class FoldProgressBar(lightning.pytorch.callbacks.ProgressBar):
 
 def _epoch(trainer: lightning.Trainer) -> str:
     return f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+
+class PageRenewal(Callback):
+    """Callback that writes the page of the run anew after an epoch.
+
+    Not after every one where epochs are short: at least 5 s apart, and at most a fiftieth of the time.
+
+    Parameters
+    ----------
+    run
+        The run.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> PageRenewal(Run.open("logdirs/tiny")).run.path.name
+    'tiny'
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._next = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the page, now that the epoch before this one is in the log."""
+        if not trainer.is_global_zero or trainer.current_epoch == 0 or time.monotonic() < self._next:
+            return
+        started = time.monotonic()
+        write_run_page(self.run, with_recordings=False)
+        ended = time.monotonic()
+        self._next = ended + max(_PAGE_EVERY_S, _PAGE_REST * (ended - started))
 
 
 class ThroughputMeter(Callback):
@@ -211,7 +261,7 @@ def make_trainer(
     args = config.train_function_args
     metrics = {metric.log_name: metric for metric in chosen_metrics(args.metrics, args.main_metric)}
     bar = FoldProgressBar(f"Fold {fold}", metrics[args.main_metric])
-    chosen: list[Callback] = [*callbacks, ThroughputMeter(loader), bar]
+    chosen: list[Callback] = [*callbacks, ThroughputMeter(loader), bar, PageRenewal(run)]
     if args.ema_decay is not None:
         chosen.insert(0, AverageOfSteps(args.ema_decay))
     if args.early_stopping_epochs is not None:
