@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import os
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from dawnchorus.files import Failure, write_failures
 from dawnchorus.report.run_page import duration_text, write_run_page
 from dawnchorus.runs import Run
 
-SECTIONS = ["Folds", "Curves", "Classes", "Left out", "Config", "Starting weights", "Data and versions"]
+SECTIONS = ["Folds", "Curves", "Classes", "Out of fold", "Left out", "Config", "Starting weights"]
+SECTIONS += ["Data and versions"]
 VOID = {"meta", "img", "source"}
 
 
@@ -198,10 +202,59 @@ def test_a_run_of_which_nothing_is_left_has_a_page_that_says_so(written: Any, ha
     for section in ("Folds", "Curves", "Classes", "Config", "Starting weights"):
         assert page.text[section].split() == ["not", "recorded"]
     assert page.text["Left out"].strip() == "No recording was left out."
+    assert page.text["Out of fold"].strip() == "not recorded; dawnchorus evaluate writes it"
     facts = dict(page.rows["Data and versions"][1:])
     assert facts.pop("classes") == ("1" if has_card else "not recorded")
     assert set(facts.values()) == {"not recorded"}
     assert (written.path / "curves.png").is_file()
+
+
+@pytest.fixture
+def evaluated(whole: Any, data_factory: Any, card: Any) -> Any:
+    """The same run after ``evaluate`` and ``calibrate``; of two recordings that are wrong, one is there."""
+    values = json.loads(card(labels=("crow", "rail")).to_json())
+    whole.json("model_card.json", {**values, "exp_name": "an_experiment"})
+    whole.json("config.json", {"data": [{"audio_dir": str(data_factory.root)}]})
+    data_factory.tone("rail/1.wav", 12.0)
+    data_factory.root.with_name("outside.wav").write_bytes((data_factory.root / "rail/1.wav").read_bytes())
+    reliability = {"n_pairs": 4, "mean_score": 0.25, "observed_fraction": 0.5, "low": 0.1, "high": 0.9}
+    whole.table("oof_reliability.csv", [{"from_score": 0.0, "to_score": 1.0, **reliability}])
+    pair = {"label": "rail", "taken_for": "crow", "n_taken": 3, "n_recordings": 4, "fraction": 0.75}
+    whole.table("oof_confusions.csv", [pair])
+    wrong = {"primary_label": "rail", "fold": 0, "probability": 0.125}
+    wrong |= {"taken_for": "crow", "its_probability": 0.875}
+    names = ("rail/1.wav", "rail/gone.wav", "../outside.wav")
+    whole.table("oof_most_wrong.csv", [{"filename": name, **wrong} for name in names])
+    whole.json(
+        "calibration.json",
+        {"precision": 0.9, "n_classes_by_how": {"class": 1, "pooled": 1, "never": 0}},
+    )
+    return whole
+
+
+def test_after_evaluate_the_page_shows_what_is_taken_for_what_and_the_worst_to_hear(evaluated: Any) -> None:
+    page = page_of(evaluated.run)
+    text = page.text["Out of fold"]
+    assert "predicted by the fold that was not trained on it" in text
+    assert (
+        "Thresholds at a precision of 0.9: 1 class has its own, 1 has the pooled one, and 0 never reach it"
+        in text
+    )
+    assert page.rows["Out of fold"][1:] == [["rail", "crow", "3", "4", "75.0%"]]
+    assert "rail/1.wav: labelled rail, present at most 0.12; taken for crow, 0.88" in text
+    assert "rail/gone.wav: labelled rail" in text
+    sounds = [address for address in page.addresses if address.startswith("data:audio/ogg;base64,")]
+    assert len(sounds) == 1, "neither the one that is gone, nor the one outside the dataset root"
+    sound, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0].partition(",")[2])))
+    assert len(sound) == 10 * rate
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert len(page.addresses) == 4 + 2 + 1 + 1, "curves, classes; reliability; a spectrogram; a sound"
+
+
+def test_a_page_that_is_renewed_while_training_opens_no_recording(evaluated: Any) -> None:
+    page = Page(write_run_page(evaluated.run, with_recordings=False))
+    assert "rail/1.wav: labelled rail" in page.text["Out of fold"]
+    assert "audio" not in page.tags
 
 
 def test_a_run_without_a_finished_fold_has_curves_and_no_score(written: Any) -> None:

@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
+from dawnchorus.datasets.labelled_audio import composition_untold
 from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import DataError, RunError
+from dawnchorus.evaluate.confusions import (
+    CONFUSIONS_NAME,
+    MOST_WRONG_NAME,
+    RELIABILITY_NAME,
+    confusions,
+    most_wrong,
+)
+from dawnchorus.evaluate.reliability import reliability, reliability_table
 from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import validation_rows
 from dawnchorus.folds.groups import learnt_labels
@@ -105,8 +114,9 @@ def predict_out_of_fold(
 ) -> OutOfFold:
     """Return the predictions of every finished fold on its own validation recordings.
 
-    They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class)
-    and ``oof_score.json``.
+    They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class) and
+    ``oof_score.json``; reliability, confusions and the recordings that are most wrong as
+    ``oof_reliability.csv``, ``oof_confusions.csv`` and ``oof_most_wrong.csv``.
 
     Examples
     --------
@@ -230,7 +240,8 @@ def _tested_on(
     tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
     rows = recordings[tested].reset_index(drop=True)
     args = config.train_function_args
-    return rows, args.val_dataset_class(rows, labels, args.val_dataset_config)
+    with composition_untold():
+        return rows, args.val_dataset_class(rows, labels, args.val_dataset_config)
 
 
 def _scored(
@@ -266,6 +277,7 @@ def _write(run: Run, result: OutOfFold) -> None:
     columns = [run.card().labels.index(label) for label in result.scored_labels]
     rows: list[Any] = per_class_table(result.targets[:, columns], scores, result.scored_labels)
     write_csv(run.path / "oof_scores.csv", pd.DataFrame(rows))
+    _write_mistakes(run, result)
     summary = {
         **{f"oof_{name}": score for name, score in result.scores.items()},
         "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),
@@ -273,3 +285,14 @@ def _write(run: Run, result: OutOfFold) -> None:
         "scored_labels": list(result.scored_labels),
     }
     write_text(run.path / "oof_score.json", json.dumps(summary, indent=2))
+
+
+def _write_mistakes(run: Run, result: OutOfFold) -> None:
+    """Write what the run's page shows: reliability, confusions, and the recordings that are most wrong."""
+    labels = run.card().labels
+    scored = [labels.index(label) for label in result.scored_labels]
+    targets = np.where(result.targets < 0, -1, result.targets > 0.5)
+    bins = reliability(targets[:, scored], result.predictions[list(result.scored_labels)].to_numpy())
+    write_csv(run.path / RELIABILITY_NAME, reliability_table(bins))
+    write_csv(run.path / CONFUSIONS_NAME, confusions(result.predictions, targets, labels))
+    write_csv(run.path / MOST_WRONG_NAME, most_wrong(result.predictions, targets, labels))

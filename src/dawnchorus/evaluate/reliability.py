@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from dawnchorus.errors import DataError
 from dawnchorus.wording import counted
 
+_BIN_COLUMNS = ("n_pairs", "mean_score", "observed_fraction", "low", "high")
 _Z_95 = 1.959963984540054  # quantile of the standard normal distribution at 0.975
 
 
@@ -95,6 +97,44 @@ def reliability(targets: ArrayLike, scores: ArrayLike, *, n_bins: int = 10) -> R
     error = np.nansum(n_pairs * np.abs(mean_score - fraction)) / max(len(score), 1)
     low, high = wilson_interval(n_positive, n_pairs)
     return Reliability(edges, n_pairs, mean_score, fraction, low, high, float(error))
+
+
+def reliability_table(found: Reliability) -> pd.DataFrame:
+    """Return a row a bin: from_score, to_score, n_pairs, mean_score, observed_fraction, low, high.
+
+    Examples
+    --------
+    >>> table = reliability_table(reliability([1, 0, 1, 1], [0.8, 0.2, 0.9, 0.7], n_bins=2))
+    >>> table[["from_score", "n_pairs", "observed_fraction"]].to_numpy().tolist()
+    [[0.0, 1.0, 0.0], [0.5, 3.0, 1.0]]
+    """
+    return pd.DataFrame(
+        {
+            "from_score": found.edges[:-1],
+            "to_score": found.edges[1:],
+            **{name: getattr(found, name) for name in _BIN_COLUMNS},
+        }
+    )
+
+
+def reliability_of(table: pd.DataFrame) -> Reliability:
+    """Return the reliability of which :func:`reliability_table` made a table.
+
+    Raises
+    ------
+    KeyError
+        A column is missing.
+
+    Examples
+    --------
+    >>> found = reliability([1, 0, 1, 1], [0.8, 0.2, 0.9, 0.7], n_bins=2)
+    >>> reliability_of(reliability_table(found))
+    Reliability(2 bins, expected calibration error 0.2000)
+    """
+    n_pairs, mean_score, fraction, low, high = (table[name].to_numpy() for name in _BIN_COLUMNS)
+    edges = np.append(table["from_score"], table["to_score"].iloc[-1:])
+    error = np.nansum(n_pairs * np.abs(mean_score - fraction)) / max(n_pairs.sum(), 1)
+    return Reliability(edges, n_pairs.astype(np.int64), mean_score, fraction, low, high, float(error))
 
 
 def wilson_interval(

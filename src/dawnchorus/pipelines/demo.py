@@ -23,12 +23,12 @@ from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import DataError
-from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.pipelines.run_evaluation import evaluate_run
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.report.measurements import PATH, Measurement
@@ -216,7 +216,7 @@ def _train_config(settings: DemoSettings, inputs: _Inputs) -> TrainConfig:
 
 def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool) -> None:
     try:
-        network = predict_out_of_fold(run, config, batch_size=32)
+        network = evaluate_run(run, config, batch_size=32)
     except DataError as error:
         result.notes.append(f"No out-of-fold score: {error}.")
         return

@@ -93,11 +93,12 @@ class TrainedRun(Run):
         DataError
             No class can be scored without a leak.
         """
-        from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold
+        from dawnchorus.evaluate.out_of_fold import saved_out_of_fold
+        from dawnchorus.pipelines.run_evaluation import evaluate_run
 
         config = self.config()
         saved = saved_out_of_fold(self, config, folds=folds)
-        return saved or predict_out_of_fold(self, config, folds=folds, batch_size=batch_size)
+        return saved or evaluate_run(self, config, folds=folds, batch_size=batch_size)
 
     def export(self, *, int8: bool = False, folds: Sequence[int] | None = None) -> list[Parity]:
         """Write the ensemble for ONNX Runtime and OpenVINO; return the difference of each from PyTorch.

@@ -28,6 +28,7 @@ from dawnchorus.evaluate.reliability import Reliability, reliability
 from dawnchorus.files import replacing, write_text
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.report.reliability_picture import Calibration, draw_calibration
+from dawnchorus.report.run_page import write_run_page
 from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ def calibrate_run(
         precision,
         scored_labels=result.scored_labels,
     )
-    return _written(run, result, thresholds, precision)
+    calibrated = _written(run, result, thresholds, precision)
+    write_run_page(run)
+    return calibrated
 
 
 def _written(run: Run, result: OutOfFold, thresholds: list[ClassThreshold], precision: float) -> Calibrated:

@@ -10,11 +10,12 @@ from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.config import InferenceConfig
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import ConfigError
-from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold
+from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.export.parity import Parity
 from dawnchorus.formats import formats_of
 from dawnchorus.models.card import ModelCard
+from dawnchorus.pipelines.run_evaluation import evaluate_run
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import find_recordings
@@ -26,10 +27,9 @@ class Compiled(NamedTuple):
 
     Examples
     --------
-    >>> from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
-    >>> from dawnchorus.runs import Run
+    >>>     >>> from dawnchorus.runs import Run
     >>> run = Run.open("logdirs/tiny")
-    >>> compiled = Compiled(run, predict_out_of_fold(run, run.config()), parities=[], predictions=None)
+    >>> compiled = Compiled(run, evaluate_run(run, run.config()), parities=[], predictions=None)
     >>> compiled.out_of_fold.scored_labels
     ('owl', 'wren')
     """
@@ -67,7 +67,7 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
             "training config; make them the same, or leave it out of the inference config"
         )
     bulk = _bulk_settings(config, run.card())  # before the work, to fail early
-    out_of_fold = predict_out_of_fold(run, train_config, folds=config.folds, batch_size=config.batch_size)
+    out_of_fold = evaluate_run(run, train_config, folds=config.folds, batch_size=config.batch_size)
     parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:

@@ -19,6 +19,7 @@ from dawnchorus.report.run_curves import LIGHT, png_of
 
 _BLUE, _PALE_BLUE, _ORANGE, _GREY = "#0072b2", "#8cbfdc", "#d55e00", "#8b949e"
 _SIZE_INCHES = (13.0, 4.8)
+_RELIABILITY_INCHES = (5.0, 4.2)
 _HEIGHT_RATIOS = (3.2, 1.0)
 _N_CURVE_POINTS = 2000  # more than the panel has pixels
 _N_THRESHOLD_BINS = 20
@@ -113,6 +114,22 @@ def calibration_figure(calibration: Calibration, *, title: str) -> Figure:
     above.tick_params(labelbottom=False)
     _draw_curve(figure.add_subplot(grid[:, 1]), calibration.curve, calibration.precision)
     _draw_thresholds(figure.add_subplot(grid[:, 2]), calibration.thresholds)
+    return figure
+
+
+def reliability_figure(found: Reliability) -> Figure:
+    """Return the panel of reliability alone, with its counts below it.
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.reliability import reliability
+    >>> len(reliability_figure(reliability([1, 0, 1], [0.9, 0.6, 0.4])).axes)
+    2
+    """
+    figure = Figure(figsize=_RELIABILITY_INCHES, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=_HEIGHT_RATIOS)
+    _draw_reliability(above, found)
+    _draw_counts(below, found)
     return figure
 
 

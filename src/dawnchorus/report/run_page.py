@@ -14,8 +14,11 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
 from dawnchorus.files import legible, replacing, write_text
+from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
+from dawnchorus.report.run_mistakes import confusion_table, draw_reliability, wrong_recordings
 from dawnchorus.report.run_tables import (
     FINISHED,
     ShownMetric,
@@ -96,10 +99,17 @@ class Picture(NamedTuple):
     description: str
 
 
-def write_run_page(run: Run) -> Path:
+def write_run_page(run: Run, *, with_recordings: bool = True) -> Path:
     """Write ``report.html`` and ``curves.png`` into a run, and return the page.
 
     Whatever the run lacks is called "not recorded"; folds may be finished, unfinished or not begun.
+
+    Parameters
+    ----------
+    run
+        The run.
+    with_recordings
+        Also read the recordings that are most wrong out of fold, to show and to play them.
 
     Examples
     --------
@@ -115,6 +125,7 @@ def write_run_page(run: Run) -> Path:
     picture = _picture(curves, "The curves of every fold, epoch by epoch")
     page = _render(
         **_training_part(run, folds, class_table(run, histories)),
+        **_out_of_fold_part(run, with_recordings=with_recordings),
         **_making_part(run),
         curves=picture if curves.axes else None,
     )
@@ -156,6 +167,13 @@ _CLASS_COLUMNS = {
     "n_folds": Column("folds", "{}".format),
     "mean_average_precision": Column("mean average precision", "{:.4f}".format),
 }
+_CONFUSION_COLUMNS = {
+    "label": Column("class"),
+    "taken_for": Column("taken for"),
+    "n_taken": Column("recordings", "{:,.0f}".format),
+    "n_recordings": Column("of", "{:,.0f}".format),
+    "fraction": Column("fraction", "{:.1%}".format),
+}
 _NOTE_ON_FOLDS = (
     "Scores are of the validation recordings at the best epoch: the best so far, where a fold is unfinished. "
     "Epochs count from 0. Loader wait is the share of the training time in which the device waited for "
@@ -175,6 +193,29 @@ def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict
         "note_on_classes": _note_on_classes(classes),
         "spread": _picture(spread, "The ROC-AUC of every class, the worst first") if spread else None,
     }
+
+
+def _out_of_fold_part(run: Run, *, with_recordings: bool) -> dict[str, Any]:
+    figure, pairs = draw_reliability(run), confusion_table(run)
+    return {
+        "reliability": _picture(figure, "Reliability of the out-of-fold scores") if figure else None,
+        "confusions": _shown(pairs, _CONFUSION_COLUMNS),
+        "wrong_recordings": wrong_recordings(run, with_sound=with_recordings),
+        "is_evaluated": bool(read_object(run.path / "oof_score.json")),
+        "note_on_thresholds": _note_on_thresholds(read_object(run.path / CALIBRATION_NAME)),
+    }
+
+
+def _note_on_thresholds(calibration: Mapping[str, Any]) -> str:
+    counts = calibration.get("n_classes_by_how")
+    if not isinstance(counts, dict):
+        return ""
+    own, pooled, never = (counts.get(how) for how in (OWN, POOLED, NEVER))
+    return (
+        f"Thresholds at a precision of {calibration.get('precision')}: {own} "
+        f"{'class has its' if own == 1 else 'classes have their'} own, {pooled} "
+        f"{'has' if pooled == 1 else 'have'} the pooled one, and {never} never reach it ({THRESHOLDS_NAME})."
+    )
 
 
 def _making_part(run: Run) -> dict[str, Any]:

@@ -237,6 +237,24 @@ def starting_weights_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(_csv_rows(run.path / "starting_weights.csv"))
 
 
+def read_csv_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """Return columns of a CSV file, text but for the numbers; without rows where there is no such file.
+
+    A row that lacks a column has an empty text there, or NaN.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("pairs.csv").write_text("label,n_taken\\nowl,3\\n")
+    >>> read_csv_table(Path("pairs.csv"), ["label", "n_taken"], numbers=["n_taken"])
+      label  n_taken
+    0   owl      3.0
+    """
+    rows = _csv_rows(path, whole_lines=True)
+    table = _texts((tuple(row.get(column, "") for column in columns) for row in rows), columns)
+    return table.assign(**{name: _numbers(rows, [name])[name] for name in numbers})
+
+
 def recordings_table(run: Run) -> pd.DataFrame | None:
     """Return the table of :meth:`Run.folds`, or None where it cannot be read.
 
