@@ -74,7 +74,7 @@ MISTAKES = [
     ("train unclosed.py", FAILED, "unclosed.py cannot be run: SyntaxError", "line 1"),
     ("train raises.py", FAILED, "raises.py cannot be run: ZeroDivisionError"),
     ("train a_list.py", FAILED, "a_list.py defines no dict named CONFIG"),
-    ("train no_base.py", FAILED, "no_base.py: base is 'nowhere.py', and there is no file nowhere.py"),
+    ("train no_base.py", FAILED, "no_base.py: base is 'nowhere.py', and nowhere.py is not a file"),
     ("train no_base_name.py", FAILED, "no_base_name.py: base: smok is neither", "did you mean smoke?"),
     ("train round.py", FAILED, "round.py: its base leads back to itself"),
     ("train key.py", FAILED, "key.py: fold is not known; did you mean folds?"),

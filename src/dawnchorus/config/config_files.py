@@ -83,11 +83,13 @@ def bases_of(path: Path) -> list[Path]:
     Raises
     ------
     ConfigError
-        As for :func:`read_own_config`, or its ``base`` is not a path.
+        As for :func:`read_own_config`, or its ``base`` is not a path, or there is no such file.
 
     Examples
     --------
     >>> from pathlib import Path
+    >>> for name in ("base.py", "night.py"):
+    ...     _ = Path(name).write_text("CONFIG = {}")
     >>> _ = Path("owls.py").write_text('CONFIG = {"base": ["base.py", "night.py"]}')
     >>> [path.name for path in bases_of(Path("owls.py"))]
     ['base.py', 'night.py']
@@ -136,7 +138,7 @@ def _base(folder: Path, base: str | Path, *, where: str) -> Path:
         raise ConfigError(f"{where}: base: {error}") from None
     if not file.is_file():
         raise ConfigError(
-            f"{where}: base is {str(base)!r}, and there is no file {file}; give its path from the folder of "
+            f"{where}: base is {str(base)!r}, and {file} is not a file; give its path from the folder of "
             "this config, or a name that dawnchorus configs lists"
         )
     return file
