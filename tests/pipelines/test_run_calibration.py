@@ -17,6 +17,7 @@ import typer
 from sklearn.metrics import precision_recall_curve
 from typer.testing import CliRunner
 
+from dawnchorus.cli import main
 from dawnchorus.cli.calibration import calibrate
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import DataError, RunError
@@ -25,6 +26,7 @@ from dawnchorus.pipelines import run_calibration
 from dawnchorus.pipelines.run_calibration import calibrate_run
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
+from dawnchorus.training import lightning_training as training_module
 from dawnchorus.training.lightning_training import lightning_training
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,6 +50,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) -> T
     }
     config = validate(TrainConfig, merge(values, small), where="test")
     return lightning_training(config), config
+
+
+@pytest.fixture(autouse=True)
+def _no_run_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out ``report.html``, which takes longer to draw than most tests here."""
+    for module in (run_calibration, training_module):
+        monkeypatch.setattr(module, "write_run_page", lambda run: None)
 
 
 @pytest.fixture
@@ -275,3 +284,39 @@ def test_the_command_warns_of_classes_that_are_never_detected(trained: Trained, 
     rows = pd.read_csv(run.path / "thresholds.csv")
     assert rows["threshold"].tolist() == [math.inf, math.inf]
     assert json.loads((run.path / "calibration.json").read_text())["pooled_threshold"] is None
+
+
+def test_evaluate_and_calibrate_renew_the_page_and_an_ensemble_is_weighed(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, config = trained
+    monkeypatch.undo()
+    page = run.path / "report.html"
+    file = tmp_path / "mine.py"
+    values = {"logdir": str(run.path.parent), "data": {"audio_dir": str(config.data[0].audio_dir)}}
+    file.write_text(f"CONFIG = { ({'base': 'smoke', **values})!r}")
+
+    def told(*arguments: str, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments])
+        printed = capsys.readouterr()
+        assert stopped.value.code == code, printed.err
+        return printed.err if code else printed.out
+
+    changes = ("data.features_dir=None", "n_epochs=1", "clips_per_epoch=4", "train_loader.batch_size=4")
+    given = [part for change in changes for part in ("--set", change)]
+    page.unlink()
+    printed = told("evaluate", str(run.path), "--config", str(file), *given)
+    assert "out-of-fold macro ROC-AUC" in printed
+    assert "predicted by the fold that was not trained on it" in page.read_text()
+    assert {path.name for path in run.path.glob("oof_*.csv")} == {
+        "oof_scores.csv", "oof_confusions.csv", "oof_most_wrong.csv", "oof_reliability.csv"
+    }  # fmt: skip
+    assert "seed: 42 → 7" in told("evaluate", str(file), *given, "--set", "seed=7", code=1)
+    page.unlink()
+    told("calibrate", str(file), *given, "--precision", "0.5")
+    assert "Thresholds at a precision of 0.5" in page.read_text()
+    weighed = told("ensemble", str(run.path), str(run.path))
+    assert "12 recordings and 2 classes that all runs have, mean of probabilities" in weighed
+    assert f"1 × {run.path}, chosen on these predictions" in weighed
+    assert f"dawnchorus predict {run.path} RECORDINGS --weight 1" in weighed

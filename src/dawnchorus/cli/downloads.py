@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dawnchorus.cli.command_group import CONTEXT_SETTINGS
 from dawnchorus.cli.recording_downloads import inaturalist, recordings, xeno_canto
 from dawnchorus.competition.kaggle.kaggle_catalogue import COMPETITIONS, Competition
 
@@ -112,8 +113,8 @@ for _competition in COMPETITIONS.values():
         _competition.name,
         help=_help(_competition),
         short_help=f"Kaggle: {', '.join(part.name for part in _competition.parts)}.",
+        context_settings=CONTEXT_SETTINGS,
     )(_command(_competition))
 
-download_app.command("xeno-canto")(xeno_canto)
-download_app.command()(inaturalist)
-download_app.command()(recordings)
+for _name, _function in (("xeno-canto", xeno_canto), (None, inaturalist), (None, recordings)):
+    download_app.command(_name, context_settings=CONTEXT_SETTINGS)(_function)
