@@ -27,7 +27,8 @@ class Compiled(NamedTuple):
 
     Examples
     --------
-    >>>     >>> from dawnchorus.runs import Run
+    >>> from dawnchorus.pipelines.run_evaluation import evaluate_run
+    >>> from dawnchorus.runs import Run
     >>> run = Run.open("logdirs/tiny")
     >>> compiled = Compiled(run, evaluate_run(run, run.config()), parities=[], predictions=None)
     >>> compiled.out_of_fold.scored_labels
