@@ -604,7 +604,7 @@ def test_the_command_lists_what_failed_and_says_so_by_its_exit_code(
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 2
     assert "1 clips written" in result.stdout
-    assert f"1 recordings failed; the reasons are in {out / 'failures.csv'}" in result.stderr
+    assert f"1 recording failed; the reasons are in {out / 'failures.csv'}" in result.stderr
     assert [failure.path for failure in read_failures(out)] == [data_factory.root / "gone.wav"]
     data_factory.tone("gone.wav", duration_s=2.0)
     assert CliRunner().invoke(command, arguments).exit_code == 0

@@ -69,7 +69,7 @@ MISTAKES = [
     ("configs nowhere", FAILED, "nowhere: no config files here"),
     ("demo --audio nowhere", FAILED, "nowhere is not a folder"),
     ("miniature notes.txt", FAILED, "notes.txt: is a file; name a folder for the miniature"),
-    ("extract-backbone nowhere.pth out.pth", FAILED, "nowhere.pth does not exist"),
+    ("extract-backbone nowhere.pth out.pth", FAILED, "nowhere.pth: there is no such weights file"),
     # configs
     ("train unclosed.py", FAILED, "unclosed.py cannot be run: SyntaxError", "line 1"),
     ("train raises.py", FAILED, "raises.py cannot be run: ZeroDivisionError"),
@@ -97,7 +97,7 @@ MISTAKES = [
     ("pseudo-label songs model", FAILED, "the model comes first"),
     ("submit-kaggle songs model", FAILED, "the model comes first"),
     ("segments songs found", FAILED, "songs holds no detections, and found does; the predictions come first"),
-    ("extract-backbone out.pth model", FAILED, "out.pth does not exist"),
+    ("extract-backbone out.pth model", FAILED, "out.pth: there is no such weights file"),
     # values that are not legal
     ("predict model songs --threshold 1.5", FAILED, "the threshold is 1.5; legal: a number from 0 to 1"),
     ("predict model songs --threshold -0.5", FAILED, "the threshold is -0.5; legal"),

@@ -92,7 +92,7 @@ def test_recordings_and_their_table_lie_where_the_configs_look_for_them(
     ]
     server.taxa.append({"id": 7, "name": "Turdus merula"})
     server.add_observation(5, 7, {50: b"z" * 100})
-    assert run("inaturalist", "--species", "Turdus merula", "--leave_gb", 0, "--license", "cc-by*") == 0
+    assert run("inaturalist", "--species", "Turdus merula", "--leave-gb", 0, "--license", "cc-by*") == 0
     named = places_in_configs()
     for folder, table, n_recordings in (
         ("data/xeno_canto", "data/xeno_canto.csv", 2),

@@ -75,7 +75,8 @@ def extract_backbone(
 
     if not checkpoint.exists():
         raise DataError(
-            f"{checkpoint} does not exist; give a checkpoint or a run, and after it the file to write"
+            f"{checkpoint}: there is no such weights file; give a checkpoint or a run, and the file to write "
+            "after it"
         )
     refuse_existing(out, force=force)
     if checkpoint.is_dir():
