@@ -106,7 +106,11 @@ MISTAKES = [
     ("predict model songs --species species.txt", FAILED, "species.txt: the model has no label Owlus owlus"),
     ("predict model songs --shift 99", FAILED, "a shift of 99 s is not possible; legal: above 0 and below"),
     ("predict model songs --add model=heavy", FAILED, "'heavy' is no weight; write MODEL=WEIGHT"),
-    ("predict model songs --time-zone Paris", FAILED, "'Paris' is no offset from UTC; write it as +02:00"),
+    (
+        "predict model songs --time-zone Paris",
+        FAILED,
+        "the time zone 'Paris' is not known; write an offset from UTC as +02:00",
+    ),
     ("calibrate model --precision 0", FAILED, "precision is 0; legal: above 0, at most 1"),
     ("folds songs --n-folds 900", FAILED, "fewer than the 900 folds", "fewer_if_needed"),
     ("folds songs --group-column site", FAILED, "has no column site", "its columns are"),
