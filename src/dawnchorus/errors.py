@@ -188,7 +188,6 @@ class OverwriteError(DataError, RunError):
 
 
 _MAKE_ROOM = "make room, and run the same command again"
-_ELSEWHERE = "choose another name or folder"
 WRITE_REMEDIES = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
@@ -197,9 +196,9 @@ WRITE_REMEDIES = {
     errno.EPERM: "change the permissions, or choose another folder",
     errno.EROFS: "choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.ENOTDIR: _ELSEWHERE,
-    errno.EISDIR: _ELSEWHERE,
-    errno.EEXIST: _ELSEWHERE,
+    errno.ENOTDIR: "a folder is needed where a file lies: choose another name",
+    errno.EEXIST: "a folder is needed where this file lies: choose another name",
+    errno.EISDIR: "a file is needed, and this is a folder: choose another name",
 }
 """What helps where a file cannot be written, by the number of the system's error."""
 
@@ -238,7 +237,7 @@ def describe_os_error(error: OSError, *, what: str | None = None) -> str:
         above = Path(str(error.filename)).absolute().parents
         folder = next(each for each in above if each.is_dir())
         free = f" ({shutil.disk_usage(folder).free / 1e6:.1f} MB are free)"
-    remedy = WRITE_REMEDIES.get(error.errno)
+    remedy = "check the path" if error.errno == errno.ENOENT else WRITE_REMEDIES.get(error.errno)
     what = what or error.filename or ("what was to be written" if remedy else None)
     reason = f"{error.strerror}{free}{f'; {remedy}' if remedy else ''}"
     return f"{what}: {reason}" if what else reason

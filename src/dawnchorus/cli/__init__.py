@@ -7,7 +7,6 @@ Ctrl-C or SIGTERM.
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import signal
@@ -125,16 +124,6 @@ _add(_COMPETITION, submission.submit_kaggle, "Write submission.csv for soundscap
 _add(_COMPETITION, submission.score, "Score a submission against the truth.")
 _add(_COMPETITION, rock_that_bird.rock_that_bird, "BirdCLEF 2025's second place from nothing.")
 
-_REMEDIES = {
-    errno.ENOENT: "; check the path",
-    errno.EEXIST: "; a folder is needed where this file lies: choose another name",
-    errno.ENOTDIR: "; a folder is needed where a file lies: choose another name",
-    errno.EISDIR: "; a file is needed, and this is a folder",
-    errno.EACCES: "; choose another place, or change its permissions",
-    errno.EROFS: "; choose another place, its disk cannot be written",
-    errno.ENOSPC: "; free some space, and run the command again",
-}
-"""Remedies of errors of the system, by their numbers."""
 
 REPEATABLE = ("--folds", "--fold")
 """Options that take several values in a row or with commas, ``--folds 0 2`` or ``--folds 0,2``."""

@@ -68,7 +68,7 @@ def extract_backbone(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write the backbone of a checkpoint, for other models to start from."""
-    from dawnchorus.errors import ConfigError
+    from dawnchorus.errors import ConfigError, DataError
     from dawnchorus.files import refuse_existing
     from dawnchorus.models.backbone_extraction import extract_backbone as extract
     from dawnchorus.runs import Run
