@@ -87,7 +87,9 @@ def test_a_folder_takes_the_place_of_a_link_and_not_of_a_file(tmp_path: Path) ->
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "file").touch()
     for place, others in (("link", ()), ("file", ()), ("file", ("other",))):
-        refused = pytest.raises(WriteError, match="file: cannot be written: Not a directory; choose another")
+        refused = pytest.raises(
+            WriteError, match="file: cannot be written: Not a directory; a folder is needed"
+        )
         with (
             refused if place == "file" else nullcontext(),
             replacing_all([tmp_path / each for each in (place, *others)]) as folders,
@@ -337,7 +339,7 @@ def test_a_name_that_is_too_long_and_a_file_in_place_of_a_folder_are_told(tmp_pa
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match="x: cannot be written: File name too long; choose a shorter name"):
         write_text(tmp_path / f"{'x' * 300}", "text")
-    with pytest.raises(WriteError, match=r"a\.txt: cannot be written: .*; choose another name"):
+    with pytest.raises(WriteError, match=r"a\.txt: cannot be written: .*: choose another name"):
         write_text(tmp_path / "file" / "a.txt", "text")
 
 

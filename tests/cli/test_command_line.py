@@ -183,7 +183,7 @@ def test_a_table_that_cannot_be_written_is_one_sentence_with_its_name(
     audio = data_factory.recordings(n_species=2, n_per_species=4, duration_s=(1.0, 1.2))
     (tmp_path / "file").touch()
     reasons = {
-        tmp_path / "file" / "folds.csv": "folds.csv: cannot be written: File exists; choose another name",
+        tmp_path / "file" / "folds.csv": "folds.csv: cannot be written: File exists; a folder is needed",
         tmp_path / ("x" * 300): "x: File name too long; choose a shorter name",
     }
     for out, reason in reasons.items():

@@ -138,7 +138,7 @@ MISTAKES = [
     ),
     ("tune half", FAILED, "half has no export yet; make it with: dawnchorus export half"),
     ("bundle half --out bundled", FAILED, "half has no export for openvino; make it with"),
-    ("folds songs --out notes.txt", FAILED, "notes.txt exists; choose another --out, or overwrite it"),
+    ("folds songs --out notes.txt", FAILED, "notes.txt exists; choose another name, or overwrite it"),
     ("extract-backbone model notes.txt", FAILED, "notes.txt exists; choose another name"),
     ("recordings songs --out notes.txt", FAILED, "notes.txt exists; choose another name, or overwrite it"),
     # used wrongly
@@ -236,4 +236,4 @@ def test_a_folder_that_may_not_be_written_is_named(
     with pytest.raises(SystemExit) as stopped:
         main(["folds", str(workplace / "songs"), "--n-folds", "2", "--out", str(tmp_path / "locked/f.csv")])
     assert stopped.value.code == FAILED
-    assert "choose another place, or change its permissions" in capsys.readouterr().err
+    assert "change the permissions, or choose another folder" in capsys.readouterr().err
