@@ -25,6 +25,9 @@ from dawnchorus.errors import ConfigError, DataError
 LOG_PREFIX = "val_"
 """Prefix of a metric's name in logs, checkpoints and ``main_metric``."""
 
+LOSS = "loss"
+"""Name of the validation loss, which ``main_metric`` may be though it is no metric of predictions."""
+
 _NAME = re.compile(r"(?!val_)[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -65,7 +68,7 @@ class Metric:
     format: str = ".4f"
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name == "loss":
+        if not _NAME.fullmatch(self.name) or self.name == LOSS:
             raise ConfigError(
                 f"a metric is called {self.name!r}; legal are letters, digits and underscores, without val_ "
                 "at the beginning and not loss: give it as dawnchorus.metrics.Metric(name, function, heading)"
@@ -112,7 +115,8 @@ def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None)
     given
         Registered names, import paths, functions, classes, or objects such as a :class:`Metric`.
     main
-        Name of the main one, with or without ``val_``; a registered one need not be among ``given``.
+        Name of the main one, with or without ``val_``; a registered one need not be among ``given``. The
+        validation loss, ``loss``, is none of the metrics.
     where
         Start of a message: the config.
 
@@ -133,12 +137,15 @@ def chosen_metrics(given: Sequence[Any], main: str, *, where: str | None = None)
     if twice:
         raise ConfigError(f"{prefix}metrics has two of the name {twice[0]}; leave one out, or rename it")
     wanted = main.removeprefix(LOG_PREFIX)
+    if wanted == LOSS:
+        return tuple(metrics) or (MACRO_ROC_AUC,)
     if wanted not in names and wanted in METRICS:
         metrics.append(as_metric(wanted, where=f"{prefix}main_metric"))
     elif wanted not in names:
         legal = ", ".join(dict.fromkeys([*names, *METRICS]))
         raise ConfigError(
-            f"{prefix}main_metric is {main!r}; legal are {legal}, and the names of others that metrics lists"
+            f"{prefix}main_metric is {main!r}; legal are {legal}, and the names of others that metrics "
+            f"lists; or {LOSS}"
         )
     return tuple(metrics)
 

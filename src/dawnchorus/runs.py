@@ -51,6 +51,7 @@ from dawnchorus.config import (
     with_defaults,
 )
 from dawnchorus.config.registry import NETWORKS
+from dawnchorus.config.training_settings import VALIDATION_LOSS
 from dawnchorus.errors import ConfigError, DataError, ModelError, RunError
 from dawnchorus.files import inside, is_file
 from dawnchorus.formats.text_tables import read_text_table
@@ -233,9 +234,12 @@ class Run:
         return tuple(finished)
 
     def _all_folds(self) -> list[int]:
+        """Return the folds that the config trains."""
         if not self.folds_file.is_file():
             return []
-        return [int(fold) for fold in self.folds()["fold"].unique() if fold >= 0]
+        folds = [int(fold) for fold in self.folds()["fold"].unique() if fold >= 0]
+        trained = json.loads(self.config_file.read_text(encoding="utf-8"))["folds"].get("trained")
+        return [fold for fold in folds if fold in trained] if trained else folds
 
     def newest_weights_ns(self, folds: Sequence[int]) -> int:
         """Return when the best checkpoint of any of these folds was written last, ns since 1970.
@@ -301,7 +305,8 @@ class Run:
             The fold is not finished, or none is, or the file is gone.
         """
         if fold is None:
-            fold = max(self.finished_folds(), key=self.score)
+            best = min if self.main_metric() == VALIDATION_LOSS else max
+            fold = best(self.finished_folds(), key=self.score)
         return self.best_checkpoint(fold)
 
     def main_metric(self) -> str:

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
-from dawnchorus.errors import RunError, UnsafePathError, WeightsError
+from dawnchorus.errors import ConfigError, RunError, UnsafePathError, WeightsError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, write_checkpoint
 from dawnchorus.models.weights import load_state_dict_file
+from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import (
     BestCheckpoints,
@@ -116,6 +117,33 @@ def test_the_ranking_follows_the_score_and_of_equal_ones_the_best_comes_first(
     best.best_k_models = {str(tmp_path / name): torch.tensor(score) for name, score in scores.items()}
     best.best_model_path = str(tmp_path / "d")
     assert [path.name for path in best.ranked()] == ["d", "b", "c", "a"]
+
+
+def test_the_best_epoch_may_be_that_of_the_smallest_validation_loss(make_config: MakeConfig) -> None:
+    args = {"main_metric": "loss", "n_checkpoints": 2, "early_stopping_epochs": 2}
+    run = lightning_training(make_config(train_function_args=args), folds=[0])
+    losses = [row["val_loss"] for _, row in fold_history(run, 0).iterrows()]
+    assert len(losses) == 3
+    report = run.finished(0)
+    assert report is not None
+    assert report["best_epoch"] == int(np.argmin(losses))
+    assert report["val_loss"] == pytest.approx(min(losses))
+    kept = list(run.checkpoints_dir(0).glob("0*.safetensors"))
+    assert sorted(epoch_metrics(path)["val_loss"] for path in kept) == pytest.approx(sorted(losses)[:2])
+    assert run.best_of_folds() == run.best_checkpoint(0)
+    assert (run.fold_dir(0) / "per_class.csv").is_file()
+
+
+def test_of_validation_losses_the_smallest_ranks_first(make_config: MakeConfig, tmp_path: Path) -> None:
+    best = BestCheckpoints(
+        tmp_path, make_config(train_function_args={"main_metric": "loss"}).train_function_args
+    )
+    best.best_k_models = {str(tmp_path / name): torch.tensor(loss) for name, loss in (("a", 0.5), ("b", 0.2))}
+    assert [path.name for path in best.ranked()] == ["b", "a"]
+    with pytest.raises(
+        ConfigError, match="average_best is 2, and an average of checkpoints has scores but no"
+    ):
+        make_config(train_function_args={"main_metric": "loss", "average_best": 2})
 
 
 def test_the_average_is_the_plain_mean_and_counts_are_the_first_ones(tmp_path: Path) -> None:

@@ -16,7 +16,11 @@ def train(
     ],
     folds: Annotated[
         list[str] | None,
-        typer.Option("--folds", "--fold", help="Folds to train, such as --folds 0 2, or all, as without it."),
+        typer.Option(
+            "--folds",
+            "--fold",
+            help="Folds to train, such as --folds 0 2; else all of the config.",
+        ),
     ] = None,
     audio: Annotated[Path | None, typer.Option(help="Audio folder instead of the config's.")] = None,
     features: Annotated[Path | None, typer.Option(help="HDF5 folder instead of the config's.")] = None,

@@ -99,6 +99,8 @@ class FoldSettings(Settings):
     rare_up_to
         Classes with at most this many recordings are rare: never validated, and in every training fold.
         0 makes no class rare; the winning EfficientNetV2-S has 10.
+    trained
+        Folds that are trained, such as ``(0,)`` of twenty for pretraining; None trains all.
 
     Examples
     --------
@@ -112,6 +114,7 @@ class FoldSettings(Settings):
     fewer_if_needed: bool = False
     every_class_in_training: bool = False
     rare_up_to: int = Field(default=0, ge=0)
+    trained: tuple[int, ...] | None = Field(default=None, min_length=1)
 
     @field_validator("group_column", mode="before")
     @classmethod

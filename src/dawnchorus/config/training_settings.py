@@ -10,6 +10,9 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from dawnchorus.config.registry import METRICS
 from dawnchorus.config.settings import Settings
 
+VALIDATION_LOSS = "val_loss"
+"""The main metric that is better the smaller it is."""
+
 
 class LoaderSettings(Settings):
     """Settings of a data loader.
@@ -168,7 +171,8 @@ class TrainFunctionArgs(Settings):
         and ``y_score``, or objects of :class:`dawnchorus.metrics.Metric`.
     main_metric
         Name of the metric that ranks checkpoints, larger is better; with or without ``val_``. A registered
-        one that ``metrics`` lacks is computed with them.
+        one that ``metrics`` lacks is computed with them. ``loss`` ranks by the validation loss, smaller is
+        better.
     n_checkpoints
         How many of the best checkpoints of a fold are kept.
     precision_mode
@@ -254,6 +258,11 @@ class TrainFunctionArgs(Settings):
         return value if value.startswith("val_") else f"val_{value}"
 
     @property
+    def main_mode(self) -> Literal["min", "max"]:
+        """Which value of the main metric is best."""
+        return "min" if self.main_metric == VALIDATION_LOSS else "max"
+
+    @property
     def n_devices(self) -> int:
         """Number of devices of all machines together."""
         return self.devices * self.num_nodes
@@ -265,6 +274,11 @@ class TrainFunctionArgs(Settings):
                 self.average_best <= self.n_checkpoints,
                 f"average_best is {self.average_best} and n_checkpoints {self.n_checkpoints}; only what is "
                 "kept can be averaged: raise n_checkpoints",
+            ),
+            (
+                self.average_best == 0 or self.main_metric != VALIDATION_LOSS,
+                f"average_best is {self.average_best}, and an average of checkpoints has scores but no "
+                "validation loss; name another main_metric",
             ),
             (
                 self.frozen_epochs is None or bool(self.frozen_layers),

@@ -120,7 +120,7 @@ def fold_histories(run: Run) -> dict[int, pd.DataFrame]:
 
 
 def fold_numbers(run: Run) -> list[int]:
-    """Return the folds that the run validates, and those that it has a folder of, rising.
+    """Return the folds that the run trains and validates, and those that it has a folder of, rising.
 
     Examples
     --------
@@ -134,6 +134,8 @@ def fold_numbers(run: Run) -> list[int]:
         planned = set(range(int(n_folds))) if 0 < n_folds <= _MOST_FOLDS else set()
     else:
         planned = set(table["fold"][table["validated"] & (table["fold"] >= 0)].tolist())
+    trained = config_values(run, "folds").get("trained")
+    planned = planned.intersection(trained) if isinstance(trained, list) else planned
     names = (path.name.removeprefix("fold_") for path in run.path.glob("fold_*") if path.is_dir())
     return sorted(planned | {int(name) for name in names if name.isdecimal()})
 

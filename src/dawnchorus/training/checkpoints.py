@@ -141,7 +141,7 @@ class BestCheckpoints(_MovableCheckpoint):
             filename=f"{{epoch:03d}}-{{{args.main_metric}:.4f}}",
             auto_insert_metric_name=False,
             monitor=args.main_metric,
-            mode="max",
+            mode=args.main_mode,
             save_top_k=args.n_checkpoints,
             enable_version_counter=False,  # an epoch that is trained again replaces its checkpoint
             save_on_train_epoch_end=True,
@@ -152,7 +152,8 @@ class BestCheckpoints(_MovableCheckpoint):
         return [Path(path) for path in sorted(self.best_k_models, key=self._score, reverse=True)]
 
     def _score(self, path: str) -> tuple[float, bool]:
-        return float(self.best_k_models[path]), path == self.best_model_path
+        score = float(self.best_k_models[path])
+        return score if self.mode == "max" else -score, path == self.best_model_path
 
 
 class LastCheckpoint(_MovableCheckpoint):
@@ -189,7 +190,7 @@ class PatientStopping(EarlyStopping):
     def __init__(self, args: TrainFunctionArgs) -> None:
         super().__init__(
             args.main_metric,
-            mode="max",
+            mode=args.main_mode,
             patience=args.early_stopping_epochs or 0,
             check_on_train_epoch_end=True,
             check_finite=False,  # non-finite values raise NotFiniteError

@@ -276,7 +276,10 @@ class PerClassTable(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Write the table; checkpoints are saved after this."""
         before, now = self.best.best_model_score, trainer.callback_metrics[str(self.best.monitor)]
-        if trainer.is_global_zero and (before is None or now > before.to(now.device)):
+        if before is not None:
+            before = before.to(now.device)
+        better = before is None or (now > before if self.best.mode == "max" else now < before)
+        if trainer.is_global_zero and better:
             write_per_class(self.path, self.validation)
 
 

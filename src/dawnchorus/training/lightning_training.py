@@ -34,7 +34,7 @@ def lightning_training(
     config
         The experiment.
     folds
-        Folds to train; None trains all.
+        Folds to train; None trains those that the config names, or all.
     config_file
         The Python file that the config was read from; a copy is kept in the run.
 
@@ -67,7 +67,8 @@ def lightning_training(
     with RunLocks(Run(config.run_dir), is_needed=is_first) as locks:
         with locks.preparing():
             prepared = prepare_run(config, config_file=config_file)
-            chosen = _chosen_folds(folds, prepared.assignment.n_folds)
+            named = config.folds.trained if folds is None else folds
+            chosen = _chosen_folds(named, prepared.assignment.n_folds)
             unfinished = [fold for fold in chosen if prepared.run.finished(fold) is None]
             if unfinished:  # the lock shows other processes that the run is begun, before it has checkpoints
                 locks.hold(unfinished[0])

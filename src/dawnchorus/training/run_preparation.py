@@ -220,7 +220,7 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
     values = config.train_function_args.train_dataset_config
     if not config.train_function_args.debug:
         return values
-    without = {"background": (), "soundscape_pseudo_config": None}
+    without = {"background": (), "soundscape_pseudo_config": None, "out_of_fold_targets": None}
     return {key: without.get(key, value) for key, value in values.items()}
 
 

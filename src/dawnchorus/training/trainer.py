@@ -260,7 +260,8 @@ def make_trainer(
     """
     args = config.train_function_args
     metrics = {metric.log_name: metric for metric in chosen_metrics(args.metrics, args.main_metric)}
-    bar = FoldProgressBar(f"Fold {fold}", metrics[args.main_metric])
+    shown = metrics.get(args.main_metric) or next(iter(metrics.values()))
+    bar = FoldProgressBar(f"Fold {fold}", shown)
     chosen: list[Callback] = [*callbacks, ThroughputMeter(loader), bar, PageRenewal(run)]
     if args.ema_decay is not None:
         chosen.insert(0, AverageOfSteps(args.ema_decay))
