@@ -82,6 +82,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) ->
 
 def test_the_score_is_out_of_fold_and_saved_as_a_table(workplace: Workplace) -> None:
     assert "out-of-fold macro ROC-AUC" in workplace.printed
+    assert "recordings of all folds pooled" in workplace.printed
+    assert "mean of the folds' macro ROC-AUC" in workplace.printed
     table = pd.read_parquet(workplace.run.oof_file)
     assert len(table) == 12
     assert list(table.columns) == ["filename", "primary_label", "fold", "species_0", "species_1"]

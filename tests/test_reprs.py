@@ -87,9 +87,16 @@ def test_arrays_are_not_written_out() -> None:
     assert repr(embedded) == "WindowPredictions(2 windows, 300 classes, with embeddings)"
     assert repr(Boxes.of([(0.0, 1.0, "owl")], LabelMap(("owl",)))) == "Boxes(1 box)"
     found = OutOfFold(
-        pd.DataFrame(index=range(3)), np.zeros((3, 2)), macro_roc_auc=0.91, scored_labels=("owl",), scores={}
+        pd.DataFrame(index=range(3)),
+        np.zeros((3, 2)),
+        macro_roc_auc=0.91,
+        scored_labels=("owl",),
+        scores={},
+        fold_macro_roc_auc={0: 0.85, 1: 0.95},
     )
-    assert repr(found) == "OutOfFold(3 recordings, macro ROC-AUC 0.9100 over 1 class)"
+    assert repr(found) == (
+        "OutOfFold(3 recordings, macro ROC-AUC 0.9100 pooled over 1 class, 0.9000 as mean of 2 folds)"
+    )
     calibration = reliability([1, 0], [0.75, 0.25], n_bins=2)
     assert repr(calibration) == "Reliability(2 bins, expected calibration error 0.2500)"
 

@@ -238,7 +238,7 @@ class Run:
         if not self.folds_file.is_file():
             return []
         folds = [int(fold) for fold in self.folds()["fold"].unique() if fold >= 0]
-        trained = json.loads(self.config_file.read_text(encoding="utf-8"))["folds"].get("trained")
+        trained = read_saved_config(self.config_file).get("folds", {}).get("trained")
         return [fold for fold in folds if fold in trained] if trained else folds
 
     def newest_weights_ns(self, folds: Sequence[int]) -> int:

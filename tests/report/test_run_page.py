@@ -96,7 +96,11 @@ def whole(written: Any) -> Any:
     written.table("fold_0/per_class.csv", [dict(zip(columns, row, strict=True)) for row in scores])
     write_failures(written.path, [Failure(Path("<i>.ogg"), "<i>.ogg: empty (0 bytes)")])
     written.table("starting_weights.csv", [{"label": "crow", "<u>": "kept"}])
-    written.json("oof_score.json", {"oof_macro_roc_auc": 0.70001, "n_recordings": 4000})
+    of_folds = {
+        "oof_macro_roc_auc_mean_of_folds": 0.65,
+        "oof_macro_roc_auc_of_each_fold": {"0": 0.8, "1": 0.5, "2": "damaged"},
+    }
+    written.json("oof_score.json", {"oof_macro_roc_auc": 0.70001, "n_recordings": 4000, **of_folds})
     return written
 
 
@@ -113,7 +117,8 @@ def test_the_summary_says_what_its_scores_are_of(whole: Any) -> None:
     assert "Validation macro ROC-AUC 0.7500 ± 0.1768 (mean ± standard deviation over folds)" in summary
     assert "at its best epoch" in summary
     assert "favours itself slightly" in summary
-    assert "Out-of-fold macro ROC-AUC 0.7000 over 4,000 recordings." in summary
+    assert "Out-of-fold macro ROC-AUC 0.7000 over 4,000 recordings, all folds pooled." in summary
+    assert "Mean of the folds' out-of-fold macro ROC-AUC 0.6500: fold 0 0.8000, fold 1 0.5000." in summary
 
 
 def test_one_fold_has_no_deviation_and_a_run_without_evaluation_no_out_of_fold_score(written: Any) -> None:
@@ -309,4 +314,4 @@ def test_every_metric_of_a_run_is_shown_as_it_says_the_main_one_in_the_summary(w
     assert head[3:5] == ["hit rate", "cmAP"]
     assert row[3:5] == ["50.0%", "0.2500"]
     assert "Validation hit rate 50.0%: the score" in page.text[""]
-    assert "Out-of-fold hit rate 37.5%, cmAP 0.1250." in page.text[""]
+    assert "Out-of-fold hit rate 37.5%, cmAP 0.1250, all folds pooled." in page.text[""]

@@ -116,8 +116,11 @@ def open_run(
 def _print_out_of_fold(run: Run, result: OutOfFold) -> None:
     typer.echo(
         f"out-of-fold macro ROC-AUC {result.macro_roc_auc:.4f} over {len(result.scored_labels)} of "
-        f"{len(run.card().labels)} species, {len(result.predictions)} recordings"
+        f"{len(run.card().labels)} species, {len(result.predictions)} recordings of all folds pooled"
     )
+    if result.fold_macro_roc_auc:
+        each = ", ".join(f"fold {fold} {score:.4f}" for fold, score in result.fold_macro_roc_auc.items())
+        typer.echo(f"mean of the folds' macro ROC-AUC {result.mean_of_folds:.4f}: {each}")
     typer.echo(f"predictions: {run.oof_file}")
 
 

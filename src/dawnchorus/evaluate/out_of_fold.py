@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,18 @@ from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import validation_rows
 from dawnchorus.folds.groups import learnt_labels
 from dawnchorus.formats.whole_tables import write_csv, write_parquet
-from dawnchorus.metrics import LOG_PREFIX, MACRO_ROC_AUC, known_metrics, macro_roc_auc, per_class_table
+from dawnchorus.metrics import (
+    LOG_PREFIX,
+    MACRO_ROC_AUC,
+    known_metrics,
+    macro_roc_auc,
+    per_class_roc_auc,
+    per_class_table,
+)
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.table import load_recordings, names_of_roots
 from dawnchorus.runs import Run
 from dawnchorus.wording import counted
 
@@ -48,11 +57,14 @@ class OutOfFold(NamedTuple):
     targets
         Shape (n_recordings, n_classes), in the order of the predictions.
     macro_roc_auc
-        Over the classes in ``scored_labels``.
+        Of the recordings of all folds together (pooled), over the classes in ``scored_labels``.
+    fold_macro_roc_auc
+        Of the recordings of each fold alone, over those of these classes that have both outcomes there. A
+        fold without any is not in it.
     scored_labels
         Classes that can be scored without a leak (:func:`scored_columns`).
     scores
-        The metrics of the config over these classes, by their names, macro ROC-AUC first. Left out are those
+        The metrics of the config, pooled too, by their names, macro ROC-AUC first. Left out are those
         that are not defined here, and those that a saved config names by import path.
 
     Examples
@@ -62,6 +74,8 @@ class OutOfFold(NamedTuple):
     >>> result = predict_out_of_fold(run, run.config())
     >>> result.predictions.shape, result.scored_labels
     ((8, 5), ('owl', 'wren'))
+    >>> list(result.fold_macro_roc_auc), 0 <= result.mean_of_folds <= 1
+    ([0, 1], True)
     """
 
     predictions: pd.DataFrame
@@ -69,11 +83,18 @@ class OutOfFold(NamedTuple):
     macro_roc_auc: float
     scored_labels: tuple[str, ...]
     scores: dict[str, float]
+    fold_macro_roc_auc: dict[int, float]
+
+    @property
+    def mean_of_folds(self) -> float:
+        """Mean of :attr:`fold_macro_roc_auc`, the score that the published system states; NaN without any."""
+        return float(np.mean(list(self.fold_macro_roc_auc.values()))) if self.fold_macro_roc_auc else math.nan
 
     def __repr__(self) -> str:
         classes = counted(len(self.scored_labels), "class", "classes")
-        scored = f"macro ROC-AUC {self.macro_roc_auc:.4f} over {classes}"
-        return f"OutOfFold({counted(len(self.predictions), 'recording')}, {scored})"
+        scored = f"macro ROC-AUC {self.macro_roc_auc:.4f} pooled over {classes}"
+        mean = f"{self.mean_of_folds:.4f} as mean of {counted(len(self.fold_macro_roc_auc), 'fold')}"
+        return f"OutOfFold({counted(len(self.predictions), 'recording')}, {scored}, {mean})"
 
 
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
@@ -107,6 +128,30 @@ def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
             "them or choose another exp_name"
         )
     return joined
+
+
+def folds_of_files(run: Run) -> dict[str, int]:
+    """Return the fold of each labelled recording of a run, by its resolved path; the files may be gone.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.dataset_root import real_path
+    >>> from dawnchorus.runs import Run
+    >>> folds = folds_of_files(Run.open("logdirs/tiny"))
+    >>> len(folds), folds[real_path("recordings/owl/XC1.wav")] in (0, 1)
+    (8, True)
+    """
+    if not run.folds_file.is_file():
+        return {}
+    roots = run.data()
+    names = names_of_roots(roots)
+    folders = {f"{name}/" if name else "": root.audio_dir for name, root in zip(names, roots, strict=True)}
+    table = run.folds()
+    fold_of = {}
+    for filename, fold in zip(table["filename"], table["fold"].tolist(), strict=True):
+        prefix = next(prefix for prefix in folders if filename.startswith(prefix))
+        fold_of[real_path(folders[prefix] / filename.removeprefix(prefix))] = fold
+    return fold_of
 
 
 def predict_out_of_fold(
@@ -268,7 +313,19 @@ def _scored(
             scores[metric.name] = metric(truth, output)
         except DataError as error:
             logger.warning("The metric %s is left out: %s", metric.name, error)
-    return OutOfFold(predictions, targets, scores[MACRO_ROC_AUC.name], names, scores)
+    of_folds = _fold_scores(truth, output, predictions["fold"].to_numpy())
+    return OutOfFold(predictions, targets, scores[MACRO_ROC_AUC.name], names, scores, of_folds)
+
+
+def _fold_scores(truth: np.ndarray, output: np.ndarray, fold_of_row: np.ndarray) -> dict[int, float]:
+    """Return the macro ROC-AUC of each fold's rows, without folds where it is not defined."""
+    scores = {}
+    for fold in np.unique(fold_of_row).tolist():
+        rows = fold_of_row == fold
+        areas = per_class_roc_auc(truth[rows], output[rows])
+        if not np.isnan(areas).all():
+            scores[fold] = float(np.nanmean(areas))
+    return scores
 
 
 def _write(run: Run, result: OutOfFold) -> None:
@@ -278,8 +335,11 @@ def _write(run: Run, result: OutOfFold) -> None:
     rows: list[Any] = per_class_table(result.targets[:, columns], scores, result.scored_labels)
     write_csv(run.path / "oof_scores.csv", pd.DataFrame(rows))
     _write_mistakes(run, result)
+    mean = result.mean_of_folds
     summary = {
         **{f"oof_{name}": score for name, score in result.scores.items()},
+        "oof_macro_roc_auc_mean_of_folds": None if math.isnan(mean) else mean,
+        "oof_macro_roc_auc_of_each_fold": result.fold_macro_roc_auc,
         "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),
         "n_recordings": len(result.predictions),
         "scored_labels": list(result.scored_labels),

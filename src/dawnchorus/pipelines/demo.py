@@ -23,6 +23,7 @@ from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import DataError
+from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.features.logmel import FrontendSettings
@@ -224,6 +225,7 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
     target = 0.95 if synthetic else None
     result.measurements += [
         Measurement("oof_macro_roc_auc", round(network.macro_roc_auc, 4), target=target),
+        *_mean_of_folds(network),
         Measurement("logistic_regression_oof_macro_roc_auc", round(baseline, 4)),
     ]
     unscored = [label for label in run.card().labels if label not in network.scored_labels]
@@ -233,6 +235,12 @@ def _score(result: DemoResult, run: Run, config: TrainConfig, *, synthetic: bool
             f"The out-of-fold score is over {len(network.scored_labels)} of {n_labels} species: "
             f"no fold both learns and is tested on recordings of {', '.join(unscored)}."
         )
+
+
+def _mean_of_folds(network: OutOfFold) -> list[Measurement]:
+    if not network.fold_macro_roc_auc:
+        return []
+    return [Measurement("oof_macro_roc_auc_mean_of_folds", round(network.mean_of_folds, 4))]
 
 
 def _predict_soundscapes(

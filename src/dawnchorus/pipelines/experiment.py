@@ -43,7 +43,7 @@ class TrainedRun(Run):
         folds = [number for number in range(self._n_folds()) if self.finished(number)]
         metric = self.main_metric()
         scores = [self.score(fold) for fold in folds]
-        score = f", {metric} {sum(scores) / len(scores):.3f}" if scores else ""
+        score = f", {metric} {sum(scores) / len(scores):.3f} as mean of folds" if scores else ""
         return (
             f"TrainedRun({str(self.path)!r}: {len(self.card().labels)} labels, {len(folds)} of "
             f"{self._n_folds()} folds{score})"

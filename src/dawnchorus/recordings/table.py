@@ -105,7 +105,7 @@ def load_recordings(
     tables: list[pd.DataFrame] = []
     refused: list[Fault] = []
     left_out: list[Fault] = []
-    for root, name in zip(roots, _names_of(roots), strict=True):
+    for root, name in zip(roots, names_of_roots(roots), strict=True):
         table, faults = load_dataset_root(root, labels)
         table, repeated = _without_files_of(table, root_of_file, name)
         table = _without_catalogued(table, catalogued, root)
@@ -280,8 +280,21 @@ def dataset_root(root: DatasetRoot, *, audio_dir: str | Path | None = None) -> D
     return validate(DataSettings, values, where="a place of recordings")
 
 
-def _names_of(roots: Sequence[DataSettings]) -> list[str]:
-    """Return the prefix of the file names of each root; that of a single root is empty unless it is named."""
+def names_of_roots(roots: Sequence[DataSettings]) -> list[str]:
+    """Return the prefix of the file names of each root; that of a single root is empty unless it is named.
+
+    Raises
+    ------
+    DataError
+        Two have one name.
+
+    Examples
+    --------
+    >>> names_of_roots([dataset_root("songs"), dataset_root("calls")])
+    ['songs', 'calls']
+    >>> names_of_roots([dataset_root("songs")])
+    ['']
+    """
     if len(roots) == 1:
         return [roots[0].name or ""]
     names = [root.name or root.audio_dir.absolute().name for root in roots]

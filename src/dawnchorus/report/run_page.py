@@ -258,7 +258,14 @@ def _summary(
     n_recordings = out_of_fold.get("n_recordings")
     if texts:
         over = f" over {_counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
-        sentences.append(f"Out-of-fold {', '.join(texts)}{over}.")
+        sentences.append(f"Out-of-fold {', '.join(texts)}{over}, all folds pooled.")
+    mean, of_folds = (
+        out_of_fold.get(f"oof_macro_roc_auc_{key}") for key in ("mean_of_folds", "of_each_fold")
+    )
+    if isinstance(mean, int | float) and isinstance(of_folds, dict):
+        numbers = ((fold, score) for fold, score in of_folds.items() if isinstance(score, int | float))
+        each = ", ".join(f"fold {fold} {score:.4f}" for fold, score in numbers)
+        sentences.append(f"Mean of the folds' out-of-fold macro ROC-AUC {mean:.4f}: {each}.")
     return sentences
 
 
