@@ -73,6 +73,7 @@ def test_what_lies_under_a_mask_is_silent_whatever_else_is_done() -> None:
             {"random_filtering": {"probability": True}},
             "random_filtering.probability is True; legal: a number",
         ),
+        ({"random_filtering": {"flat_ends": 1}}, "random_filtering.flat_ends is 1; legal: True or False"),
         ({"random_filtering": {"probability": 2}}, "RandomFiltering: probability is 2; legal: 0 to 1"),
         ({"random_filtering": {"max_db": None}}, "random_filtering.max_db is None; legal: a number"),
     ],

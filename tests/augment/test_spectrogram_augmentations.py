@@ -203,6 +203,8 @@ def test_slopes_are_spread_as_asked():
         ({"time_probability": 2}, "time_probability is 2; legal: 0 to 1"),
         ({"min_masks": 4}, r"min_masks is 4; legal: 1 to max_masks \(3\)"),
         ({"max_mels": 0}, "max_mels is 0; legal: 1 or more"),
+        ({"min_width": -1}, "min_width is -1; legal: 0 or more"),
+        ({"min_width": 12}, "max_mels is 10; legal: 12 or more"),
         ({"max_frames": 0}, "max_frames is 0; legal: 1 or more"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
-from dawnchorus.audio.source import AudioSource, find_stored, open_source
-from dawnchorus.audio.windows import normalize_peak, pad_left
+from dawnchorus.audio.source import AudioSource, find_stored, open_source, stream_recording
+from dawnchorus.audio.windows import normalize_peak, peak_of
 from dawnchorus.augment.mixup import mix_at_equal_peaks, mix_waves
 from dawnchorus.config import Settings
 from dawnchorus.errors import AudioError, DataError, StoreError
@@ -21,6 +21,9 @@ from dawnchorus.files import is_file
 from dawnchorus.formats.text_tables import read_text_table, some
 
 _LABEL_COLUMNS = ("primary_label", "label", "category")
+
+NoiseChoice: TypeAlias = Literal["in_turn", "one_of"]
+"""How one of several kinds of noise is drawn, see :class:`BackgroundNoise`."""
 
 
 class BackgroundSettings(Settings):
@@ -41,7 +44,10 @@ class BackgroundSettings(Settings):
     probability
         Probability that a clip gets this noise.
     min_share, max_share
-        Range of the noise's fraction ``a`` in ``clip · (1 − a) + noise · a``, both at peak 1.
+        Range of the noise's fraction ``a`` in ``clip · (1 − a) + noise · a``, the clip at peak 1.
+    peak_of
+        What of the noise is scaled to peak 1: the ``crop`` that is mixed in, or the whole ``file``, whose
+        quiet stretches then stay quiet, as in the published system.
 
     Examples
     --------
@@ -57,6 +63,7 @@ class BackgroundSettings(Settings):
     probability: float = Field(default=0.5, ge=0, le=1)
     min_share: float = Field(default=0.25, ge=0, le=1)
     max_share: float = Field(default=0.75, ge=0, le=1)
+    peak_of: Literal["crop", "file"] = "crop"
 
     @model_validator(mode="after")
     def _in_order(self) -> BackgroundSettings:
@@ -113,6 +120,9 @@ class BackgroundNoise:
         Whether clips are scaled to peak 1 afterwards, and so may have any level.
     use_h5py
         Whether HDF5 files are read where there are any.
+    choice
+        ``in_turn`` tries the kinds in a random order, each with its own probability, until one is drawn;
+        ``one_of`` chooses one kind, all equally often, and draws it with its probability.
 
     Examples
     --------
@@ -132,19 +142,21 @@ class BackgroundNoise:
         n_samples: int,
         late_normalize: bool,
         use_h5py: bool = True,
+        choice: NoiseChoice = "in_turn",
     ) -> None:
         self.kinds = kinds
+        self.choice = choice
         self.n_samples = n_samples
         self.late_normalize = late_normalize
         self.chunks = [_chunks_of(kind, sample_rate=sample_rate, use_h5py=use_h5py) for kind in kinds]
+        self._file_peaks: dict[Path, float] = {}
 
     def draw(self, rng: np.random.Generator) -> NoiseDraw | None:
-        """Return a noise, or None.
-
-        The kinds are tried in a random order, each with its own probability; the first that is
-        drawn is used.
-        """
-        for kind in rng.permutation(len(self.kinds)) if self.kinds else ():
+        """Return a noise, or None where none is drawn."""
+        if not self.kinds:
+            return None
+        order = rng.permutation(len(self.kinds))
+        for kind in order[:1] if self.choice == "one_of" else order:
             if rng.random() < self.kinds[kind].probability:
                 return self.draw_of(int(kind), rng)
         return None
@@ -164,10 +176,19 @@ class BackgroundNoise:
         """
         chunk = self.chunks[drawn.kind][drawn.chunk]
         length = min(self.n_samples, chunk.stop - drawn.start)
-        noise = pad_left(chunk.source.read(drawn.start, length), self.n_samples)
+        noise = np.resize(chunk.source.read(drawn.start, length), self.n_samples)  # a short one is repeated
+        if self.kinds[drawn.kind].peak_of == "file":
+            noise /= np.float32(self._file_peak(chunk.source) or 1)
+            return mix_waves(normalize_peak(wave) if self.late_normalize else wave, noise, 1 - drawn.share)
         if self.late_normalize:
             return mix_at_equal_peaks(wave, noise, 1 - drawn.share)
         return mix_waves(wave, normalize_peak(noise), 1 - drawn.share)
+
+    def _file_peak(self, source: AudioSource) -> float:
+        if source.path not in self._file_peaks:
+            _, blocks = stream_recording(source.path, sample_rate=source.sample_rate)
+            self._file_peaks[source.path] = max(map(peak_of, blocks))
+        return self._file_peaks[source.path]
 
 
 def _chunks_of(settings: BackgroundSettings, *, sample_rate: int, use_h5py: bool) -> list[Chunk]:

@@ -174,9 +174,13 @@ def _is_own(part: Any) -> bool:
 
 
 def _check_numbers(augmentation: Any, values: Mapping[str, Any], *, where: str) -> None:
-    """Raise where a setting of a built-in one is no number, or not an integer where its default is."""
+    """Raise where a setting of a built-in one is not of the kind of its default: number, integer or bool."""
     for field in fields(augmentation):
         value = values.get(field.name, field.default)
+        if isinstance(field.default, bool):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{where}.{field.name} is {value!r}; legal: True or False")
+            continue
         whole = isinstance(field.default, int)
         is_number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not (is_number and math.isfinite(value)):

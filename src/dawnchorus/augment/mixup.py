@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dawnchorus.audio.windows import peak_of
 from dawnchorus.config import Settings
-from dawnchorus.recordings.labels import UNKNOWN, has_unknown
+from dawnchorus.recordings.labels import UNKNOWN, has_unknown, smooth_target
 
 
 class MixupSettings(Settings):
@@ -21,8 +21,8 @@ class MixupSettings(Settings):
     alpha
         The first wave's weight is drawn from Beta(alpha, alpha); None gives both one half.
     soft_targets
-        Whether targets are weighted like the waves. By default they are added and clamped to 1: a bird that
-        is half as loud is still present.
+        Whether targets are weighted like the waves. By default they are added after smoothing and clamped to
+        1: a bird that is half as loud is still present, and one in both clips is certain.
 
     Examples
     --------
@@ -94,12 +94,19 @@ def mix_at_equal_peaks(
 
 
 def mix_targets(
-    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], weight: float, *, soft: bool
+    first: npt.NDArray[np.float32],
+    second: npt.NDArray[np.float32],
+    weight: float,
+    *,
+    soft: bool,
+    smoothing: tuple[float, float] = (0.0, 0.0),
 ) -> npt.NDArray[np.float32]:
     """Return the target of two mixed clips, shape (n_classes,), in [0, 1], or -1 where unknown.
 
     Hard: ``min(first + second, 1)``; a class that is unknown in one and 0 in the other stays unknown.
     Soft: ``weight · first + (1 − weight) · second``; a class unknown in one of non-zero weight is unknown.
+    Each is first smoothed by its amount of ``smoothing``, see
+    :func:`~dawnchorus.recordings.labels.smooth_target`.
 
     Examples
     --------
@@ -110,9 +117,11 @@ def mix_targets(
     array([0.25, 0.75], dtype=float32)
     """
     if has_unknown(first) or has_unknown(second):
-        mixed = mix_targets(np.maximum(first, 0), np.maximum(second, 0), weight, soft=soft)
-        mixed[_unknown_in_mix(first, second, weight, mixed, soft=soft)] = UNKNOWN
+        known = np.maximum(first, 0), np.maximum(second, 0)
+        mixed = mix_targets(*known, weight, soft=soft, smoothing=smoothing)
+        mixed[_unknown_in_mix(first, second, weight, soft=soft)] = UNKNOWN
         return mixed
+    first, second = smooth_target(first, smoothing[0]), smooth_target(second, smoothing[1])
     if soft:
         return np.float32(weight) * first + np.float32(1 - weight) * second
     return np.minimum(first + second, np.float32(1))
@@ -122,11 +131,10 @@ def _unknown_in_mix(
     first: npt.NDArray[np.float32],
     second: npt.NDArray[np.float32],
     weight: float,
-    mixed: npt.NDArray[np.float32],
     *,
     soft: bool,
 ) -> npt.NDArray[np.bool_]:
-    """Return which classes of a mix are unknown, shape (n_classes,), given the mix of the known targets."""
+    """Return which classes of a mix are unknown, shape (n_classes,)."""
     if soft:
         return ((first < 0) & (np.float32(weight) > 0)) | ((second < 0) & (np.float32(1 - weight) > 0))
-    return ((first < 0) | (second < 0)) & (mixed == 0)
+    return ((first < 0) & (second <= 0)) | ((second < 0) & (first <= 0))

@@ -18,7 +18,7 @@ class FilteringParams(NamedTuple):
     Attributes
     ----------
     gains_db
-        Gains at equally spaced frequencies from 0 to half the sample rate, shape (batch, n_bands), dB.
+        Gains at equally spaced frequencies up to half the sample rate, shape (batch, n_bands), dB.
     chosen
         Whether each example is filtered, shape (batch,), bool.
 
@@ -49,6 +49,10 @@ class RandomFiltering:
         Gains drawn for each example, at least 2.
     probability
         Fraction of the examples that are filtered, in [0, 1].
+    flat_ends
+        Whether the gains are those of the centres of ``n_bands`` bands of equal width, and constant beyond
+        the outermost, as in the published system. Otherwise they lie at equal distances from 0 Hz to half
+        the sample rate.
     n_fft, hop_length
         Of the STFT with a periodic Hann window, samples; ``hop_length`` is at most half of ``n_fft``.
 
@@ -72,6 +76,7 @@ class RandomFiltering:
     max_db: float = 0.0
     n_bands: int = 4
     probability: float = 1.0
+    flat_ends: bool = False
     n_fft: int = 1024
     hop_length: int = 512
 
@@ -129,7 +134,9 @@ class RandomFiltering:
     def bin_gains(self, gains_db: Tensor) -> Tensor:
         """Return a factor for each bin, shape (batch, n_fft // 2 + 1), from gains in dB."""
         n_bins = self.n_fft // 2 + 1
-        curve_db = functional.interpolate(gains_db[:, None], size=n_bins, mode="linear", align_corners=True)
+        curve_db = functional.interpolate(
+            gains_db[:, None], size=n_bins, mode="linear", align_corners=not self.flat_ends
+        )
         return 10 ** (curve_db.squeeze(1) / 20)
 
     def __call__(self, wave: Tensor, generator: Generator) -> Tensor:

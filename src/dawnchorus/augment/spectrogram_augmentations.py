@@ -48,8 +48,9 @@ class SpectrogramMasks:
         Fraction of the examples that get frequency masks and time masks, each in [0, 1].
     min_masks, max_masks
         Masks of either kind where there are any; all numbers are equally likely.
-    max_mels, max_frames
-        Widest mask; widths from 1 on are equally likely.
+    min_width, max_mels, max_frames
+        Narrowest mask of either kind, and widest of each; all widths are equally likely, and 0 is no mask.
+        The published system has 0 to 9 mels and 0 to 19 frames.
 
     Raises
     ------
@@ -71,6 +72,7 @@ class SpectrogramMasks:
     time_probability: float = 0.3
     min_masks: int = 1
     max_masks: int = 3
+    min_width: int = 1
     max_mels: int = 10
     max_frames: int = 20
 
@@ -79,8 +81,9 @@ class SpectrogramMasks:
             ("frequency_probability", 0 <= self.frequency_probability <= 1, "0 to 1"),
             ("time_probability", 0 <= self.time_probability <= 1, "0 to 1"),
             ("min_masks", 1 <= self.min_masks <= self.max_masks, f"1 to max_masks ({self.max_masks})"),
-            ("max_mels", self.max_mels >= 1, "1 or more"),
-            ("max_frames", self.max_frames >= 1, "1 or more"),
+            ("min_width", self.min_width >= 0, "0 or more"),
+            ("max_mels", self.max_mels >= max(self.min_width, 1), f"{max(self.min_width, 1)} or more"),
+            ("max_frames", self.max_frames >= max(self.min_width, 1), f"{max(self.min_width, 1)} or more"),
         )
         _check(self, rules)
 
@@ -119,7 +122,8 @@ class SpectrogramMasks:
         n_masks = torch.randint(
             self.min_masks, self.max_masks + 1, (batch_size, 1), generator=generator, device=device
         )
-        width = torch.randint(1, min(max_width, length) + 1, shape, generator=generator, device=device)
+        narrowest, widest = min(self.min_width, length), min(max_width, length)
+        width = torch.randint(narrowest, widest + 1, shape, generator=generator, device=device)
         width = width * (chosen & (torch.arange(self.max_masks, device=device) < n_masks))
         start = torch.rand(shape, generator=generator, device=device, dtype=torch.float64) * (
             length - width + 1
