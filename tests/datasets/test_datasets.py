@@ -557,21 +557,21 @@ def test_a_clip_is_what_the_recipe_says_step_by_step(birds: Any, data_factory: A
         piece = wave[start : start + N_SAMPLES].astype(np.float64)
         return at_peak_one(np.pad(piece, (N_SAMPLES - len(piece), 0)))
 
+    def smoothed(primary_label: str) -> np.ndarray:
+        rated = np.array([primary_label == label for label in labels.labels]) * 0.8
+        return 0.95 * rated + 0.05 * rated.sum() / len(rated)
+
     for position in range(24):
         drawn = dataset.draw(Draw(0, position, position % len(dataset)))
         expected = crop(whole[drawn.first.row], drawn.first.start)
-        target = (
-            np.array([recordings["primary_label"][drawn.first.row] == label for label in labels.labels]) * 0.8
-        )
+        target = smoothed(recordings["primary_label"][drawn.first.row])
         if drawn.second is not None:
             other = crop(whole[drawn.second.row], drawn.second.start)
             expected = at_peak_one(drawn.weight * expected + (1 - drawn.weight) * other)
-            second = recordings["primary_label"][drawn.second.row]
-            target = np.minimum(target + np.array([second == label for label in labels.labels]) * 0.8, 1)
+            target = np.minimum(target + smoothed(recordings["primary_label"][drawn.second.row]), 1)
         if drawn.noise is not None:
             share = drawn.noise.share
             expected = at_peak_one((1 - share) * expected + share * crop(rain, drawn.noise.start))
-        target = 0.95 * target + 0.05 * target.sum() / len(target)
         clip = dataset.apply(drawn)
         np.testing.assert_allclose(clip.wave, expected, atol=2e-5)
         np.testing.assert_allclose(clip.target, target, atol=1e-6)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.errors import RunError
+from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, scored_columns
+from dawnchorus.pipelines.run_pseudo_labels import pseudo_label
+from dawnchorus.predict.recording_files import find_recordings
+from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.table import load_recordings
+from dawnchorus.report.run_tables import fold_numbers
 from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc
 from dawnchorus.training.lightning_training import lightning_training
@@ -99,6 +107,83 @@ def test_only_validated_recordings_are_predicted_out_of_fold(
     assert set(out_of_fold.predictions["fold"]) == {0, 1}
     assert out_of_fold.scored_labels == ("species_0", "species_1")
     assert json.loads((run.path / "oof_score.json").read_text())["n_recordings"] == 12
+
+
+def test_the_score_is_stated_pooled_of_each_fold_and_as_the_mean_of_the_folds(
+    trained: tuple[Run, TrainConfig, Seen], out_of_fold: OutOfFold
+) -> None:
+    scored = list(out_of_fold.scored_labels)
+    table, targets = out_of_fold.predictions, out_of_fold.targets[:, :2]
+    assert out_of_fold.macro_roc_auc == pytest.approx(roc_auc_score(targets, table[scored]))
+    of_folds = {
+        fold: roc_auc_score(targets[table["fold"] == fold], table[scored][table["fold"] == fold])
+        for fold in (0, 1)
+    }
+    assert out_of_fold.fold_macro_roc_auc == pytest.approx(of_folds)
+    assert out_of_fold.mean_of_folds == pytest.approx(np.mean(list(of_folds.values())))
+    saved = json.loads((trained[0].path / "oof_score.json").read_text())
+    assert saved["oof_macro_roc_auc"] == out_of_fold.macro_roc_auc
+    assert saved["oof_macro_roc_auc_mean_of_folds"] == out_of_fold.mean_of_folds
+    assert saved["oof_macro_roc_auc_of_each_fold"] == pytest.approx(
+        {str(fold): score for fold, score in of_folds.items()}
+    )
+
+
+def test_the_mean_of_the_published_folds_is_the_published_score(out_of_fold: OutOfFold) -> None:
+    published = out_of_fold._replace(fold_macro_roc_auc={0: 0.873, 1: 0.772})
+    assert published.mean_of_folds == pytest.approx(0.8225)
+    assert np.isnan(out_of_fold._replace(fold_macro_roc_auc={}).mean_of_folds)
+
+
+def test_labelled_recordings_are_pseudo_labelled_by_the_fold_that_was_not_trained_on_them(
+    trained: tuple[Run, TrainConfig, Seen], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, config, _ = trained
+    found = find_recordings([str(config.data[0].audio_dir)])
+    ensemble = Ensemble([WeightedModel(run.path)], n_threads=1)
+    settings = LabellingSettings(tmp_path / "own.parquet")
+    assert pseudo_label(ensemble, found, tmp_path / "work", settings, out_of_fold=True).is_labelled
+    table = pd.read_parquet(settings.table)
+    fold_of = {Path(name).stem: fold for name, fold in run.folds()[["filename", "fold"]].to_numpy()}
+    stems = table["row_id"].str.rpartition("_")[0]
+    assert table["fold"].tolist() == [fold_of[stem] for stem in stems]
+    always = {stem for stem, fold in fold_of.items() if fold == -1}
+    assert always
+    assert set(stems) == set(fold_of) - always
+    n_others = len(found.recordings) - len(set(stems))
+    assert f"{n_others} of 18 recordings are left out: the run has them always in training" in caplog.text
+    own = {"out_of_fold_targets": {"table": settings.table, "min_prob": 0.0}}
+    dataset = WaveDataset(load_recordings(config.data).table, run.card().labels, own, fold=0)
+    first = dataset[0].target.tolist()  # of a recording of fold 1
+    assert any(np.allclose(first, row) for row in table[list(run.card().labels)].to_numpy())
+
+
+def test_runs_with_other_folds_cannot_label_labelled_recordings_together(
+    trained: tuple[Run, TrainConfig, Seen], tmp_path: Path
+) -> None:
+    run, config, _ = trained
+    other = Run(shutil.copytree(run.path, tmp_path / "other"))
+    folds = other.folds_file.read_text()
+    other.folds_file.write_text(folds.replace(",0,", ",x,").replace(",1,", ",0,").replace(",x,", ",1,"))
+    ensemble = Ensemble([WeightedModel(run.path), WeightedModel(other.path)], n_threads=1)
+    found = find_recordings([str(config.data[0].audio_dir)])
+    with pytest.raises(RunError, match=r"is in fold \d of one run and in fold \d of .*other; label it with"):
+        pseudo_label(ensemble, found, tmp_path, LabellingSettings(tmp_path / "own.csv"), out_of_fold=True)
+
+
+def test_the_config_may_name_the_folds_that_are_trained(
+    tmp_path: Path, data_factory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=6, duration_s=(1.0, 1.5))
+    config = config_for(root, tmp_path, trained=[1])
+    run = lightning_training(config)
+    assert run.finished_folds() == [1]
+    assert fold_numbers(run) == [1]
+    with caplog.at_level("WARNING"):
+        assert run.chosen_folds(None) == (1,)
+    assert "not finished" not in caplog.text
+    with pytest.raises(ConfigError, match="fold 7 does not exist; the run has the folds 0 to 1"):
+        lightning_training(config_for(root, tmp_path / "other", trained=[7]))
 
 
 def test_the_baseline_is_scored_on_the_same_recordings(

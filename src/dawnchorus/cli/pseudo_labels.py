@@ -32,7 +32,8 @@ OutOption = Annotated[
     Path, typer.Option(help="Table to write, .parquet or .csv; a page of the same name lies beside it.")
 ]
 OutOfFoldOption = Annotated[
-    bool, typer.Option("--out-of-fold", help="Each soundscape by one fold of the run, named in column fold.")
+    bool,
+    typer.Option("--out-of-fold", help="Each soundscape by one fold, a labelled recording by its own."),
 ]
 MinProbOption = Annotated[
     float,
@@ -123,7 +124,11 @@ def _print(result: PseudoLabelled, found: RecordingFiles, out_dir: Path, *, out_
     is_stored = any(recording.path.suffix.lower() in STORE_SUFFIXES for recording in found.recordings)
     typer.echo("to train on it, in train_function_args, train_dataset_config:")
     row_s = result.card.segment_len
-    for line in config_lines(made.table, found, row_s=row_s, out_of_fold=out_of_fold, is_stored=is_stored):
+    lines = config_lines(made.table, found, row_s=row_s, out_of_fold=out_of_fold, is_stored=is_stored)
+    if result.is_labelled:
+        table = json.dumps(str(made.table.absolute()), ensure_ascii=False)
+        lines = [f'"out_of_fold_targets": {{"table": {table}, "row_s": {row_s:g}}},']
+    for line in lines:
         typer.echo(f"    {line}")
     if made.failures:
         failed = out_dir / FAILURES_NAME

@@ -219,7 +219,7 @@ def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd
     kept: list[pd.DataFrame] = []
     used: set[str] = set()
     for each in settings.tables:
-        rows = _read_table(each.table, labels, needs_fold=settings.out_of_fold)
+        rows = read_pseudo_labels(each.table, labels, needs_fold=settings.out_of_fold)
         rows = rows[~rows["soundscape"].isin(used)]
         if settings.out_of_fold:
             rows = rows[rows["fold"] != fold]
@@ -235,8 +235,31 @@ def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd
     return rows
 
 
-def _read_table(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFrame:
-    """Return soundscape, end_s, primary_label_prob and a column a class."""
+def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFrame:
+    """Return soundscape, end_s, primary_label_prob, where needed fold, and a column a class.
+
+    Parameters
+    ----------
+    path
+        A table of pseudo-labels, ``.parquet`` or ``.csv``.
+    labels
+        Classes of the model; other columns are ignored, and missing ones are 0.
+    needs_fold
+        Whether the column ``fold`` must be there.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, a column is missing, or a value is illegal.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> pd.DataFrame({"row_id": ["night_5"], "owl": [0.75]}).to_csv("round_1.csv", index=False)
+    >>> read_pseudo_labels(Path("round_1.csv"), LabelMap(("owl",)), needs_fold=False)
+      soundscape  end_s  primary_label_prob   owl
+    0      night    5.0                0.75  0.75
+    """
     try:
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:

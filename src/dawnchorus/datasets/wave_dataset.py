@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch.utils.data import Dataset
 
 from dawnchorus.audio.windows import normalize_peak
-from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseDraw
+from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseChoice, NoiseDraw
 from dawnchorus.augment.mixup import (
     MixupSettings,
     draw_mixup_weight,
@@ -27,6 +27,7 @@ from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransf
 from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import as_settings
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
+from dawnchorus.datasets.out_of_fold_targets import OutOfFoldTargets, OutOfFoldTargetSettings
 from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
 from dawnchorus.datasets.sampling import (
     Balance,
@@ -55,7 +56,8 @@ class WaveDatasetSettings(LabelledAudioSettings):
         random clip. For the losses that pass over unknown targets (``masked_bce``, ``masked_bce_focal``,
         ``soft_auc``). Needs ``use_secondary_labels``; labels in time are exact and stay as they are.
     label_smoothing
-        Fraction of the target that is spread over all classes.
+        Fraction of the target that is spread over all classes, before clips are mixed. Soft targets, those of
+        pseudo-labels, stay as they are.
     use_rating
         Scale the target by rating / 5 where a rating is known; in Xeno-canto, 0 means no rating.
     anywhere_prob
@@ -66,11 +68,17 @@ class WaveDatasetSettings(LabelledAudioSettings):
         Waveform transforms on the crop as it was read: of audiomentations, or your own
         (:mod:`dawnchorus.augment.waveform_transforms`).
     background
-        Late noises, each with its own probability, tried in a random order; at most one is added to a clip.
+        Late noises, each with its own probability; at most one is added to a clip.
+    background_choice
+        ``in_turn`` tries the noises in a random order until one is drawn, so that two with 0.5 each reach
+        75 % of the clips; ``one_of`` chooses one noise and draws it with its probability: 50 %.
     late_transforms
         Waveform transforms after the noise, before the last normalisation.
     soundscape_pseudo_config
         Pseudo-labelled soundscapes to train on; None for none.
+    out_of_fold_targets
+        Out-of-fold predictions of the labelled recordings, which replace the targets of clips where they are
+        accepted; None for none. Recordings with labels in time keep theirs.
 
     Examples
     --------
@@ -87,8 +95,10 @@ class WaveDatasetSettings(LabelledAudioSettings):
     mixup: MixupSettings | None = None
     early_transforms: tuple[TransformSettings, ...] = ()
     background: tuple[BackgroundSettings, ...] = ()
+    background_choice: NoiseChoice = "in_turn"
     late_transforms: tuple[TransformSettings, ...] = ()
     soundscape_pseudo_config: PseudoLabelSettings | None = None
+    out_of_fold_targets: OutOfFoldTargetSettings | None = None
 
     @model_validator(mode="after")
     def _unknown_are_read(self) -> WaveDatasetSettings:
@@ -277,6 +287,7 @@ class WaveDataset(Dataset[Clip]):
             n_samples=self.settings.n_samples,
             late_normalize=self.settings.late_normalize,
             use_h5py=use_h5py,
+            choice=self.settings.background_choice,
         )
         pseudo = self.settings.soundscape_pseudo_config
         self.pseudo = (
@@ -286,6 +297,8 @@ class WaveDataset(Dataset[Clip]):
         )
         if self.pseudo is not None:
             self.pseudo.refuse_labelled(recordings["audio_path"])
+        own = self.settings.out_of_fold_targets
+        self.own_targets = None if own is None else OutOfFoldTargets(own, recordings, labels, fold=fold)
         self._epoch = EpochOfIntegers(len(self.items))
         if self.settings.precompute:
             self.audio.keep_all()
@@ -339,19 +352,21 @@ class WaveDataset(Dataset[Clip]):
     def apply(self, drawn: ClipDraw) -> Clip:
         """Return the clip that was drawn; this is deterministic."""
         late_normalize = self.settings.late_normalize
-        wave, target = self._crop(drawn.first)
-        if drawn.second is not None:
-            other, other_target = self._crop(drawn.second)
+        wave, target, smoothing = self._crop(drawn.first)
+        if drawn.second is None:
+            target = smooth_target(target, smoothing)
+        else:
+            other = self._crop(drawn.second)
             mix = mix_at_equal_peaks if late_normalize else mix_waves
-            wave = mix(wave, other, drawn.weight)
+            wave = mix(wave, other.wave, drawn.weight)
             soft = self.settings.mixup is not None and self.settings.mixup.soft_targets
-            target = mix_targets(target, other_target, drawn.weight, soft=soft)
+            both = smoothing, other.smoothing
+            target = mix_targets(target, other.target, drawn.weight, soft=soft, smoothing=both)
         if drawn.noise is not None:
             wave = self.background.apply(wave, drawn.noise)
         if self.settings.late_transforms:
             wave = self.late.apply(normalize_peak(wave) if late_normalize else wave, drawn.late)
         wave = normalize_peak(wave) if late_normalize else wave
-        target = smooth_target(target, self.settings.label_smoothing)
         return Clip(torch.from_numpy(wave), torch.from_numpy(target.astype(np.float32)))
 
     def _label_of(self, recording: int, box: int, primary_label: str) -> str:
@@ -399,16 +414,35 @@ class WaveDataset(Dataset[Clip]):
             return None, 1.0
         return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
 
-    def _crop(self, drawn: CropDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return a crop, not normalised, and its target before smoothing."""
+    def _crop(self, drawn: CropDraw) -> _Crop:
+        smoothing = 0.0
         if drawn.pseudo:
             assert self.pseudo is not None
             wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
         else:
             wave = self.audio.clip(drawn.row, drawn.start)
-            target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
-            target = scale_target(target, self.rating[drawn.row])
-        return self.early.apply(wave, drawn.early), target
+            predicted = self._own_target(drawn)
+            if predicted is not None:
+                target = predicted
+            else:
+                target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
+                target = scale_target(target, self.rating[drawn.row])
+                smoothing = self.settings.label_smoothing
+        return _Crop(self.early.apply(wave, drawn.early), target, smoothing)
+
+    def _own_target(self, drawn: CropDraw) -> npt.NDArray[np.float32] | None:
+        if self.own_targets is None or self.audio.boxes[drawn.row] is not None:
+            return None
+        start_s = drawn.start / self.settings.sample_rate
+        return self.own_targets.target(drawn.row, start_s, start_s + self.settings.segment_len)
+
+
+class _Crop(NamedTuple):
+    """A crop, not normalised; its target, and the smoothing that it still needs: none where it is soft."""
+
+    wave: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    smoothing: float
 
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.engines.ensembles import Ensemble
+from dawnchorus.errors import RunError
+from dawnchorus.evaluate.out_of_fold import folds_of_files
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFiles
@@ -17,12 +20,15 @@ from dawnchorus.pseudo_labels.pseudo_labelling import (
     make_pseudo_labels,
 )
 from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
+from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.report.pseudo_label_page import write_pseudo_label_page
 from dawnchorus.report.pseudo_label_survey import Survey
 
+logger = logging.getLogger(__name__)
+
 
 class PseudoLabelled(NamedTuple):
-    """The table, a survey of it, the page that shows it, and the model's clip.
+    """The table, a survey of it, the page that shows it, the card, and whether recordings are labelled.
 
     Examples
     --------
@@ -41,6 +47,7 @@ class PseudoLabelled(NamedTuple):
     survey: Survey
     page: Path
     card: ModelCard
+    is_labelled: bool = False
 
 
 def pseudo_label(
@@ -66,7 +73,8 @@ def pseudo_label(
         Table, threshold of rows and postprocessing. The page lies beside the table, with the suffix
         ``.html``.
     out_of_fold
-        Whether each soundscape is predicted by one fold alone.
+        Whether each soundscape is predicted by one fold alone. A labelled recording of the run is predicted
+        by the fold that was not trained on it.
     force
         Whether a table made with other settings is replaced.
 
@@ -90,11 +98,15 @@ def pseudo_label(
     >>> made.page.name, made.made.n_rows
     ('round_1.html', 2)
     """
+    fold_of: dict[Path, int] = {}
     if out_of_fold:
         folds = ensemble.common_folds()
         card = ensemble.card_of_runs()
+        fold_of = _folds_of_labelled(ensemble, found)
+        if fold_of:
+            found = _known_recordings(found, fold_of, folds)
         made = make_out_of_fold_pseudo_labels(
-            ensemble.open_fold, folds, found, out_dir, settings, force=force
+            ensemble.open_fold, folds, found, out_dir, settings, fold_of=fold_of, force=force
         )
     else:
         engine = ensemble.open()
@@ -108,7 +120,42 @@ def pseudo_label(
         card,
         facts=_facts(ensemble, made, settings, out_of_fold=out_of_fold),
     )
-    return PseudoLabelled(made, survey, page, card)
+    return PseudoLabelled(made, survey, page, card, is_labelled=bool(fold_of))
+
+
+def _folds_of_labelled(ensemble: Ensemble, found: RecordingFiles) -> dict[Path, int]:
+    """Return the fold of each recording that the runs have as a labelled one, by its path here.
+
+    Raises
+    ------
+    RunError
+        The runs have different folds of a recording.
+    """
+    real_paths = {recording.path: real_path(recording.path) for recording in found.recordings}
+    fold_of: dict[Path, int] = {}
+    for model in ensemble.models:
+        folds = folds_of_files(model.open_run())
+        for path, real in real_paths.items():
+            if real in folds and fold_of.setdefault(path, folds[real]) != folds[real]:
+                raise RunError(
+                    f"{path} is in fold {fold_of[path]} of one run and in fold {folds[real]} of "
+                    f"{model.path}; label it with runs of the same folds"
+                )
+    return fold_of
+
+
+def _known_recordings(
+    found: RecordingFiles, fold_of: Mapping[Path, int], folds: Sequence[int]
+) -> RecordingFiles:
+    """Return the recordings that one of the folds was not trained on; warn of the others."""
+    known = [recording for recording in found.recordings if fold_of.get(recording.path) in folds]
+    n_others = len(found.recordings) - len(known)
+    if n_others:
+        logger.warning(
+            f"{n_others} of {len(found.recordings)} recordings are left out: the run has them always in "
+            "training, or does not have them; soundscapes are labelled by a call of their own"
+        )
+    return RecordingFiles(found.root, known)
 
 
 def _facts(

@@ -46,7 +46,7 @@ from dawnchorus.pseudo_labels.pseudo_label_settings import (
     made_with,
 )
 from dawnchorus.pseudo_labels.pseudo_label_table import PseudoLabelTable, pseudo_label_table
-from dawnchorus.pseudo_labels.soundscape_files import deal_soundscapes, soundscapes_by_name
+from dawnchorus.pseudo_labels.soundscape_files import deal_labelled, deal_soundscapes, soundscapes_by_name
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +158,7 @@ def make_out_of_fold_pseudo_labels(
     out_dir: Path,
     settings: LabellingSettings,
     *,
+    fold_of: Mapping[Path, int] | None = None,
     force: bool = False,
 ) -> PseudoLabels:
     """Predict each soundscape with one fold's model alone, which column ``fold`` names.
@@ -172,6 +173,9 @@ def make_out_of_fold_pseudo_labels(
         Opens the model of a fold; it is dropped before the next one is opened.
     folds
         Numbers of the folds, two or more.
+    fold_of
+        The fold that predicts each recording, by its path, instead of a split by hashes: for recordings that
+        the models were trained on, the one that was left out with it.
     found, out_dir, settings, force
         As for :func:`make_pseudo_labels`, with its errors.
 
@@ -202,7 +206,10 @@ def make_out_of_fold_pseudo_labels(
             f"out of fold needs the models of two folds or more, and {len(set(folds))} is finished; train "
             "the others, or label with all of them"
         )
-    dealt = deal_soundscapes(found.recordings, folds)
+    if fold_of:
+        dealt = deal_labelled(found.recordings, folds, fold_of)
+    else:
+        dealt = deal_soundscapes(found.recordings, folds)
     logger.info(f"Out of fold: every {dealt.unit} goes to one of the folds {sorted(folds)}")
     parts = [
         _Part(f"fold_{fold}", fold, partial(open_fold, fold), recordings)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES
@@ -21,7 +21,8 @@ class Dealt(NamedTuple):
     by_fold
         The soundscapes that each fold's model predicts.
     unit
-        The unit that was kept together: ``site`` or ``soundscape``.
+        The unit that was kept together: ``site`` or ``soundscape``; ``labelled recording`` where the run's
+        folds are followed.
 
     Examples
     --------
@@ -32,7 +33,7 @@ class Dealt(NamedTuple):
     """
 
     by_fold: dict[int, list[RecordingFile]]
-    unit: Literal["site", "soundscape"]
+    unit: Literal["site", "soundscape", "labelled recording"]
 
 
 def soundscape_name(recording: RecordingFile) -> str:
@@ -136,6 +137,25 @@ def deal_soundscapes(recordings: Sequence[RecordingFile], folds: Sequence[int]) 
     for fold in dealt:
         dealt[fold].sort(key=lambda recording: recording.name)
     return Dealt(dealt, "site" if by_site else "soundscape")
+
+
+def deal_labelled(
+    recordings: Sequence[RecordingFile], folds: Sequence[int], fold_of: Mapping[Path, int]
+) -> Dealt:
+    """Return labelled recordings by the fold that was left out with them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.predict.recording_files import RecordingFile
+    >>> owl = RecordingFile(Path("owl/XC1.wav"), "owl/XC1.wav")
+    >>> [len(recordings) for recordings in deal_labelled([owl], [0, 1], {owl.path: 1}).by_fold.values()]
+    [0, 1]
+    """
+    by_fold: dict[int, list[RecordingFile]] = {fold: [] for fold in sorted(folds)}
+    for recording in recordings:
+        by_fold[fold_of[recording.path]].append(recording)
+    return Dealt(by_fold, "labelled recording")
 
 
 def _sites(names: Sequence[str]) -> list[str]:

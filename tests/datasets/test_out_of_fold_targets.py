@@ -1,0 +1,67 @@
+"""Out-of-fold predictions of labelled recordings as targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dawnchorus.datasets.out_of_fold_targets import OutOfFoldTargets, OutOfFoldTargetSettings
+from dawnchorus.errors import DataError
+from dawnchorus.recordings.labels import LabelMap
+
+LABELS = LabelMap(("robin", "wren"))
+RECORDINGS = pd.DataFrame({"filename": ["robin/XC1.ogg", "wren/XC2.ogg", "robin/call.ogg", "wren/call.ogg"]})
+
+
+def targets(
+    tmp_path: Path, rows: dict[str, tuple[float, float, int]], *, fold: int = 0, min_prob: float = 0.5
+) -> OutOfFoldTargets:
+    table = pd.DataFrame(list(rows.values()), columns=[*LABELS.labels, "fold"]).assign(row_id=list(rows))
+    table.to_csv(tmp_path / "own.csv", index=False)
+    settings = OutOfFoldTargetSettings(table=tmp_path / "own.csv", min_prob=min_prob)
+    return OutOfFoldTargets(settings, RECORDINGS, LABELS, fold=fold)
+
+
+ROWS = {"XC1_5": (1.0, 0.0, 1), "XC1_10": (0.5, 0.5, 1), "XC1_20": (0.0, 1.0, 1), "call_5": (0.9, 0.9, 1)}
+
+
+@pytest.mark.parametrize(
+    ("start_s", "expected"),
+    [
+        (0.0, [1.0, 0.0]),
+        (2.0, [0.6 * 1.0 + 0.4 * 0.5, 0.4 * 0.5]),
+        (9.0, [0.5, 0.5]),  # of its 5 s only the first has a row
+        (12.5, [0.0, 1.0]),
+        (25.0, None),
+    ],
+)
+def test_rows_count_by_their_overlap_with_the_clip(
+    tmp_path: Path, start_s: float, expected: list[float] | None
+) -> None:
+    found = targets(tmp_path, ROWS, min_prob=0.4).target(0, start_s, start_s + 5)
+    if expected is None:
+        assert found is None
+    else:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_what_is_not_above_the_threshold_is_not_accepted(tmp_path: Path) -> None:
+    own = targets(tmp_path, ROWS, min_prob=0.5)
+    assert own.target(0, 5.0, 10.0) is None
+    assert own.target(0, 4.9, 9.9) is not None
+
+
+def test_recordings_without_rows_or_of_one_name_have_no_target(tmp_path: Path) -> None:
+    own = targets(tmp_path, ROWS)
+    assert [own.target(recording, 0.0, 5.0) for recording in (1, 2, 3)] == [None] * 3
+
+
+def test_a_table_of_other_recordings_or_of_the_folds_own_model_is_told(tmp_path: Path) -> None:
+    for rows, fold in (({"elsewhere_5": (0.9, 0.1, 1)}, 0), (ROWS, 1)):
+        with pytest.raises(
+            DataError, match=r"own\.csv has no row of the 4 recordings by another fold's model"
+        ):
+            targets(tmp_path, rows, fold=fold)
