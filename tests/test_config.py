@@ -86,10 +86,14 @@ def test_the_winning_configs_differ_from_each_other_in_what_the_recipe_says() ->
     ("name", "base", "keys"),
     [
         ("best_solo_ebs", "selected_ebs", {"tables"}),
-        ("best_ensem_ebs1", "selected_ebs", {"rare_up_to"}),
+        ("best_ensem_ebs1", "selected_ebs", {"rare_up_to", "out_of_fold_targets"}),
         ("best_ensem_ebs2", "best_solo_ebs", {"weights"}),
-        ("pretrain_ebs_large", "pretrain_ebs", set()),  # its places of recordings, which are no difference
-        ("pretrain_eca_large", "pretrain_eca", set()),
+        (
+            "pretrain_ebs_large",
+            "pretrain_ebs",
+            {"main_metric"},
+        ),  # and its recordings
+        ("pretrain_eca_large", "pretrain_eca", {"min_lr"}),
         ("sample_b", "sample_a", {"seed", "soundscape_pseudo_config"}),
     ],
 )

@@ -3,8 +3,9 @@
 CONFIG = {
     "train_function_args": {
         "train_dataset_config": {
+            "background_choice": "one_of",
             "background": [
-                {"folder": "data/soundscapes_nocall", "probability": 0.5},
+                {"folder": "data/soundscapes_nocall", "probability": 0.5, "peak_of": "file"},
                 {
                     "folder": "data/esc50/audio",
                     "table": "data/esc50_background.csv",
@@ -32,6 +33,7 @@ CONFIG = {
                         "crickets",
                     ],
                     "probability": 0.5,
+                    "peak_of": "file",
                 },
             ],
         },

@@ -3,8 +3,8 @@
 CONFIG = {
     "train_function_args": {
         "batch_augmentations": {
-            "random_filtering": {"min_db": -20.0, "max_db": 0.0},
-            "spectrogram_masks": {},
+            "random_filtering": {"min_db": -20.0, "max_db": 0.0, "flat_ends": True},
+            "spectrogram_masks": {"min_width": 0, "max_mels": 9, "max_frames": 19},
         },
     },
 }
