@@ -305,8 +305,10 @@ class Run:
             The fold is not finished, or none is, or the file is gone.
         """
         if fold is None:
+            folds = self.finished_folds()
             best = min if self.main_metric() == VALIDATION_LOSS else max
-            fold = best(self.finished_folds(), key=self.score)
+            # Without validation there is one fold, and no score.
+            fold = folds[0] if len(folds) == 1 else best(folds, key=self.score)
         return self.best_checkpoint(fold)
 
     def main_metric(self) -> str:

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from dawnchorus.config import TrainConfig, merge, read_config_file, validate
+from dawnchorus.config import InferenceConfig, TrainConfig, merge, read_config_file, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
-from dawnchorus.errors import ConfigError, RunError
+from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, scored_columns
+from dawnchorus.pipelines.run_compilation import compile_run
 from dawnchorus.pipelines.run_pseudo_labels import pseudo_label
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
@@ -184,6 +185,44 @@ def test_the_config_may_name_the_folds_that_are_trained(
     assert "not finished" not in caplog.text
     with pytest.raises(ConfigError, match="fold 7 does not exist; the run has the folds 0 to 1"):
         lightning_training(config_for(root, tmp_path / "other", trained=[7]))
+
+
+def test_one_model_may_be_trained_on_all_recordings_without_validation(
+    tmp_path: Path, data_factory: Any
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=4, duration_s=(1.0, 1.5))
+    config = config_for(root, tmp_path, n_folds=1)
+    run = lightning_training(config)
+    report = run.finished(0)
+    assert report is not None
+    assert (run.finished_folds(), report["best_checkpoint"]) == ([0], "last.safetensors")
+    assert not any(key.startswith("val_") for key in report)
+    assert (run.folds()["fold"] == -1).all()
+    assert not run.folds()["validated"].any()
+    assert run.best_of_folds() == run.checkpoints_dir(0) / "last.safetensors"
+    assert not run.load_model(0).training
+    with pytest.raises(DataError, match="was trained on all recordings, so that none is left to score it on"):
+        predict_out_of_fold(run, config)
+    compiled = compile_run(InferenceConfig(run=run.path))
+    assert compiled.out_of_fold is None
+    assert len(compiled.parities) == 2
+    stopping = config.train_function_args.model_copy(update={"early_stopping_epochs": 2})
+    with pytest.raises(
+        ConfigError, match="early_stopping_epochs is 2, and no recording is validated; leave it"
+    ):
+        prepare_run(config.model_copy(update={"train_function_args": stopping}))
+
+
+def test_a_column_of_train_and_valid_makes_one_fold(tmp_path: Path, data_factory: Any) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=6, duration_s=(1.0, 1.5))
+    table = pd.read_csv(root / "recordings.csv")
+    parts = ["Valid" if author == table["author"][0] else "train" for author in table["author"]]
+    table.assign(part=parts).to_csv(root / "recordings.csv", index=False)
+    prepared = prepare_run(config_for(root, tmp_path, fold_column="part"))
+    valid = prepared.recordings["part"] == "Valid"
+    assert prepared.assignment.n_folds == 1
+    assert (prepared.assignment.validation_rows(0) == valid).all()
+    assert (prepared.assignment.training_rows(0) == ~valid).all()
 
 
 def test_the_baseline_is_scored_on_the_same_recordings(

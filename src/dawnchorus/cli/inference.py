@@ -84,7 +84,10 @@ def compile_(
     from dawnchorus.pipelines.run_compilation import compile_run
 
     compiled = compile_run(load_inference_config(config, given=changes or ()), debug=debug)
-    _print_out_of_fold(compiled.run, compiled.out_of_fold)
+    if compiled.out_of_fold is None:
+        typer.echo("no score: all recordings were trained on")
+    else:
+        _print_out_of_fold(compiled.run, compiled.out_of_fold)
     _print_parities(compiled.run, compiled.parities)
     if compiled.predictions is not None:
         print_predictions(compiled.predictions, compiled.run.path / "soundscapes")

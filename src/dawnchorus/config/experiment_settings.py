@@ -83,14 +83,16 @@ class FoldSettings(Settings):
     Attributes
     ----------
     n_folds
-        Number of folds, at least 2.
+        Number of folds. 1 trains one model on all recordings: nothing is validated, there is no score, and
+        the weights after the last epoch are taken.
     group_column
         Column whose equal values stay on one side of every fold; several, as a list or with commas
         between them, link recordings that share a value in any of them. An empty value links
         nothing. None takes ``author``, and ``site`` too where the table has it.
     fold_column
-        Column of official folds, numbers or names, with -1 for what is always in training. Where the
-        table has it, it is used as it is and ``n_folds`` is ignored; None ignores such a column.
+        Column of official folds, numbers or names, with -1 for what is always in training, or ``train`` and
+        ``valid`` for a single fold. Where the table has it, it is used as it is and ``n_folds`` is ignored;
+        None ignores such a column.
     fewer_if_needed
         Lower ``n_folds`` where the groups are too few, with a note, instead of refusing.
     every_class_in_training
@@ -108,7 +110,7 @@ class FoldSettings(Settings):
     ('author', 'site')
     """
 
-    n_folds: int = Field(default=5, ge=2)
+    n_folds: int = Field(default=5, ge=1)
     group_column: tuple[str, ...] | None = None
     fold_column: str | None = "fold"
     fewer_if_needed: bool = False

@@ -68,12 +68,13 @@ class OutOfFoldTargets:
     Examples
     --------
     >>> import pandas as pd
+    >>> from dawnchorus.recordings.labels import LabelMap
     >>> rows = pd.DataFrame({"row_id": ["XC1_5", "XC1_10"], "owl": [0.9, 0.1], "fold": [1, 1]})
     >>> rows.to_csv("own.csv", index=False)
     >>> settings = OutOfFoldTargetSettings(table="own.csv")
     >>> recordings = pd.DataFrame({"filename": ["owl/XC1.ogg"]})
     >>> targets = OutOfFoldTargets(settings, recordings, LabelMap(("owl",)), fold=0)
-    >>> targets.target(0, 1.0, 6.0)  # four of its five seconds are of the first row
+    >>> targets.target(0, 1.0, 6.0).round(2)  # four of its five seconds are of the first row
     array([0.74], dtype=float32)
     >>> targets.target(0, 4.0, 9.0) is None  # 0.26 is not accepted
     True

@@ -254,7 +254,9 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> import pandas as pd
+    >>> from dawnchorus.recordings.labels import LabelMap
     >>> pd.DataFrame({"row_id": ["night_5"], "owl": [0.75]}).to_csv("round_1.csv", index=False)
     >>> read_pseudo_labels(Path("round_1.csv"), LabelMap(("owl",)), needs_fold=False)
       soundscape  end_s  primary_label_prob   owl

@@ -25,6 +25,7 @@ from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.wording import counted
 
 _NAMES_SHOWN = 10
+_NO_VALIDATION = "One model is trained on all recordings: none is validated, and there is no score."
 
 
 def fold_notes(split: FoldSplit, constraints: FoldConstraints) -> list[str]:
@@ -253,7 +254,8 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
     """Return leak-free folds of the recordings; the order of the rows changes nothing.
 
     Official folds are taken where the table has them. Otherwise scikit-learn's
-    ``StratifiedGroupKFold`` splits the groups so that the classes are spread alike.
+    ``StratifiedGroupKFold`` splits the groups so that the classes are spread alike; with ``n_folds`` 1, all
+    recordings are always in training.
 
     Raises
     ------
@@ -274,6 +276,11 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
         only = ", ".join(recordings["primary_label"].unique()) or "no species"
         raise DataError(f"the recordings are all of {only}; at least two species are needed")
     grouped = group_recordings(recordings, group_columns(recordings, settings.group_column))
+    if settings.n_folds == 1 and _official_column(recordings, settings) is None:
+        always = np.full(len(recordings), ALWAYS_IN_TRAINING)
+        return FoldAssignment(
+            always, np.zeros(len(always), dtype=bool), 1, (_NO_VALIDATION,), grouped.groups, grouped.columns
+        )
     constraints = FoldConstraints.of(recordings, grouped, settings)
     official = _official_column(recordings, settings)
     if official is None:

@@ -261,10 +261,14 @@ def _refuse_too_little_to_validate(constraints: FoldConstraints, always: np.ndar
 
 
 _NAMES_SHOWN = 10
+_TRAIN, _VALID = "train", "valid"
+"""The values of a column that validates once: its only fold, and what is always in training."""
 
 
 def official_split(column: pd.Series, constraints: FoldConstraints) -> FoldSplit:
     """Return the folds of a column, numbered from 0 in the order of its values, with the constraints applied.
+
+    A column of ``train`` and ``valid`` makes one fold, which validates the second.
 
     Raises
     ------
@@ -311,6 +315,9 @@ def _folds_and_values(column: pd.Series) -> tuple[np.ndarray, list[str]]:
         raise DataError(
             f"the column {column.name} is empty in {gaps} of {len(text)} rows; every recording needs a fold"
         )
+    if set(text.str.lower()) == {_TRAIN, _VALID}:
+        is_valid = text.str.lower() == _VALID
+        return np.where(is_valid, 0, ALWAYS_IN_TRAINING), [_VALID]
     numbers = pd.to_numeric(text, errors="coerce")
     if numbers.isna().all():
         values = sorted(set(text), key=_natural)

@@ -23,7 +23,7 @@ from dawnchorus.runs import Run, open_run
 
 
 class Compiled(NamedTuple):
-    """A run's score, its exports' agreement with PyTorch, and the predictions, if any.
+    """A run's score, its exports' agreement with PyTorch, and the predictions, if there are any.
 
     Examples
     --------
@@ -36,7 +36,7 @@ class Compiled(NamedTuple):
     """
 
     run: Run
-    out_of_fold: OutOfFold
+    out_of_fold: OutOfFold | None
     parities: list[Parity]
     predictions: BulkPredictions | None
 
@@ -68,7 +68,9 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
             "training config; make them the same, or leave it out of the inference config"
         )
     bulk = _bulk_settings(config, run.card())  # before the work, to fail early
-    out_of_fold = evaluate_run(run, train_config, folds=config.folds, batch_size=config.batch_size)
+    out_of_fold = None
+    if run.folds()["validated"].any():
+        out_of_fold = evaluate_run(run, train_config, folds=config.folds, batch_size=config.batch_size)
     parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
     predictions = None
     if config.soundscapes is not None:

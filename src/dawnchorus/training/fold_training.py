@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class FoldTraining:
     Raises
     ------
     DataError
-        No class can be scored on the fold's validation recordings.
+        No class can be scored on the fold's validation recordings; where there are none at all, nothing is
+        validated.
 
     Examples
     --------
@@ -84,17 +85,21 @@ class FoldTraining:
         train_rows = prepared.recordings[assignment.training_rows(fold)].reset_index(drop=True)
         val_rows = prepared.recordings[assignment.validation_rows(fold)].reset_index(drop=True)
         self.filenames = list(train_rows["filename"])
+        self.val_set: Any = None
+        self.validation: Validation | None = None
         with composition_untold():
-            self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
+            if assignment.validated.any():
+                self.val_set = args.val_dataset_class(val_rows, self.labels, args.val_dataset_config)
             self.train_set = args.train_dataset_class(
                 train_rows, self.labels, train_dataset_config(config), seed=config.seed, fold=fold
             )
-        n_windows = len(range(self.process.rank, len(self.val_set), self.process.n_processes))
-        self.validation = Validation(
-            self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug,
-            metrics=chosen_metrics(args.metrics, args.main_metric, where=config.exp_name),
-            main=args.main_metric,
-        )  # fmt: skip
+        if self.val_set is not None:
+            n_windows = len(range(self.process.rank, len(self.val_set), self.process.n_processes))
+            self.validation = Validation(
+                self.val_set, self.labels, fold=fold, n_windows=n_windows, lenient=args.debug,
+                metrics=chosen_metrics(args.metrics, args.main_metric, where=config.exp_name),
+                main=args.main_metric,
+            )  # fmt: skip
         self.sampler = ClipSampler(
             class_weights(self.train_set.item_labels, args.class_balance, repeat_rare_to=args.repeat_rare_to),
             n_draws=args.clips_per_epoch or len(self.train_set),
@@ -104,18 +109,18 @@ class FoldTraining:
             n_processes=self.process.n_processes,
         )
 
-    def loaders(self) -> tuple[ClipLoader, ClipLoader]:
-        """Return the loaders of this process, for training and for validation."""
+    def loaders(self) -> tuple[ClipLoader, ClipLoader | None]:
+        """Return the loaders of this process, for training and for validation if there is any."""
         mine, validated = (
             _divided_by_processes(settings, self.process)
             for settings in (self.args.train_loader, self.args.val_loader)
         )
         drop_last = len(self.sampler) > mine.batch_size
+        training = ClipLoader(self.train_set, mine, sampler=self.sampler, drop_last=drop_last)
+        if self.val_set is None:
+            return training, None
         windows = shared_out(len(self.val_set), **self.process._asdict())
-        return (
-            ClipLoader(self.train_set, mine, sampler=self.sampler, drop_last=drop_last),
-            ClipLoader(self.val_set, validated, sampler=windows),
-        )
+        return training, ClipLoader(self.val_set, validated, sampler=windows)
 
     def module(self) -> WaveClassifierModule:
         """Return the Lightning module, with starting weights unless it goes on from a checkpoint."""
@@ -138,12 +143,14 @@ class FoldTraining:
         train_loader, val_loader = self.loaders()
         with (
             closing(train_loader),
-            closing(val_loader),
+            closing(val_loader) if val_loader is not None else nullcontext(),
             told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)),
             without_advice(),
         ):
-            table = PerClassTable(best, self.validation, self.per_class_file)
-            trainer = make_trainer(self.config, self.run, self.fold, [best, table], train_loader)
+            callbacks: list[Callback] = []
+            if self.validation is not None:
+                callbacks = [best, PerClassTable(best, self.validation, self.per_class_file)]
+            trainer = make_trainer(self.config, self.run, self.fold, callbacks, train_loader)
             try:
                 with closing_loggers(trainer.loggers):
                     trainer.fit(
@@ -171,6 +178,7 @@ class FoldTraining:
 
     def averaged(self, best: BestCheckpoints) -> tuple[str, dict[str, float]]:
         """Write the mean of the best checkpoints; return its file name and its scores."""
+        assert self.validation is not None
         card = self.run.card()
         out = self.run.checkpoints_dir(self.fold) / AVERAGED_NAME
         with told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)):
@@ -222,9 +230,10 @@ def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[st
     best = training.fit()
     if training.process.rank > 0:
         return None
-    best_path = Path(best.best_model_path)
+    validation = training.validation
+    best_path = training.last if validation is None else Path(best.best_model_path)
     metrics = epoch_metrics(best_path)
-    kept = [*(metric.log_name for metric in training.validation.metrics), "val_loss"]
+    kept = [] if validation is None else [metric.log_name for metric in validation.metrics] + ["val_loss"]
     report = {
         "best_checkpoint": best_path.name,
         **{name: metrics[name] for name in kept if name in metrics},

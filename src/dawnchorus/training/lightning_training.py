@@ -79,8 +79,8 @@ def lightning_training(
         for fold in chosen:
             is_new = fold in unfinished
             report = _trained(config, prepared, fold, locks) if is_new else prepared.run.finished(fold)
-            if report is not None:
-                metric = config.train_function_args.main_metric
+            metric = config.train_function_args.main_metric
+            if report is not None and metric in report:
                 logger.info(
                     "Fold %d: best %s %.4f (%s)", fold, metric, report[metric], report["best_checkpoint"]
                 )

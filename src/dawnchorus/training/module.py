@@ -78,7 +78,7 @@ class WaveClassifierModule(lightning.LightningModule):
     fold
         Fold that is left out; part of the random streams.
     validation
-        The validation recordings, and the predictions for them.
+        The validation recordings, and the predictions for them; None where nothing is validated.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class WaveClassifierModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, model: torch.nn.Module, config: TrainConfig, *, fold: int, validation: Validation
+        self, model: torch.nn.Module, config: TrainConfig, *, fold: int, validation: Validation | None
     ) -> None:
         super().__init__()
         args = config.train_function_args
@@ -104,7 +104,7 @@ class WaveClassifierModule(lightning.LightningModule):
             BatchAugmentations(args.batch_augmentations, domain, where=config.exp_name)
             for domain in (ON_WAVE, ON_SPECTROGRAM)
         )
-        self.validation = validation
+        self.validation: Any = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
         self.frozen.begin(model)
         self._last_loss: LossOnItsWay | None = None

@@ -113,6 +113,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     )
     labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
+    _check_validation(config, assignment)
     prepared = PreparedRun(config, Run(config.run_dir), recordings, labels, assignment)
     if this_process(config.train_function_args).rank > 0:
         wait_for(prepared.run.config_file)  # the first process checks and writes everything
@@ -222,6 +223,20 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
         return values
     without = {"background": (), "soundscape_pseudo_config": None, "out_of_fold_targets": None}
     return {key: without.get(key, value) for key, value in values.items()}
+
+
+def _check_validation(config: TrainConfig, assignment: FoldAssignment) -> None:
+    """Raise a ConfigError where a setting needs the scores of a validation that there is none of."""
+    args = config.train_function_args
+    for key, is_set in (
+        ("early_stopping_epochs", args.early_stopping_epochs),
+        ("average_best", args.average_best),
+    ):
+        if is_set and not assignment.validated.any():
+            raise ConfigError(
+                f"{config.exp_name}: {key} is {is_set}, and no recording is validated; leave it out, or take "
+                "folds.n_folds 2 or more"
+            )
 
 
 def _given_labels(config: TrainConfig) -> LabelMap | None:

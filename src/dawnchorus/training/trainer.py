@@ -326,6 +326,7 @@ def without_advice() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in (
             ".*does not have many workers.*",
+            ".*but have no `val_dataloader`.*",  # where all recordings are trained on
             ".*treespec, LeafSpec.*",
             ".*The number of training batches.*",
             ".*exists and is not empty.*",
