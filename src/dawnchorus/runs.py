@@ -307,8 +307,9 @@ class Run:
         if fold is None:
             folds = self.finished_folds()
             best = min if self.main_metric() == VALIDATION_LOSS else max
-            # Without validation there is one fold, and no score.
-            fold = folds[0] if len(folds) == 1 else best(folds, key=self.score)
+            # Without validation, and of an average by its loss, there is no such score.
+            scored = [fold for fold in folds if self.main_metric() in (self.finished(fold) or {})]
+            fold = best(scored, key=self.score) if scored else folds[0]
         return self.best_checkpoint(fold)
 
     def main_metric(self) -> str:

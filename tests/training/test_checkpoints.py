@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from dawnchorus.cli import main
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import ConfigError, RunError, UnsafePathError, WeightsError
 from dawnchorus.models.card import ModelCard
@@ -19,6 +20,7 @@ from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint, write_c
 from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
+from dawnchorus.training.checkpoint_choice import choose_checkpoints
 from dawnchorus.training.checkpoints import (
     BestCheckpoints,
     SafetensorsIO,
@@ -132,6 +134,35 @@ def test_the_best_epoch_may_be_that_of_the_smallest_validation_loss(make_config:
     assert sorted(epoch_metrics(path)["val_loss"] for path in kept) == pytest.approx(sorted(losses)[:2])
     assert run.best_of_folds() == run.best_checkpoint(0)
     assert (run.fold_dir(0) / "per_class.csv").is_file()
+
+
+def test_another_kept_checkpoint_may_be_chosen_after_training(
+    make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(train_function_args={"n_checkpoints": 3})
+    run = lightning_training(config, folds=[0])
+    kept = list(run.checkpoints_dir(0).glob("0*.safetensors"))
+    losses = {path: epoch_metrics(path)["val_loss"] for path in kept}
+    (chosen,) = choose_checkpoints(run, config, "loss")
+    assert run.best_checkpoint(0) == min(losses, key=lambda path: losses[path])
+    scored = epoch_metrics(run.best_checkpoint(0))["val_macro_roc_auc"]
+    assert chosen.report["val_macro_roc_auc"] == pytest.approx(scored, abs=1e-6)
+    (chosen,) = choose_checkpoints(run, config, "cmap", average=3)
+    assert chosen.checkpoint == run.best_checkpoint(0).name == "averaged.safetensors"
+    weights = [read_checkpoint(path).weights["head.pooling.p"] for path in kept]
+    averaged = read_checkpoint(run.best_checkpoint(0)).weights["head.pooling.p"]
+    torch.testing.assert_close(averaged, torch.stack(weights).mean(0))
+    before = run.newest_weights_ns([0])
+    with pytest.raises(SystemExit) as end:
+        main(["choose-checkpoints", str(run.path), "--by", "last", "--fold", "0"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("fold 0: last.safetensors, val_macro_roc_auc 0.")
+    assert run.best_checkpoint(0).name == "last.safetensors"
+    assert run.newest_weights_ns([0]) > before, "what was made before is outdated"
+    with pytest.raises(ConfigError, match="has no 'hits' of its epochs; legal are cmap, loss, macro_roc_auc"):
+        choose_checkpoints(run, config, "hits")
+    with pytest.raises(ConfigError, match="4 checkpoints cannot be averaged: fold 0 has 3 to choose from"):
+        choose_checkpoints(run, config, "cmap", average=4)
 
 
 def test_of_validation_losses_the_smallest_ranks_first(make_config: MakeConfig, tmp_path: Path) -> None:

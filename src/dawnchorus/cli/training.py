@@ -1,4 +1,4 @@
-"""``dawnchorus train`` and ``extract-backbone``."""
+"""``dawnchorus train``, ``choose-checkpoints`` and ``extract-backbone``."""
 
 from __future__ import annotations
 
@@ -61,6 +61,29 @@ def train(
     if left_out:
         typer.echo(f"{len(left_out)} recordings were left out; see {run.path / FAILURES_NAME}", err=True)
         raise typer.Exit(2)
+
+
+def choose_checkpoints(
+    run: Annotated[Path, typer.Argument(help="Run directory, or the training config of the run.")],
+    by: Annotated[
+        str, typer.Option(help="Metric whose best epoch is taken, such as cmap; loss; or last.")
+    ] = "macro_roc_auc",
+    average: Annotated[int, typer.Option(min=1, help="Average the weights of this many of the best.")] = 1,
+    folds: Annotated[
+        list[int] | None, typer.Option("--folds", "--fold", help="Folds to choose for; otherwise all.")
+    ] = None,
+) -> None:
+    """Take another of the kept checkpoints as the model of each fold, or an average, and score it."""
+    from dawnchorus.report.run_page import write_run_page
+    from dawnchorus.runs import open_run
+    from dawnchorus.training.checkpoint_choice import choose_checkpoints as choose
+
+    opened = open_run(run)
+    for fold, checkpoint, report in choose(opened, opened.config(), by, average=average, folds=folds):
+        scores = ", ".join(f"{name} {report[name]:.4f}" for name in report if name.startswith("val_"))
+        typer.echo(f"fold {fold}: {checkpoint}, {scores}")
+    write_run_page(opened)
+    typer.echo("what was exported, scored or calibrated before is of the earlier weights", err=True)
 
 
 def extract_backbone(

@@ -190,7 +190,7 @@ def predict_out_of_fold(
     labels = LabelMap(run.card().labels)
     outputs, targets, tables = [], [], []
     for fold in chosen:
-        rows, dataset = _tested_on(recordings, config, labels, fold)
+        rows, dataset = validated_by(recordings, config, labels, fold)
         engine = TorchEngine([run.load_model(fold)], run.card(), clips_per_request=batch_size)
         outputs.append(
             BirdsInference(engine).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
@@ -240,7 +240,7 @@ def saved_out_of_fold(
     if list(saved) != [*_KEYS, *labels.labels]:
         return None
     recordings = recordings_with_folds(run, config)
-    rows, datasets = zip(*(_tested_on(recordings, config, labels, fold) for fold in chosen), strict=True)
+    rows, datasets = zip(*(validated_by(recordings, config, labels, fold) for fold in chosen), strict=True)
     wanted = pd.concat(rows, ignore_index=True)[_KEYS]
     predictions = wanted.merge(saved.drop(columns="primary_label"), on=["filename", "fold"])
     if not len(wanted) == len(predictions) == saved["fold"].isin(chosen).sum():
@@ -289,15 +289,37 @@ def _warn_of_missing(recordings: pd.DataFrame, chosen: Sequence[int]) -> None:
         logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
 
 
-def _tested_on(
-    recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, fold: int
-) -> tuple[pd.DataFrame, Any]:
-    """Return the recordings that a fold is tested on, and the dataset of them."""
+class Validated(NamedTuple):
+    """The recordings that a fold is validated on, and the dataset of their windows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> Validated(pd.DataFrame({"filename": ["owl.wav"]}), dataset=None).recordings["filename"].tolist()
+    ['owl.wav']
+    """
+
+    recordings: pd.DataFrame
+    dataset: Any
+
+
+def validated_by(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, fold: int) -> Validated:
+    """Return the recordings that a fold is validated on, of :func:`recordings_with_folds`, and their windows.
+
+    Examples
+    --------
+    >>> from dawnchorus.recordings.labels import LabelMap
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> config, labels = run.config(), LabelMap(run.card().labels)
+    >>> len(validated_by(recordings_with_folds(run, config), config, labels, fold=0).recordings)
+    4
+    """
     tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
     rows = recordings[tested].reset_index(drop=True)
     args = config.train_function_args
     with composition_untold():
-        return rows, args.val_dataset_class(rows, labels, args.val_dataset_config)
+        return Validated(rows, args.val_dataset_class(rows, labels, args.val_dataset_config))
 
 
 def _scored(

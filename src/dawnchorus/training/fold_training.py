@@ -25,6 +25,7 @@ from dawnchorus.files import replacing, write_text
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.weights import load_weights
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.runs import Run
 from dawnchorus.training.checkpoints import (
     AVERAGED_NAME,
     LAST_NAME,
@@ -44,6 +45,7 @@ from dawnchorus.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
+PER_CLASS_NAME = "per_class.csv"
 _SHOWN_RECORDINGS = 5
 
 
@@ -164,7 +166,7 @@ class FoldTraining:
     @property
     def per_class_file(self) -> Path:
         """File of the scores of each class at the best epoch."""
-        return self.run.fold_dir(self.fold) / "per_class.csv"
+        return self.run.fold_dir(self.fold) / PER_CLASS_NAME
 
     def _not_finite(self, error: NotFiniteError) -> TrainingError:
         names: list[str] = []
@@ -183,14 +185,36 @@ class FoldTraining:
         out = self.run.checkpoints_dir(self.fold) / AVERAGED_NAME
         with told_in_a_sentence(self.args, fold=self.fold, folder=self.run.fold_dir(self.fold)):
             average_checkpoints(best.ranked()[: self.args.average_best], out, card)
-            model = new_model(self.config, self.labels.labels, with_weights=False).model
-            load_weights(model, out)
-            engine = TorchEngine([model], card, clips_per_request=self.args.val_loader.batch_size)
-            description = f"Fold {self.fold}, averaged"
-            probabilities = BirdsInference(engine).predict_dataset(self.val_set, description=description)
-        scores = self.validation.score(probabilities)
-        write_per_class(self.per_class_file, self.validation)
-        return out.name, {name: value for name, value in scores.items() if not math.isnan(value)}
+            scores = score_checkpoint(self.run, self.config, self.fold, out, self.val_set, self.validation)
+        return out.name, scores
+
+
+def score_checkpoint(
+    run: Run, config: TrainConfig, fold: int, checkpoint: Path, val_set: Any, validation: Validation
+) -> dict[str, float]:
+    """Return the scores of a checkpoint on a fold's validation windows, and write those of each class.
+
+    Metrics that are not defined are left out.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.config import load_train_config
+    >>> from dawnchorus.training.run_preparation import prepare_run
+    >>> config = load_train_config("train.py")
+    >>> fold = FoldTraining(config, prepare_run(config), 0)
+    >>> best = Path(fold.fit().best_model_path)
+    >>> list(score_checkpoint(fold.run, config, 0, best, fold.val_set, fold.validation))
+    ['val_macro_roc_auc', 'val_cmap']
+    """
+    card = run.card()
+    model = new_model(config, card.labels, with_weights=False).model
+    load_weights(model, checkpoint)
+    engine = TorchEngine([model], card, clips_per_request=config.train_function_args.val_loader.batch_size)
+    description = f"Fold {fold}, {checkpoint.stem}"
+    scores = validation.score(BirdsInference(engine).predict_dataset(val_set, description=description))
+    write_per_class(run.fold_dir(fold) / PER_CLASS_NAME, validation)
+    return {name: value for name, value in scores.items() if not math.isnan(value)}
 
 
 def train_fold(config: TrainConfig, prepared: PreparedRun, fold: int) -> dict[str, Any] | None:
