@@ -24,6 +24,7 @@ from dawnchorus.recordings.labels import UNKNOWN, LabelMap
 from dawnchorus.recordings.table import label_map_of, load_recordings
 
 N_SAMPLES = 160_000
+RATE = 32_000
 
 
 @pytest.fixture
@@ -65,6 +66,19 @@ def test_a_dataset_reads_the_channel_of_its_settings(data_factory: Any, channel:
     np.testing.assert_allclose(dataset[0].wave.numpy(), frames[:, column], atol=1e-7)
     with pytest.raises(ConfigError, match="channel"):
         WaveDataset(dataset.recordings, settings={"channel": "each"})
+
+
+def test_clips_may_be_of_the_first_seconds_only(birds: Any) -> None:
+    recordings, labels = birds
+    of_first = {"first_s": 6.0}
+    dataset = WaveDataset(recordings, labels, of_first)
+    draws = (Draw(0, position, position % len(dataset)) for position in range(300))
+    starts = [dataset.draw(draw).first.start for draw in draws]
+    assert 0.8 * RATE < max(starts) <= RATE
+    windows = WaveAllFileDataset(recordings, labels, of_first).windows
+    assert {start for _, start in windows} == {0, 5 * RATE}
+    with pytest.raises(ConfigError, match=r"first_s is 4; legal: segment_len \(5\) or more"):
+        WaveDataset(recordings, labels, {"first_s": 4.0})
 
 
 def test_a_short_recording_is_padded_on_the_left(data_factory: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from dawnchorus.config import SchedulerSettings, TrainConfig, merge, read_config_file, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
@@ -26,7 +27,7 @@ from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
 from dawnchorus.training import trainer
-from dawnchorus.training.fold_training import train_fold
+from dawnchorus.training.fold_training import FoldTraining, train_fold
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.networks import new_model
 from dawnchorus.training.optimizer import lr_multiplier
@@ -343,3 +344,70 @@ def test_one_cycle_rises_and_falls_and_constant_stays() -> None:
     assert values[-1] == pytest.approx(0)
     assert values[25] == pytest.approx((1 + math.cos(math.pi / 2)) / 2)
     assert lr_multiplier(SchedulerSettings(name="constant"), lr=1, n_steps=4)(3) == 1
+
+
+def test_a_cosine_may_begin_anew() -> None:
+    schedule = lr_multiplier(SchedulerSettings(restarts=2, min_lr=0.0), lr=1e-3, n_steps=90)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    oracle = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=30)
+    for step in range(90):
+        assert schedule(step) == pytest.approx(oracle.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        oracle.step()
+    assert schedule(90) == pytest.approx(0)
+
+
+class CountedEpochs(Callback):
+    n_epochs = 0
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        type(self).n_epochs += 1
+
+
+def test_a_schedule_and_callbacks_of_ones_own_are_trained_with(make_config: Any) -> None:
+    scheduler = {
+        "name": "torch.optim.lr_scheduler:StepLR",
+        "args": {"step_size": 1, "gamma": 0.1},
+        "interval": "epoch",
+    }
+    args = {"scheduler": scheduler, "callbacks": [CountedEpochs], "n_epochs": 3}
+    run = lightning_training(make_config(train_function_args=args), folds=[0])
+    rates = fold_history(run, 0)["learning_rate"].tolist()
+    assert rates == pytest.approx([rates[0], rates[0] / 10, rates[0] / 100])
+    assert CountedEpochs.n_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"scheduler": {"name": "cosin"}}, "scheduler.name is 'cosin'; legal are cosine, one_cycle, c"),
+        ({"scheduler": {"args": {"gamma": 1}}}, "scheduler.args is {'gamma': 1}, and one_cycle takes none"),
+        (
+            {"scheduler": {"name": "torch.optim.lr_scheduler:StepLR", "args": {"size": 1}}},
+            r"scheduler.args.size is not known; did you mean step_size\?",
+        ),
+        ({"scheduler": {"name": "torch.optim.lr_scheduler:StepLR"}}, "scheduler: StepLR refuses {}: "),
+        ({"scheduler": {"name": "pathlib:Path"}}, "scheduler: Path refuses {}|which makes PosixPath"),
+        ({"callbacks": ["mine"]}, "callbacks.0 is 'mine'; give an import path package.module:name"),
+        ({"callbacks": ["pathlib:Path"]}, r"callbacks.0 is 'pathlib:Path'; it must be a lightning"),
+    ],
+)
+def test_a_wrong_schedule_or_callback_is_told_before_training(
+    make_config: Any, args: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare_run(make_config(train_function_args=args))
+
+
+def test_each_fold_may_start_from_weights_of_its_own(make_config: Any, tmp_path: Path) -> None:
+    first = lightning_training(make_config())
+    for fold in (0, 1):
+        shutil.copy(first.best_checkpoint(fold), tmp_path / f"start_{fold}.safetensors")
+    start = str(tmp_path / "start_{fold}.safetensors")
+    config = make_config(exp_name="next", nn_model_config={"weights": start})
+    prepared = prepare_run(config)
+    for fold in (0, 1):
+        started = FoldTraining(config, prepared, fold).module().model.state_dict()
+        torch.testing.assert_close(
+            started["head.pooling.p"], first.load_model(fold).state_dict()["head.pooling.p"]
+        )

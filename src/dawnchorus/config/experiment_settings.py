@@ -153,7 +153,8 @@ class TrainConfig(Settings):
     nn_model_class, nn_model_config
         The network as a class, a registered name or ``package.module:Class``, and its keyword arguments
         (:mod:`dawnchorus.models.network` describes the interface for one of your own); ``weights`` and
-        ``weights_labels`` name a file to start from and its classes.
+        ``weights_labels`` name a file to start from and its classes. ``{fold}`` in ``weights`` stands for the
+        number of the fold, for a file each.
     train_function, train_function_args
         The training function, and its settings.
 

@@ -182,6 +182,12 @@ WAVE_TRANSFORMS = Registry("waveform transform", {})
 OPTIMIZERS = Registry(
     "optimizer", {name: f"torch.optim:{name}" for name in ("AdamW", "RAdam", "Adam", "SGD")}
 )
+SCHEDULES = Registry("schedule", {})
+"""Schedules of the learning rate in addition to dawnchorus's own."""
+
+CALLBACKS = Registry("callback", {})
+"""Callbacks of training in addition to dawnchorus's own."""
+
 METRICS = Registry(
     "metric", {"macro_roc_auc": "dawnchorus.metrics:MACRO_ROC_AUC", "cmap": "dawnchorus.metrics:CMAP"}
 )
@@ -237,6 +243,8 @@ REGISTRIES: dict[str, Registry] = {
     "augmentation": AUGMENTATIONS,
     "transform": WAVE_TRANSFORMS,
     "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "callback": CALLBACKS,
     "metric": METRICS,
     "format": FORMATS,
     "recorder_name": RECORDER_NAMES,
@@ -254,7 +262,8 @@ def register(kind: str, name: str) -> Callable[[PartT], PartT]:
     ----------
     kind
         ``network``, ``backbone``, ``head``, ``loss``, ``augmentation``, ``transform``, ``optimizer``,
-        ``metric``, ``format``, ``recorder_name``, ``download_source``, ``dataset`` or ``train_function``.
+        ``schedule``, ``callback``, ``metric``, ``format``, ``recorder_name``, ``download_source``,
+        ``dataset`` or ``train_function``.
     name
         Its name.
 

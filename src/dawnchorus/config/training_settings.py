@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from dawnchorus.config.registry import METRICS
+from dawnchorus.config.registry import CALLBACKS, METRICS, SCHEDULES
 from dawnchorus.config.settings import Settings
 
 VALIDATION_LOSS = "val_loss"
@@ -68,6 +68,9 @@ class OptimizerSettings(Settings):
         return _part(value, "optimizer.name")
 
 
+OWN_SCHEDULES = ("cosine", "one_cycle", "constant")
+
+
 class SchedulerSettings(Settings):
     """The schedule of the learning rate, stepped with the optimiser.
 
@@ -75,11 +78,18 @@ class SchedulerSettings(Settings):
     ----------
     name
         ``cosine`` falls from the optimiser's rate to ``min_lr``; ``one_cycle`` rises over the first
-        ``warmup_share`` of the steps and then falls along a cosine; ``constant`` keeps the rate.
+        ``warmup_share`` of the steps, its warm-up, and then falls along a cosine; ``constant`` keeps the
+        rate. Or the import path of another (``torch.optim.lr_scheduler:StepLR``), or its class.
     min_lr
-        Rate at the end of ``cosine``.
+        Rate at the end of a cosine.
     warmup_share
         Fraction of the steps in which ``one_cycle`` rises.
+    restarts
+        How often a cosine begins anew at the optimiser's rate, after equal numbers of steps.
+    args
+        Keyword arguments of a schedule by import path or class.
+    interval
+        When such a schedule is stepped: after each ``step`` of the optimiser or each ``epoch``.
 
     Examples
     --------
@@ -87,9 +97,28 @@ class SchedulerSettings(Settings):
     0.2
     """
 
-    name: Literal["cosine", "one_cycle", "constant"] = "cosine"
+    name: str | Any = "cosine"
     min_lr: float = Field(default=1e-6, ge=0)
     warmup_share: float = Field(default=0.2, gt=0, lt=1)
+    restarts: int = Field(default=0, ge=0)
+    args: dict[str, Any] = Field(default_factory=dict)
+    interval: Literal["step", "epoch"] = "step"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of dawnchorus's own schedules."""
+        return isinstance(self.name, str) and self.name in OWN_SCHEDULES
+
+    @model_validator(mode="after")
+    def _is_known(self) -> SchedulerSettings:
+        if isinstance(self.name, str) and not (self.is_own or ":" in self.name or self.name in SCHEDULES):
+            raise ValueError(
+                f"scheduler.name is {self.name!r}; legal are {', '.join(OWN_SCHEDULES)}, and the import path "
+                "package.module:name of another"
+            )
+        if self.is_own and self.args:
+            raise ValueError(f"scheduler.args is {self.args!r}, and {self.name} takes none; leave it out")
+        return self
 
 
 class BatchAugmentationSettings(Settings):
@@ -191,6 +220,9 @@ class TrainFunctionArgs(Settings):
         Batch normalisation over the clips of all devices, on GPUs; nothing changes on one.
     auto_batch
         Find the batch size that the device trains fastest with, and scale the learning rate.
+    callbacks
+        Callbacks of Lightning in addition to dawnchorus's: import paths, classes, or objects, of which each
+        fold has a copy.
     loggers
         Loggers beside the CSV files: ``tensorboard``, ``wandb``.
     debug
@@ -239,6 +271,7 @@ class TrainFunctionArgs(Settings):
     num_nodes: int = Field(default=1, ge=1)
     sync_batchnorm: bool = False
     auto_batch: bool = False
+    callbacks: tuple[str | Any, ...] = ()
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     debug: bool = False
 
@@ -251,6 +284,17 @@ class TrainFunctionArgs(Settings):
     @classmethod
     def _are_metrics(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(_part(value, f"metrics.{index}") for index, value in enumerate(values))
+
+    @field_validator("callbacks")
+    @classmethod
+    def _are_callbacks(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        for index, value in enumerate(values):
+            if isinstance(value, str) and ":" not in value and value not in CALLBACKS:
+                raise ValueError(
+                    f"callbacks.{index} is {value!r}; give an import path package.module:name, a class or an "
+                    "object"
+                )
+        return values
 
     @field_validator("main_metric")
     @classmethod

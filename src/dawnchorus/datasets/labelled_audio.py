@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.clips import read_clip
@@ -43,6 +43,9 @@ class LabelledAudioSettings(ClipSettings):
         Keep recordings that were read in memory, for sets that are read many times.
     audio_cache_gb
         Size of this cache, GB (10⁹ bytes) a process; the recording not used for longest is dropped first.
+    first_s
+        Only the first seconds of each recording without labels in time, at least ``segment_len``: clips end
+        there, and the last window begins before. None takes whole recordings.
     use_secondary_labels
         Count the secondary labels as present.
     min_overlap_s
@@ -59,8 +62,18 @@ class LabelledAudioSettings(ClipSettings):
     use_h5py: bool = True
     use_audio_cache: bool = False
     audio_cache_gb: float = Field(default=4.0, gt=0)
+    first_s: float | None = Field(default=None, gt=0)
     use_secondary_labels: bool = True
     min_overlap_s: float = Field(default=MIN_OVERLAP_S, gt=0)
+
+    @model_validator(mode="after")
+    def _first_seconds_hold_a_clip(self) -> LabelledAudioSettings:
+        if self.first_s is not None and self.first_s < self.segment_len:
+            raise ValueError(
+                f"first_s is {self.first_s:g}; legal: segment_len ({self.segment_len:g}) or more, so that it "
+                "holds a clip"
+            )
+        return self
 
 
 class LabelledAudio:
@@ -149,6 +162,13 @@ class LabelledAudio:
         for recording in range(len(self)):
             targets[recording] = self.target(recording)
         return targets
+
+    def n_used(self, recording: int) -> int:
+        """Return how many samples of a recording clips are taken from."""
+        n_samples, first_s = self.sources[recording].n_samples, self.settings.first_s
+        if first_s is None or self.boxes[recording] is not None:
+            return n_samples
+        return min(n_samples, round(first_s * self.settings.sample_rate))
 
     def keep_all(self) -> None:
         """Read every recording, and keep all in memory."""

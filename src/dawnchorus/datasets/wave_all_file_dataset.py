@@ -125,8 +125,10 @@ class WaveAllFileDataset(Dataset[Window]):
         shortest = shortest_window(self.settings.sample_rate)
         self.windows = [
             (recording, int(start))
-            for recording, source in enumerate(self.audio.sources)
-            for start in window_starts(source.n_samples, self.settings.n_segment, n_step, shortest=shortest)
+            for recording in range(len(self.audio))
+            for start in window_starts(
+                self.audio.n_used(recording), self.settings.n_segment, n_step, shortest=shortest
+            )
         ]
 
     def __repr__(self) -> str:

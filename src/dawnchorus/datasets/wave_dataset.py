@@ -388,7 +388,7 @@ class WaveDataset(Dataset[Clip]):
 
     def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
         """Return the first sample of a random segment: one that the box counts for, or any."""
-        n_samples, boxes = self.audio.sources[recording].n_samples, self.audio.boxes[recording]
+        n_samples, boxes = self.audio.n_used(recording), self.audio.boxes[recording]
         earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
         if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
             rate = self.settings.sample_rate

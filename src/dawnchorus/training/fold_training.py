@@ -127,7 +127,8 @@ class FoldTraining:
     def module(self) -> WaveClassifierModule:
         """Return the Lightning module, with starting weights unless it goes on from a checkpoint."""
         torch.manual_seed(*torch_seeds(self.config.seed, self.fold, n_seeds=1))
-        model = new_model(self.config, self.labels.labels, with_weights=not self.last.is_file()).model
+        is_new = not self.last.is_file()
+        model = new_model(self.config, self.labels.labels, with_weights=is_new, fold=self.fold).model
         return WaveClassifierModule(model, self.config, fold=self.fold, validation=self.validation)
 
     def fit(self) -> BestCheckpoints:

@@ -16,7 +16,7 @@ from dawnchorus.training.checkpoints import METRICS
 from dawnchorus.training.failures import NotFiniteError
 from dawnchorus.training.frozen_layers import frozen_layers
 from dawnchorus.training.losses import make_loss
-from dawnchorus.training.optimizer import lr_multiplier, make_optimizer
+from dawnchorus.training.optimizer import make_optimizer, make_schedule
 from dawnchorus.training.validation import Validation
 
 
@@ -222,6 +222,7 @@ class WaveClassifierModule(lightning.LightningModule):
         trained = torch.nn.ModuleList([self.model, self.loss])
         optimizer = make_optimizer(trained, args.optimizer, where=self.config.exp_name)
         n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = lr_multiplier(args.scheduler, lr=args.optimizer.lr, n_steps=n_steps)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        schedule = make_schedule(
+            optimizer, args.scheduler, n_steps=n_steps, monitor=args.main_metric, where=self.config.exp_name
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

