@@ -9,11 +9,14 @@ from scipy.special import expit, log_softmax, xlogy
 from sklearn.metrics import roc_auc_score
 
 from dawnchorus.errors import ConfigError
+from dawnchorus.models.head import ModelOutput
 from dawnchorus.recordings.labels import UNKNOWN
 from dawnchorus.training.losses import (
     LOSSES,
     bce_focal_loss,
     bce_loss,
+    bce_probabilities_loss,
+    clip_frame_loss,
     cross_entropy_loss,
     focal_loss,
     losses_that_take_unknown,
@@ -24,6 +27,7 @@ from dawnchorus.training.losses import (
 )
 
 MASKED_LOSSES = losses_that_take_unknown()
+OF_LOGITS = sorted(set(LOSSES) - {"bce_probabilities", "clip_frame", "class_weighted"})
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(8, 5, generator=GENERATOR) * 3
 TARGETS = torch.rand(8, 5, generator=GENERATOR)
@@ -77,7 +81,7 @@ def test_a_focus_below_one_has_a_finite_gradient_where_an_answer_is_certain_and_
     assert logits.grad.abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 def test_every_named_loss_has_a_finite_gradient_even_for_certain_answers(name):
     logits = torch.tensor([[-200.0, 200.0], [0.0, 3.0]], requires_grad=True)
     LOSSES[name](logits, torch.tensor([[1.0, 0.0], [0.0, 1.0]])).backward()
@@ -85,13 +89,13 @@ def test_every_named_loss_has_a_finite_gradient_even_for_certain_answers(name):
     assert (logits.grad[0] * torch.tensor([-1.0, 1.0]) > 0).all(), "wrong answers are pulled back"
 
 
-@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"soft_auc"}))
+@pytest.mark.parametrize("name", [name for name in OF_LOGITS if name != "soft_auc"])
 def test_a_loss_is_the_mean_of_its_values_where_all_count(name):
     values = LOSSES[name](LOGITS, TARGETS, reduction="none")
     torch.testing.assert_close(LOSSES[name](LOGITS, TARGETS), values.mean())
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precise_logits_are_only_read_in_half_precision(name, dtype):
     half = LOGITS.to(dtype).requires_grad_()
@@ -104,7 +108,7 @@ def test_half_precise_logits_are_only_read_in_half_precision(name, dtype):
     assert half.grad.any()
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 def test_the_gradient_is_the_slope(name):
     targets = (SOME_UNKNOWN if name in MASKED_LOSSES else TARGETS).double()
     logits = LOGITS.double().requires_grad_()
@@ -267,7 +271,7 @@ def test_the_memory_of_the_soft_auc_loss_goes_with_the_birds_and_not_with_the_cl
     torch.testing.assert_close(loss, soft_auc_loss(logits[:, :8], targets[:, :8]))
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", OF_LOGITS)
 def test_a_loss_without_arguments_is_the_named_one(name):
     assert torch.equal(make_loss(name, {})(LOGITS, TARGETS), LOSSES[name](LOGITS, TARGETS))
 
@@ -288,7 +292,7 @@ def test_the_arguments_of_a_loss_are_bound_to_it(name):
             {},
             r"^loss is 'bce_fokal', which is not known; did you mean bce_focal\? One of your own",
         ),
-        ("hinge", {}, "loss is 'hinge', which is not known; legal names are bce, bce_focal, cross_entropy"),
+        ("hinge", {}, "loss is 'hinge', which is not known; legal names are bce, bce_focal, bce_prob"),
         ("focal", {"gama": 2}, r"^loss_args\.gama is not known; did you mean gamma\?"),
         ("focal", {"logits": 0}, r"^loss_args\.logits is not known; legal keys are alpha, gamma"),
         ("bce_focal", {"targets": 0}, r"loss_args\.targets is not known"),
@@ -377,3 +381,51 @@ def test_an_object_takes_no_arguments():
         ConfigError, match=r"^mine: loss_args is {'factor': 2}, but .*:Squared\(\) is an object"
     ):
         make_loss(Squared(), {"factor": 2}, where="mine")
+
+
+def output_of(logits: torch.Tensor) -> ModelOutput:
+    """Return an output whose frames are the logits and their negatives, attended to in equal parts."""
+    frames = torch.stack([logits, -logits / 2], dim=1)
+    return ModelOutput(frames.mean(1), frames.sigmoid().mean(1), frame_logits=frames)
+
+
+def test_the_cross_entropy_of_probabilities_is_its_definition():
+    output = output_of(LOGITS)
+    chance, target = output.clip_probabilities.double().numpy(), TARGETS.double().numpy()
+    expected = -(xlogy(target, chance) + xlogy(1 - target, 1 - chance)).mean()
+    loss = make_loss("bce_probabilities", {})
+    assert loss.takes_output
+    assert loss.of_output(output, TARGETS).item() == pytest.approx(expected, rel=1e-5)
+    certain = ModelOutput(LOGITS, (LOGITS > 0).float().requires_grad_())
+    wrong = bce_probabilities_loss(certain, (LOGITS < 0).float())
+    wrong.backward()
+    assert wrong.isfinite()
+    assert certain.clip_probabilities.grad.isfinite().all()
+
+
+def test_the_loss_of_clip_and_frames_takes_the_largest_frame_of_each_class():
+    output = output_of(LOGITS)
+    expected = bce_focal_loss(output.clip_logits, TARGETS) + 0.3 * bce_focal_loss(
+        torch.maximum(LOGITS, -LOGITS / 2), TARGETS
+    )
+    loss = make_loss("clip_frame", {"frame_weight": 0.3})
+    torch.testing.assert_close(loss.of_output(output, TARGETS), expected)
+    half = ModelOutput(*(part if part is None else part.bfloat16() for part in output))
+    assert loss.of_output(half, TARGETS).dtype == torch.float32
+    with pytest.raises(ConfigError, match="loss is clip_frame, and the head gives no frame_logits"):
+        clip_frame_loss(ModelOutput(LOGITS, LOGITS.sigmoid()), TARGETS)
+    with pytest.raises(ConfigError, match=r"loss_args.frame_weight is -1; legal: a number, 0 or more"):
+        make_loss("clip_frame", {"frame_weight": -1})
+
+
+def test_classes_weigh_as_they_are_told():
+    weights = [1.0, 2.0, 0.0, 4.0, 3.0]
+    each = bce_focal_loss(LOGITS, TARGETS, reduction="none").mean(0)
+    expected = (each * torch.tensor(weights) / 2).mean()
+    loss = make_loss("class_weighted", {"weights": weights})
+    output = output_of(LOGITS)._replace(clip_logits=LOGITS)
+    torch.testing.assert_close(loss.of_output(output, TARGETS), expected)
+    with pytest.raises(ConfigError, match=r"loss_args\.weights has 2 numbers for 5 classes; give one"):
+        make_loss("class_weighted", {"weights": [1, 1]})(LOGITS, TARGETS)
+    with pytest.raises(ConfigError, match="ClassWeightedLoss refuses .* weights must be 0 or more"):
+        make_loss("class_weighted", {"weights": [1, -1]})

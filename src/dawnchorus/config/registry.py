@@ -161,9 +161,10 @@ LOSSES = Registry(
         name: f"dawnchorus.training.losses:{name}_loss"
         for name in (
             *("bce", "focal", "bce_focal", "masked_bce", "masked_bce_focal"),
-            *("cross_entropy", "soft_auc"),
+            *("cross_entropy", "soft_auc", "bce_probabilities", "clip_frame"),
         )
-    },
+    }
+    | {"class_weighted": "dawnchorus.training.losses:ClassWeightedLoss"},
 )
 AUGMENTATIONS = Registry(
     "augmentation",

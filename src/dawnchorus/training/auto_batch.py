@@ -185,7 +185,7 @@ class _TrialStep:
         with torch.no_grad():
             logmel = self.model.frontend(wave).contiguous(memory_format=self.memory_format)
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
-            loss = self.loss(self.model.forward_spectrogram(logmel).clip_logits, target)
+            loss = self.loss.of_output(self.model.forward_spectrogram(logmel), target)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -3,8 +3,9 @@
 All take clip logits and targets, both of shape (batch, n_classes), the targets in [0, 1] (soft ones too),
 and return a scalar, or with ``reduction="none"`` the values whose mean it is. Those with the attribute
 ``takes_unknown`` take targets below 0 as well (:data:`dawnchorus.recordings.labels.UNKNOWN`): it is unknown
-whether the species is present, and such an entry adds nothing. Half-precision logits are converted to float32
-first.
+whether the species is present, and such an entry adds nothing. Those with the attribute ``takes_output`` take
+the network's whole output, a :class:`~dawnchorus.models.head.ModelOutput`, in place of the logits.
+Half-precision logits are converted to float32 first.
 
 A loss of your own is a function of logits and targets, a class, or an object::
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -39,6 +40,7 @@ from dawnchorus.config.import_paths import import_path, made_part
 from dawnchorus.config.registry import LOSSES
 from dawnchorus.config.settings import check_keys
 from dawnchorus.errors import ConfigError
+from dawnchorus.models.head import ModelOutput
 
 LossT = TypeVar("LossT", bound=Callable[..., Any])
 Reduction = Literal["mean", "none"]
@@ -278,7 +280,144 @@ def soft_auc_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (weights * functional.softplus(-margins)).sum() / has_pairs.sum().clamp(min=1)
 
 
+def taking_output(loss: LossT) -> LossT:
+    """Return a loss with the mark that it takes the network's whole output.
+
+    Examples
+    --------
+    >>> taking_output(lambda output, targets: output.frame_logits.mean()).takes_output
+    True
+    """
+    loss.takes_output = True  # type: ignore[attr-defined]
+    return loss
+
+
+@taking_output
+def bce_probabilities_loss(output: ModelOutput, targets: Tensor) -> Tensor:
+    """Return the binary cross-entropy of the clip's probabilities, which validation and inference take.
+
+    Those of the attention head are the weighted mean of the frames' probabilities, whose slopes are flatter
+    than those of the mean of the logits.
+
+    Parameters
+    ----------
+    output
+        Of the network; of it, ``clip_probabilities``.
+    targets
+        Shape (batch, n_classes), in [0, 1].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus.models.head import ModelOutput
+    >>> output = ModelOutput(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+    >>> bce_probabilities_loss(output, torch.tensor([[1.0, 0.0]]))  # log 2
+    tensor(0.6931)
+    """
+    smallest = torch.finfo(torch.float32).eps  # keeps the logarithms and their slopes finite
+    chance = output.clip_probabilities.clamp(smallest, 1 - smallest)
+    return -(targets * chance.log() + (1 - targets) * (-chance).log1p()).mean()
+
+
+@taking_output
+def clip_frame_loss(
+    output: ModelOutput,
+    targets: Tensor,
+    *,
+    frame_weight: float = 0.5,
+    alpha: float = FOCAL_ALPHA,
+    gamma: float = FOCAL_GAMMA,
+) -> Tensor:
+    """Return :func:`bce_focal_loss` of the clip plus that of the largest frame of each class, a scalar.
+
+    Parameters
+    ----------
+    output
+        Of a network whose head gives ``frame_logits``.
+    targets
+        Shape (batch, n_classes), in [0, 1].
+    frame_weight
+        Weight of the frames' part, at least 0.
+    alpha, gamma
+        Of the focal loss (:func:`focal_loss`).
+
+    Raises
+    ------
+    ConfigError
+        The head gives no frames.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from dawnchorus.models.head import ModelOutput
+    >>> logits, frames = torch.zeros(1, 1), torch.tensor([[[-9.0], [0.0]]])
+    >>> output = ModelOutput(logits, logits.sigmoid(), frame_logits=frames)
+    >>> clip_frame_loss(output, torch.ones(1, 1))  # 1.5 · (1 + 1/16) · log 2
+    tensor(1.1047)
+    """
+    if output.frame_logits is None:
+        raise ConfigError(
+            "loss is clip_frame, and the head gives no frame_logits; take bce_focal, or another head"
+        )
+    clip = bce_focal_loss(output.clip_logits, targets, alpha=alpha, gamma=gamma)
+    frames = bce_focal_loss(output.frame_logits.amax(1), targets, alpha=alpha, gamma=gamma)
+    return clip + frame_weight * frames
+
+
+class ClassWeightedLoss(torch.nn.Module):
+    """:func:`bce_focal_loss` with a weight for each class.
+
+    Parameters
+    ----------
+    weights
+        A number of 0 or more for each class, in the order of the labels; their mean is scaled to 1.
+    alpha, gamma
+        Of the focal loss (:func:`focal_loss`).
+
+    Raises
+    ------
+    ValueError
+        A weight is negative, or none is above 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loss = ClassWeightedLoss([1, 3])  # scaled to 1/2 and 3/2
+    >>> loss(torch.zeros(1, 2), torch.ones(1, 2))  # (1 + 1/16) · log 2, as of equal weights
+    tensor(0.7365)
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self, weights: Sequence[float], *, alpha: float = FOCAL_ALPHA, gamma: float = FOCAL_GAMMA
+    ) -> None:
+        super().__init__()
+        given = torch.tensor(list(weights), dtype=torch.float32)
+        if not (given >= 0).all() or not given.sum() > 0:
+            raise ValueError("weights must be 0 or more, and one of them above 0")
+        self.register_buffer("weights", given / given.mean(), persistent=False)
+        self.alpha, self.gamma = alpha, gamma
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the weighted mean over clips and classes.
+
+        Raises
+        ------
+        ConfigError
+            There are not as many weights as classes.
+        """
+        if logits.shape[1] != len(self.weights):
+            raise ConfigError(
+                f"loss_args.weights has {len(self.weights)} numbers for {logits.shape[1]} classes; give one "
+                "for each, in the order of the labels"
+            )
+        each = bce_focal_loss(logits, targets, alpha=self.alpha, gamma=self.gamma, reduction="none")
+        return (each * self.weights).mean()
+
+
 _RANGES = {
+    "frame_weight": (0.0, sys.float_info.max, "a number, 0 or more"),
     "alpha": (0.0, 1.0, "a number from 0 to 1"),
     "gamma": (0.0, sys.float_info.max, "a number, 0 or more"),
 }
@@ -299,8 +438,9 @@ class ClipLoss(torch.nn.Module):
 
     Attributes
     ----------
-    takes_unknown
-        Whether it ignores targets below 0, from the attribute of this name of the loss.
+    takes_unknown, takes_output
+        Whether it ignores targets below 0, and whether it takes the whole output, from the attributes of
+        these names of the loss.
 
     Examples
     --------
@@ -310,14 +450,20 @@ class ClipLoss(torch.nn.Module):
     (2.0, False)
     """
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], *, name: str) -> None:
+    def __init__(self, loss: Callable[[Any, Tensor], Tensor], *, name: str) -> None:
         super().__init__()
         self.loss = loss
         self.name = name
         marked = loss.func if isinstance(loss, partial) else loss
         self.takes_unknown = bool(getattr(marked, "takes_unknown", False))
+        self.takes_output = bool(getattr(marked, "takes_output", False))
 
-    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def of_output(self, output: ModelOutput, targets: Tensor) -> Tensor:
+        """Return the loss of a network's output for a batch, a scalar."""
+        loss: Tensor = self(output if self.takes_output else output.clip_logits, targets)
+        return loss
+
+    def forward(self, logits: Tensor | ModelOutput, targets: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar.
 
         Raises
@@ -325,7 +471,12 @@ class ClipLoss(torch.nn.Module):
         ConfigError
             The loss returns something else.
         """
-        value = self.loss(*_in_full_precision(logits, targets))
+        if isinstance(logits, Tensor):
+            value = self.loss(*_in_full_precision(logits, targets))
+        else:
+            parts = (part if part is None else _in_full_precision(part, targets)[0] for part in logits)
+            output = ModelOutput._make(parts)
+            value = self.loss(output, targets.to(output.clip_logits.dtype))
         if not isinstance(value, Tensor) or value.ndim:
             found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(
@@ -345,7 +496,8 @@ def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) 
         function of logits and targets, a class, or an object; each fold has a copy of an object.
     args
         Keyword arguments of the function or class. Of our own, the losses with a focal part take ``alpha``
-        and ``gamma``, and the others none.
+        and ``gamma``, ``clip_frame`` also ``frame_weight``, ``class_weighted`` also ``weights``, and the
+        others none.
     where
         Start of a message: the config.
 
@@ -367,7 +519,7 @@ def make_loss(given: Any, args: Mapping[str, Any], *, where: str | None = None) 
     loss = LOSSES.find(given, where=f"{prefix}loss")
     name = given if isinstance(given, str) else import_path(given)
     key = f"{prefix}loss_args"
-    if getattr(loss, "__module__", None) == __name__:
+    if getattr(loss, "__module__", None) == __name__ and inspect.isfunction(loss):
         _check_own_arguments(loss, args, name=name, where=key)
     made = made_part(copy.deepcopy(loss), args, where=key, given_later=2)
     return ClipLoss(made, name=name)

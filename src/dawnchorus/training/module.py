@@ -12,6 +12,7 @@ import torch
 from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, ON_WAVE, BatchAugmentations
 from dawnchorus.config import TrainConfig
 from dawnchorus.datasets.sampling import torch_seeds
+from dawnchorus.models.head import ModelOutput
 from dawnchorus.training.checkpoints import METRICS
 from dawnchorus.training.failures import NotFiniteError
 from dawnchorus.training.frozen_layers import frozen_layers
@@ -139,7 +140,7 @@ class WaveClassifierModule(lightning.LightningModule):
         """
         wave, target = batch
         output = self.model.forward_spectrogram(self.spectrogram(wave))
-        loss = self.loss(output.clip_logits, target)
+        loss = self.loss.of_output(output, target)
         self._check_finite(loss.detach(), batch_index)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(wave), sync_dist=True)
         return loss
@@ -186,7 +187,8 @@ class WaveClassifierModule(lightning.LightningModule):
         if n_counted > 0:
             targets = self.validation.window_targets(rows[:n_counted], starts[:n_counted])
             target = torch.from_numpy(targets).to(wave.device)
-            loss = self.loss(output.clip_logits[:n_counted], target)
+            counted = (part if part is None else part[:n_counted] for part in output)
+            loss = self.loss.of_output(ModelOutput._make(counted), target)
             self._val_loss += torch.stack([loss * n_counted, torch.full_like(loss, n_counted)])
 
     def on_validation_epoch_end(self) -> None:
