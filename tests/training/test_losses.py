@@ -427,5 +427,5 @@ def test_classes_weigh_as_they_are_told():
     torch.testing.assert_close(loss.of_output(output, TARGETS), expected)
     with pytest.raises(ConfigError, match=r"loss_args\.weights has 2 numbers for 5 classes; give one"):
         make_loss("class_weighted", {"weights": [1, 1]})(LOGITS, TARGETS)
-    with pytest.raises(ConfigError, match="ClassWeightedLoss refuses .* weights must be 0 or more"):
+    with pytest.raises(ConfigError, match=r"ClassWeightedLoss refuses .* weights must be 0 or more"):
         make_loss("class_weighted", {"weights": [1, -1]})
