@@ -275,7 +275,7 @@ def test_a_resumed_fold_goes_on_with_what_its_loss_has_learnt(
         ),
         (
             {"batch_augmentations": {"warbler.parts:Hiss": {}}},
-            "warbler.parts:Hiss does not say where it goes; give it an attribute place, 'wave' or 'spect",
+            "warbler.parts:Hiss does not say where it goes; give it an attribute domain, 'wave' or 'spec",
         ),
     ],
 )
