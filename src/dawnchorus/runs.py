@@ -238,6 +238,8 @@ class Run:
         if not self.folds_file.is_file():
             return []
         folds = [int(fold) for fold in self.folds()["fold"].unique() if fold >= 0]
+        if not self.config_file.is_file():
+            return folds
         trained = read_saved_config(self.config_file).get("folds", {}).get("trained")
         return [fold for fold in folds if fold in trained] if trained else folds
 
