@@ -23,7 +23,8 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings, verify_stores
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store import store_path
-from dawnchorus.audio.store_layout import BLOCK, StoreSettings
+from dawnchorus.audio.store_layout import BLOCK, Fingerprint, StoreSettings
+from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import DataError
 
 COMMAND = [sys.executable, "-m", "dawnchorus", "precompute"]
@@ -56,6 +57,30 @@ def kill_group(process: subprocess.Popen) -> None:
 def read_list(path: Path) -> dict[str, str]:
     with path.open(newline="", encoding="utf-8") as file:
         return {row["path"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_a_recording_mended_in_place_with_its_time_set_back_is_converted_again(data_factory, tmp_path):
+    path = data_factory.tone("owl.wav", 4.0, 900)
+    precompute_recordings(data_factory.root, tmp_path)
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 0x10
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = precompute_recordings(data_factory.root, tmp_path)
+    assert (report.n_done, report.n_replaced, report.n_skipped) == (1, 1, 0)
+    assert precompute_recordings(data_factory.root, tmp_path).n_skipped == 1
+
+
+def test_a_store_of_an_earlier_release_without_a_digest_stays(data_factory, tmp_path):
+    path = data_factory.tone("owl.wav", 4.0, 900)
+    write_store(
+        tmp_path / "owl.wav.hdf5",
+        [np.zeros(128_000, np.float32)],
+        StoreSettings(),
+        n_samples=128_000,
+        source=Fingerprint.of(path),
+    )
+    assert precompute_recordings(data_factory.root, tmp_path).n_skipped == 1
 
 
 def test_a_folder_is_converted_in_parallel_and_then_skipped(data_factory, tmp_path):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dawnchorus.audio.content_digest import content_digest
 from dawnchorus.audio.decode import count_samples, stream_audio
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store import is_current
@@ -174,13 +175,14 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
         return limits.left_out(item)
     try:
         source = FileVersion.of(job.audio_path)  # taken first, so that a change while it is read is found
+        digest = content_digest(job.audio_path)
         n_samples, blocks = _decode(job.audio_path, settings, notes)
     except AudioError as error:
         return Outcome(item, Ending.FAILED, str(error))
     except OSError as error:
         return Outcome(item, Ending.FAILED, f"{job.audio_path}: cannot be read; {error.strerror or error}")
     try:
-        write_store(job.store, blocks, settings, n_samples=n_samples, source=source)
+        write_store(job.store, blocks, settings, n_samples=n_samples, source=source, source_digest=digest)
     except AudioError as error:
         return Outcome(item, Ending.FAILED, str(error))
     except (ValueError, MemoryError) as error:  # it is longer or shorter than it was, or overflows

@@ -99,6 +99,8 @@ class Header:
         Offsets of ``blocks`` and ``au`` in the file, in bytes.
     crc32
         Of the sound, then of all that stands between this line and the sound.
+    source_digest
+        :func:`~dawnchorus.audio.content_digest.content_digest` of the audio file; None in earlier stores.
 
     Examples
     --------
@@ -116,6 +118,7 @@ class Header:
     blocks_at: int
     au_at: int
     crc32: int
+    source_digest: str | None = None
 
     @property
     def n_bytes(self) -> int:

@@ -38,6 +38,7 @@ def write_store(
     *,
     n_samples: int,
     source: FileVersion | None = None,
+    source_digest: str | None = None,
 ) -> None:
     """Write a recording; ``path`` appears complete or not at all.
 
@@ -54,6 +55,8 @@ def write_store(
     source
         The version of the audio file, taken before it was read; :func:`~dawnchorus.audio.store.is_current`
         compares it.
+    source_digest
+        Digest of its content, which is compared too.
 
     Raises
     ------
@@ -80,7 +83,7 @@ def write_store(
         gain = 1 / peak if settings.normalize and peak > _SILENCE else 1.0
         frame, blocks_at = _frame(rows, n_samples, settings, gain)
         crc = zlib.crc32(frame[HEADER_BYTES:], crc)
-        header = Header(settings, source, n_samples, gain, blocks_at, n_frame, crc)
+        header = Header(settings, source, n_samples, gain, blocks_at, n_frame, crc, source_digest)
         file.seek(0)
         file.write(header.to_bytes() + frame[HEADER_BYTES:])
 

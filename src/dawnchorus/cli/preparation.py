@@ -62,8 +62,8 @@ def precompute(
     """Convert recordings to HDF5, from which training reads crops hundreds of times faster.
 
     Reads wav, aiff, flac, ogg, opus and mp3; m4a, aac and wma with ffmpeg. A store is skipped while
-    the size and time of its recording and the options stay the same; otherwise, or where --verify
-    found it damaged, it is made again. A killed conversion is simply run again.
+    the size, time and content of its recording (192 KiB of it at most) and the options stay the same;
+    otherwise, or where --verify found it damaged, it is made again. A killed conversion is simply run again.
 
     Recordings that cannot be read are listed in FEATURES/failures.csv. Exit code 0: all went well;
     2: some recordings failed or stores are damaged; 1: nothing could be done, or the disk is full.
