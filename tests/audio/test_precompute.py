@@ -23,7 +23,7 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings, verify_stores
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store import store_path
-from dawnchorus.audio.store_layout import BLOCK, Fingerprint, StoreSettings
+from dawnchorus.audio.store_layout import BLOCK, StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import DataError
 
@@ -78,7 +78,7 @@ def test_a_store_of_an_earlier_release_without_a_digest_stays(data_factory, tmp_
         [np.zeros(128_000, np.float32)],
         StoreSettings(),
         n_samples=128_000,
-        source=Fingerprint.of(path),
+        source=FileVersion.of(path),
     )
     assert precompute_recordings(data_factory.root, tmp_path).n_skipped == 1
 

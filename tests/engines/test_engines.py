@@ -583,6 +583,25 @@ def test_a_backbone_that_asks_for_the_size_of_the_batch_can_be_cut_off_the_front
         np.testing.assert_allclose(engine.predict(waves), expected, atol=1e-4)
 
 
+# Folds that an export lacks --------------------------------------------------------------------------
+
+
+def test_an_export_of_fewer_folds_than_its_run_has_says_so(
+    exported: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Path(shutil.copytree(exported.run, tmp_path / "run"))
+    export = run / Path(opening.EXPORTS["onnx"]).parent
+    (run / "folds.csv").write_text("filename,primary_label,fold\na.wav,x,0\nb.wav,x,1\nc.wav,x,2\n")
+    for folds, told in (([0], "is of fold 0; the run has 3 folds."), ([0, 2], "is of folds 0, 2; the")):
+        (export / "bundle.json").write_text(json.dumps({"folds": folds, "checkpoints": "onnx 1234"}))
+        open_engine(run, "onnx", n_threads=1)
+        assert f"The export in {export} {told}" in caplog.text
+    caplog.clear()
+    (export / "bundle.json").write_text(json.dumps({"folds": [0, 1, 2], "checkpoints": "onnx 1234"}))
+    open_engine(run, "onnx", n_threads=1)
+    assert "the run has" not in caplog.text
+
+
 # Networks left out ---------------------------------------------------------------------------------
 
 

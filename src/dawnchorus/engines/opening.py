@@ -306,14 +306,26 @@ def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
     return fingerprint_of("torch", [run.best_checkpoint(fold) for fold in folds])
 
 
+def _warn_if_folds_lack(export: Path, folds: Sequence[int], run: Run) -> None:
+    """Log a warning where an export has fewer folds than its run; its folder's name does not say."""
+    try:
+        n_folds = len({fold for fold in run.folds()["fold"].tolist() if fold >= 0})
+    except (OSError, RunError):
+        return
+    if len(folds) < n_folds:
+        having = f"fold {folds[0]}" if len(folds) == 1 else f"folds {', '.join(map(str, folds))}"
+        logger.warning("The export in %s is of %s; the run has %d folds.", export, having, n_folds)
+
+
 def _warn_if_outdated(run_dir: Path, file: Path) -> None:
-    """Log a warning where an export was made from other checkpoints than the run has now."""
+    """Log a warning where an export was made from other checkpoints than the run has now, or lacks folds."""
     from dawnchorus.runs import Run
 
     bundle = read_json_if_sound(file.parent / BUNDLE_NAME, _Bundle)
     if bundle is None:
         return
     try:
+        _warn_if_folds_lack(file.parent, bundle.folds, Run(run_dir))
         is_outdated = bundle.checkpoints != checkpoints_fingerprint(Run(run_dir), bundle.folds)
     except (OSError, RunError):
         return  # there is nothing to compare, as in a run without its checkpoints
