@@ -26,6 +26,7 @@ from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import BLOCK, StoreSettings
 from dawnchorus.audio.store_writing import write_store
 from dawnchorus.errors import DataError
+from dawnchorus.files import FileVersion
 
 COMMAND = [sys.executable, "-m", "dawnchorus", "precompute"]
 FORMATS = (".wav", ".flac", ".ogg", ".mp3")

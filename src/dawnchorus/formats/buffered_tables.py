@@ -36,19 +36,24 @@ class BufferedTable:
     def __init__(self, writer: pq.ParquetWriter | pa_csv.CSVWriter, schema: pa.Schema) -> None:
         self.writer, self.schema = writer, schema
         self.n_rows = 0
-        self._waiting: list[pa.RecordBatch] = []
+        self._waiting: list[pa.Table] = []
 
     def add(self, columns: Sequence[pa.Array]) -> None:
         """Write more rows, given as columns in the order of the schema."""
-        self._waiting.append(pa.record_batch(columns, schema=self.schema))
-        self.n_rows += self._waiting[-1].num_rows
-        if sum(batch.num_rows for batch in self._waiting) >= _ROWS_AT_ONCE:
+        self.add_rows(pa.table(list(columns), schema=self.schema))
+
+    def add_rows(self, rows: pa.Table) -> None:
+        """Write more rows, given as another such table."""
+        self._waiting.append(rows)
+        self.n_rows += rows.num_rows
+        if sum(waiting.num_rows for waiting in self._waiting) >= _ROWS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
         """Write the buffered rows."""
         if self._waiting:
-            self.writer.write_table(pa.Table.from_batches(self._waiting))
+            # In one piece, so that the bytes do not depend on the pieces.
+            self.writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
             self._waiting = []
 
 

@@ -69,6 +69,10 @@ class FolderWriter(DetectionWriter):
             with suppress(FileExistsError):
                 return open_text(path, "x")
 
+    def table_of(self, filename: str) -> str:
+        """Return the preferred path of a recording's table, below the folder."""
+        return fitting(self.names(filename)[0], self.ending)
+
     def names(self, filename: str) -> list[str]:
         """Return possible names of the table, without its ending, the preferred first."""
         return [filename]
@@ -120,8 +124,10 @@ class RavenWriter(FolderWriter):
 
 def _high_hz(recording: RecordingDetections, settings: TableSettings) -> float:
     """Return the model's highest frequency, or half the recording's sample rate where that is lower."""
-    info = None if recording.detections.empty else _info_of(recording.path)
-    return settings.high_hz if info is None else min(settings.high_hz, info.sample_rate / 2)
+    sample_rate = recording.sample_rate
+    if sample_rate is None and not recording.detections.empty and (info := _info_of(recording.path)):
+        sample_rate = info.sample_rate
+    return settings.high_hz if sample_rate is None else min(settings.high_hz, sample_rate / 2)
 
 
 def _info_of(path: Path) -> AudioInfo | None:
@@ -232,6 +238,10 @@ class BirdnetWriter(FolderWriter):
     goal = "birdnet"
     ending = ".BirdNET.results.csv"
     columns = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
+
+    def table_of(self, filename: str) -> str:
+        """Return the preferred path of a recording's table, below the folder."""
+        return fitting(self.names(filename)[0], self.ending)
 
     def names(self, filename: str) -> list[str]:
         return [str(PurePosixPath(filename).with_suffix("")), filename]

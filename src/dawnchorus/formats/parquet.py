@@ -51,7 +51,8 @@ class ParquetWriter(DetectionWriter):
     where they are not known. Where channels were read by their numbers, ``channel`` is a column.
 
     A day may recur, for example at the next site; pyarrow's own partitioning would either hold all days
-    open or begin another file. So each day is written in segments, which become one file at the end.
+    open or begin another file. So each day is written in segments, which become one file at the end, whose
+    bytes depend on the rows of that day alone.
 
     Examples
     --------
@@ -145,14 +146,16 @@ def _utc_offset_minutes(time: datetime | None) -> int | None:
 
 
 def _merge_segments(day: Path, schema: pa.Schema) -> None:
-    """Make one file of a day's segments, in their order, holding one of them at a time."""
-    segments = sorted(day.iterdir())
-    part = day / "part-0.parquet"
-    if len(segments) == 1:
-        segments[0].rename(part)
-        return
-    with pq.ParquetWriter(part, schema) as writer:
-        for segment in segments:
+    """Make one file of a day's segments, in their order, holding little more than one of them at a time."""
+    held: list[pa.Table] = []
+    with pq.ParquetWriter(day / "part-0.parquet", schema) as writer:
+        for segment in sorted(day.glob("segment-*")):
             with pq.ParquetFile(segment) as file:
-                writer.write_table(file.read())
+                held.append(file.read())
             segment.unlink()
+            rows = pa.concat_tables(held)
+            n_whole = rows.num_rows // _HELD_ROWS * _HELD_ROWS
+            if n_whole:
+                writer.write_table(rows[:n_whole].combine_chunks(), row_group_size=_HELD_ROWS)
+            held = [rows[n_whole:]]
+        writer.write_table(pa.concat_tables(held).combine_chunks())

@@ -48,6 +48,8 @@ class RecordingDetections(NamedTuple):
         sorted.
     recorder
         Its device and place, where known.
+    sample_rate
+        Of the audio file, in Hz; None where it is to be read from there.
 
     Examples
     --------
@@ -66,6 +68,7 @@ class RecordingDetections(NamedTuple):
     start: datetime | None
     detections: pd.DataFrame
     recorder: Recorder = Recorder()
+    sample_rate: int | None = None
 
     @property
     def site(self) -> str:

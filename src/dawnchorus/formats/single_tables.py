@@ -48,8 +48,8 @@ class TableWriter(DetectionWriter):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        with replacing(self.path) as temporary, open_text(temporary) as file:
-            self._writer = csv.writer(file, lineterminator="\n")
+        with replacing(self.path) as temporary, open_text(temporary) as self._file:
+            self._writer = csv.writer(self._file, lineterminator="\n")
             self._writer.writerow(self.header())
             yield
 
@@ -59,6 +59,10 @@ class TableWriter(DetectionWriter):
 
     def add(self, recording: RecordingDetections) -> None:
         self._writer.writerows(map(self.cells, self.rows(recording)))
+
+    def n_bytes(self) -> int:
+        """Return how many bytes were written so far."""
+        return self._file.tell()
 
     @abstractmethod
     def rows(self, recording: RecordingDetections) -> Iterable[Sequence[object]]:

@@ -28,6 +28,8 @@ class DetectionWriters:
 
     Attributes
     ----------
+    writers
+        The writer of each format, by its name.
     paths
         The file or folder that will be written, by the name of the format.
 
@@ -46,12 +48,12 @@ class DetectionWriters:
     """
 
     def __init__(self, writers: dict[str, DetectionWriter]) -> None:
-        self._writers = writers
+        self.writers = writers
         self.paths = {name: writer.path for name, writer in writers.items()}
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for writer in self._writers.values():
+            for writer in self.writers.values():
                 stack.enter_context(writer)
             self._stack = stack.pop_all()
         return self
@@ -63,7 +65,7 @@ class DetectionWriters:
 
     def add(self, recording: RecordingDetections) -> None:
         """Write the detections of one more recording."""
-        for writer in self._writers.values():
+        for writer in self.writers.values():
             writer.add(recording)
 
 

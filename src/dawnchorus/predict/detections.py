@@ -88,10 +88,20 @@ class DetectionSettings:
         if not self.merge and (self.gap_s or self.longest_s is not None):
             raise ConfigError("gap_s and longest_s are for joined windows; set merge too, or leave them out")
 
-    def __repr__(self) -> str:
+    def thresholds_text(self) -> str:
+        """Return the threshold of all classes, or the lowest and the highest.
+
+        Examples
+        --------
+        >>> DetectionSettings(np.float32([0.5, 0.3])).thresholds_text()
+        '0.3 to 0.5'
+        """
         low, high = np.min(self.thresholds), np.max(self.thresholds)
+        return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+    def __repr__(self) -> str:
         chosen = [
-            f"thresholds {low:g}" if low == high else f"thresholds {low:g} to {high:g}",
+            f"thresholds {self.thresholds_text()}",
             *([f"species {first_few(self.species)}"] if self.species is not None else []),
             *([f"top {self.top_k}"] if self.top_k is not None else []),
             *(["merged"] if self.merge else []),

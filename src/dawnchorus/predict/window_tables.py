@@ -67,8 +67,8 @@ class EmbeddingTable(WindowTable):
 
     def _values(self, predictions: WindowPredictions) -> list[pa.Array]:
         assert predictions.embeddings is not None
-        n_features = predictions.embeddings.shape[1]
-        return [pa.FixedSizeListArray.from_arrays(pa.array(predictions.embeddings.ravel()), n_features)]
+        values = pa.array(predictions.embeddings.ravel())
+        return [pa.FixedSizeListArray.from_arrays(values, type=self.table.schema.field("embedding").type)]
 
 
 @contextmanager
@@ -108,7 +108,8 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
     """
     assert example.embeddings is not None
     n_features = example.embeddings.shape[1]
-    columns = [("embedding", pa.list_(pa.float32(), n_features))]
+    of_each = pa.field("element", pa.float32())  # the name that Parquet gives it when it is read
+    columns = [("embedding", pa.list_(of_each, n_features))]
     with buffered_table(path, _schema(columns, has_channels=example.channels is not None)) as table:
         yield EmbeddingTable(table)
 
@@ -146,6 +147,58 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
 def _schema(columns: list[tuple[str, pa.DataType]], *, has_channels: bool) -> pa.Schema:
     keys = [("filename", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())]
     return pa.schema([*keys, *([("channel", pa.int64())] if has_channels else []), *columns])
+
+
+def join_windows(old: Path, new: Path, parts: Iterable[tuple[bool, int, int]], path: Path) -> None:
+    """Write a table of the windows of recordings in two such tables, as if it had been written at once.
+
+    Parameters
+    ----------
+    old, new
+        The tables of windows or of embeddings.
+    parts
+        For each recording, in the order of the result: whether it is in ``new``, and the place of its first
+        row there or in ``old``, and the number of its rows.
+    path
+        Where the table goes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9]]), 32_000)
+    >>> for name in ("a.wav", "b.wav"):
+    ...     with window_table(Path(f"{name}.parquet"), ["owl"]) as table:
+    ...         table.add(name, windows)
+    >>> join_windows(
+    ...     Path("a.wav.parquet"), Path("b.wav.parquet"), [(False, 0, 1), (True, 0, 1)], Path("both.parquet")
+    ... )
+    >>> pd.read_parquet("both.parquet")["filename"].tolist()
+    ['a.wav', 'b.wav']
+    """
+    with pq.ParquetFile(old) as old_file, pq.ParquetFile(new) as new_file:
+        rows = (_Rows(old_file), _Rows(new_file))
+        with buffered_table(path, old_file.schema_arrow) as table:
+            for is_new, start, n_rows in parts:
+                table.add_rows(rows[is_new].take(start, n_rows))
+
+
+class _Rows:
+    """Rows of a Parquet file, taken from its beginning to its end, a row group in memory at a time."""
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self.file = file
+        self.group, self.begin, self.rows = -1, 0, file.schema_arrow.empty_table()
+
+    def take(self, start: int, n_rows: int) -> pa.Table:
+        while start >= self.begin + self.rows.num_rows:
+            self.group, self.begin = self.group + 1, self.begin + self.rows.num_rows
+            self.rows = self.file.read_row_group(self.group).combine_chunks()
+        taken = self.rows.slice(start - self.begin, n_rows)
+        missing = n_rows - taken.num_rows
+        return pa.concat_tables([taken, self.take(start + taken.num_rows, missing)]) if missing else taken
 
 
 def _keys(filename: str, predictions: WindowPredictions) -> list[pa.Array]:
