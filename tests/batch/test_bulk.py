@@ -24,8 +24,10 @@ from guano import GuanoFile
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
+from dawnchorus.batch.journal import Journal
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
 from dawnchorus.cli import main
+from dawnchorus.cli.prediction import print_predictions
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import read_failures
 from dawnchorus.formats import FORMATS, read_detections
@@ -78,12 +80,12 @@ class Bulk:
         self.n_clips = 0
 
     def __call__(
-        self, out: Path, settings: BulkSettings | None = None, *, force: bool = False, name: str = "stub"
+        self, out: Path, settings: BulkSettings | None = None, *, name: str = "stub", **options: bool
     ) -> BulkPredictions:
         engine = self.make_engine(name)
         found = find_recordings([str(self.folder)])
         try:
-            return predict_bulk(engine, found, out, settings or settings_of(), force=force)
+            return predict_bulk(engine, found, out, settings or settings_of(), **options)
         finally:
             self.n_clips = engine.n_clips
 
@@ -324,10 +326,10 @@ for moment in sys.argv[4:]:
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL, moment
 """
-# "replace 8" and later: the entries are there, and tables take their places one by one.
+# "replace 8" and later: the entries are there, and tables are written and take their places one by one.
 MOMENTS = [
     *("clips_0", "clips_2", "entry_0", "entry_3", "half_4", "table_0", "table_4"),
-    *(f"replace_{number}" for number in (0, 1, 5, 8, 9, 10, 11, 12, 13)),
+    *(f"replace_{number}" for number in (0, 1, 5, 8, 9, 11, 14, 15, 16, 17, 20, 30, 38, 39, 40, 41)),
 ]
 
 
@@ -365,7 +367,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(
     assert not list(out.rglob(".*")), "what the killed process left is gone"
     assert {name: entries_in(out)[name] for name in before} == before, "nothing is predicted twice"
     assert result.n_new == 6 - len(before)
-    if moment.startswith("table") or moment in [f"replace_{number}" for number in range(8, 14)]:
+    if moment.startswith("table") or moment in [f"replace_{number}" for number in range(8, 42)]:
         assert bulk.n_clips == 0
     if moment.startswith("entry"):
         assert len(before) == int(moment[-1])
@@ -502,7 +504,7 @@ def test_a_second_call_predicts_nothing_and_changes_nothing(bulk: Bulk, tmp_path
     assert entries_in(tmp_path / "out") == entries
 
 
-def test_what_changed_is_done_again_what_is_new_is_added_and_what_is_gone_leaves(
+def test_what_changed_is_done_again_what_is_new_is_added_and_what_is_gone_leaves_when_pruned(
     bulk: Bulk, data_factory: Any, tmp_path: Path
 ) -> None:
     bulk(tmp_path / "out")
@@ -510,10 +512,11 @@ def test_what_changed_is_done_again_what_is_new_is_added_and_what_is_gone_leaves
     data_factory.tone("d.wav", 3.0, 2500, sample_rate=RATE)
     data_factory.tone("new.wav", 2.5, 1000, sample_rate=RATE)
     (bulk.folder / "e.flac").unlink()
-    result = bulk(tmp_path / "out")
+    result = bulk(tmp_path / "out", prune=True)
     assert (result.n_new, result.n_recordings) == (2, 6)
     after = entries_in(tmp_path / "out")
-    assert sum(after[name] == before[name] for name in before) == 5
+    assert sum(after.get(name) == before[name] for name in before) == 4
+    assert len(after) == 6
     windows = pd.read_parquet(result.paths["windows"])
     assert windows.groupby("filename").size().to_dict() == {
         "a_20240501_033000.wav": 4,
@@ -701,19 +704,23 @@ def test_what_somebody_else_put_there_is_not_replaced(bulk: Bulk, tmp_path: Path
     assert (tmp_path / "out" / "raven" / "mine.txt").read_text() == "mine"
 
 
-def test_earlier_formats_are_written_again_and_with_force_only_those_asked_for(
-    bulk: Bulk, tmp_path: Path
+@pytest.mark.parametrize("force", [False, True])
+def test_earlier_formats_are_written_again_unless_they_were_deleted(
+    bulk: Bulk, tmp_path: Path, force: bool
 ) -> None:
     out = tmp_path / "out"
     bulk(out, settings_of(formats=("raven",), with_embeddings=True))
-    result = bulk(out, settings_of(formats=("audacity",), with_windows=False))
+    changed = settings_of(0.2 if force else 0.5, formats=("audacity",), with_windows=False)
+    result = bulk(out, changed, force=force)
     assert set(result.paths) == {"raven", "audacity", "windows", "embeddings"}
-    result = bulk(
-        out, settings_of(formats=("audacity",), with_windows=False, with_embeddings=True), force=True
+    bulk(
+        tmp_path / "fresh",
+        replace(changed, formats=("raven", "audacity"), with_windows=True, with_embeddings=True),
     )
-    assert set(result.paths) == {"audacity", "embeddings"}
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+    shutil.rmtree(out / "raven")
+    assert set(bulk(out, changed, force=force).paths) == {"audacity", "windows", "embeddings"}
     assert not (out / "raven").exists()
-    assert not (out / "windows.parquet").exists()
 
 
 def test_an_average_of_windows_that_do_not_overlap_is_refused(bulk: Bulk, tmp_path: Path) -> None:
@@ -761,7 +768,11 @@ def test_the_command_says_what_it_did(
     printed = capsys.readouterr()
     n_detections = len(pd.read_csv(out / "detections.csv"))
     assert printed.out.splitlines() == [
-        f"{n_detections} detections in 6 recordings, 0.01 h of audio",
+        f"{n_detections} detections in 6 recordings, 0.01 h of audio; thresholds 0.2",
+        *(
+            f"{n:>9}  {label}"
+            for label, n in pd.read_csv(out / "detections.csv")["label"].value_counts().items()
+        ),
         f"csv: {out / 'detections.csv'}",
         f"windows: {out / 'windows.parquet'}",
     ]
@@ -772,7 +783,7 @@ def test_the_command_says_what_it_did(
     )
     printed = capsys.readouterr()
     assert "6 of them were predicted before" in printed.err
-    assert f"1 recordings failed; the reasons are in {out / 'failures.csv'}" in printed.err
+    assert f"1 recording failed; the reasons are in {out / 'failures.csv'}" in printed.err
     assert pd.read_csv(out / "failures.csv")["path"].str.endswith("bad.wav").all()
     (folder / "bad.wav").unlink()
     assert (
@@ -862,3 +873,380 @@ def test_a_note_whose_names_are_no_names_is_refused(bulk: Bulk, tmp_path: Path) 
     (out / "predictions.json").write_text('{"made": {}, "goals": {"x": ["raven"]}}')
     with pytest.raises(RunError, match=r"names \['raven'\] as a table"):
         bulk(out)
+
+
+# Again and again ----------------------------------------------------------------------------------
+
+
+def everything(**changes: Any) -> BulkSettings:
+    """Return settings of all tables but the one whose rows count through all recordings."""
+    joinable = tuple(name for name in FORMATS if name != "raven_combined")
+    return settings_of(0.3, **{"with_embeddings": True, "formats": joinable, **changes})
+
+
+def files_in(out: Path) -> dict[str, tuple[int, int]]:
+    """Return inode and time of change of every file below a folder, but of the lock."""
+    return {
+        path.relative_to(out).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in ("lock", "network.json")
+    }
+
+
+def test_a_call_with_nothing_new_opens_no_entry_and_writes_nothing(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bulk(tmp_path / "out", everything())
+    before = files_in(tmp_path / "out")
+    monkeypatch.setattr(Journal, "read", None)
+    second = bulk(tmp_path / "out", everything())
+    assert files_in(tmp_path / "out") == before
+    assert second == first._replace(n_new=0)
+
+
+@pytest.mark.parametrize("place", ["0.wav", "deep/d.wav", "z_20240501_235958.wav"])
+def test_a_call_with_one_new_recording_reads_that_alone_and_the_tables_are_those_of_one_call(
+    bulk: Bulk, data_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    bulk(tmp_path / "out", everything())
+    data_factory.tone(place, 5.0, 1700, sample_rate=RATE)
+    opened = []
+    read = Journal.read
+    monkeypatch.setattr(Journal, "read", lambda journal, name: opened.append(name) or read(journal, name))
+    same_day = {"a_20240501_033000.wav"} if "2024" in place else set(LENGTHS_S) - {"a_20240501_033000.wav"}
+    assert bulk(tmp_path / "out", everything(formats=("csv", "raven", "birdnet"))).n_new == 1
+    assert set(opened) <= {place} | same_day, "of others, the days of the dataset are written again"
+    bulk(tmp_path / "fresh", everything())
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+    opened.clear()
+    (bulk.folder / place).unlink()
+    bulk(tmp_path / "out", everything(), prune=True)
+    assert set(opened) <= same_day
+    shutil.rmtree(tmp_path / "fresh")
+    bulk(tmp_path / "fresh", everything())
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_tables_of_one_name_are_numbered_as_in_one_call(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    bulk(tmp_path / "out", everything())
+    data_factory.tone("d.flac", 3.0, 1700, sample_rate=RATE)  # BirdNET's tables have no suffix
+    bulk(tmp_path / "out", everything())
+    bulk(tmp_path / "fresh", everything())
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_a_dataset_that_gets_its_first_rows_or_loses_its_last_is_that_of_one_call(
+    bulk: Bulk, tmp_path: Path
+) -> None:
+    loud = (bulk.folder / "d.wav").read_bytes()
+    for name in LENGTHS_S:
+        (bulk.folder / name).unlink()
+    soundfile.write(bulk.folder / "quiet.wav", np.zeros(RATE), RATE)
+    for content in (None, loud, None):
+        (bulk.folder / "d.wav").unlink(missing_ok=True)
+        if content:
+            (bulk.folder / "d.wav").write_bytes(content)
+        bulk(tmp_path / "out", everything(), prune=True)
+        shutil.rmtree(tmp_path / "fresh", ignore_errors=True)
+        bulk(tmp_path / "fresh", everything())
+        assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_large_tables_are_joined_to_the_bytes_of_one_call(card: Any, stub: Any, tmp_path: Path) -> None:
+    """Row groups are written each 4096 windows, and their borders move."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name, length_s in (("b.wav", 45), ("d.wav", 45), ("f.wav", 45)):
+        soundfile.write(folder / name, rng.uniform(-0.5, 0.5, length_s * RATE), RATE)
+    settings = settings_of(0.6, formats=("csv",), overlap_s=1.99, with_embeddings=True)
+    bulk = Bulk(folder, lambda name: stub(card(), 64, name))
+    bulk(tmp_path / "out", settings)
+    soundfile.write(folder / "c.wav", rng.uniform(-0.5, 0.5, 42 * RATE), RATE)
+    (folder / "f.wav").unlink()
+    bulk(tmp_path / "out", settings, prune=True)
+    bulk(tmp_path / "fresh", settings)
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+    assert pq.ParquetFile(tmp_path / "out" / "windows.parquet").num_row_groups == 2
+
+
+REPEATED = KILLED.replace(
+    "settings = BulkSettings(DetectionSettings(np.full(3, 0.5, np.float32)), formats=tuple(FORMATS))",
+    "settings = shared_settings()",
+).replace(
+    "for moment in sys.argv[4:]:",
+    """
+import shutil
+def shared_settings():
+    return BulkSettings(DetectionSettings(np.full(3, 0.5, np.float32)), formats=tuple(FORMATS))
+for moment in sys.argv[4:]:
+    shutil.copytree(outs / "before", outs / moment)""",
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_repeated_call_that_is_killed_at_any_moment_ends_with_the_same_bytes(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    outs = tmp_path / "outs"
+    bulk(outs / "before")
+    data_factory.tone("dawn.wav", 5.0, 1700, sample_rate=RATE)
+    moments = ["entry_0", *(f"replace_{number}" for number in (3, 9, 12, 15))]
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    command = [sys.executable, "-c", REPEATED, conftest, bulk.folder, outs, *moments]
+    subprocess.run([str(part) for part in command], check=True)
+    bulk(tmp_path / "undisturbed")
+    for moment in moments:
+        bulk(outs / moment)
+        assert tables_in(outs / moment) == tables_in(tmp_path / "undisturbed"), moment
+        assert not list((outs / moment).rglob(".*")), moment
+
+
+# Recordings that are gone, mended, or damaged in the journal ------------------------------------------
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.2])
+def test_what_was_predicted_stays_where_recordings_were_moved_away(
+    bulk: Bulk, data_factory: Any, tmp_path: Path, threshold: float
+) -> None:
+    data_factory.tone("low.wav", 3.0, 500, sample_rate=8000)
+    bulk(tmp_path / "fresh", settings_of(threshold))
+    bulk(tmp_path / "out", settings_of(0.3))
+    (bulk.folder / "low.wav").unlink()
+    shutil.move(bulk.folder / "deep", tmp_path / "elsewhere")
+    result = bulk(tmp_path / "out", settings_of(threshold), force=threshold != 0.3)
+    assert result.gone == ["deep/c.ogg", "deep/er/b.flac", "low.wav"]
+    assert (result.n_new, result.n_recordings, result.root) == (0, 7, bulk.folder)
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+    result = bulk(tmp_path / "out", settings_of(threshold), prune=True)
+    assert (result.gone, result.n_recordings, len(entries_in(tmp_path / "out"))) == ([], 4, 4)
+    shutil.rmtree(tmp_path / "fresh")
+    bulk(tmp_path / "fresh", settings_of(threshold))
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_a_recording_that_a_later_call_does_not_name_stays_and_is_not_gone(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    bulk(tmp_path / "out")
+    tables = tables_in(tmp_path / "out")
+    result = alone(bulk.folder / "d.wav", tmp_path / "out", stub(card()))
+    assert (result.n_recordings, result.gone) == (6, [])
+    assert tables_in(tmp_path / "out") == tables
+
+
+def test_what_is_gone_is_found_without_the_index_too(bulk: Bulk, tmp_path: Path) -> None:
+    bulk(tmp_path / "out")
+    tables = tables_in(tmp_path / "out")
+    (bulk.folder / "d.wav").unlink()
+    for damage in (b"", b"{}", None):
+        for name in ("index.json", "tables.json"):
+            path = tmp_path / "out" / "journal" / name
+            path.write_bytes(damage) if damage is not None else path.unlink()
+        assert bulk(tmp_path / "out").gone == ["d.wav"]
+        assert tables_in(tmp_path / "out") == tables
+
+
+def test_a_recording_that_fails_now_has_no_rows_and_one_that_cannot_be_reached_keeps_them(
+    bulk: Bulk, card: Any, stub: Any, tmp_path: Path
+) -> None:
+    bulk(tmp_path / "out")
+    (bulk.folder / "d.wav").write_bytes(b"not audio")
+    (bulk.folder / "e.flac").unlink()
+    names = [str(bulk.folder / name) for name in LENGTHS_S]
+    result = predict_bulk(stub(card()), find_recordings(["-"], names=names), tmp_path / "out", settings_of())
+    assert sorted(failure.path.name for failure in result.failures) == ["d.wav", "e.flac"]
+    assert result.gone == ["e.flac"]
+    names_in_table = set(pd.read_parquet(result.paths["windows"])["filename"])
+    assert names_in_table == set(LENGTHS_S) - {"d.wav"}
+
+
+def mend(path: Path, place: int) -> None:
+    """Change a byte, and set the time back as ``cp -p`` and ``rsync -t`` do."""
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[place] ^= 0x10
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_recording_mended_in_place_with_its_time_set_back_is_predicted_anew(
+    bulk: Bulk, tmp_path: Path
+) -> None:
+    soundfile.write(bulk.folder / "d.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 12 * RATE), RATE)
+    assert (bulk.folder / "d.wav").stat().st_size > 3 << 16
+    bulk(tmp_path / "out")
+    for _ in range(2):
+        mend(bulk.folder / "d.wav", -1)
+        assert bulk(tmp_path / "out").n_new == 1
+        assert bulk(tmp_path / "out").n_new == 0
+
+
+def test_again_predicts_what_the_journal_has(bulk: Bulk, tmp_path: Path) -> None:
+    bulk(tmp_path / "out")
+    tables = tables_in(tmp_path / "out")
+    assert bulk(tmp_path / "out", force=True).n_new == 0
+    assert bulk(tmp_path / "out", again=True).n_new == 6
+    assert tables_in(tmp_path / "out") == tables
+
+
+def rewrite(path: Path, **changes: Any) -> None:
+    """Write an entry as an earlier release did, which kept neither digests nor the folder."""
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in arrays if name not in ("digest", "root", "source_rate")}
+    with path.open("wb") as file:
+        np.savez(file, **{**kept, **changes})
+
+
+def test_a_journal_of_an_earlier_release_is_valid_and_renewed(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    for name in LENGTHS_S:
+        path = Journal(out / "journal")._entry_path(name)
+        status = (bulk.folder / name).stat()
+        head = hashlib.sha256((bulk.folder / name).read_bytes()[: 1 << 16]).hexdigest()
+        version = {"name": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "head": head}
+        rewrite(path, made_of=np.array(json.dumps(version)))
+    for name in ("index.json", "tables.json"):
+        (out / "journal" / name).unlink()
+    note = json.loads((out / "predictions.json").read_text())
+    del note["tables"]
+    (out / "predictions.json").write_text(json.dumps(note))
+    (bulk.folder / "e.flac").unlink()
+    mend(bulk.folder / "f.wav", 1000)
+    result = bulk(out)
+    assert (result.n_new, result.gone) == (1, ["e.flac"])
+    mend(bulk.folder / "f.wav", 1000)
+    assert bulk(out).n_new == 1
+    assert tables_in(out) == tables
+    for name in set(LENGTHS_S) - {"e.flac"}:
+        assert "digest" in Journal(out / "journal").read(name).version
+
+
+def test_an_old_entry_that_lacks_a_window_and_one_with_other_arrays_are_predicted_anew(
+    bulk: Bulk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    journal = Journal(out / "journal")
+    with np.load(journal._entry_path("d.wav")) as arrays:
+        some = {name: arrays[name][[0, 1, 3]] for name in ("starts", "stops", "probabilities")}
+    rewrite(journal._entry_path("d.wav"), **some)
+    rewrite(journal._entry_path("f.wav"), probabilities=some["probabilities"][:2])
+    assert bulk(out).n_new == 2
+    assert "1 entry of" in caplog.text
+    assert "is damaged, and predicted anew: f.wav" in caplog.text
+    assert tables_in(out) == tables
+
+
+# Tables that a person has changed ---------------------------------------------------------------------
+
+
+def test_a_table_that_a_person_has_corrected_is_never_overwritten(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    out, table = tmp_path / "out", tmp_path / "out" / "raven" / "d.wav.selections.txt"
+    bulk(out, settings_of(0.5))
+    table.write_text(table.read_text().replace("wren", "dipper"))
+    corrected = table.read_bytes()
+    (out / "raven" / "notes.txt").write_text("mine")
+    result = bulk(out, settings_of(0.3), force=True)
+    assert result.changed == [table]
+    assert table.read_bytes() == corrected
+    bulk(tmp_path / "fresh", settings_of(0.3))
+    ours, fresh = tables_in(out), tables_in(tmp_path / "fresh")
+    different = {name for name in ours.keys() | fresh.keys() if ours.get(name) != fresh.get(name)}
+    assert different == {"raven/d.wav.selections.txt", "raven/notes.txt", "predictions.json"}
+    data_factory.tone("d.wav", 3.0, 2500, sample_rate=RATE)
+    assert bulk(out, settings_of(0.3)).changed == [table]
+    (bulk.folder / "d.wav").unlink()
+    assert bulk(out, settings_of(0.3), prune=True).changed == [table]
+    assert table.read_bytes() == corrected
+    table.unlink()
+    (out / "raven" / "notes.txt").unlink()
+    bulk(out, settings_of(0.3))
+    shutil.rmtree(tmp_path / "fresh")
+    bulk(tmp_path / "fresh", settings_of(0.3))
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "goal", ["detections.csv", "kaleidoscope.csv", "windows.parquet", "embeddings.parquet"]
+)
+def test_no_single_table_that_was_changed_is_overwritten(
+    bulk: Bulk, data_factory: Any, tmp_path: Path, goal: str
+) -> None:
+    out = tmp_path / "out"
+    bulk(out, everything())
+    computed = (out / goal).read_bytes()
+    (out / goal).write_bytes(b"mine")
+    data_factory.tone("dawn.wav", 3.0, 2500, sample_rate=RATE)
+    assert bulk(out, everything()).changed == [out / goal]
+    assert bulk(out, everything(merge=True), force=True).changed == [out / goal]
+    assert (out / goal).read_bytes() == b"mine"
+    (out / goal).write_bytes(computed)  # it is no longer what would be written now
+    (bulk.folder / "f.wav").unlink()
+    assert bulk(out, everything(merge=True), prune=True).changed == [out / goal]
+    (out / goal).unlink()
+    bulk(out, everything(merge=True))
+    bulk(tmp_path / "fresh", everything(merge=True))
+    assert tables_in(out) == tables_in(tmp_path / "fresh")
+
+
+def test_changed_tables_stay_where_the_note_is_damaged(bulk: Bulk, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    (out / "detections.csv").write_text("mine")
+    (out / "predictions.json").write_text("{")
+    assert bulk(out).changed == [out / "detections.csv"]
+    assert (out / "detections.csv").read_text() == "mine"
+
+
+# What the command says --------------------------------------------------------------------------------
+
+
+def test_the_command_says_what_is_gone_and_what_was_changed(
+    exported: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [exported.onnx, folder, "--out", tmp_path / "out", "--threads", 1, "--threshold"]
+    assert predict(*arguments, 0.2) == 0
+    (folder / "d.wav").unlink()
+    (tmp_path / "out" / "raven" / "e.flac.selections.txt").write_text("mine")
+    capsys.readouterr()
+    assert predict(*arguments, 0.1, "--force") == 0
+    printed = capsys.readouterr().err
+    assert (
+        f"1 recording of them is no longer in {folder} (d.wav); what was predicted stays in the tables, and "
+        "--prune drops it" in printed
+    )
+    assert f"1 table is not as predict wrote it, and left as it is: {tmp_path / 'out' / 'raven'}" in printed
+    assert predict(*arguments, 0.1, "--prune", "--again") == 0
+    assert "no longer" not in (printed := capsys.readouterr().err)
+    assert "predicted before" not in printed
+
+
+def test_the_command_used_wrongly_has_another_exit_code_than_failed_recordings(
+    exported: Any, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong in (["--top-k", 0], ["--no-such-option"], ["--format", "excel"]):
+        assert predict(exported.onnx, folder, "--out", tmp_path / "out", *wrong) == 64
+    assert predict() == 64
+    assert "Usage:" in capsys.readouterr().err
+
+
+def test_the_summary_counts_the_most_frequent_species_and_the_others_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = {f"species {number}": 100 - number for number in range(20)}
+    result = BulkPredictions(
+        3, 3, sum(counts.values()), 7200.0, [], {}, counts=counts, thresholds="0.2 to 0.5"
+    )
+    print_predictions(result, tmp_path)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "1810 detections in 3 recordings, 2.00 h of audio; thresholds 0.2 to 0.5"
+    assert lines[0] == "      100  species 0"
+    assert lines[15:] == ["      415  of 5 more species"]

@@ -179,6 +179,84 @@ def test_an_entry_with_any_byte_changed_is_not_there_or_as_it_was(
             assert_same(found.predictions, said)
 
 
+def test_an_entry_whose_array_headers_lost_a_bit_is_not_there_or_as_it_was(
+    journal: Journal, recording: RecordingFile
+) -> None:
+    said = predictions(n_windows=9)
+    path = kept_file(journal, recording, said)
+    content = path.read_bytes()
+    begins = [place for place in range(len(content)) if content.startswith(b"\x93NUMPY", place)]
+    for place in (place for begin in begins for place in range(begin, begin + 128, 5)):
+        bit = 1 << place % 8
+        path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+        found = journal.find(recording, version_of(recording))
+        if found is not None:
+            assert_same(found.predictions, said)
+
+
+def test_arrays_with_right_checksums_that_were_not_written_together_are_not_there(
+    journal: Journal, recording: RecordingFile
+) -> None:
+    path = kept_file(journal, recording)
+    with np.load(path) as arrays:
+        whole = dict(arrays)
+    fewer = {name: whole[name][:-1] for name in ("starts", "stops", "probabilities")}
+    for changes in (fewer, {"probabilities": 1 - whole["probabilities"]}, {"sample_rate": np.int64(16_000)}):
+        with path.open("wb") as file:
+            np.savez(file, **{**whole, **changes})
+        assert journal.find(recording, version_of(recording)) is None
+        assert journal.is_damaged(recording.name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"starts": np.arange(4)},
+        {"probabilities": np.zeros((4, 3), np.float32)},
+        {"probabilities": np.zeros(5, np.float32)},
+        {"starts": np.zeros(5, np.int64)},
+        {"stops": np.zeros(5, np.int64)},
+        {"embeddings": np.zeros((4, 7), np.float32)},
+    ],
+)
+def test_an_entry_without_a_digest_is_there_where_its_arrays_belong_together(
+    journal: Journal, recording: RecordingFile, changes: dict[str, Any]
+) -> None:
+    path = kept_file(journal, recording)
+    with np.load(path) as arrays:
+        whole = {name: arrays[name] for name in arrays if name != "digest"}
+    for given, is_there in (({}, True), (changes, False)):
+        with path.open("wb") as file:
+            np.savez(file, **{**whole, **given})
+        assert (journal.find(recording, version_of(recording)) is not None) == is_there
+
+
+def test_a_recording_is_known_without_reading_it_until_it_or_its_entry_is_touched(
+    journal: Journal, recording: RecordingFile
+) -> None:
+    entry = kept_file(journal, recording)
+    indexed = journal.known(recording)
+    assert (indexed is None) == (sys.platform == "win32")
+    status = recording.path.stat()
+    recording.path.write_bytes(b"SOUND")
+    os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert journal.known(recording) is None
+    recording.path.write_bytes(b"sound")
+    os.utime(recording.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert journal.find(recording, version_of(recording)) is not None
+    assert (journal.known(recording) is None) == (sys.platform == "win32")
+    os.utime(entry, ns=(0, 0))
+    assert journal.known(recording) is None
+
+
+def test_where_the_file_system_has_no_time_of_status_every_recording_is_digested(
+    journal: Journal, recording: RecordingFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dawnchorus.batch.journal._status_of", lambda path: [5, 10**18, 10**18, 7])
+    kept(journal, recording)
+    assert journal.known(recording) is None
+
+
 class Bomb:
     """Makes a file when it is unpickled."""
 

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.recorder_names import RecorderTimes
-from dawnchorus.audio.recorder_times import recorder_of
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
+from dawnchorus.batch.table_files import TableSource
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
-from dawnchorus.formats import (
-    FORMATS,
-    Format,
-    ModelFacts,
-    RecordingDetections,
-    formats_of,
-    open_writers,
-    own_goals,
-)
-from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
+from dawnchorus.formats import FORMATS, Format, formats_of, own_goals
+from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
-from dawnchorus.predict.window_tables import (
-    EMBEDDINGS_NAME,
-    WINDOWS_NAME,
-    embedding_table,
-    window_table,
-)
-from dawnchorus.progress import track
+from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +95,7 @@ class BulkPredictions(NamedTuple):
     Attributes
     ----------
     n_recordings, n_new
-        Recordings in the tables, and those among them that this call predicted.
+        Recordings in the tables, and those that this call predicted.
     n_detections
         Rows of the detection tables.
     duration_s
@@ -118,6 +106,16 @@ class BulkPredictions(NamedTuple):
         The files and folders, by format, or under ``windows`` and ``embeddings``.
     notes
         What is odd about the sound of recordings in the tables, also in ``notes.csv``.
+    counts
+        Detections of each label in the tables, the most frequent first.
+    thresholds
+        The threshold of all classes, or the lowest and the highest, as text.
+    root
+        The folder of the recordings.
+    gone
+        Recordings in the tables, by their path in it, that are no longer there.
+    changed
+        Files of tables that a person has changed, and that stay as they are.
 
     Examples
     --------
@@ -134,15 +132,29 @@ class BulkPredictions(NamedTuple):
     failures: list[Failure]
     paths: dict[str, Path]
     notes: Sequence[Failure] = ()
+    counts: Mapping[str, int] = MappingProxyType({})
+    thresholds: str = ""
+    root: Path = Path()
+    gone: Sequence[str] = ()
+    changed: Sequence[Path] = ()
 
 
 def predict_bulk(
-    engine: Engine, found: RecordingFiles, out_dir: Path, settings: BulkSettings, *, force: bool = False
+    engine: Engine,
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: BulkSettings,
+    *,
+    force: bool = False,
+    again: bool = False,
+    prune: bool = False,
 ) -> BulkPredictions:
     """Predict recordings, write the tables, and return counts and paths.
 
     A call that was killed can be repeated: recordings in the journal are not predicted a second time unless
-    their files have changed, and the tables are those of an undisturbed call, bit for bit.
+    their files have changed, and the tables are those of an undisturbed call, bit for bit. What earlier calls
+    predicted below the same folder stays in the tables, also where the recordings are gone. A table that a
+    person has changed stays as it is; ``predictions.json`` has digests of all.
 
     Parameters
     ----------
@@ -152,11 +164,15 @@ def predict_bulk(
         The recordings.
     out_dir
         Where tables and journal go; made if missing. Tables that earlier calls wrote there are written again,
-        so that all in it are of the same recordings; with ``force`` those not requested are removed.
+        so that all in it are of the same recordings and settings.
     settings
         Thresholds, postprocessing, formats and times.
     force
         Whether tables made with other settings, or predictions of another model, are replaced.
+    again
+        Whether recordings are predicted that the journal has already.
+    prune
+        Whether recordings that ``found`` does not have leave the journal and the tables.
 
     Raises
     ------
@@ -184,7 +200,7 @@ def predict_bulk(
     _check_goals(settings.formats)
     out_dir.mkdir(parents=True, exist_ok=True)  # before the work, to fail early where it cannot be written
     tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
-    settings = settings if force else _with_earlier(settings, tables)
+    settings = _with_earlier(settings, tables)
     made = {"folder of recordings": str(found.root.absolute()), **_table_settings(settings)}
     goals = {**_check_goals(settings.formats), **_window_goals(settings)}
     if not force:
@@ -203,19 +219,63 @@ def predict_bulk(
         made |= {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
         if not force and not had_journal:  # a journal has refused another network itself
             tables.check(made, goals, has_journal=had_journal)
-        _begin(tables, made, goals)
-        n_new, failures = work.predict(found)
+        tables = _begin(tables, made, goals)
+        n_new, failures = work.predict(found, again=again)
         write_failures(out_dir, failures)
-        failed = {failure.path for failure in failures}
-        done = [recording for recording in found.recordings if recording.path not in failed]
-        if not done:
-            raise DataError(
-                f"none of the {len(found.recordings)} recordings could be decoded; the first: "
-                f"{failures[0].reason}"
-            )
-        notes = _write_notes(out_dir, work, done)
-        paths, counts = _write_tables(work, RecordingFiles(found.root, done), out_dir, settings)
-    return BulkPredictions(len(done), n_new, counts.n_detections, counts.duration_s, failures, paths, notes)
+        recordings, gone = _recordings_of_tables(work, found, failures, prune=prune)
+        notes = _write_notes(out_dir, work, recordings)
+        written = _source_of_tables(work, found.root, settings).write(recordings, tables)
+    counts: Counter[str] = Counter()
+    for tabled in written.recordings.values():
+        counts.update(tabled.counts)
+    return BulkPredictions(
+        n_recordings=len(recordings),
+        n_new=n_new,
+        n_detections=counts.total(),
+        duration_s=sum(tabled.duration_s for tabled in written.recordings.values()),
+        failures=failures,
+        paths=written.paths,
+        notes=notes,
+        counts=dict(counts.most_common()),
+        thresholds=settings.detection.thresholds_text(),
+        root=found.root,
+        gone=gone,
+        changed=[out_dir / path for path in written.changed],
+    )
+
+
+def _recordings_of_tables(
+    work: JournaledInference, found: RecordingFiles, failures: Sequence[Failure], *, prune: bool
+) -> tuple[list[RecordingFile], list[str]]:
+    """Return the recordings that the tables hold, and the names of those that are gone.
+
+    A recording that failed is not among them, unless it cannot be reached: then its predictions stay.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
+    failed = {failure.path for failure in failures}
+    done = {recording.name: recording for recording in found.recordings if recording.path not in failed}
+    excluded = {r.name for r in found.recordings if r.path in failed and r.name in work.versions}
+    in_journal = work.journal.names(_folder_name(found.root))
+    others = [name for name in in_journal if name not in done.keys() | excluded]
+    if prune:
+        work.journal.forget(others)
+        others = []
+    if not (done or others):
+        raise DataError(
+            f"none of the {len(found.recordings)} recordings could be decoded; the first: "
+            f"{failures[0].reason}"
+        )
+    gone = [name for name in others if not (found.root / name).exists()]
+    kept = {name: RecordingFile(found.root / name, name) for name in others}
+    return [each for _, each in sorted({**done, **kept}.items())], gone
+
+
+def _folder_name(root: Path) -> str:
+    return Path(os.path.abspath(root)).as_posix()  # noqa: PTH100  as the journal has it
 
 
 def _write_notes(
@@ -261,7 +321,7 @@ def _with_earlier(settings: BulkSettings, tables: EarlierTables) -> BulkSettings
     )
 
 
-def _begin(tables: EarlierTables, made: Mapping[str, Any], goals: Mapping[str, str]) -> None:
+def _begin(tables: EarlierTables, made: Mapping[str, Any], goals: Mapping[str, str]) -> EarlierTables:
     """Note the tables to be written; earlier ones of users' formats that are not written now stay."""
     ours = {*own_goals(), "windows", "embeddings"}
     left = {name: goal for name, goal in tables.guests.items() if name not in goals}
@@ -272,64 +332,27 @@ def _begin(tables: EarlierTables, made: Mapping[str, Any], goals: Mapping[str, s
         )
     own = {name: goal for name, goal in goals.items() if name in ours}
     guests = {name: goal for name, goal in goals.items() if name not in ours}
-    tables.begin(made, own, {**left, **guests})
+    return tables.begin(made, own, {**left, **guests})
+
+
+def _source_of_tables(work: JournaledInference, root: Path, settings: BulkSettings) -> TableSource:
+    return TableSource(
+        work,
+        root,
+        detection=settings.detection,
+        formats=settings.formats,
+        overlap_s=settings.overlap_s,
+        escape_formulas=settings.escape_formulas,
+        times=settings.times,
+        with_windows=settings.with_windows,
+        with_embeddings=settings.with_embeddings,
+    )
 
 
 def _window_goals(settings: BulkSettings) -> dict[str, str]:
     """Return the names of the tables of windows that are to be written."""
     goals = {"windows": WINDOWS_NAME} if settings.with_windows else {}
     return {**goals, "embeddings": EMBEDDINGS_NAME} if settings.with_embeddings else goals
-
-
-class _Counts(NamedTuple):
-    n_detections: int
-    duration_s: float
-
-
-def _write_tables(
-    work: JournaledInference, found: RecordingFiles, out_dir: Path, settings: BulkSettings
-) -> tuple[dict[str, Path], _Counts]:
-    """Write all tables from the journal, a recording at a time, and return where they are."""
-    card = work.inference.card
-    thresholds = rounded_thresholds(card.labels, settings.detection.thresholds)
-    n_detections, duration_s = 0, 0.0
-    with ExitStack() as stack:
-        writers = open_writers(
-            settings.formats,
-            out_dir,
-            labels=card.labels,
-            high_hz=card.sample_rate / 2,
-            overlap_s=settings.overlap_s,
-            escape_formulas=settings.escape_formulas,
-            has_channels=work.inference.has_channels,
-            model=ModelFacts(card.exp_name, card.species, thresholds),
-        )
-        stack.enter_context(writers)
-        paths, tables = dict(writers.paths), []
-        if settings.with_windows:
-            paths["windows"] = out_dir / WINDOWS_NAME
-            tables.append(
-                stack.enter_context(
-                    window_table(paths["windows"], card.labels, has_channels=work.inference.has_channels)
-                )
-            )
-        if settings.with_embeddings:
-            paths["embeddings"] = out_dir / EMBEDDINGS_NAME
-            first = work.read(found.recordings[0]).predictions
-            tables.append(stack.enter_context(embedding_table(paths["embeddings"], first)))
-        for recording in track(found.recordings, "Writing tables"):
-            windows, start = work.read(recording)
-            detections = detect(windows, card.labels, settings.detection)
-            seconds = float(windows.stops.max()) / card.sample_rate
-            path = found.root / recording.name
-            start = settings.times.start_of(recording.path, start)
-            recorder = recorder_of(recording.path)
-            writers.add(RecordingDetections(recording.name, path, seconds, start, detections, recorder))
-            for table in tables:
-                table.add(recording.name, windows)
-            n_detections += len(detections)
-            duration_s += seconds
-    return paths, _Counts(n_detections, duration_s)
 
 
 def _table_settings(settings: BulkSettings) -> dict[str, Any]:

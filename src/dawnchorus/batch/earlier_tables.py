@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 SETTINGS_NAME = "predictions.json"
 _GOALS = {**own_goals(), "windows": WINDOWS_NAME, "embeddings": EMBEDDINGS_NAME}
 """Every file and folder that a call writes tables to, by format; a note with others is refused."""
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,20 @@ class EarlierTables:
     goals
         The file or folder of each, below ``folder``, by format.
     guests
-        The same for formats that are not dawnchorus's own. They are never removed: a note cannot prove that a
-        file of any name is a table.
+        The same for formats that are not dawnchorus's own.
+    digests
+        Of every file of the tables, by its path below ``folder``: those that it may have, two while it is
+        being replaced, none where a person has changed it. None in a note of an earlier release.
     is_known
-        False where the note is damaged; all that is there is then taken for ours.
+        False where the note is damaged.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> Path("tables").mkdir()
-    >>> EarlierTables.of(Path("tables")).begin({"threshold": 0.5}, {"csv": "detections.csv"}, {})
+    >>> EarlierTables.of(Path("tables")).begin({"threshold": 0.5}, {"csv": "detections.csv"}, {}).made
+    {'threshold': 0.5}
+    >>> Path("tables/detections.csv").touch()
     >>> EarlierTables.of(Path("tables")).written
     frozenset({'csv'})
     >>> EarlierTables.of(Path("tables")).check(
@@ -57,6 +62,7 @@ class EarlierTables:
     made: Mapping[str, Any] = field(default_factory=dict)
     goals: Mapping[str, str] = field(default_factory=dict)
     guests: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, Sequence[str]] | None = field(default_factory=dict)
     is_known: bool = True
 
     @classmethod
@@ -71,11 +77,18 @@ class EarlierTables:
         note = folder / SETTINGS_NAME
         try:
             found = json.loads(note.read_text(encoding="utf-8"))
-            earlier = cls(folder, dict(found["made"]), dict(found["goals"]), dict(found.get("guests", {})))
+            digests = found.get("tables")
+            earlier = cls(
+                folder,
+                dict(found["made"]),
+                dict(found["goals"]),
+                dict(found.get("guests", {})),
+                None if digests is None else {str(path): list(ours) for path, ours in digests.items()},
+            )
             unknown = [goal for name, goal in earlier.goals.items() if _GOALS.get(name) != goal]
         except FileNotFoundError:
-            return cls(folder)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return cls(folder, digests=None)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return cls(folder, is_known=False)
         if unknown:
             raise RunError(
@@ -86,8 +99,10 @@ class EarlierTables:
 
     @property
     def written(self) -> frozenset[str]:
-        """Names of the tables that were written, such as ``raven`` and ``windows``."""
-        return frozenset(self.goals) | frozenset(self.guests)
+        """Names of the tables that were written and are still there, such as ``raven`` and ``windows``."""
+        return frozenset(
+            name for name, goal in {**self.goals, **self.guests}.items() if (self.folder / goal).exists()
+        )
 
     def check(self, made: Mapping[str, Any], goals: Mapping[str, str], *, has_journal: bool) -> None:
         """Refuse to replace tables made with other settings, and files that are not ours.
@@ -116,13 +131,100 @@ class EarlierTables:
                 f"--out, or make them anew with --force{kept}"
             )
 
-    def begin(self, made: Mapping[str, Any], goals: Mapping[str, str], guests: Mapping[str, str]) -> None:
-        """Note the tables to be written, and remove earlier ones that this call does not write."""
-        for name in set(self.goals) - set(goals):
-            path = inside(self.folder, self.goals[name], named_in=self.folder / SETTINGS_NAME)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        noted = json.dumps({"made": made, "goals": goals, "guests": guests}, indent=2, ensure_ascii=False)
-        write_text(self.folder / SETTINGS_NAME, noted)
+    def begin(
+        self, made: Mapping[str, Any], goals: Mapping[str, str], guests: Mapping[str, str]
+    ) -> EarlierTables:
+        """Note the tables to be written, where they are others than before, and return the note."""
+        made = json.loads(json.dumps(made))
+        if self.is_known and (self.made, self.goals, self.guests) == (made, goals, guests):
+            return self
+        begun = replace(self, made=made, goals=goals, guests=guests, is_known=True)
+        begun._write()
+        return begun
+
+    def _write(self) -> None:
+        note = {"made": self.made, "goals": self.goals, "guests": self.guests}
+        if self.digests is not None:
+            note["tables"] = self.digests
+        # Names of files need not be UTF-8, so that escapes stand for what is not ASCII.
+        write_text(self.folder / SETTINGS_NAME, json.dumps(note, indent=1))
+
+    def files_of(self, goals: Iterable[str]) -> set[str]:
+        """Return the paths of all files that belong to tables, below the folder."""
+        goals = set(goals)
+        if self.digests is None:
+            return {
+                path.relative_to(self.folder).as_posix()
+                for goal in goals
+                if goal in (*self.goals.values(), *self.guests.values())
+                for path in (self.folder / goal).rglob("*")
+                if path.is_file()
+            }
+        return {path for path in self.digests if path.split("/")[0] in goals}
+
+    def replace_files(
+        self, new: Path, outdated: Iterable[str], changed: Iterable[str]
+    ) -> tuple[EarlierTables, list[str]]:
+        """Move files from ``new`` to their places and remove outdated ones; return the note, and what stays.
+
+        A file that a person has changed stays as it is, be it one of ``changed`` or found to be so. From the
+        note of a call that is killed meanwhile the next one knows which files are ours.
+        """
+        staged = sorted(path.relative_to(new).as_posix() for path in new.rglob("*") if path.is_file())
+        made = {path: digest_of(new / path) for path in staged}
+        found = {path: digest_of(self.folder / path) for path in {*made, *outdated}}
+        changed = set(changed) | {
+            path
+            for path, digest in found.items()
+            if self.digests is not None and digest not in (None, made.get(path), *self.digests.get(path, ()))
+        }
+        made = {path: digest for path, digest in made.items() if path not in changed}
+        kept = {path: list(ours) for path, ours in (self.digests or {}).items() if path not in found}
+        kept |= {path: [] for path in changed}
+        before = {path: [digest] for path, digest in found.items() if digest and path not in changed}
+        during = {path: [*before.get(path, ()), *filter(None, [made.get(path)])] for path in {*before, *made}}
+        begun = replace(self, digests={**kept, **during})
+        begun._write()
+        for goal in new.iterdir():
+            if goal.is_dir():
+                (self.folder / goal.name).mkdir(exist_ok=True)
+        for path, digest in made.items():
+            if digest != found[path]:
+                target = inside(self.folder, path, named_in=new)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (new / path).replace(target)
+        for path in set(before) - set(made):
+            self._remove(path)
+        after = {path: [digest] for path, digest in made.items() if digest}
+        ended = replace(self, digests=dict(sorted({**kept, **after}.items())))
+        ended._write()
+        return ended, sorted(changed)
+
+    def _remove(self, path: str) -> None:
+        """Remove a file of a table, and the folders that are empty without it."""
+        file = inside(self.folder, path, named_in=self.folder / SETTINGS_NAME)
+        file.unlink(missing_ok=True)
+        for parent in list(file.parents)[: path.count("/")]:
+            if not parent.is_dir() or any(parent.iterdir()):
+                break
+            parent.rmdir()
+
+
+def digest_of(file: Path) -> str | None:
+    """Return a digest of a whole file, 16 hexadecimal digits; None where there is no such file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("detections.csv").write_text("filename,start_s\\n")
+    >>> digest_of(Path("detections.csv")), digest_of(Path("missing.csv"))
+    ('e7bcb3a327a042ae', None)
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    try:
+        with file.open("rb") as opened:
+            while chunk := opened.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return digest.hexdigest()

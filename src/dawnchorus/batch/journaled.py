@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.headers import read_headers
@@ -20,6 +23,9 @@ from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.progress import audio_progress
+from dawnchorus.wording import counted, first_few
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -81,17 +87,13 @@ def open_journal(
         n_workers=n_workers,
         channel=channel,
     )
+    _check_overlap(inference, settings, overlap_s)
     network = {
         "model": engine.fingerprint,
         "overlap or shift": [inference.plan.step, inference.plan.shift],
         "embeddings": with_embeddings,
         "channel": None if inference.channel == "mean" else inference.channel,
     }
-    if settings.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
-        raise ConfigError(
-            f"with an overlap of {overlap_s:g} s no stretch of a step lies in two windows, so that nothing "
-            f"can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave it out"
-        )
     journal = Journal(out_dir / JOURNAL_NAME)
     with journal.opened(network, anew=force):
         mend(out_dir)
@@ -103,6 +105,14 @@ def open_journal(
             raise
         if not keep:
             journal.forget(work.versions)
+
+
+def _check_overlap(inference: BirdsInference, settings: PostprocessSettings, overlap_s: float) -> None:
+    if settings.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
+        raise ConfigError(
+            f"with an overlap of {overlap_s:g} s no stretch of a step lies in two windows, so that nothing "
+            f"can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave it out"
+        )
 
 
 @dataclass(frozen=True)
@@ -142,15 +152,27 @@ class JournaledInference:
     versions: dict[str, Version] = field(default_factory=dict)
     notes: dict[Path, Sequence[str]] = field(default_factory=dict)
 
-    def predict(self, found: RecordingFiles) -> tuple[int, list[Failure]]:
-        """Predict the recordings that are not in the journal; return their number, and failures."""
-        failures, to_do = [], {}
+    def predict(self, found: RecordingFiles, *, again: bool = False) -> tuple[int, list[Failure]]:
+        """Predict the recordings that are not in the journal; return their number, and failures.
+
+        With ``again``, all of them are predicted, whatever the journal has.
+        """
+        failures, to_do, damaged = [], {}, []
         for recording in found.recordings:
+            if not again and self._is_known(recording):
+                continue
             reason = self._note_version(recording)
             if reason is not None:
                 failures.append(Failure(recording.path, reason))
-            elif self.journal.find(recording, self.versions[recording.name]) is None:
+            elif again or not self._has_entry(recording):
                 to_do[recording.path] = recording
+                if self.journal.is_damaged(recording.name):
+                    damaged.append(recording.name)
+        if damaged:
+            logger.warning(
+                f"{counted(len(damaged), 'entry', 'entries')} of {self.journal.folder} "
+                f"{'is' if len(damaged) == 1 else 'are'} damaged, and predicted anew: {first_few(damaged)}"
+            )
         if not to_do:
             return 0, failures
 
@@ -183,12 +205,32 @@ class JournaledInference:
         RunError
             The journal was damaged while the job ran.
         """
-        entry = self.journal.find(recording, self.versions[recording.name])
-        if entry is None:
+        entry = self.journal.read(recording.name)
+        if entry is None or entry.version != self.versions.get(recording.name, entry.version):
             raise RunError(f"{self.journal.folder} has lost {recording.name}; run the command again")
         window, step = self.inference.card.n_segment, self.inference.plan.step
         windows = postprocess(entry.predictions, self.postprocess, window=window, step=step)
         return entry._replace(predictions=windows)
+
+    def _is_known(self, recording: RecordingFile) -> bool:
+        try:
+            indexed = self.journal.known(recording)
+        except (OSError, ValueError):
+            return False
+        if indexed is None:
+            return False
+        self.versions[recording.name] = indexed.version
+        return True
+
+    def _has_entry(self, recording: RecordingFile) -> bool:
+        """Return whether the journal has this version with all its whole windows."""
+        entry = self.journal.find(recording, self.versions[recording.name])
+        if entry is None:
+            return False
+        window, step = self.inference.card.n_segment, self.inference.plan.step
+        whole = np.arange(0, int(entry.predictions.stops.max()) - window + 1, step)
+        is_whole = bool(np.isin(whole, entry.predictions.starts).all())
+        return is_whole and entry.predictions.probabilities.shape[1] == len(self.inference.card.labels)
 
     def _note_version(self, recording: RecordingFile) -> str | None:
         """Store the present version of a recording; return the reason where it has none, else None."""

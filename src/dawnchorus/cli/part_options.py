@@ -10,9 +10,16 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+USAGE_EXIT_CODE = 64
+"""``EX_USAGE`` of ``sysexits.h``."""
+_CLICK_USAGE_EXIT_CODE = 2
+
 
 class CommandWithFormats(TyperCommand):
-    """A command whose help lists the output formats, which are looked up when it is called and not before."""
+    """A command whose help lists the output formats, which are looked up when it is called and not before.
+
+    Where it is used wrongly, the exit code is 64, for 2 says that some recordings failed.
+    """
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         """Return the context of the command, its options complete."""
@@ -21,11 +28,16 @@ class CommandWithFormats(TyperCommand):
         for parameter in self.params:
             if parameter.name == "formats":
                 parameter.metavar = f"[{'|'.join(FORMATS)}|package.module:Writer]"
-        return super().make_context(*args, **options)
+        try:
+            return super().make_context(*args, **options)
+        except Exception as error:  # the class of errors of usage is typer's own copy of click's
+            if getattr(error, "exit_code", None) == _CLICK_USAGE_EXIT_CODE:
+                error.exit_code = USAGE_EXIT_CODE  # type: ignore[attr-defined]
+            raise
 
 
 def check_formats(formats: list[str]) -> list[str]:
-    """Return the values of ``--format``; where one is not known, the command ends with exit code 2."""
+    """Return the values of ``--format``; where one is not known, the command was used wrongly."""
     from dawnchorus.errors import ConfigError
     from dawnchorus.formats import formats_of
 

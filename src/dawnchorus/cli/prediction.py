@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
     from dawnchorus.engines.ensembles import Ensemble
 
+_SPECIES_SHOWN = 15
+
 MODEL_HELP = "Run directory or its training config, an exported folder, model.onnx, or OpenVINO's model.xml."
 
 
@@ -150,11 +152,21 @@ def predict(
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
     force: ForceOption = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Predict these recordings anew, although OUT/journal has them.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Drop what was predicted of other recordings than these from OUT."),
+    ] = False,
 ) -> None:
     """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
 
-    A killed job goes on when the same command is run again, from what it keeps in OUT/journal. Recordings
-    that cannot be read are listed in failures.csv, and the exit code is 2.
+    A killed job goes on when the same command is run again, from what it keeps in OUT/journal. A later call
+    adds what is new. Tables that a person has changed stay as they are.
+
+    Exit code 0: all went well; 1: nothing could be done, with one sentence why; 2: some recordings cannot be
+    read and are listed in OUT/failures.csv; 64: the command was used wrongly.
     """
     from dawnchorus.audio.channels import checked_channel
     from dawnchorus.audio.recorder_names import RecorderTimes
@@ -200,7 +212,8 @@ def predict(
         escape_formulas=escape_formulas,
         channel=None if channel is None else checked_channel(channel),
     )
-    print_predictions(predict_bulk(opened, found, out, settings, force=force), out)
+    result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
+    print_predictions(result, out)
 
 
 def check_model_first(model: Path, recordings: Sequence[str]) -> None:
@@ -251,21 +264,48 @@ def ensemble_of(
 
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:
-    """Print the paths written, and exit with code 2 where recordings failed."""
+    """Print the detections of each species and the paths; exit with code 2 where recordings failed."""
     from dawnchorus.files import FAILURES_NAME, NOTES_NAME
+    from dawnchorus.wording import counted, first_few
 
     hours = result.duration_s / 3600
     typer.echo(
-        f"{result.n_detections} detections in {result.n_recordings} recordings, {hours:.2f} h of audio"
+        f"{counted(result.n_detections, 'detection')} in {counted(result.n_recordings, 'recording')}, "
+        f"{hours:.2f} h of audio; thresholds {result.thresholds}"
     )
-    if result.n_new < result.n_recordings:
-        typer.echo(f"{result.n_recordings - result.n_new} of them were predicted before", err=True)
+    shown = list(result.counts.items())[:_SPECIES_SHOWN]
+    for label, n_detections in shown:
+        typer.echo(f"{n_detections:>9}  {label}")
+    if len(result.counts) > len(shown):
+        n_others = sum(result.counts.values()) - sum(n for _, n in shown)
+        typer.echo(f"{n_others:>9}  of {len(result.counts) - len(shown)} more species")
     for name, path in result.paths.items():
         typer.echo(f"{name}: {path}")
+    if result.n_new < result.n_recordings:
+        typer.echo(f"{result.n_recordings - result.n_new} of them were predicted before", err=True)
+    if result.gone:
+        typer.echo(
+            f"{counted(len(result.gone), 'recording')} of them {_is(result.gone)} no longer in {result.root} "
+            f"({first_few(result.gone)}); what was predicted stays in the tables, and --prune drops it",
+            err=True,
+        )
+    if result.changed:
+        typer.echo(
+            f"{counted(len(result.changed), 'table')} {_is(result.changed)} not as predict wrote it, and "
+            f"left as {'it is' if len(result.changed) == 1 else 'they are'}: "
+            f"{first_few([str(path) for path in result.changed])}; to get it anew, move it away",
+            err=True,
+        )
     if result.notes:
         n_odd = len({note.path for note in result.notes})
         typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
     if result.failures:
         failed = out / FAILURES_NAME
-        typer.echo(f"{len(result.failures)} recordings failed; the reasons are in {failed}", err=True)
+        typer.echo(
+            f"{counted(len(result.failures), 'recording')} failed; the reasons are in {failed}", err=True
+        )
         raise typer.Exit(2)
+
+
+def _is(things: Sequence[object]) -> str:
+    return "is" if len(things) == 1 else "are"

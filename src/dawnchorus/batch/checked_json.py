@@ -1,0 +1,42 @@
+"""JSON files that can be made again: they begin with a digest, and a damaged one counts as missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from dawnchorus.files import replacing
+
+
+def write_checked(path: Path, content: Any) -> None:
+    """Write JSON below a line with its digest.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> write_checked(Path("index.json"), {"night.wav": 3})
+    >>> read_checked(Path("index.json"))
+    {'night.wav': 3}
+    """
+    text = json.dumps(content, separators=(",", ":")).encode("ascii")
+    with replacing(path) as temporary:
+        temporary.write_bytes(hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+
+
+def read_checked(path: Path) -> Any:
+    """Return what :func:`write_checked` wrote; None where the file is missing or not as it was written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("index.json").write_text("{}")
+    >>> read_checked(Path("index.json")) is None
+    True
+    """
+    try:
+        digest, _, text = path.read_bytes().partition(b"\n")
+    except OSError:
+        return None
+    return json.loads(text) if digest == hashlib.sha256(text).hexdigest().encode() else None
