@@ -45,10 +45,10 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
     Examples
     --------
-    >>> counted(1, "recording"), counted(2, "class", "classes")
-    ('1 recording', '2 classes')
+    >>> counted(1, "recording"), counted(2000, "class", "classes")
+    ('1 recording', '2,000 classes')
     """
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def first_few(names: Sequence[str], n_shown: int = _SHOWN) -> str:

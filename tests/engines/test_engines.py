@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import onnx
 import onnxruntime
@@ -28,7 +29,6 @@ from dawnchorus.engines.engine_settings import (
     engine_settings,
     machine_name,
     read_tuned,
-    usable_cores,
     with_tuned,
 )
 from dawnchorus.engines.onnx_engine import OnnxEngine
@@ -405,7 +405,7 @@ def write_tuned(folder: Path, content: Any) -> None:
 def test_settings_by_default_are_a_stream_a_core_and_float32() -> None:
     assert default_settings(3) == EngineSettings(3, 3, 4, "f32")
     assert default_settings(40) == EngineSettings(40, 8, 4, "f32")
-    assert default_settings() == default_settings(usable_cores())
+    assert default_settings() == default_settings(joblib.cpu_count())
 
 
 def test_what_was_measured_counts_on_this_machine_and_for_this_engine(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ NamePattern = Callable[[Path], datetime | None]
 YEARS = range(1900, 2100)
 """Years that are accepted from any source; others come from damage or mistakes."""
 
-_OWN = ("date_time", "old_audiomoth", "birdnet_pi", "plain_digits", "soundtrap")
 _AUDIOMOTH_SUFFIXES = (".wav", ".flac", ".hdf5", ".h5")  # libraries number their MP3 files so
 _OLD_AUDIOMOTH_YEARS = range(2014, 2041)
 _LARGEST_OFFSET = timedelta(hours=14)  # of any time zone, east; the western ones reach 12 hours
@@ -119,7 +118,7 @@ class RecorderTimes:
         ConfigError
             A pattern returns something else than a time.
         """
-        registered = [RECORDER_NAMES.find(name) for name in RECORDER_NAMES if name not in _OWN]
+        registered = [RECORDER_NAMES.find(name) for name in RECORDER_NAMES if name not in RECORDER_NAMES.own]
         for pattern in filter(None, [self._pattern, *registered]):
             start = pattern(Path(path))
             if start is not None and not isinstance(start, datetime):
@@ -185,7 +184,7 @@ def time_in_name(path: Path) -> datetime | None:
     >>> time_in_name(Path("SM4A_20230510_080000.wav"))
     datetime.datetime(2023, 5, 10, 8, 0)
     """
-    patterns: list[NamePattern] = [date_time, old_audiomoth, birdnet_pi, plain_digits, soundtrap]
+    patterns: list[NamePattern] = [RECORDER_NAMES[name] for name in RECORDER_NAMES.own]
     return next((start for pattern in patterns if (start := pattern(path)) is not None), None)
 
 

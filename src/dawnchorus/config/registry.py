@@ -41,6 +41,11 @@ class Registry(Mapping[str, Any]):
     own
         dawnchorus's own parts: name → ``module:attribute``.
 
+    Attributes
+    ----------
+    own
+        Their names.
+
     Examples
     --------
     >>> shapes = Registry("shape", {"path": "pathlib:Path"})
@@ -50,7 +55,7 @@ class Registry(Mapping[str, Any]):
     """
 
     def __init__(self, kind: str, own: Mapping[str, str]) -> None:
-        self.kind = kind
+        self.kind, self.own = kind, tuple(own)
         self._parts: dict[str, Any] = dict(own)
 
     def __repr__(self) -> str:

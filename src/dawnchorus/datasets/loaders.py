@@ -9,13 +9,13 @@ there into ordinary memory with large pages.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import Any
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -82,7 +82,7 @@ class ClipLoader:
         self.dataset = dataset
         self.waited_s = 0.0
         clip = dataset.settings if type(dataset).__getitem__ in _MAKERS else None  # type: ignore[attr-defined]
-        n_workers = min(settings.num_workers, n_cores())
+        n_workers = min(settings.num_workers, joblib.cpu_count())
         collate: _Batches | _SharedBatches | None = None
         self._buffers: _SharedBatches | None = None
         if isinstance(clip, ClipSettings) and n_workers == 0:
@@ -135,17 +135,6 @@ class ClipLoader:
             self.waited_s = time.perf_counter() - asked
             yield taken
             asked = time.perf_counter()
-
-
-def n_cores() -> int:
-    """Return the number of cores that this process may use; more workers only wait for each other.
-
-    Examples
-    --------
-    >>> n_cores() >= 1
-    True
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _OneByOne(Dataset[Any]):

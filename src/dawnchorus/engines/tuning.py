@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.engines.engine import Engine, Inputs, filled_up
-from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, usable_cores, with_tuned
+from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, with_tuned
 from dawnchorus.engines.opening import engine_of, open_file
 from dawnchorus.errors import ModelError
 from dawnchorus.files import write_text
@@ -85,7 +86,7 @@ def tune(
     >>> best.settings.n_threads, Path("model/tuned.json").is_file()
     (1, True)
     """
-    n_threads = n_threads or usable_cores()
+    n_threads = n_threads or joblib.cpu_count()
     candidates = list(_candidates(file, n_threads, lower_precision=len(waves) > 0))
     if not len(waves):
         shape = (_LEAST_CLIPS, waves.shape[1])

@@ -22,6 +22,7 @@ from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thr
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
 from dawnchorus.predict.window_tables import window_table
 from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.wording import counted
 
 INDEX = ("file", "start_time", "end_time")
 """Index of a frame of windows: the sound's name, and seconds in it, as in the field's other tools."""
@@ -272,8 +273,8 @@ class Predictions:
     def __repr__(self) -> str:
         n, n_failed = len(self.recordings), len(self.failures)
         failed = f", {n_failed} failed" if n_failed else ""
-        classes = "1 class" if len(self.labels) == 1 else f"{len(self.labels)} classes"
-        return f"Predictions({self.n_windows} windows of {_recordings(n)}, {classes}{failed})"
+        recordings, classes = counted(n, "recording"), counted(len(self.labels), "class", "classes")
+        return f"Predictions({self.n_windows} windows of {recordings}, {classes}{failed})"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -374,16 +375,14 @@ class Detections:
 
     def __repr__(self) -> str:
         n_labels = self.to_frame()["label"].nunique()
-        return f"Detections({len(self)} of {n_labels} species in {_recordings(len(self.recordings))})"
+        return (
+            f"Detections({len(self)} of {n_labels} species in {counted(len(self.recordings), 'recording')})"
+        )
 
     def _repr_html_(self) -> str:
         from html import escape
 
         return f"<p>{escape(repr(self))}</p>{self.to_frame().to_html(max_rows=_SHOWN_ROWS)}"
-
-
-def _recordings(n: int) -> str:
-    return "1 recording" if n == 1 else f"{n} recordings"
 
 
 def _frame_of(recordings: Sequence[RecordingDetections]) -> pd.DataFrame:

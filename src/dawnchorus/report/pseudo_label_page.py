@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,9 +17,10 @@ from dawnchorus.audio.source import STORE_SUFFIXES, open_source, open_stored
 from dawnchorus.audio.windows import pad_left
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
-from dawnchorus.files import legible, write_text
+from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.recording_files import RecordingFile
+from dawnchorus.report.page_template import rendered
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,
     N_BINS,
@@ -119,7 +117,8 @@ def write_pseudo_label_page(
     histogram = _histogram(survey) if survey.n_rows else None
     write_text(
         page,
-        _render(
+        rendered(
+            _TEMPLATE_NAME,
             title=f"Pseudo-labels: {table.name}",
             summary=_summary(survey),
             histogram=histogram and (png_of(histogram, LIGHT), png_of(histogram, DARK)),
@@ -253,11 +252,3 @@ def _histogram(survey: Survey) -> Figure:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
-
-
-def _render(**parts: object) -> str:
-    template = (importlib.resources.files("dawnchorus.report") / _TEMPLATE_NAME).read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
-    return legible(page)

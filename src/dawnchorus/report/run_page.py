@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import importlib.resources
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
-from dawnchorus.files import legible, replacing, write_text
+from dawnchorus.files import replacing, write_text
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.report.page_template import rendered
 from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
 from dawnchorus.report.run_mistakes import confusion_table, draw_reliability, wrong_recordings
 from dawnchorus.report.run_tables import (
@@ -34,6 +32,7 @@ from dawnchorus.report.run_tables import (
     starting_weights_table,
 )
 from dawnchorus.runs import Run
+from dawnchorus.wording import counted
 
 PAGE_NAME, CURVES_NAME = "report.html", "curves.png"
 _TEMPLATE_NAME = "run_page.html.jinja"
@@ -123,7 +122,8 @@ def write_run_page(run: Run, *, with_recordings: bool = True) -> Path:
     best_epochs = dict(zip(folds["fold"], folds["best_epoch"], strict=True))
     curves = draw_curves(histories, best_epochs, shown_metrics(run))
     picture = _picture(curves, "The curves of every fold, epoch by epoch")
-    page = _render(
+    page = rendered(
+        _TEMPLATE_NAME,
         **_training_part(run, folds, class_table(run, histories)),
         **_out_of_fold_part(run, with_recordings=with_recordings),
         **_making_part(run),
@@ -222,7 +222,7 @@ def _making_part(run: Run) -> dict[str, Any]:
     failures, weights = failures_table(run), starting_weights_table(run)
     return {
         "failures": _shown(failures, {"path": Column("recording"), "reason": Column("reason")}),
-        "note_on_failures": f"{_counted(len(failures), 'recording')} could not be used.",
+        "note_on_failures": f"{counted(len(failures), 'recording')} could not be used.",
         "config": _shown(config_table(run), {"key": Column("key"), "value": Column("value")}),
         "weights": _shown(weights, {name: Column(name) for name in weights}),
         "facts": _shown(_facts(run), {"name": Column("what"), "value": Column("value")}),
@@ -238,7 +238,7 @@ def _summary(
 ) -> list[str]:
     """Return sentences on how many folds are finished, and their scores."""
     finished = folds[folds["state"] == FINISHED]
-    sentences = [f"{len(finished)} of {_counted(len(folds), 'fold')} finished."]
+    sentences = [f"{len(finished)} of {counted(len(folds), 'fold')} finished."]
     main = metrics[0]
     scores = finished[main.column].dropna()
     if len(scores):
@@ -257,7 +257,7 @@ def _summary(
     ]
     n_recordings = out_of_fold.get("n_recordings")
     if texts:
-        over = f" over {_counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
+        over = f" over {counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
         sentences.append(f"Out-of-fold {', '.join(texts)}{over}, all folds pooled.")
     mean, of_folds = (
         out_of_fold.get(f"oof_macro_roc_auc_{key}") for key in ("mean_of_folds", "of_each_fold")
@@ -273,7 +273,7 @@ def _note_on_classes(classes: pd.DataFrame) -> str:
     scored = classes["mean_roc_auc"].dropna()
     median = f", median ROC-AUC {scored.median():.4f}" if len(scored) else ""
     return (
-        f"{len(scored)} of {_counted(len(classes), 'class', 'classes')} scored{median}: validation scores at "
+        f"{len(scored)} of {counted(len(classes), 'class', 'classes')} scored{median}: validation scores at "
         "each fold's best epoch. Positives are summed over the folds."
     )
 
@@ -316,16 +316,3 @@ def _cell(value: Any, column: Column) -> Cell:
 
 def _picture(figure: Figure, description: str) -> Picture:
     return Picture(png_of(figure, LIGHT), png_of(figure, DARK), description)
-
-
-def _render(**parts: Any) -> str:
-    """Return the page; bytes that are not valid text, as in some file names, are written as escapes."""
-    template = (importlib.resources.files("dawnchorus.report") / _TEMPLATE_NAME).read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    page = environment.from_string(template).render(light=LIGHT, dark=DARK, **parts)
-    return legible(page)
-
-
-def _counted(number: int, noun: str, nouns: str | None = None) -> str:
-    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

@@ -21,7 +21,7 @@ from dawnchorus.training.optimizer import make_optimizer, make_schedule
 from dawnchorus.training.validation import Validation
 
 
-class LossOnItsWay(NamedTuple):
+class PendingLoss(NamedTuple):
     """The loss of a batch, which a GPU may not have computed yet.
 
     Attributes
@@ -36,7 +36,7 @@ class LossOnItsWay(NamedTuple):
     Examples
     --------
     >>> import torch
-    >>> loss = LossOnItsWay.of(torch.tensor(0.7), batch_index=3, n_processes=1)
+    >>> loss = PendingLoss.of(torch.tensor(0.7), batch_index=3, n_processes=1)
     >>> loss.check(epoch=0)
     """
 
@@ -45,7 +45,7 @@ class LossOnItsWay(NamedTuple):
     batch_index: int
 
     @classmethod
-    def of(cls, loss: torch.Tensor, batch_index: int, n_processes: int) -> LossOnItsWay:
+    def of(cls, loss: torch.Tensor, batch_index: int, n_processes: int) -> PendingLoss:
         """Return the loss while it is copied to the CPU, the largest over all devices."""
         if n_processes > 1:
             loss = loss.nan_to_num(nan=torch.inf).abs()  # a maximum keeps infinity, but may drop NaN
@@ -108,7 +108,7 @@ class WaveClassifierModule(lightning.LightningModule):
         self.validation: Any = validation
         self.frozen = frozen_layers(model, args.frozen_layers, n_epochs=args.frozen_epochs)
         self.frozen.begin(model)
-        self._last_loss: LossOnItsWay | None = None
+        self._last_loss: PendingLoss | None = None
         self._memory_format = torch.channels_last if args.channels_last else torch.contiguous_format
         if args.channels_last:
             self.model.to(memory_format=torch.channels_last)
@@ -158,7 +158,7 @@ class WaveClassifierModule(lightning.LightningModule):
         On a GPU this checks the loss of the batch before, which has been copied to the CPU meanwhile, so as
         not to wait for the GPU.
         """
-        before, self._last_loss = self._last_loss, LossOnItsWay.of(loss, batch_index, self.trainer.world_size)
+        before, self._last_loss = self._last_loss, PendingLoss.of(loss, batch_index, self.trainer.world_size)
         checked = self._last_loss if loss.device.type == "cpu" else before
         if checked is not None:
             checked.check(self.current_epoch)
