@@ -1247,6 +1247,6 @@ def test_the_summary_counts_the_most_frequent_species_and_the_others_together(
     )
     print_predictions(result, tmp_path)
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "1810 detections in 3 recordings, 2.00 h of audio; thresholds 0.2 to 0.5"
+    assert first == "1,810 detections in 3 recordings, 2.00 h of audio; thresholds 0.2 to 0.5"
     assert lines[0] == "      100  species 0"
     assert lines[15:] == ["      415  of 5 more species"]

@@ -101,6 +101,27 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         _sync_folder(stem.parent)
 
 
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder below another one; it is removed at the end, and after a kill by :func:`mend`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with temporary_folder(Path("tables")) as parts:
+    ...     _ = (parts / "1.csv").write_text("label,score")
+    >>> list(Path("tables").iterdir())
+    []
+    """
+    with naming(folder), _begun(folder) as stem:
+        made = Path(f"{stem}.tmp")
+        try:
+            made.mkdir()
+            yield made
+        finally:
+            _remove(made)
+
+
 def mend(folder: Path) -> None:
     """Complete or remove what killed processes left in a folder by :func:`replacing`.
 
