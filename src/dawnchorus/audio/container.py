@@ -1,15 +1,9 @@
-"""Access to the frames of an audio file: opening, checking, counting and seeking.
+"""Audio files: the kinds that are read, their headers, and opening them.
 
 libsndfile decodes; ffmpeg, where installed, unpacks formats that libsndfile cannot read.
 
 *Reading is sequential.* soundfile seeks to the current position after every read, which resets Opus and MP3
 decoders; ours does not, so that the samples do not depend on the size of the blocks.
-
-*Seeking is tested.* A compressed file is entered ``_PREROLL`` frames before the frame that is wanted, and
-only if doing so in its fourth second gives the samples of sequential decoding; otherwise it is decoded from
-the start. libsndfile misses the target in Vorbis files whose pages do not count whole blocks from 0 (by 325
-frames, often): they are decoded from the start. It also misses in the last page of Vorbis files that it did
-not write: seeks aim before that page.
 """
 
 from __future__ import annotations
@@ -24,34 +18,31 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import soundfile
 
-from dawnchorus.audio.channels import Channel, ChannelEnergies, mean_of_channels
-from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, ogg_pages, whole_reading
+from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
 from dawnchorus.files import FileVersion, PiecedFile
+
+BLOCK = 1 << 18
+"""Frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel."""
+
+COMPRESSED = frozenset({"OGG", "MP3"})
+"""Formats whose frames are not at fixed places, by libsndfile's names."""
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
 AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
     *(".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".caf")
 }
 
-_BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
-_PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
-_SLACK = 4_096  # frames by which a compressed file's header may exceed its content; they are read as silence
 _LOWEST_RATE = 1_000  # Hz; below it no bird sings, and resampling a small file would take gigabytes
 _HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where its recorder died without updating it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where the length of a stream is unknown
-_COMPRESSED = frozenset({"OGG", "MP3"})
-_VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
-_PROBE_S = 4  # longer than two Ogg pages of ffmpeg's default of one second
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_SIZES = (1 << 31, 1 << 32)  # a chunk of nearly this size was written to a pipe, its size unknown
 _STREAMED_SLACK = 0x1000
@@ -98,7 +89,7 @@ def read_info(path: Path) -> AudioInfo:
     >>> read_info(Path("night.wav"))
     AudioInfo(sample_rate=32000, n_frames=384000, n_channels=1)
     """
-    identity = _identity(Path(path))
+    identity = file_identity(Path(path))
     if identity not in _known_infos:
         _known_infos[identity] = _info_of(*identity[:2])
     return _known_infos[identity]
@@ -120,7 +111,7 @@ def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
     >>> path.name, n_bytes, info.n_frames
     ('night.wav', 768044, 384000)
     """
-    identity = _identity(Path(path))
+    identity = file_identity(Path(path))
     return identity, _known_infos.get(identity)
 
 
@@ -183,7 +174,7 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
 
 def _open_whole(path: Path, readable: Path, stack: ExitStack) -> SequentialFile:
     """Open a file so that all its sound is read, also what its header does not claim."""
-    reading = whole_reading(*_identity(readable))
+    reading = whole_reading(*file_identity(readable))
     if reading is None:
         return SequentialFile(_as_libsndfile_takes_it(readable))
     if len(reading.links) > 1:
@@ -209,7 +200,7 @@ def _joined_links(path: Path, reading: Reading) -> Iterator[Path]:
                         raise AudioError(
                             f"{path}: its streams one after the other differ in rate or channels; split it"
                         )
-                    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                         out.write(block)
         yield joined
 
@@ -280,7 +271,7 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
 
 def _refuse_other_info(path: Path, file: SequentialFile) -> None:
     """Raise where what was remembered of a file, such as by an earlier run, is not what the file says."""
-    known = _known_infos.get(_identity(path))
+    known = _known_infos.get(file_identity(path))
     if known is None:
         return
     n_frames = known.n_frames if file.frames >= _UNKNOWN_LENGTH or file.format == "MP3" else file.frames
@@ -291,167 +282,12 @@ def _refuse_other_info(path: Path, file: SequentialFile) -> None:
         )
 
 
-def mono_blocks(
-    path: Path,
-    file: SequentialFile,
-    n_frames: int,
-    channel: Channel = "mean",
-    notes: list[str] | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield the next ``n_frames`` frames of one channel, shape (any number,), float32.
-
-    Parameters
-    ----------
-    path, file
-        A recording, and it opened.
-    n_frames
-        Frames to read.
-    channel
-        A number from 1; or the mean of all channels, or the loudest one of the whole recording.
-    notes
-        Gets a sentence at the end where the mean has lost most of the energy of these frames.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> path = Path("night.wav")
-    >>> with open_recording(path) as file:
-    ...     sum(len(block) for block in mono_blocks(path, file, file.frames))
-    384000
-    """
-    if channel == "loudest":
-        channel = loudest_channel(path)
-    if channel == "each":
-        raise AudioError(f"{path}: each channel is read by itself; name one by its number")
-    if channel != "mean" and channel > file.channels:
-        raise AudioError(f"{path}: has no channel {channel}; it has {file.channels}")
-    energies = ChannelEnergies()
-    n_missing = n_frames
-    while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
-        mono = mean_of_channels(block) if channel == "mean" else np.ascontiguousarray(block[:, channel - 1])
-        if not np.isfinite(mono).all():
-            raise AudioError(f"{path}: holds NaN or infinite samples")
-        if channel == "mean" and file.channels > 1 and notes is not None:
-            energies.add(block)
-        n_missing -= len(mono)
-        yield mono
-    if notes is not None and energies.fault is not None:
-        notes.append(f"{path}: {energies.fault}")
-    if n_missing > (_SLACK if file.format in _COMPRESSED else 0):
-        raise AudioError(f"{path}: truncated; its header promises {n_missing} frames more than there are")
-    if n_missing:
-        yield np.zeros(n_missing, np.float32)
-
-
-def loudest_channel(path: Path) -> int:
-    """Return the number of the channel with the most energy, from 1; this decodes the whole recording.
-
-    Raises
-    ------
-    AudioError
-        It cannot be decoded.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> loudest_channel(Path("night.wav"))
-    1
-    """
-    return 1 if read_info(path).n_channels == 1 else _cached_loudest_channel(*_identity(path))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cached_loudest_channel(path: Path, size: int, mtime_ns: int) -> int:
-    energies = ChannelEnergies()
-    with open_recording(path) as file:
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-            energies.add(block)
-    return energies.loudest
-
-
-class SeekRule(NamedTuple):
-    """Limits of a seek after which the samples are those of sequential decoding.
-
-    Examples
-    --------
-    >>> rule = SeekRule(preroll=16_384, last_target=384_000)
-    >>> rule.preroll
-    16384
-    """
-
-    preroll: int  # frames to decode before the first that is wanted
-    last_target: int  # frame beyond which no seek may aim
-
-
-def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
-    """Move to ``frame``: by a seek within ``rule``, or by decoding from the start if it is None.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> with open_recording(Path("night.wav")) as file:
-    ...     skip_to(file, 32_000, SeekRule(0, file.frames))
-    ...     file.tell()
-    32000
-    """
-    position = 0
-    if rule is not None:
-        position = file.seek(max(0, min(frame - rule.preroll, rule.last_target)))
-    while position < frame:
-        n_read = len(file.read(min(_BLOCK, frame - position), dtype="float32", always_2d=True))
-        if not n_read:
-            return
-        position += n_read
-
-
-def seek_rule(path: Path) -> SeekRule | None:
-    """Return the rule for seeks in a recording, or None where it must be decoded from its start.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> seek_rule(Path("night.wav"))  # a WAV file needs no run-up
-    SeekRule(preroll=0, last_target=384000)
-    """
-    return _cached_seek_rule(*_identity(path))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cached_seek_rule(path: Path, size: int, mtime_ns: int) -> SeekRule | None:
-    with open_recording(path) as file:
-        if file.format not in _COMPRESSED:
-            return SeekRule(0, file.frames)
-        last_target = file.frames
-        if file.subtype == "VORBIS":
-            *ends, _ = _ogg_page_ends(path) or [0]
-            if not ends or ends != sorted(ends) or any(end % _VORBIS_GRID for end in ends):
-                return None
-            last_target = ends[-1] - 1
-        rule = SeekRule(_PREROLL, last_target)
-        n_probe = file.samplerate
-        frame = (_PROBE_S - 1) * n_probe
-        skip_to(file, frame, None)
-        expected = file.read(n_probe, dtype="float32", always_2d=True)
-        skip_to(file, frame, rule)
-        found = file.read(n_probe, dtype="float32", always_2d=True)
-    has_sound = len(expected) == n_probe and expected.std() > 0  # silence would agree with any other silence
-    agrees = found.shape == expected.shape and np.allclose(found, expected, atol=1e-4)
-    return rule if has_sound and agrees else None
-
-
-def _ogg_page_ends(path: Path) -> list[int]:
-    """Return the granule position of each page of sound of an Ogg file: the frame at which it ends."""
-    with path.open("rb") as file:
-        ends = [page.granule for page in ogg_pages(file)]
-    return [end for end in ends if end > 0]  # 0 marks the headers, -1 a page within a packet
-
-
 def _info_of(path: Path, size: int) -> AudioInfo:
     with open_recording(path) as file:
         n_frames = file.frames
         if n_frames >= _UNKNOWN_LENGTH or (file.format == "MP3" and not _has_length_tag(path)):
             n_frames = 0
-            while n_read := len(file.read(_BLOCK, dtype="float32", always_2d=True)):
+            while n_read := len(file.read(BLOCK, dtype="float32", always_2d=True)):
                 n_frames += n_read
         _refuse_absurd_length(path, n_frames, file.samplerate, size)
         return AudioInfo(file.samplerate, n_frames, file.channels)
@@ -483,7 +319,7 @@ def _has_length_tag(path: Path) -> bool:
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _identity(path: Path) -> FileIdentity:
+def file_identity(path: Path) -> FileIdentity:
     """Return the key of cached facts about a file: its path, size in bytes and time of change."""
     try:
         version = FileVersion.of(path)

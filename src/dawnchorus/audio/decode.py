@@ -15,15 +15,9 @@ from types import ModuleType
 import numpy as np
 
 from dawnchorus.audio.channels import Channel
-from dawnchorus.audio.container import (
-    AUDIO_SUFFIXES,
-    AudioInfo,
-    mono_blocks,
-    open_recording,
-    read_info,
-    seek_rule,
-    skip_to,
-)
+from dawnchorus.audio.container import AUDIO_SUFFIXES, AudioInfo, open_recording, read_info
+from dawnchorus.audio.downmix import mono_blocks
+from dawnchorus.audio.seeking import seek_rule, skip_to
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import MissingExtraError
 
