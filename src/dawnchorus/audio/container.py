@@ -18,11 +18,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import soundfile
 
+from dawnchorus.audio.salvage import SALVAGE_REMEDY, salvage_note
 from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
@@ -30,6 +33,8 @@ from dawnchorus.files import FileVersion, PiecedFile
 
 BLOCK = 1 << 18
 """Frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel."""
+
+_SALVAGE_BLOCK = 1 << 11  # of a block in which decoding fails, all is lost
 
 COMPRESSED = frozenset({"OGG", "MP3"})
 """Formats whose frames are not at fixed places, by libsndfile's names."""
@@ -72,11 +77,20 @@ class AudioInfo(NamedTuple):
         return self.n_frames / self.sample_rate
 
 
-def read_info(path: Path) -> AudioInfo:
+def read_info(path: Path, *, salvage: bool = False, notes: list[str] | None = None) -> AudioInfo:
     """Return the sample rate (Hz), frames and channels of a recording, mostly from its header alone.
 
     Only a header without the length (a streamed FLAC, an MP3 without a Xing or Info tag) costs one pass
     through the file.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    salvage
+        Whether the frames of a recording whose header is wrong are counted, instead of an error.
+    notes
+        Gets a sentence where they were.
 
     Raises
     ------
@@ -91,8 +105,62 @@ def read_info(path: Path) -> AudioInfo:
     """
     identity = file_identity(Path(path))
     if identity not in _known_infos:
-        _known_infos[identity] = _info_of(*identity[:2])
+        try:
+            _known_infos[identity] = _info_of(*identity[:2])
+        except AudioError as error:
+            if not salvage:
+                raise
+            info = count_salvaged(path)
+            if notes is not None:
+                notes.append(salvage_note(path, str(error)))
+            return info
     return _known_infos[identity]
+
+
+def count_salvaged(path: Path) -> AudioInfo:
+    """Return the info of a recording, of which all frames that can be read were counted.
+
+    Raises
+    ------
+    AudioError
+        It holds no sound that can be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> count_salvaged(Path("night.wav")).n_frames
+    384000
+    """
+    return _cached_count(*file_identity(Path(path)))
+
+
+@lru_cache(maxsize=1 << 16)
+def _cached_count(path: Path, size: int, mtime_ns: int) -> AudioInfo:
+    with open_recording(path, salvage=True) as file:
+        n_frames = 0
+        while n_read := len(read_frames(file, BLOCK, salvage=True)):
+            n_frames += n_read
+        _refuse_absurd_length(path, n_frames, file.samplerate, size)
+        return AudioInfo(file.samplerate, n_frames, file.channels)
+
+
+def read_frames(file: SequentialFile, n_frames: int, *, salvage: bool = False) -> np.ndarray:
+    """Return the next frames, shape (at most n_frames, n_channels), float32; none at the end.
+
+    With ``salvage``, a recording ends where it cannot be decoded; at most 2,048 frames before are lost.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_recording(Path("night.wav")) as file:
+    ...     read_frames(file, 32_000).shape
+    (32000, 1)
+    """
+    if not salvage:
+        return file.read(min(BLOCK, n_frames), dtype="float32", always_2d=True)
+    with suppress(soundfile.LibsndfileError):
+        return file.read(min(_SALVAGE_BLOCK, n_frames), dtype="float32", always_2d=True)
+    return np.zeros((0, file.channels), np.float32)
 
 
 def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
@@ -147,8 +215,10 @@ _known_infos: dict[FileIdentity, AudioInfo] = {}
 
 
 @contextmanager
-def open_recording(path: Path) -> Iterator[SequentialFile]:
+def open_recording(path: Path, *, salvage: bool = False) -> Iterator[SequentialFile]:
     """Open a recording; errors of libsndfile, now or while it is read, become an AudioError.
+
+    With ``salvage``, one that is cut off, or whose data size is 0, is opened too.
 
     Examples
     --------
@@ -159,22 +229,28 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
     """
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise AudioError(f"{path}: not a recording by its name; {legal_suffixes()} are read")
+    is_open = False
     with ExitStack() as stack:
         needs_ffmpeg = path.suffix.lower() in _FFMPEG_SUFFIXES
-        readable = stack.enter_context(_unpacked_by_ffmpeg(path)) if needs_ffmpeg else path
+        readable = stack.enter_context(_unpacked_by_ffmpeg(path, salvage=salvage)) if needs_ffmpeg else path
         try:
-            file = stack.enter_context(_open_whole(path, readable, stack))
-            _refuse_cut_off(path, file)
+            file = stack.enter_context(_open_whole(path, readable, stack, salvage=salvage))
+            if not salvage:
+                _refuse_cut_off(path, file)
             _refuse_other_info(path, file)
+            is_open = True
             yield file
         except soundfile.LibsndfileError as error:
             reason = error.error_string.removeprefix("Error : ").rstrip(". ")
-            raise AudioError(f"{path}: cannot be decoded as audio; libsndfile says: {reason}") from error
+            remedy = SALVAGE_REMEDY if is_open and not salvage else ""
+            raise AudioError(
+                f"{path}: cannot be decoded as audio; libsndfile says: {reason}{remedy}"
+            ) from error
 
 
-def _open_whole(path: Path, readable: Path, stack: ExitStack) -> SequentialFile:
+def _open_whole(path: Path, readable: Path, stack: ExitStack, *, salvage: bool) -> SequentialFile:
     """Open a file so that all its sound is read, also what its header does not claim."""
-    reading = whole_reading(*file_identity(readable))
+    reading = whole_reading(*file_identity(readable), salvage=salvage)
     if reading is None:
         return SequentialFile(_as_libsndfile_takes_it(readable))
     if len(reading.links) > 1:
@@ -221,7 +297,7 @@ def _as_libsndfile_takes_it(path: Path) -> str | bytes:
 
 
 @contextmanager
-def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
+def _unpacked_by_ffmpeg(path: Path, *, salvage: bool) -> Iterator[Path]:
     """Yield a temporary float WAV of a file that libsndfile cannot read."""
     program = _ffmpeg_program()
     if program is None:
@@ -239,7 +315,10 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
             raise AudioError(f"{path}: cannot be unpacked in {folder}, where no space is left; set TMPDIR")
         if result.returncode or complaints:  # ffmpeg goes on after an error, with sound missing
             reason = (complaints or ["no reason given"])[-1]
-            raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
+            has_sound = unpacked.is_file() and unpacked.stat().st_size > _HEADER_ONLY
+            if not (salvage and has_sound):
+                remedy = SALVAGE_REMEDY if has_sound else ""
+                raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}{remedy}")
         yield unpacked
 
 
@@ -262,11 +341,13 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
         n_claimed, n_there = int(cut_chunk[1]), int(cut_chunk[2])
         is_streamed = any(abs(n_claimed - size) <= _STREAMED_SLACK for size in _STREAMED_SIZES)
         if n_there < n_claimed and not is_streamed:
-            raise AudioError(f"{path}: truncated; {n_there} of {n_claimed} bytes of sound are there")
+            raise AudioError(
+                f"{path}: truncated; {n_there} of {n_claimed} bytes of sound are there{SALVAGE_REMEDY}"
+            )
     if _LENGTH_MISMATCH in log:
-        raise AudioError(f"{path}: truncated; it has not the length that its header says")
+        raise AudioError(f"{path}: truncated; it has not the length that its header says{SALVAGE_REMEDY}")
     if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
-        raise AudioError(f"{path}: truncated; the Ogg stream ends within a page")
+        raise AudioError(f"{path}: truncated; the Ogg stream ends within a page{SALVAGE_REMEDY}")
 
 
 def _refuse_other_info(path: Path, file: SequentialFile) -> None:
@@ -296,7 +377,8 @@ def _info_of(path: Path, size: int) -> AudioInfo:
 def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: int) -> None:
     if n_frames < 1:
         hint = "" if n_bytes < _HEADER_ONLY else f" by its header, in {n_bytes} bytes; repair the header"
-        raise AudioError(f"{path}: holds no samples{hint}")
+        remedy = SALVAGE_REMEDY if hint and path.suffix.lower() in (".wav", ".rf64") else ""
+        raise AudioError(f"{path}: holds no samples{hint}{remedy}")
     if sample_rate < _LOWEST_RATE:
         raise AudioError(
             f"{path}: its header says a sample rate of {sample_rate} Hz, and {_LOWEST_RATE:,} Hz are the "
@@ -308,7 +390,9 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
             f"and {1000 * SHORTEST_S:g} ms are the least"
         )
     if n_frames > _FRAMES_PER_BYTE * n_bytes:
-        raise AudioError(f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes")
+        raise AudioError(
+            f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes{SALVAGE_REMEDY}"
+        )
 
 
 def _has_length_tag(path: Path) -> bool:

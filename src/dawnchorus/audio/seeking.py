@@ -17,6 +17,7 @@ import numpy as np
 
 from dawnchorus.audio.container import BLOCK, COMPRESSED, SequentialFile, file_identity, open_recording
 from dawnchorus.audio.unclaimed_sound import ogg_pages
+from dawnchorus.errors import AudioError
 
 _PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
 _VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
@@ -59,8 +60,10 @@ def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
         position += n_read
 
 
-def seek_rule(path: Path) -> SeekRule | None:
+def seek_rule(path: Path, *, salvage: bool = False) -> SeekRule | None:
     """Return the rule for seeks in a recording, or None where it must be decoded from its start.
+
+    With ``salvage``, that is so where it is damaged.
 
     Examples
     --------
@@ -68,7 +71,13 @@ def seek_rule(path: Path) -> SeekRule | None:
     >>> seek_rule(Path("night.wav"))  # a WAV file needs no run-up
     SeekRule(preroll=0, last_target=384000)
     """
-    return _cached_seek_rule(*file_identity(path))
+    identity = file_identity(path)
+    try:
+        return _cached_seek_rule(*identity)
+    except AudioError:
+        if not salvage:
+            raise
+        return None
 
 
 @lru_cache(maxsize=1 << 16)
