@@ -30,7 +30,7 @@ from common import median_seconds, parse_arguments, report, two_minute_recording
 from joblib import Parallel, delayed
 from torch.utils.data import DataLoader, Dataset
 
-from dawnchorus.audio import container
+from dawnchorus.audio import container, seeking
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.audio.source import open_source, open_stored
@@ -83,7 +83,7 @@ def make_readers(files: Files) -> dict[str, Reader]:
 
     def read_raw_first(recording: int, start: int) -> np.ndarray:
         container._known_infos.clear()
-        container._cached_seek_rule.cache_clear()
+        seeking._cached_seek_rule.cache_clear()
         return raw[recording].read(start, CROP)
 
     def read_published(recording: int, start: int) -> np.ndarray:

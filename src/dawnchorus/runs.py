@@ -471,6 +471,15 @@ def open_run(
     # The run may have been made with other folders than the config's, by the options of the command.
     data = run.data()
     if all(root.audio_dir.is_dir() for root in data):
+        own, named = ([str(root.audio_dir.absolute()) for root in roots] for roots in (data, config.data))
+        if own != named:
+            logger.warning(
+                "%s was made of the recordings in %s, which are taken, and not of those in %s, which the "
+                "config names",
+                run.path,
+                " and ".join(own),
+                " and ".join(named),
+            )
         return replace(run, experiment=config.model_copy(update={"data": data}))
     return run
 

@@ -136,7 +136,7 @@ def test_precompute_counts_odd_recordings(opposite: tuple[Path, np.ndarray], tmp
     arguments = ["precompute", str(path.parent), str(tmp_path / "features"), "--channel"]
     told = CliRunner().invoke(app, [*arguments, "mean"])
     assert told.exit_code == 0
-    assert f"1 sound odd; what is odd is in {tmp_path / 'features' / 'notes.csv'}" in told.stderr
+    assert f"1 recording sounds odd; what is odd is in {tmp_path / 'features' / 'notes.csv'}" in told.stderr
     assert "odd" not in CliRunner().invoke(app, [*arguments, "1"]).stderr
     refused = CliRunner().invoke(app, [*arguments, "each"])
     assert isinstance(refused.exception, ConfigError)

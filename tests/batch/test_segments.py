@@ -268,7 +268,7 @@ def test_clips_of_channels_that_cancel_out_are_noted_and_a_channel_is_cut(
     told = CliRunner().invoke(command, [*arguments, str(tmp_path / "mean")])
     assert told.exit_code == 0
     notes = tmp_path / "mean" / "notes.csv"
-    assert f"1 recordings sound odd; what is odd is in {notes}" in told.stderr
+    assert f"1 recording sounds odd; what is odd is in {notes}" in told.stderr
     assert [note.path.name for note in read_failures(notes.parent, name=notes.name)] == ["a.wav"]
     result = CliRunner().invoke(command, [*arguments, str(tmp_path / "two"), "--channel", "2"])
     assert result.stderr.count("odd") == 0
@@ -408,7 +408,7 @@ def test_only_the_clip_of_a_recording_of_gigabytes_is_decoded(
         file.write(np.arange(-16_000, 16_000, dtype="<i2").tobytes())
     n_decoded = []
     real = decode.mono_blocks
-    monkeypatch.setattr(decode, "mono_blocks", lambda *of: n_decoded.append(of[2]) or real(*of))
+    monkeypatch.setattr(decode, "mono_blocks", lambda *of, **how: n_decoded.append(of[2]) or real(*of, **how))
     end_s = n_bytes / 64_000
     report = cut_segments(
         table(("long.wav", end_s - 1, end_s, "robin", 1.0)), tmp_path, tmp_path / "out", SegmentSettings()

@@ -71,6 +71,8 @@ MISTAKES = [
     ("miniature notes.txt", FAILED, "notes.txt: is a file; name a folder for the miniature"),
     ("extract-backbone nowhere.pth out.pth", FAILED, "nowhere.pth: there is no such weights file"),
     # configs
+    ("train empty", FAILED, "empty is a folder; give the path of a Python config file"),
+    ("predict model songs --weight -1", FAILED, "the weight of model is -1; legal: above 0"),
     ("train unclosed.py", FAILED, "unclosed.py cannot be run: SyntaxError", "line 1"),
     ("train raises.py", FAILED, "raises.py cannot be run: ZeroDivisionError"),
     ("train a_list.py", FAILED, "a_list.py defines no dict named CONFIG"),

@@ -315,3 +315,19 @@ def test_every_metric_of_a_run_is_shown_as_it_says_the_main_one_in_the_summary(w
     assert row[3:5] == ["50.0%", "0.2500"]
     assert "Validation hit rate 50.0%: the score" in page.text[""]
     assert "Out-of-fold hit rate 37.5%, cmAP 0.1250, all folds pooled." in page.text[""]
+
+
+def test_weights_that_are_newer_than_the_out_of_fold_predictions_are_told(written: Any) -> None:
+    written.card("a", "b")
+    written.json("oof_score.json", {"oof_macro_roc_auc": 0.9})
+    for fold in (0, 1):
+        written.trained_fold(fold, [0.8], best_checkpoint="best.ckpt")
+        checkpoints = written.run.checkpoints_dir(fold)
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / "best.ckpt").touch()
+        os.utime(checkpoints / "best.ckpt", (1000 + 1000 * fold, 1000 + 1000 * fold))
+    written.run.oof_file.touch()
+    told = "The weights of fold 1 are newer than the out-of-fold predictions; dawnchorus evaluate makes"
+    for time_s, is_told in ((1500, True), (3000, False)):
+        os.utime(written.run.oof_file, (time_s, time_s))
+        assert (told in write_run_page(written.run).read_text(encoding="utf-8")) == is_told

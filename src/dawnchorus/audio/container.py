@@ -1,15 +1,9 @@
-"""Access to the frames of an audio file: opening, checking, counting and seeking.
+"""Audio files: the kinds that are read, their headers, and opening them.
 
 libsndfile decodes; ffmpeg, where installed, unpacks formats that libsndfile cannot read.
 
 *Reading is sequential.* soundfile seeks to the current position after every read, which resets Opus and MP3
 decoders; ours does not, so that the samples do not depend on the size of the blocks.
-
-*Seeking is tested.* A compressed file is entered ``_PREROLL`` frames before the frame that is wanted, and
-only if doing so in its fourth second gives the samples of sequential decoding; otherwise it is decoded from
-the start. libsndfile misses the target in Vorbis files whose pages do not count whole blocks from 0 (by 325
-frames, often): they are decoded from the start. It also misses in the last page of Vorbis files that it did
-not write: seeks aim before that page.
 """
 
 from __future__ import annotations
@@ -31,27 +25,29 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from dawnchorus.audio.channels import Channel, ChannelEnergies, mean_of_channels
-from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, ogg_pages, whole_reading
+from dawnchorus.audio.salvage import SALVAGE_REMEDY, salvage_note
+from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
 from dawnchorus.files import FileVersion, PiecedFile
+
+BLOCK = 1 << 18
+"""Frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel."""
+
+_SALVAGE_BLOCK = 1 << 11  # of a block in which decoding fails, all is lost
+
+COMPRESSED = frozenset({"OGG", "MP3"})
+"""Formats whose frames are not at fixed places, by libsndfile's names."""
 
 _FFMPEG_SUFFIXES = frozenset({".m4a", ".aac", ".wma", ".3gp", ".webm", ".mp4"})
 AUDIO_SUFFIXES = _FFMPEG_SUFFIXES | {
     *(".wav", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".mp3", ".opus", ".aif", ".aiff", ".caf")
 }
 
-_BLOCK = 1 << 18  # frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel
-_PREROLL = 16_384  # frames an MP3 or Opus decoder needs to settle; 24 MP3 frames of 576 are 13,824
-_SLACK = 4_096  # frames by which a compressed file's header may exceed its content; they are read as silence
 _LOWEST_RATE = 1_000  # Hz; below it no bird sings, and resampling a small file would take gigabytes
 _HEADER_ONLY = 4_096  # bytes; a larger file has sound, even where its recorder died without updating it
 _FRAMES_PER_BYTE = 10_000  # more than any codec packs: FLAC's largest frame of silence has 65,535 in 10 bytes
 _UNKNOWN_LENGTH = 1 << 62  # libsndfile reports 2⁶³ − 1 frames where the length of a stream is unknown
-_COMPRESSED = frozenset({"OGG", "MP3"})
-_VORBIS_GRID = 64  # frames; every Vorbis page but the last ends on it, by libvorbis's blocks of 256 and 2048
-_PROBE_S = 4  # longer than two Ogg pages of ffmpeg's default of one second
 _SHORT_CHUNK = re.compile(r"^ *(?:data|SSND|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED_SIZES = (1 << 31, 1 << 32)  # a chunk of nearly this size was written to a pipe, its size unknown
 _STREAMED_SLACK = 0x1000
@@ -81,11 +77,20 @@ class AudioInfo(NamedTuple):
         return self.n_frames / self.sample_rate
 
 
-def read_info(path: Path) -> AudioInfo:
+def read_info(path: Path, *, salvage: bool = False, notes: list[str] | None = None) -> AudioInfo:
     """Return the sample rate (Hz), frames and channels of a recording, mostly from its header alone.
 
     Only a header without the length (a streamed FLAC, an MP3 without a Xing or Info tag) costs one pass
     through the file.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    salvage
+        Whether the frames of a recording whose header is wrong are counted, instead of an error.
+    notes
+        Gets a sentence where they were.
 
     Raises
     ------
@@ -98,10 +103,64 @@ def read_info(path: Path) -> AudioInfo:
     >>> read_info(Path("night.wav"))
     AudioInfo(sample_rate=32000, n_frames=384000, n_channels=1)
     """
-    identity = _identity(Path(path))
+    identity = file_identity(Path(path))
     if identity not in _known_infos:
-        _known_infos[identity] = _info_of(*identity[:2])
+        try:
+            _known_infos[identity] = _info_of(*identity[:2])
+        except AudioError as error:
+            if not salvage:
+                raise
+            info = count_salvaged(path)
+            if notes is not None:
+                notes.append(salvage_note(path, str(error)))
+            return info
     return _known_infos[identity]
+
+
+def count_salvaged(path: Path) -> AudioInfo:
+    """Return the info of a recording, of which all frames that can be read were counted.
+
+    Raises
+    ------
+    AudioError
+        It holds no sound that can be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> count_salvaged(Path("night.wav")).n_frames
+    384000
+    """
+    return _cached_count(*file_identity(Path(path)))
+
+
+@lru_cache(maxsize=1 << 16)
+def _cached_count(path: Path, size: int, mtime_ns: int) -> AudioInfo:
+    with open_recording(path, salvage=True) as file:
+        n_frames = 0
+        while n_read := len(read_frames(file, BLOCK, salvage=True)):
+            n_frames += n_read
+        _refuse_absurd_length(path, n_frames, file.samplerate, size)
+        return AudioInfo(file.samplerate, n_frames, file.channels)
+
+
+def read_frames(file: SequentialFile, n_frames: int, *, salvage: bool = False) -> np.ndarray:
+    """Return the next frames, shape (at most n_frames, n_channels), float32; none at the end.
+
+    With ``salvage``, a recording ends where it cannot be decoded; at most 2,048 frames before are lost.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with open_recording(Path("night.wav")) as file:
+    ...     read_frames(file, 32_000).shape
+    (32000, 1)
+    """
+    if not salvage:
+        return file.read(min(BLOCK, n_frames), dtype="float32", always_2d=True)
+    with suppress(soundfile.LibsndfileError):
+        return file.read(min(_SALVAGE_BLOCK, n_frames), dtype="float32", always_2d=True)
+    return np.zeros((0, file.channels), np.float32)
 
 
 def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
@@ -120,7 +179,7 @@ def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
     >>> path.name, n_bytes, info.n_frames
     ('night.wav', 768044, 384000)
     """
-    identity = _identity(Path(path))
+    identity = file_identity(Path(path))
     return identity, _known_infos.get(identity)
 
 
@@ -156,8 +215,10 @@ _known_infos: dict[FileIdentity, AudioInfo] = {}
 
 
 @contextmanager
-def open_recording(path: Path) -> Iterator[SequentialFile]:
+def open_recording(path: Path, *, salvage: bool = False) -> Iterator[SequentialFile]:
     """Open a recording; errors of libsndfile, now or while it is read, become an AudioError.
+
+    With ``salvage``, one that is cut off, or whose data size is 0, is opened too.
 
     Examples
     --------
@@ -168,22 +229,28 @@ def open_recording(path: Path) -> Iterator[SequentialFile]:
     """
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise AudioError(f"{path}: not a recording by its name; {legal_suffixes()} are read")
+    is_open = False
     with ExitStack() as stack:
         needs_ffmpeg = path.suffix.lower() in _FFMPEG_SUFFIXES
-        readable = stack.enter_context(_unpacked_by_ffmpeg(path)) if needs_ffmpeg else path
+        readable = stack.enter_context(_unpacked_by_ffmpeg(path, salvage=salvage)) if needs_ffmpeg else path
         try:
-            file = stack.enter_context(_open_whole(path, readable, stack))
-            _refuse_cut_off(path, file)
+            file = stack.enter_context(_open_whole(path, readable, stack, salvage=salvage))
+            if not salvage:
+                _refuse_cut_off(path, file)
             _refuse_other_info(path, file)
+            is_open = True
             yield file
         except soundfile.LibsndfileError as error:
             reason = error.error_string.removeprefix("Error : ").rstrip(". ")
-            raise AudioError(f"{path}: cannot be decoded as audio; libsndfile says: {reason}") from error
+            remedy = SALVAGE_REMEDY if is_open and not salvage else ""
+            raise AudioError(
+                f"{path}: cannot be decoded as audio; libsndfile says: {reason}{remedy}"
+            ) from error
 
 
-def _open_whole(path: Path, readable: Path, stack: ExitStack) -> SequentialFile:
+def _open_whole(path: Path, readable: Path, stack: ExitStack, *, salvage: bool) -> SequentialFile:
     """Open a file so that all its sound is read, also what its header does not claim."""
-    reading = whole_reading(*_identity(readable))
+    reading = whole_reading(*file_identity(readable), salvage=salvage)
     if reading is None:
         return SequentialFile(_as_libsndfile_takes_it(readable))
     if len(reading.links) > 1:
@@ -209,7 +276,7 @@ def _joined_links(path: Path, reading: Reading) -> Iterator[Path]:
                         raise AudioError(
                             f"{path}: its streams one after the other differ in rate or channels; split it"
                         )
-                    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                    while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                         out.write(block)
         yield joined
 
@@ -230,7 +297,7 @@ def _as_libsndfile_takes_it(path: Path) -> str | bytes:
 
 
 @contextmanager
-def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
+def _unpacked_by_ffmpeg(path: Path, *, salvage: bool) -> Iterator[Path]:
     """Yield a temporary float WAV of a file that libsndfile cannot read."""
     program = _ffmpeg_program()
     if program is None:
@@ -248,7 +315,10 @@ def _unpacked_by_ffmpeg(path: Path) -> Iterator[Path]:
             raise AudioError(f"{path}: cannot be unpacked in {folder}, where no space is left; set TMPDIR")
         if result.returncode or complaints:  # ffmpeg goes on after an error, with sound missing
             reason = (complaints or ["no reason given"])[-1]
-            raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}")
+            has_sound = unpacked.is_file() and unpacked.stat().st_size > _HEADER_ONLY
+            if not (salvage and has_sound):
+                remedy = SALVAGE_REMEDY if has_sound else ""
+                raise AudioError(f"{path}: cannot be decoded as audio; ffmpeg says: {reason}{remedy}")
         yield unpacked
 
 
@@ -271,16 +341,18 @@ def _refuse_cut_off(path: Path, file: SequentialFile) -> None:
         n_claimed, n_there = int(cut_chunk[1]), int(cut_chunk[2])
         is_streamed = any(abs(n_claimed - size) <= _STREAMED_SLACK for size in _STREAMED_SIZES)
         if n_there < n_claimed and not is_streamed:
-            raise AudioError(f"{path}: truncated; {n_there} of {n_claimed} bytes of sound are there")
+            raise AudioError(
+                f"{path}: truncated; {n_there} of {n_claimed} bytes of sound are there{SALVAGE_REMEDY}"
+            )
     if _LENGTH_MISMATCH in log:
-        raise AudioError(f"{path}: truncated; it has not the length that its header says")
+        raise AudioError(f"{path}: truncated; it has not the length that its header says{SALVAGE_REMEDY}")
     if "lacks an end-of-stream bit" in log and "Junk after the last page" in log:
-        raise AudioError(f"{path}: truncated; the Ogg stream ends within a page")
+        raise AudioError(f"{path}: truncated; the Ogg stream ends within a page{SALVAGE_REMEDY}")
 
 
 def _refuse_other_info(path: Path, file: SequentialFile) -> None:
     """Raise where what was remembered of a file, such as by an earlier run, is not what the file says."""
-    known = _known_infos.get(_identity(path))
+    known = _known_infos.get(file_identity(path))
     if known is None:
         return
     n_frames = known.n_frames if file.frames >= _UNKNOWN_LENGTH or file.format == "MP3" else file.frames
@@ -291,167 +363,12 @@ def _refuse_other_info(path: Path, file: SequentialFile) -> None:
         )
 
 
-def mono_blocks(
-    path: Path,
-    file: SequentialFile,
-    n_frames: int,
-    channel: Channel = "mean",
-    notes: list[str] | None = None,
-) -> Iterator[np.ndarray]:
-    """Yield the next ``n_frames`` frames of one channel, shape (any number,), float32.
-
-    Parameters
-    ----------
-    path, file
-        A recording, and it opened.
-    n_frames
-        Frames to read.
-    channel
-        A number from 1; or the mean of all channels, or the loudest one of the whole recording.
-    notes
-        Gets a sentence at the end where the mean has lost most of the energy of these frames.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> path = Path("night.wav")
-    >>> with open_recording(path) as file:
-    ...     sum(len(block) for block in mono_blocks(path, file, file.frames))
-    384000
-    """
-    if channel == "loudest":
-        channel = loudest_channel(path)
-    if channel == "each":
-        raise AudioError(f"{path}: each channel is read by itself; name one by its number")
-    if channel != "mean" and channel > file.channels:
-        raise AudioError(f"{path}: has no channel {channel}; it has {file.channels}")
-    energies = ChannelEnergies()
-    n_missing = n_frames
-    while n_missing and len(block := file.read(min(_BLOCK, n_missing), dtype="float32", always_2d=True)):
-        mono = mean_of_channels(block) if channel == "mean" else np.ascontiguousarray(block[:, channel - 1])
-        if not np.isfinite(mono).all():
-            raise AudioError(f"{path}: holds NaN or infinite samples")
-        if channel == "mean" and file.channels > 1 and notes is not None:
-            energies.add(block)
-        n_missing -= len(mono)
-        yield mono
-    if notes is not None and energies.fault is not None:
-        notes.append(f"{path}: {energies.fault}")
-    if n_missing > (_SLACK if file.format in _COMPRESSED else 0):
-        raise AudioError(f"{path}: truncated; its header promises {n_missing} frames more than there are")
-    if n_missing:
-        yield np.zeros(n_missing, np.float32)
-
-
-def loudest_channel(path: Path) -> int:
-    """Return the number of the channel with the most energy, from 1; this decodes the whole recording.
-
-    Raises
-    ------
-    AudioError
-        It cannot be decoded.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> loudest_channel(Path("night.wav"))
-    1
-    """
-    return 1 if read_info(path).n_channels == 1 else _cached_loudest_channel(*_identity(path))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cached_loudest_channel(path: Path, size: int, mtime_ns: int) -> int:
-    energies = ChannelEnergies()
-    with open_recording(path) as file:
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-            energies.add(block)
-    return energies.loudest
-
-
-class SeekRule(NamedTuple):
-    """Limits of a seek after which the samples are those of sequential decoding.
-
-    Examples
-    --------
-    >>> rule = SeekRule(preroll=16_384, last_target=384_000)
-    >>> rule.preroll
-    16384
-    """
-
-    preroll: int  # frames to decode before the first that is wanted
-    last_target: int  # frame beyond which no seek may aim
-
-
-def skip_to(file: SequentialFile, frame: int, rule: SeekRule | None) -> None:
-    """Move to ``frame``: by a seek within ``rule``, or by decoding from the start if it is None.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> with open_recording(Path("night.wav")) as file:
-    ...     skip_to(file, 32_000, SeekRule(0, file.frames))
-    ...     file.tell()
-    32000
-    """
-    position = 0
-    if rule is not None:
-        position = file.seek(max(0, min(frame - rule.preroll, rule.last_target)))
-    while position < frame:
-        n_read = len(file.read(min(_BLOCK, frame - position), dtype="float32", always_2d=True))
-        if not n_read:
-            return
-        position += n_read
-
-
-def seek_rule(path: Path) -> SeekRule | None:
-    """Return the rule for seeks in a recording, or None where it must be decoded from its start.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> seek_rule(Path("night.wav"))  # a WAV file needs no run-up
-    SeekRule(preroll=0, last_target=384000)
-    """
-    return _cached_seek_rule(*_identity(path))
-
-
-@lru_cache(maxsize=1 << 16)
-def _cached_seek_rule(path: Path, size: int, mtime_ns: int) -> SeekRule | None:
-    with open_recording(path) as file:
-        if file.format not in _COMPRESSED:
-            return SeekRule(0, file.frames)
-        last_target = file.frames
-        if file.subtype == "VORBIS":
-            *ends, _ = _ogg_page_ends(path) or [0]
-            if not ends or ends != sorted(ends) or any(end % _VORBIS_GRID for end in ends):
-                return None
-            last_target = ends[-1] - 1
-        rule = SeekRule(_PREROLL, last_target)
-        n_probe = file.samplerate
-        frame = (_PROBE_S - 1) * n_probe
-        skip_to(file, frame, None)
-        expected = file.read(n_probe, dtype="float32", always_2d=True)
-        skip_to(file, frame, rule)
-        found = file.read(n_probe, dtype="float32", always_2d=True)
-    has_sound = len(expected) == n_probe and expected.std() > 0  # silence would agree with any other silence
-    agrees = found.shape == expected.shape and np.allclose(found, expected, atol=1e-4)
-    return rule if has_sound and agrees else None
-
-
-def _ogg_page_ends(path: Path) -> list[int]:
-    """Return the granule position of each page of sound of an Ogg file: the frame at which it ends."""
-    with path.open("rb") as file:
-        ends = [page.granule for page in ogg_pages(file)]
-    return [end for end in ends if end > 0]  # 0 marks the headers, -1 a page within a packet
-
-
 def _info_of(path: Path, size: int) -> AudioInfo:
     with open_recording(path) as file:
         n_frames = file.frames
         if n_frames >= _UNKNOWN_LENGTH or (file.format == "MP3" and not _has_length_tag(path)):
             n_frames = 0
-            while n_read := len(file.read(_BLOCK, dtype="float32", always_2d=True)):
+            while n_read := len(file.read(BLOCK, dtype="float32", always_2d=True)):
                 n_frames += n_read
         _refuse_absurd_length(path, n_frames, file.samplerate, size)
         return AudioInfo(file.samplerate, n_frames, file.channels)
@@ -460,7 +377,8 @@ def _info_of(path: Path, size: int) -> AudioInfo:
 def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: int) -> None:
     if n_frames < 1:
         hint = "" if n_bytes < _HEADER_ONLY else f" by its header, in {n_bytes} bytes; repair the header"
-        raise AudioError(f"{path}: holds no samples{hint}")
+        remedy = SALVAGE_REMEDY if hint and path.suffix.lower() in (".wav", ".rf64") else ""
+        raise AudioError(f"{path}: holds no samples{hint}{remedy}")
     if sample_rate < _LOWEST_RATE:
         raise AudioError(
             f"{path}: its header says a sample rate of {sample_rate} Hz, and {_LOWEST_RATE:,} Hz are the "
@@ -472,7 +390,9 @@ def _refuse_absurd_length(path: Path, n_frames: int, sample_rate: int, n_bytes: 
             f"and {1000 * SHORTEST_S:g} ms are the least"
         )
     if n_frames > _FRAMES_PER_BYTE * n_bytes:
-        raise AudioError(f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes")
+        raise AudioError(
+            f"{path}: damaged; its header promises {n_frames} samples in {n_bytes} bytes{SALVAGE_REMEDY}"
+        )
 
 
 def _has_length_tag(path: Path) -> bool:
@@ -483,7 +403,7 @@ def _has_length_tag(path: Path) -> bool:
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _identity(path: Path) -> FileIdentity:
+def file_identity(path: Path) -> FileIdentity:
     """Return the key of cached facts about a file: its path, size in bytes and time of change."""
     try:
         version = FileVersion.of(path)

@@ -8,15 +8,16 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from dawnchorus.audio.container import count_salvaged
 from dawnchorus.audio.content_digest import content_digest
-from dawnchorus.audio.decode import count_samples, stream_audio
+from dawnchorus.audio.decode import count_samples, resampled_length, stream_audio
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store import is_current
 from dawnchorus.audio.store_layout import BLOCK, ROW, StoreSettings
@@ -84,6 +85,8 @@ class Ending(Enum):
 class Outcome:
     """The result of converting a recording, with the reason where it is not done, and notes on its sound.
 
+    ``is_unreadable`` says that the recording itself is the reason.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -97,6 +100,7 @@ class Outcome:
     ending: Ending
     reason: str = ""
     notes: tuple[str, ...] = ()
+    is_unreadable: bool = False
 
     @property
     def failure(self) -> Failure:
@@ -146,8 +150,9 @@ def survey(job: Job, settings: StoreSettings) -> Todo | Failure | None:
     """
     if not job.is_damaged and is_current(job.store, job.audio_path, settings):
         return None
+    rate = settings.sample_rate
     try:
-        n_samples = count_samples(job.audio_path, sample_rate=settings.sample_rate)
+        n_samples = count_samples(job.audio_path, sample_rate=rate, salvage=settings.salvage)
     except AudioError as error:
         return Failure(job.relative_path, str(error))
     n_bytes = (
@@ -168,23 +173,29 @@ def convert(item: Todo, settings: StoreSettings, limits: Limits) -> Outcome:
     >>> outcome.ending, job.store.is_file()
     (<Ending.DONE: 'done'>, True)
     """
-    job, notes = item.job, list[str]()
+    job = item.job
     if not job.is_damaged and is_current(job.store, job.audio_path, settings):
         return Outcome(item, Ending.CURRENT)
     if limits.room() < item.n_bytes:
         return limits.left_out(item)
+    whole = _convert(item, replace(settings, salvage=False))
+    return _convert(item, settings) if whole.is_unreadable and settings.salvage else whole
+
+
+def _convert(item: Todo, settings: StoreSettings) -> Outcome:
+    job, notes = item.job, list[str]()
     try:
         source = FileVersion.of(job.audio_path)  # taken first, so that a change while it is read is found
         digest = content_digest(job.audio_path)
         n_samples, blocks = _decode(job.audio_path, settings, notes)
     except AudioError as error:
-        return Outcome(item, Ending.FAILED, str(error))
+        return Outcome(item, Ending.FAILED, str(error), is_unreadable=True)
     except OSError as error:
         return Outcome(item, Ending.FAILED, f"{job.audio_path}: cannot be read; {error.strerror or error}")
     try:
         write_store(job.store, blocks, settings, n_samples=n_samples, source=source, source_digest=digest)
     except AudioError as error:
-        return Outcome(item, Ending.FAILED, str(error))
+        return Outcome(item, Ending.FAILED, str(error), is_unreadable=True)
     except (ValueError, MemoryError) as error:  # it is longer or shorter than it was, or overflows
         return Outcome(item, Ending.FAILED, f"{job.audio_path}: cannot be stored; {error}")
     except OSError as error:
@@ -198,7 +209,10 @@ def _decode(path: Path, settings: StoreSettings, notes: list[str]) -> tuple[int,
     if settings.decoder == "torchaudio":
         wave = load_with_torchaudio(path, sample_rate=rate, channel=channel, notes=notes)
         return len(wave), iter([wave])
-    blocks = stream_audio(path, sample_rate=rate, channel=channel, notes=notes)
+    blocks = stream_audio(path, sample_rate=rate, channel=channel, notes=notes, salvage=settings.salvage)
+    if settings.salvage:
+        counted = count_salvaged(path)
+        return resampled_length(counted.n_frames, counted.sample_rate, rate), blocks
     return count_samples(path, sample_rate=rate), blocks
 
 

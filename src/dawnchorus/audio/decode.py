@@ -15,15 +15,9 @@ from types import ModuleType
 import numpy as np
 
 from dawnchorus.audio.channels import Channel
-from dawnchorus.audio.container import (
-    AUDIO_SUFFIXES,
-    AudioInfo,
-    mono_blocks,
-    open_recording,
-    read_info,
-    seek_rule,
-    skip_to,
-)
+from dawnchorus.audio.container import AUDIO_SUFFIXES, AudioInfo, open_recording, read_info
+from dawnchorus.audio.downmix import mono_blocks
+from dawnchorus.audio.seeking import seek_rule, skip_to
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import MissingExtraError
 
@@ -36,6 +30,7 @@ __all__ = [
     "read_crop",
     "read_info",
     "resampled",
+    "resampled_length",
     "stream_audio",
     "stream_crop",
 ]
@@ -44,7 +39,7 @@ SAMPLE_RATE = 32_000  # Hz
 _MARGIN = 256  # samples of the slower rate beyond which soxr HQ has no memory (measured: 128 leave 1e-4)
 
 
-def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
+def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE, salvage: bool = False) -> int:
     """Return the length of :func:`load_audio` in samples without decoding (see :func:`read_info`).
 
     Raises
@@ -58,8 +53,8 @@ def count_samples(path: Path, *, sample_rate: int = SAMPLE_RATE) -> int:
     >>> count_samples(Path("night.wav"), sample_rate=16_000)  # 12 s
     192000
     """
-    info = read_info(path)
-    return _resampled_length(info.n_frames, info.sample_rate, sample_rate)
+    info = read_info(path, salvage=salvage)
+    return resampled_length(info.n_frames, info.sample_rate, sample_rate)
 
 
 def stream_audio(
@@ -68,6 +63,7 @@ def stream_audio(
     sample_rate: int = SAMPLE_RATE,
     channel: Channel = "mean",
     notes: list[str] | None = None,
+    salvage: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield a recording in blocks, in memory that does not grow with its length.
 
@@ -80,7 +76,10 @@ def stream_audio(
     channel
         A number from 1, ``mean``, or ``loudest``, for which the recording is decoded twice.
     notes
-        Gets a sentence at the end where the mean has lost most of the energy.
+        Gets a sentence at the end where the mean has lost most of the energy, or what was salvaged.
+    salvage
+        Whether a recording that is cut off, whose data size is 0, or that holds NaN or infinite samples, is
+        read as far as it goes, with 0 for such samples.
 
     Yields
     ------
@@ -99,9 +98,9 @@ def stream_audio(
     192000
     """
     path = Path(path)
-    info = read_info(path)
-    with open_recording(path) as file:
-        blocks = mono_blocks(path, file, info.n_frames, channel, notes)
+    info = read_info(path, salvage=salvage, notes=notes)
+    with open_recording(path, salvage=salvage) as file:
+        blocks = mono_blocks(path, file, info.n_frames, channel, notes, salvage=salvage)
         yield from resampled(blocks, info.sample_rate, sample_rate)
 
 
@@ -137,7 +136,7 @@ def resampled(blocks: Iterable[np.ndarray], from_rate: int, to_rate: int) -> Ite
     for block in _resample(counted(), from_rate, to_rate):
         n_made += len(block)
         yield block
-    n_missing = _resampled_length(n_frames, from_rate, to_rate) - n_made if n_frames else 0
+    n_missing = resampled_length(n_frames, from_rate, to_rate) - n_made if n_frames else 0
     if n_missing > 0:
         yield np.zeros(n_missing, np.float32)
 
@@ -210,6 +209,7 @@ def stream_crop(
     sample_rate: int = SAMPLE_RATE,
     channel: Channel = "mean",
     notes: list[str] | None = None,
+    salvage: bool = False,
 ) -> Iterator[np.ndarray]:
     """Yield :func:`read_crop` in blocks of shape (any number,), float32, in memory of a few blocks.
 
@@ -226,16 +226,16 @@ def stream_crop(
     """
     check_crop(start, n_samples)
     path = Path(path)
-    info = read_info(path)
-    n_samples = min(n_samples, _resampled_length(info.n_frames, info.sample_rate, sample_rate) - start)
+    info = read_info(path, salvage=salvage, notes=notes)
+    n_samples = min(n_samples, resampled_length(info.n_frames, info.sample_rate, sample_rate) - start)
     if n_samples <= 0:
         return
     first_sample, frames = _frames_of_crop(start, n_samples, info, sample_rate)
     n_before = start - first_sample
-    rule = seek_rule(path)
-    with open_recording(path) as file:
+    rule = seek_rule(path, salvage=salvage)
+    with open_recording(path, salvage=salvage) as file:
         skip_to(file, frames.start, rule)
-        blocks = mono_blocks(path, file, len(frames), channel, notes)
+        blocks = mono_blocks(path, file, len(frames), channel, notes, salvage=salvage)
         for block in _resample(blocks, info.sample_rate, sample_rate):
             piece = block[n_before:][:n_samples]
             n_before = max(0, n_before - len(block))
@@ -262,7 +262,14 @@ def _frames_of_crop(start: int, n_samples: int, info: AudioInfo, sample_rate: in
     return step * q, range(step * p, min(stop, info.n_frames))
 
 
-def _resampled_length(n_frames: int, from_rate: int, to_rate: int) -> int:
+def resampled_length(n_frames: int, from_rate: int, to_rate: int) -> int:
+    """Return the number of samples that frames have at another sample rate, by this module's rule.
+
+    Examples
+    --------
+    >>> resampled_length(44_100, 44_100, 32_000)
+    32000
+    """
     return max(1, (2 * n_frames * to_rate + from_rate) // (2 * from_rate))
 
 

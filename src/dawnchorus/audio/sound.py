@@ -14,6 +14,7 @@ import numpy.typing as npt
 from dawnchorus.audio.channels import Channel, ChannelEnergies, checked_channel, mean_of_channels
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.decode import resampled
+from dawnchorus.audio.salvage import finite, salvage_note
 from dawnchorus.audio.source import STORE_SUFFIXES, AudioSource, RawRecording, stream_recording
 from dawnchorus.errors import AudioError
 
@@ -79,6 +80,7 @@ class Sound:
         sample_rate: int | None = None,
         name: str | None = None,
         channel: Channel = "mean",
+        salvage: bool = False,
     ) -> Sound:
         """Return a sound.
 
@@ -96,6 +98,9 @@ class Sound:
         channel
             What to read of several channels: a number from 1, their ``mean``, the ``loudest`` by energy (a
             file is then decoded twice), or ``each``, which :meth:`split` takes apart.
+        salvage
+            Whether a file that is damaged is read as far as it goes, and NaN and infinite samples become 0;
+            ``notes`` then say so.
 
         Raises
         ------
@@ -115,12 +120,14 @@ class Sound:
                 raise AudioError(
                     f"{source}: sample_rate is {sample_rate}, but a file knows its own; leave it out"
                 )
-            return _of_file(Path(source), name or str(source), channel)
+            return _of_file(Path(source), name or str(source), channel, salvage=salvage)
         if _is_stream(source):
             name = name or "stream"
-            return _of_stream(source, _checked_rate(sample_rate, name), name, channel)
+            notes: list[str] = []
+            blocks = _checked_blocks(source, name, notes if salvage else None)
+            return _of_stream(blocks, _checked_rate(sample_rate, name), name, channel, notes)
         name = name or "array"
-        return _of_array(source, _checked_rate(sample_rate, name), name, channel)
+        return _of_array(source, _checked_rate(sample_rate, name), name, channel, salvage=salvage)
 
     def named(self, name: str) -> Sound:
         """Return the same sound under another name."""
@@ -177,26 +184,33 @@ class Sound:
         return f"Sound({self.name}: {length} at {self.sample_rate} Hz)"
 
 
-def _of_file(path: Path, name: str, channel: Channel) -> Sound:
-    notes: list[str] = []
+def _of_file(
+    path: Path, name: str, channel: Channel, *, salvage: bool = False, notes: list[str] | None = None
+) -> Sound:
+    notes = [] if notes is None else notes
 
     def blocks(rate: int) -> Iterator[npt.NDArray[np.float32]]:
-        return stream_recording(path, sample_rate=rate, channel=channel, notes=notes)[1]
+        return stream_recording(path, sample_rate=rate, channel=channel, notes=notes, salvage=salvage)[1]
 
     def split() -> list[Sound]:
-        n_channels = 1 if path.suffix.lower() in STORE_SUFFIXES else read_info(path).n_channels
-        return [_of_file(path, name, number) for number in range(1, n_channels + 1)]
+        is_stored = path.suffix.lower() in STORE_SUFFIXES
+        n_channels = 1 if is_stored else read_info(path, salvage=salvage).n_channels
+        numbers = range(1, n_channels + 1)
+        return [_of_file(path, name, number, salvage=salvage, notes=notes) for number in numbers]
 
     return Sound(
         name, blocks, path=path, channel=channel, notes=notes, split=split if channel == "each" else None
     )
 
 
-def _of_array(source: Any, sample_rate: int, name: str, channel: Channel) -> Sound:
-    numbers = _by_frames(_checked_numbers(source, name), name)
+def _of_array(source: Any, sample_rate: int, name: str, channel: Channel, *, salvage: bool) -> Sound:
+    notes: list[str] = []
+    numbers = _by_frames(_checked_numbers(source, name, notes if salvage else None), name)
     if not numbers.size:
         raise AudioError(f"{name}: holds no samples")
-    return _of_frames(numbers, sample_rate, name, channel)
+    sound = _of_frames(numbers, sample_rate, name, channel)
+    sound.notes += notes
+    return sound
 
 
 def _of_frames(frames: npt.NDArray[np.float32], sample_rate: int, name: str, channel: Channel) -> Sound:
@@ -229,17 +243,28 @@ def _of_frames(frames: npt.NDArray[np.float32], sample_rate: int, name: str, cha
     )
 
 
-def _of_stream(source: Iterable[Any], sample_rate: int, name: str, channel: Channel) -> Sound:
+def _checked_blocks(
+    source: Iterable[Any], name: str, salvage_notes: list[str] | None
+) -> Iterator[npt.NDArray[np.float32]]:
+    for number, block in enumerate(source):
+        yield _checked_numbers(block, f"{name}, block {number}", salvage_notes)
+
+
+def _of_stream(
+    source: Iterable[npt.NDArray[np.float32]],
+    sample_rate: int,
+    name: str,
+    channel: Channel,
+    notes: list[str],
+) -> Sound:
     if channel == "loudest":
         raise AudioError(f"{name}: its loudest channel is not known before its end; name one by its number")
-    rest: list[Iterable[Any]] = [source]
-    notes: list[str] = []
+    rest = [source]
 
     def taken() -> Iterator[npt.NDArray[np.float32]]:
         if not rest:
             raise AudioError(f"{name}: a stream can be read once; keep its blocks, or make an array of them")
-        for number, block in enumerate(rest.pop()):
-            numbers = _checked_numbers(block, f"{name}, block {number}")
+        for numbers in rest.pop():
             yield numbers if numbers.ndim == 2 else numbers[:, None]
 
     def mono() -> Iterator[npt.NDArray[np.float32]]:
@@ -262,7 +287,9 @@ def _of_stream(source: Iterable[Any], sample_rate: int, name: str, channel: Chan
         frames = taken()
         first = next(frames, np.zeros((0, 1), np.float32))
         copies = tee(chain([first], frames), first.shape[1])
-        return [_of_stream(each, sample_rate, name, number) for number, each in enumerate(copies, start=1)]
+        return [
+            _of_stream(each, sample_rate, name, number, notes) for number, each in enumerate(copies, start=1)
+        ]
 
     return Sound(
         name,
@@ -322,8 +349,13 @@ def _checked_rate(sample_rate: int | None, name: str) -> int:
     return int(sample_rate)
 
 
-def _checked_numbers(source: Any, name: str) -> npt.NDArray[np.float32]:
-    """Return samples as float32, shape (any number,) or with a second axis."""
+def _checked_numbers(
+    source: Any, name: str, salvage_notes: list[str] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return samples as float32, shape (any number,) or with a second axis.
+
+    Where there is a list for notes, NaN and infinite samples become 0.
+    """
     try:
         numbers = np.asarray(source.detach().cpu() if hasattr(source, "detach") else source)
     except (ValueError, TypeError) as error:
@@ -345,9 +377,11 @@ def _checked_numbers(source: Any, name: str) -> npt.NDArray[np.float32]:
     faulty = ~np.isfinite(numbers)
     if faulty.any():
         at = int(np.argwhere(faulty)[0].max())
-        raise AudioError(
-            f"{name}: {faulty.sum()} of {numbers.size} samples are NaN or infinite, the first at {at}"
-        )
+        reason = f"{faulty.sum()} of {numbers.size} samples are NaN or infinite, the first at {at}"
+        if salvage_notes is None:
+            raise AudioError(f"{name}: {reason}; salvage=True makes them 0")
+        salvage_notes.append(salvage_note(name, f"{reason}, and read as 0"))
+        numbers = finite(numbers)
     return np.asarray(numbers, np.float32)
 
 

@@ -168,6 +168,7 @@ def stream_recording(
     sample_rate: int = SAMPLE_RATE,
     channel: Channel = "mean",
     notes: list[str] | None = None,
+    salvage: bool = False,
 ) -> tuple[int, Iterator[np.ndarray]]:
     """Return the length of a recording in samples, and its sound in blocks of shape (any number,), float32.
 
@@ -177,7 +178,7 @@ def stream_recording(
         An audio file, or an HDF5 file of the store.
     sample_rate
         In Hz: an audio file is resampled to it, and a store must have it.
-    channel, notes
+    channel, notes, salvage
         As for :func:`dawnchorus.audio.decode.stream_audio`; a store must have been made with the channel.
 
     Raises
@@ -193,8 +194,8 @@ def stream_recording(
     True
     """
     if Path(path).suffix.lower() not in STORE_SUFFIXES:
-        blocks = stream_audio(path, sample_rate=sample_rate, channel=channel, notes=notes)
-        return count_samples(path, sample_rate=sample_rate), blocks
+        blocks = stream_audio(path, sample_rate=sample_rate, channel=channel, notes=notes, salvage=salvage)
+        return count_samples(path, sample_rate=sample_rate, salvage=salvage), blocks
     source = open_stored(Path(path))
     _check_sample_rate(source, sample_rate)
     _check_channel(source, channel)

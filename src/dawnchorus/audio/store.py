@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -195,6 +195,7 @@ def open_store(path: Path) -> StoredRecording | None:
 def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
     """Return whether ``path`` is a store of ``source`` as it is now, made with these settings.
 
+    A store of a whole recording is so with and without salvage, one of a salvaged recording only with it.
     At most 192 KiB of ``source`` are read, so that one that was mended with its time set back is noticed.
 
     Examples
@@ -206,7 +207,10 @@ def is_current(path: Path, source: Path, settings: StoreSettings) -> bool:
     """
     try:
         stored = open_store(path)
-        if stored is None or stored.header.settings != settings or not stored.is_made_from(source):
+        if stored is None or not stored.is_made_from(source):
+            return False
+        made_with = stored.header.settings
+        if made_with != replace(settings, salvage=settings.salvage and made_with.salvage):
             return False
         return stored.header.source_digest in (None, content_digest(source))
     except (StoreError, OSError):

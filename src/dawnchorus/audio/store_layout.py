@@ -30,6 +30,7 @@ from typing import Literal
 import numpy as np
 
 from dawnchorus.audio.channels import Channel, checked_channel
+from dawnchorus.errors import ConfigError
 from dawnchorus.files import FileVersion
 
 MAGIC = b"dawnchorus store 2 "
@@ -59,6 +60,14 @@ class StoreSettings:
         Decoder of the recording.
     channel
         Channel of the recording: a number from 1, ``mean`` or ``loudest``.
+    salvage
+        For a conversion, whether damaged recordings are read as far as they go; in a store, whether its
+        recording was.
+
+    Raises
+    ------
+    ConfigError
+        The channel is none of these, or torchaudio is to salvage.
 
     Examples
     --------
@@ -71,9 +80,12 @@ class StoreSettings:
     lossless: bool = False
     decoder: Decoder = "soundfile"
     channel: Channel = "mean"
+    salvage: bool = False
 
     def __post_init__(self) -> None:
         checked_channel(self.channel, each=False)
+        if self.salvage and self.decoder != "soundfile":
+            raise ConfigError(f"{self.decoder} cannot salvage; leave salvage out, or decode with soundfile")
 
     @property
     def sample_type(self) -> np.dtype:
@@ -128,8 +140,9 @@ class Header:
     def to_bytes(self) -> bytes:
         """Return the line, filled up to ``HEADER_BYTES``."""
         fields = asdict(self)
-        if self.settings.channel == "mean":  # as earlier versions wrote it
-            del fields["settings"]["channel"]
+        for name in ("channel", "salvage"):  # as earlier versions wrote it
+            if getattr(self.settings, name) == getattr(StoreSettings, name):
+                del fields["settings"][name]
         text = json.dumps(fields, separators=(",", ":")).encode()
         return (MAGIC + b"%08x " % zlib.crc32(text) + text + b"\n").ljust(HEADER_BYTES, b"\0")
 

@@ -61,13 +61,15 @@ class Reading(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 16)
-def whole_reading(path: Path, n_bytes: int, mtime_ns: int) -> Reading | None:
+def whole_reading(path: Path, n_bytes: int, mtime_ns: int, *, salvage: bool = False) -> Reading | None:
     """Return how to read a file whole, or None where its header claims all that it holds.
 
     Parameters
     ----------
     path, n_bytes, mtime_ns
         A version of a file; what was found of it is remembered.
+    salvage
+        Whether a WAV file whose header claims no sound at all is read to its end.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def whole_reading(path: Path, n_bytes: int, mtime_ns: int) -> Reading | None:
     with path.open("rb") as file:
         magic = file.read(4)
         if magic in (b"RIFF", b"RF64", b"BW64"):
-            return _whole_wav(path, file, n_bytes)
+            return _whole_wav(path, file, n_bytes, salvage=salvage)
         if magic == b"OggS":
             return _whole_ogg(file, n_bytes)
         if path.suffix.lower() == ".mp3":
@@ -117,7 +119,7 @@ def _chunks(file: IO[bytes], position: int, n_bytes: int) -> Iterator[_Chunk]:
         position = chunk.stop
 
 
-def _whole_wav(path: Path, file: IO[bytes], n_bytes: int) -> Reading | None:
+def _whole_wav(path: Path, file: IO[bytes], n_bytes: int, *, salvage: bool) -> Reading | None:
     file.seek(0)
     head = file.read(12)
     is_long = head[:4] != b"RIFF"  # RF64 and BW64, whose sizes stand in a chunk ds64
@@ -128,7 +130,11 @@ def _whole_wav(path: Path, file: IO[bytes], n_bytes: int) -> Reading | None:
         if chunk.name == b"data":
             break
     data, form = chunks.get(b"data"), chunks.get(b"fmt ")
-    if data is None or form is None or is_long:
+    if data is None or form is None:
+        return bw64
+    if salvage and _claims_nothing(file, data, chunks.get(b"ds64")):
+        return _raw_reading(data.start, n_bytes, _raw_options(file, form))
+    if is_long:
         return bw64
     n_behind = n_bytes - data.stop
     if data.n_bytes == 0 or n_behind <= TOLERANCE or _is_chunks(file, data.stop, n_bytes):
@@ -145,8 +151,22 @@ def _whole_wav(path: Path, file: IO[bytes], n_bytes: int) -> Reading | None:
             "that are neither sound by its header nor chunks; repair the header"
         )
     stop = data.stop + n_behind // _WRAP * _WRAP if is_wrapped else n_bytes
-    stop -= (stop - data.start) % options.pop("frame_bytes")
-    return Reading(((Piece(data.start, stop),),), options)
+    return _raw_reading(data.start, stop, options)
+
+
+def _raw_reading(start: int, stop: int, options: dict[str, Any] | None) -> Reading | None:
+    if options is None:
+        return None
+    stop -= (stop - start) % options.pop("frame_bytes")
+    return Reading(((Piece(start, stop),),), options)
+
+
+def _claims_nothing(file: IO[bytes], data: _Chunk, sizes: _Chunk | None) -> bool:
+    """Return whether the size of the sound is 0; in RF64 files, it stands in the chunk ``ds64``."""
+    if sizes is None or data.n_bytes != _WRAP - 1:
+        return data.n_bytes == 0
+    file.seek(sizes.start + 8)
+    return not any(file.read(8))
 
 
 def _is_chunks(file: IO[bytes], position: int, n_bytes: int) -> bool:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.recorder_names import RecorderTimes
@@ -66,6 +67,8 @@ class BulkSettings:
         As for :func:`dawnchorus.formats.open_writers`.
     channel
         Channel of the recordings; None takes the one that the model was trained with.
+    salvage
+        Whether damaged recordings are read as far as they go.
 
     Examples
     --------
@@ -87,6 +90,7 @@ class BulkSettings:
     journal: bool | None = None
     escape_formulas: bool = False
     channel: Channel | None = None
+    salvage: bool = False
 
 
 class BulkPredictions(NamedTuple):
@@ -116,6 +120,8 @@ class BulkPredictions(NamedTuple):
         Recordings in the tables, by their path in it, that are no longer there.
     changed
         Files of tables that a person has changed, and that stay as they are.
+    dropped
+        Recordings that have left the tables, since they were predicted without a journal.
 
     Examples
     --------
@@ -137,6 +143,7 @@ class BulkPredictions(NamedTuple):
     root: Path = Path()
     gone: Sequence[str] = ()
     changed: Sequence[Path] = ()
+    dropped: Sequence[str] = ()
 
 
 def predict_bulk(
@@ -201,6 +208,8 @@ def predict_bulk(
     out_dir.mkdir(parents=True, exist_ok=True)  # before the work, to fail early where it cannot be written
     tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
     settings = _with_earlier(settings, tables)
+    alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
+    keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal
     made = {"folder of recordings": str(found.root.absolute()), **_table_settings(settings)}
     goals = {**_check_goals(settings.formats), **_window_goals(settings)}
     if not force:
@@ -214,7 +223,8 @@ def predict_bulk(
         n_workers=settings.n_workers,
         force=force,
         channel=settings.channel,
-        keep=had_journal or not _is_short(found) if settings.journal is None else settings.journal,
+        salvage=settings.salvage,
+        keep=keep,
     ) as work:
         made |= {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
         if not force and not had_journal:  # a journal has refused another network itself
@@ -224,6 +234,8 @@ def predict_bulk(
         write_failures(out_dir, failures)
         recordings, gone = _recordings_of_tables(work, found, failures, prune=prune)
         notes = _write_notes(out_dir, work, recordings)
+        names = {recording.name for recording in recordings}
+        dropped = [name for name in alone if name not in names]
         written = _source_of_tables(work, found.root, settings).write(recordings, tables)
     counts: Counter[str] = Counter()
     for tabled in written.recordings.values():
@@ -241,6 +253,7 @@ def predict_bulk(
         root=found.root,
         gone=gone,
         changed=[out_dir / path for path in written.changed],
+        dropped=dropped,
     )
 
 
@@ -288,6 +301,14 @@ def _write_notes(
     notes += [Failure(path, note) for path, found in work.notes.items() for note in found]
     write_failures(out_dir, sorted(notes), name=NOTES_NAME)
     return sorted(notes)
+
+
+def _names_in(windows: Path) -> list[str]:
+    """Return the names of the recordings in a table of windows, none where it cannot be read."""
+    try:
+        return pq.read_table(windows, columns=["filename"])["filename"].unique().to_pylist()
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def _is_short(found: RecordingFiles) -> bool:

@@ -93,6 +93,8 @@ class Entry(NamedTuple):
         Its device and place; None in entries of earlier releases.
     digest
         Of all arrays.
+    is_salvaged
+        Whether the recording was read as far as it goes.
 
     Examples
     --------
@@ -110,6 +112,7 @@ class Entry(NamedTuple):
     source_rate: int | None = None
     recorder: Recorder | None = None
     digest: str = ""
+    is_salvaged: bool = False
 
 
 class IndexedEntry(NamedTuple):
@@ -124,6 +127,8 @@ class IndexedEntry(NamedTuple):
         determined; empty where that is not known.
     file
         Size and time of change of the entry's file.
+    is_salvaged
+        As of :class:`Entry`.
 
     Examples
     --------
@@ -136,6 +141,7 @@ class IndexedEntry(NamedTuple):
     digest: str
     recording: list[int]
     file: list[int]
+    is_salvaged: bool = False
 
 
 class Journal:
@@ -257,17 +263,25 @@ class Journal:
             there.add(str(path))
             if str(path) not in names and (entry := _read_entry(path)) is not None:
                 name = str(entry.version["name"])
-                self.index[name] = IndexedEntry(entry.version, entry.root, entry.digest, [], _file_of(path))
+                self.index[name] = _indexed(entry, [], path)
         for path_name, name in names.items():
             if path_name not in there:
                 del self.index[name]
         return sorted(name for name, entry in self.index.items() if entry.root in ("", root))
 
-    def write(self, recording: RecordingFile, predictions: WindowPredictions, version: Version) -> None:
+    def write(
+        self,
+        recording: RecordingFile,
+        predictions: WindowPredictions,
+        version: Version,
+        *,
+        is_salvaged: bool = False,
+    ) -> None:
         """Store the outputs for a recording, with the version that :func:`version_of` returned before."""
         began = recorder_time(recording.path)
         start = None if began is None else began.start
-        self._store(recording, _described(Entry(predictions, start, version), recording))
+        entry = Entry(predictions, start, version, is_salvaged=is_salvaged)
+        self._store(recording, _described(entry, recording))
 
     def _store(self, recording: RecordingFile, entry: Entry) -> Entry:
         arrays = _arrays_of(entry)
@@ -285,8 +299,7 @@ class Journal:
             status = []
         if status[:2] != [entry.version["size"], entry.version["mtime_ns"]]:
             status = []
-        file = _file_of(self._entry_path(recording.name))
-        self.index[recording.name] = IndexedEntry(entry.version, entry.root, entry.digest, status, file)
+        self.index[recording.name] = _indexed(entry, status, self._entry_path(recording.name))
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove the entries of recordings, and the whole journal where it has no others.
@@ -327,6 +340,10 @@ class Journal:
                 path.unlink(missing_ok=True)
 
 
+def _indexed(entry: Entry, status: list[int], path: Path) -> IndexedEntry:
+    return IndexedEntry(entry.version, entry.root, entry.digest, status, _file_of(path), entry.is_salvaged)
+
+
 def _read_entry(path: Path) -> Entry | None:
     try:
         return _entry_of(read_arrays(path))
@@ -356,7 +373,7 @@ def _entry_of(arrays: dict[str, Any]) -> Entry:
     source_rate = int(arrays.get("source_rate", 0)) or None
     facts = json.loads(str(arrays.get("recorder", "null")))
     recorder = None if facts is None else Recorder(*facts)
-    return Entry(predictions, start, version, root, source_rate, recorder, digest)
+    return Entry(predictions, start, version, root, source_rate, recorder, digest, "salvaged" in arrays)
 
 
 def _check_windows(predictions: WindowPredictions) -> None:
@@ -384,6 +401,8 @@ def _arrays_of(entry: Entry) -> dict[str, Any]:
         "source_rate": np.int64(entry.source_rate or 0),
         "recorder": np.array(json.dumps(entry.recorder)),
     }
+    if entry.is_salvaged:
+        arrays["salvaged"] = np.bool_(True)
     if predictions.embeddings is not None:
         arrays["embeddings"] = predictions.embeddings
     if predictions.channels is not None:

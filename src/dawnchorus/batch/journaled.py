@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.headers import read_headers
+from dawnchorus.audio.salvage import is_salvage_note
 from dawnchorus.audio.sound import Sound
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, version_of
@@ -40,6 +41,7 @@ def open_journal(
     force: bool = False,
     keep: bool = True,
     channel: Channel | None = None,
+    salvage: bool = False,
 ) -> Iterator[JournaledInference]:
     """Yield an inference that stores its outputs in ``out_dir/journal``, locked meanwhile.
 
@@ -60,6 +62,8 @@ def open_journal(
     keep
         Whether the entries stay when the block has ended well; otherwise those of this job are removed then,
         and the journal too where it has no others.
+    salvage
+        Whether damaged recordings are read as far as they go.
 
     Raises
     ------
@@ -97,7 +101,7 @@ def open_journal(
     journal = Journal(out_dir / JOURNAL_NAME)
     with journal.opened(network, anew=force):
         mend(out_dir)
-        work = JournaledInference(inference, journal, settings, network)
+        work = JournaledInference(inference, journal, settings, network, salvage)
         try:
             yield work
         except BaseException:
@@ -127,6 +131,8 @@ class JournaledInference:
         Postprocessing of probabilities that are read from the journal.
     network
         What predictions depend on, in JSON's types.
+    salvage
+        Whether damaged recordings are read as far as they go; otherwise entries of such do not count.
     versions
         The version of each recording of this job, by its name.
     notes
@@ -149,6 +155,7 @@ class JournaledInference:
     journal: Journal
     postprocess: PostprocessSettings
     network: Mapping[str, Any]
+    salvage: bool = False
     versions: dict[str, Version] = field(default_factory=dict)
     notes: dict[Path, Sequence[str]] = field(default_factory=dict)
 
@@ -179,7 +186,7 @@ class JournaledInference:
         def begun() -> Iterator[Sound]:
             for path, recording in to_do.items():
                 self._note_version(recording)  # again, because hours may have passed
-                yield Sound.of(path, channel=self.inference.channel)
+                yield Sound.of(path, channel=self.inference.channel, salvage=self.salvage)
 
         n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
         with audio_progress("Predicting", total_s=total_s) as advance:
@@ -192,10 +199,19 @@ class JournaledInference:
                     reason = f"{path}: changed while it was predicted; run the command again"
                     failures.append(Failure(path, reason))
                 else:
-                    self.journal.write(recording, outcome, self.versions[recording.name])
+                    is_salvaged = any(map(is_salvage_note, sound.notes))
+                    version = self.versions[recording.name]
+                    self.journal.write(recording, outcome, version, is_salvaged=is_salvaged)
                     self.notes[path] = sound.notes
                     n_new += 1
+        self._forget_salvaged(to_do[failure.path] for failure in failures if failure.path in to_do)
         return n_new, failures
+
+    def _forget_salvaged(self, failed: Iterable[RecordingFile]) -> None:
+        indexed = {recording.name: self.journal.index.get(recording.name) for recording in failed}
+        outdated = [name for name, entry in indexed.items() if entry is not None and entry.is_salvaged]
+        if outdated and not self.salvage:
+            self.journal.forget(outdated)
 
     def read(self, recording: RecordingFile) -> Entry:
         """Return the entry of a recording that was predicted, its windows after postprocessing.
@@ -217,7 +233,7 @@ class JournaledInference:
             indexed = self.journal.known(recording)
         except (OSError, ValueError):
             return False
-        if indexed is None:
+        if indexed is None or (indexed.is_salvaged and not self.salvage):
             return False
         self.versions[recording.name] = indexed.version
         return True
@@ -225,7 +241,7 @@ class JournaledInference:
     def _has_entry(self, recording: RecordingFile) -> bool:
         """Return whether the journal has this version with all its whole windows."""
         entry = self.journal.find(recording, self.versions[recording.name])
-        if entry is None:
+        if entry is None or (entry.is_salvaged and not self.salvage):
             return False
         window, step = self.inference.card.n_segment, self.inference.plan.step
         whole = np.arange(0, int(entry.predictions.stops.max()) - window + 1, step)

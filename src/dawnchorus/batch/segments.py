@@ -81,6 +81,8 @@ class SegmentSettings:
     channel
         Channel of recordings with several: a number from 1, ``mean`` or ``loudest``. A detection that names
         one is cut from that.
+    salvage
+        Whether damaged recordings are read as far as they go.
 
     Raises
     ------
@@ -103,6 +105,7 @@ class SegmentSettings:
     seed: int = 42
     longest_s: float | None = None
     channel: Channel = "mean"
+    salvage: bool = False
 
     def __post_init__(self) -> None:
         checked_channel(self.channel, each=False)
@@ -395,13 +398,21 @@ def _write_clip(target: Path, path: Path, clip: _Clip, settings: SegmentSettings
     """
     notes: list[str] = []
     channel = settings.channel if clip.channel is None else clip.channel
-    info = read_info(path)
+    info = read_info(path, salvage=settings.salvage)
     sample_rate = settings.sample_rate or info.sample_rate
     start = max(0, round((clip.start_s - settings.padding_s) * sample_rate))
     stop = round((clip.end_s + settings.padding_s) * sample_rate)
 
     def written(temporary: Path, peak: float) -> float | None:
-        blocks = stream_crop(path, start, stop - start, sample_rate=sample_rate, channel=channel, notes=notes)
+        blocks = stream_crop(
+            path,
+            start,
+            stop - start,
+            sample_rate=sample_rate,
+            channel=channel,
+            notes=notes,
+            salvage=settings.salvage,
+        )
         try:
             return _write_sound(temporary, blocks, sample_rate, settings.format, peak=peak)
         except soundfile.LibsndfileError as error:

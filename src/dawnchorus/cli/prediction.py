@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dawnchorus.cli.part_options import check_formats, own_parts_of
+from dawnchorus.cli.salvage_option import SalvageOption, print_notes
 
 if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
@@ -146,6 +147,7 @@ def predict(
         typer.Option("--escape-formulas", help="Put ' before names that spreadsheets take for formulas."),
     ] = False,
     channel: ChannelOption = None,
+    salvage: SalvageOption = False,
     add: AddOption = None,
     weight: WeightOption = 1.0,
     engine: EngineOption = None,
@@ -211,6 +213,7 @@ def predict(
         journal=journal,
         escape_formulas=escape_formulas,
         channel=None if channel is None else checked_channel(channel),
+        salvage=salvage,
     )
     result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
     print_predictions(result, out)
@@ -289,6 +292,12 @@ def print_predictions(result: BulkPredictions, out: Path) -> None:
             f"({first_few(result.gone)}); what was predicted stays in the tables, and --prune drops it",
             err=True,
         )
+    if result.dropped:
+        typer.echo(
+            f"{first_few(result.dropped)} {_is(result.dropped)} no longer in the tables, predicted before "
+            "without a journal; to have all in them, predict all with --journal",
+            err=True,
+        )
     if result.changed:
         typer.echo(
             f"{counted(len(result.changed), 'table')} {_is(result.changed)} not as predict wrote it, and "
@@ -296,9 +305,7 @@ def print_predictions(result: BulkPredictions, out: Path) -> None:
             f"{first_few([str(path) for path in result.changed])}; to get it anew, move it away",
             err=True,
         )
-    if result.notes:
-        n_odd = len({note.path for note in result.notes})
-        typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
+    print_notes(result.notes, out / NOTES_NAME)
     if result.failures:
         failed = out / FAILURES_NAME
         typer.echo(

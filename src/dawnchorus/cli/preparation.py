@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dawnchorus.cli.salvage_option import SalvageOption, print_notes
+
 
 def precompute(
     audio: Annotated[
@@ -52,6 +54,7 @@ def precompute(
     channel: Annotated[
         str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
     ] = "mean",
+    salvage: SalvageOption = False,
     verify: Annotated[
         bool,
         typer.Option(
@@ -79,7 +82,8 @@ def precompute(
     from dawnchorus.files import FAILURES_NAME, NOTES_NAME
 
     decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
-    store = StoreSettings(sample_rate, normalize, lossless, decoder, checked_channel(channel, each=False))
+    chosen = checked_channel(channel, each=False)
+    store = StoreSettings(sample_rate, normalize, lossless, decoder, chosen, salvage)
     settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb)
     report = precompute_recordings(audio, features, settings, audio_root=audio_root)
     typer.echo(
@@ -92,8 +96,7 @@ def precompute(
             "from other versions",
             err=True,
         )
-    if report.notes:
-        typer.echo(f"{len(report.notes)} sound odd; what is odd is in {features / NOTES_NAME}", err=True)
+    print_notes(report.notes, features / NOTES_NAME)
     if report.left_out:
         typer.echo(f"what was left out is in {features / LEFT_OUT_NAME}", err=True)
     if report.failures:

@@ -47,12 +47,13 @@ def recordings(
     )
 
     refuse_existing(faults, out, force=force)
-    labels = None
+    labels, sample_rate = None, SAMPLE_RATE
     if not source.is_dir() and names_config(source):
         if table is not None or annotations is not None:
             raise ConfigError(f"{source} names its own tables; --table and --annotations are for a folder")
         config = _load(source, changes)
         roots = config.data
+        sample_rate = config.train_function_args.train_dataset_config.get("sample_rate", SAMPLE_RATE)
         labels = read_labels(config.labels) if config.labels is not None else None
     elif changes:
         raise ConfigError(f"{source} is no training config (.py), and --set changes one; leave it out")
@@ -65,7 +66,7 @@ def recordings(
         if faults is not None:
             write_faults(faults, error.faults)
         raise
-    readable, failures = leave_out_unreadable(found.table, roots, sample_rate=SAMPLE_RATE)
+    readable, failures = leave_out_unreadable(found.table, roots, sample_rate=sample_rate)
     all_faults = [*found.faults, *faults_of(failures)]
     if out is not None:
         write_recordings(out, readable)

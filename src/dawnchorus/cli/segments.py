@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dawnchorus.cli.salvage_option import SalvageOption, print_notes
+
 
 class SegmentOrder(StrEnum):
     """Choices of the detections that become clips."""
@@ -62,6 +64,7 @@ def segments(
             metavar="CHANNEL", help="Of several, where a row names none: a number from 1, mean, or loudest."
         ),
     ] = "mean",
+    salvage: SalvageOption = False,
 ) -> None:
     """Cut detections of each species out of the recordings, to listen to: the surest, or others.
 
@@ -85,6 +88,7 @@ def segments(
         seed=seed,
         longest_s=longest,
         channel=checked_channel(channel, each=False),
+        salvage=salvage,
     )
     _check_order(predictions, audio)
     audio_dir = audio.parent if audio.is_file() else audio  # predict takes a single recording too
@@ -100,8 +104,7 @@ def segments(
     typer.echo(f"{report.n_written} clips written, {report.n_there_already} there already: {report.index}")
     if report.notes:
         write_failures(out, report.notes, name=NOTES_NAME)
-        n_odd = len(report.notes)
-        typer.echo(f"{n_odd} recordings sound odd; what is odd is in {out / NOTES_NAME}", err=True)
+        print_notes(report.notes, out / NOTES_NAME)
     if report.failures:
         failed = out / FAILURES_NAME
         n_failed = counted(len(report.failures), "recording")

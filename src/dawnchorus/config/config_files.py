@@ -159,6 +159,11 @@ def read_own_config(path: Path) -> dict[str, Any]:
     >>> read_own_config(Path("owls.py"))
     {'base': 'base.py', 'seed': 7}
     """
+    if path.is_dir():
+        raise ConfigError(
+            f"{path} is a folder; give the path of a Python config file, or a name that dawnchorus configs "
+            "lists"
+        )
     if not path.is_file():
         raise ConfigError(f"{path} is not a file; give the path of a Python config file")
     if path.suffix != ".py":

@@ -86,7 +86,7 @@ def find_config(name: str | Path, *, folder: Path | None = None) -> Path:
     'my_configs/owls.py'
     """
     path = (folder or Path()) / name
-    if path.is_file() or not _is_bare(name):
+    if path.is_file() or not _is_bare(name) or (path.is_dir() and not names_config(name)):
         return path
     local = Path(FOLDER_NAME) / f"{name}.py"
     return local if local.is_file() else shipped_config(str(name))

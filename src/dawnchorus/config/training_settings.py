@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from dawnchorus.config.registry import CALLBACKS, METRICS, SCHEDULES
+from dawnchorus.config.registry import CALLBACKS, SCHEDULES
 from dawnchorus.config.settings import Settings
 
 VALIDATION_LOSS = "val_loss"
@@ -259,7 +259,7 @@ class TrainFunctionArgs(Settings):
     frozen_epochs: int | None = Field(default=None, ge=1)
     early_stopping_epochs: int | None = Field(default=None, ge=1)
     n_epochs: int = Field(default=50, ge=1)
-    metrics: tuple[str | Any, ...] = tuple(METRICS)
+    metrics: tuple[str | Any, ...] = ("macro_roc_auc", "cmap")
     main_metric: str = "val_macro_roc_auc"
     n_checkpoints: int = Field(default=3, ge=1)
     precision_mode: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

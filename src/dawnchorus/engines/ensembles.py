@@ -11,7 +11,7 @@ from dawnchorus.config import TrainConfig
 from dawnchorus.engines import Engine, EngineName, open_engine
 from dawnchorus.engines.combined import CombinedEngine, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
-from dawnchorus.errors import RunError
+from dawnchorus.errors import ModelError, RunError
 from dawnchorus.files import mend
 from dawnchorus.models.card import ModelCard
 from dawnchorus.runs import Run, open_run
@@ -148,6 +148,8 @@ class Ensemble:
     def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Engine:
         engines = self._engines(engine, folds)
         weights = [model.weight for model in self.models]
+        if not 0 < weights[0] < float("inf"):
+            raise ModelError(f"the weight of {self.models[0].path} is {weights[0]:g}; legal: above 0")
         return engines[0] if len(engines) == 1 else CombinedEngine(engines, weights)
 
     def _engines(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Engine]:

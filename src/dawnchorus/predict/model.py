@@ -118,6 +118,7 @@ class Model:
         postprocessing: PostprocessSettings | None = None,
         embeddings: bool = False,
         channel: Channel | None = None,
+        salvage: bool = False,
     ) -> Predictions:
         """Return the probability of each class in each window.
 
@@ -141,6 +142,9 @@ class Model:
         channel
             What to read of several channels, as for :meth:`dawnchorus.Sound.of`: a number from 1, ``mean``,
             ``loudest`` or ``each``; what the model was trained with if not given, mostly the mean.
+        salvage
+            Whether damaged recordings are read as far as they go, as for :meth:`dawnchorus.Sound.of`;
+            ``notes`` of the result say of which this is so.
 
         Raises
         ------
@@ -151,7 +155,7 @@ class Model:
         ConfigError
             The overlap or the shift is out of its range.
         """
-        sounds = list(_sounds(sound, sample_rate, self._channel(channel)))
+        sounds = list(_sounds(sound, sample_rate, self._channel(channel), salvage=salvage))
         settings = postprocessing or PostprocessSettings()
         if settings.overlap_average and 2 * overlap_s < self.window_s:
             raise ConfigError(
@@ -384,7 +388,7 @@ def load_model(
     return Model(opened, path=own_path if len(paths) == 1 else None)
 
 
-def _sounds(given: Any, sample_rate: int | None, channel: Channel) -> Iterator[Sound]:
+def _sounds(given: Any, sample_rate: int | None, channel: Channel, *, salvage: bool) -> Iterator[Sound]:
     """Yield the sounds given; arrays and streams of a list are numbered."""
     if isinstance(given, list | tuple):
         if not given:
@@ -393,27 +397,28 @@ def _sounds(given: Any, sample_rate: int | None, channel: Channel) -> Iterator[S
             if isinstance(each, str | Path):
                 # A missing file is listed among the failures, and the others go on.
                 is_gone = not Path(each).exists() and not has_magic(str(each))
-                yield from [Sound.of(each)] if is_gone else _files(each, channel)
+                yield from [Sound.of(each)] if is_gone else _files(each, channel, salvage=salvage)
             elif isinstance(each, Sound):
                 yield each
             elif isinstance(each, int | float | np.number):
                 raise AudioError("a list of numbers is no sound; make an array of it, numpy.array(numbers)")
             else:
-                yield Sound.of(each, sample_rate=sample_rate, name=f"array {number}", channel=channel)
+                name = f"array {number}"
+                yield Sound.of(each, sample_rate=sample_rate, name=name, channel=channel, salvage=salvage)
     elif isinstance(given, str | Path) and sample_rate is None:
-        yield from _files(given, channel)
+        yield from _files(given, channel, salvage=salvage)
     else:
-        yield Sound.of(given, sample_rate=sample_rate, channel=channel)
+        yield Sound.of(given, sample_rate=sample_rate, channel=channel, salvage=salvage)
 
 
-def _files(given: str | Path, channel: Channel) -> Iterator[Sound]:
+def _files(given: str | Path, channel: Channel, *, salvage: bool) -> Iterator[Sound]:
     """Yield a file, which need not exist, or the recordings of a folder or a pattern."""
     path = Path(given)
     if path.is_file():
-        yield Sound.of(path, name=str(given), channel=channel)
+        yield Sound.of(path, name=str(given), channel=channel, salvage=salvage)
         return
     for recording in find_recordings([str(given)]).recordings:
-        yield Sound.of(recording.path, channel=channel)
+        yield Sound.of(recording.path, channel=channel, salvage=salvage)
 
 
 def _stretch(blocks: Iterable[np.ndarray], start: int, n_samples: int) -> npt.NDArray[np.float32]:

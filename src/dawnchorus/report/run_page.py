@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dawnchorus.errors import DawnchorusError
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
 from dawnchorus.files import replacing, write_text
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
@@ -25,6 +27,7 @@ from dawnchorus.report.run_tables import (
     config_table,
     failures_table,
     fold_histories,
+    fold_numbers,
     fold_table,
     read_object,
     recordings_table,
@@ -186,7 +189,7 @@ def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict
     scores = {metric.column: Column(metric.heading, partial(_formatted, metric.format)) for metric in metrics}
     return {
         "title": str(read_object(run.card_file).get("exp_name") or run.path.name),
-        "summary": _summary(folds, read_object(run.path / "oof_score.json"), metrics),
+        "summary": _summary(folds, read_object(run.path / "oof_score.json"), metrics, _newer_folds(run)),
         "folds": _shown(folds, {**_FOLD_COLUMNS, **scores, **_COLUMNS_AFTER_METRICS}),
         "note_on_folds": _NOTE_ON_FOLDS,
         "classes": _shown(classes, _CLASS_COLUMNS),
@@ -204,6 +207,19 @@ def _out_of_fold_part(run: Run, *, with_recordings: bool) -> dict[str, Any]:
         "is_evaluated": bool(read_object(run.path / "oof_score.json")),
         "note_on_thresholds": _note_on_thresholds(read_object(run.path / CALIBRATION_NAME)),
     }
+
+
+def _newer_folds(run: Run) -> list[int]:
+    """Return the finished folds whose weights are newer than the out-of-fold predictions."""
+    if not run.oof_file.is_file():
+        return []
+    predicted = run.oof_file.stat().st_mtime_ns
+    newer = []
+    for fold in fold_numbers(run):
+        with suppress(DawnchorusError, OSError):
+            if run.best_checkpoint(fold).stat().st_mtime_ns > predicted:
+                newer.append(fold)
+    return newer
 
 
 def _note_on_thresholds(calibration: Mapping[str, Any]) -> str:
@@ -234,7 +250,10 @@ def _formatted(how: str, value: Any) -> str:
 
 
 def _summary(
-    folds: pd.DataFrame, out_of_fold: Mapping[str, Any], metrics: Sequence[ShownMetric]
+    folds: pd.DataFrame,
+    out_of_fold: Mapping[str, Any],
+    metrics: Sequence[ShownMetric],
+    newer: Sequence[int],
 ) -> list[str]:
     """Return sentences on how many folds are finished, and their scores."""
     finished = folds[folds["state"] == FINISHED]
@@ -259,6 +278,11 @@ def _summary(
     if texts:
         over = f" over {counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
         sentences.append(f"Out-of-fold {', '.join(texts)}{over}, all folds pooled.")
+        if newer:
+            sentences.append(
+                f"The weights of {'fold' if len(newer) == 1 else 'folds'} {', '.join(map(str, newer))} are "
+                "newer than the out-of-fold predictions; dawnchorus evaluate makes them anew."
+            )
     mean, of_folds = (
         out_of_fold.get(f"oof_macro_roc_auc_{key}") for key in ("mean_of_folds", "of_each_fold")
     )

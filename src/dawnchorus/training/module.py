@@ -172,6 +172,19 @@ class WaveClassifierModule(lightning.LightningModule):
             That loss is not finite.
         """
         self._val_loss = torch.zeros(2, device=self.device)  # sum over the windows, and their number
+        self._check_last()
+
+    def on_train_epoch_end(self) -> None:
+        """Check the loss of the epoch's last batch, before its checkpoint, where no validation has done so.
+
+        Raises
+        ------
+        NotFiniteError
+            That loss is not finite.
+        """
+        self._check_last()
+
+    def _check_last(self) -> None:
         last, self._last_loss = self._last_loss, None
         if last is not None:
             last.check(self.current_epoch)
