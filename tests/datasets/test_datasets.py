@@ -18,7 +18,7 @@ from dawnchorus.config import DataSettings
 from dawnchorus.datasets.labelled_audio import AudioCache
 from dawnchorus.datasets.sampling import ClipSampler, Draw, class_weights
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.datasets.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.recordings.labels import UNKNOWN, LabelMap
 from dawnchorus.recordings.table import label_map_of, load_recordings
@@ -607,3 +607,40 @@ def test_a_recording_too_large_for_the_cache_leaves_the_others_there() -> None:
     for recording, source in ((0, short), (1, long), (0, short), (1, long)):
         cache.read(recording, source, 0, 10)
     assert (short.n_reads, long.n_reads) == (1, 2)
+
+
+def test_clips_are_mixed_with_several_others_or_stand_in_a_montage(birds: Any) -> None:
+    recordings, labels = birds
+    mixup = {"probability": 1.0, "alpha": 1.0, "max_partners": 3, "montage_probability": 0.5}
+    dataset = WaveDataset(recordings, labels, {"mixup": mixup, "late_normalize": False})
+    numbers, montages = set(), set()
+    for position in range(20):
+        drawn = dataset.draw(Draw(0, position, 0))
+        each = [dataset.audio.clip(crop.row, crop.start) for crop in drawn.crops]
+        assert sum(drawn.weights) == pytest.approx(1)
+        expected = np.average(each, axis=0, weights=drawn.weights)
+        if drawn.montage:
+            ends = np.rint(np.cumsum(drawn.weights) * N_SAMPLES).astype(int)
+            owner = np.searchsorted(ends, np.arange(N_SAMPLES), side="right").clip(max=len(each) - 1)
+            expected = np.array(each)[owner, np.arange(N_SAMPLES)]
+        wave, target = dataset.apply(drawn)
+        np.testing.assert_allclose(wave, expected, atol=1e-6)
+        of_crops = [dataset.audio.target(crop.row) for crop in drawn.crops]
+        assert target.tolist() == np.minimum(np.sum(of_crops, axis=0), 1).tolist()
+        numbers.add(len(each))
+        montages.add(drawn.montage)
+    assert (numbers, montages) == ({2, 3, 4}, {True, False})
+
+
+def test_a_part_of_a_montage_has_the_labels_in_time_that_it_overlaps(birds: Any) -> None:
+    recordings, labels = birds
+    boxes = [((0.0, 1.0, "species_0"), (2.0, 3.0, "species_1"))] * len(recordings)
+    settings = {"segment_len": 4.0, "mixup": {"probability": 1.0, "montage_probability": 1.0}}
+    dataset = WaveDataset(recordings.assign(boxes=boxes), labels, settings)
+    at_start = CropDraw(pseudo=False, row=0, start=0, early=0)
+    late = CropDraw(pseudo=False, row=0, start=32_000, early=0)
+    silent = CropDraw(pseudo=False, row=1, start=2 * 32_000, early=0)  # its second half begins at 4 s
+    drawn = ClipDraw(at_start, silent, 0.5, None, 0, montage=True)
+    assert dataset.apply(drawn).target.tolist() == [1, 0]
+    assert dataset.apply(drawn._replace(first=late)).target.tolist() == [0, 1]
+    assert dataset.apply(drawn._replace(montage=False)).target.tolist() == [1, 1]

@@ -189,15 +189,19 @@ class LabelledAudio:
 
         return read_clip(read, segment_start, self.settings)
 
-    def segment_targets(self, recording: int, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def segment_targets(
+        self, recording: int, starts: npt.NDArray[np.int64], *, n_samples: int | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the targets of segments that begin at ``starts`` (samples), shape (n, n_classes).
 
-        Labels for the whole recording apply to all its segments.
+        They are of ``n_samples``, or of a whole segment. Labels for the whole recording apply to all its
+        segments.
         """
         boxes = self.boxes[recording]
         if boxes is None:
             return np.repeat(self.target(recording)[None], len(starts), axis=0)
-        stops = np.minimum(starts + self.settings.n_segment, self.sources[recording].n_samples)
+        length = self.settings.n_segment if n_samples is None else n_samples
+        stops = np.minimum(starts + length, self.sources[recording].n_samples)
         rate = self.settings.sample_rate
         return time_targets(
             starts / rate,

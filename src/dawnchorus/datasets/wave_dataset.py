@@ -18,10 +18,13 @@ from dawnchorus.audio.windows import normalize_peak
 from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseChoice, NoiseDraw
 from dawnchorus.augment.mixup import (
     MixupSettings,
-    draw_mixup_weight,
+    combine_targets,
+    draw_mixup_weights,
+    join_parts,
     mix_at_equal_peaks,
-    mix_targets,
+    mix_clips,
     mix_waves,
+    montage_bounds,
 )
 from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransforms
 from dawnchorus.config import Settings
@@ -164,6 +167,10 @@ class ClipDraw(NamedTuple):
         Late noise, or None.
     late
         The draw of the late transforms.
+    others
+        Further crops that are mixed in, each with its weight; ``second`` has what is left of 1.
+    montage
+        Whether the crops stand one after the other.
 
     Examples
     --------
@@ -177,6 +184,22 @@ class ClipDraw(NamedTuple):
     weight: float
     noise: NoiseDraw | None
     late: int
+    others: tuple[tuple[CropDraw, float], ...] = ()
+    montage: bool = False
+
+    @property
+    def crops(self) -> tuple[CropDraw, ...]:
+        """All crops, the clip's own first."""
+        second = () if self.second is None else (self.second,)
+        return self.first, *second, *(crop for crop, _ in self.others)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each of :attr:`crops`."""
+        if self.second is None:
+            return (1.0,)
+        others = tuple(weight for _, weight in self.others)
+        return self.weight, 1 - self.weight - sum(others), *others
 
 
 class WaveDataset(Dataset[Clip]):
@@ -346,22 +369,16 @@ class WaveDataset(Dataset[Clip]):
         """Return the random choices of a clip."""
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
         first = self._draw_crop(draw.item, rng)
-        second, weight = self._draw_partner(rng)
-        return ClipDraw(first, second, weight, self.background.draw(rng), self.late.draw(rng))
+        partners, weights, montage = self._draw_partners(rng)
+        second, *further = partners or (None,)
+        others = tuple(zip(further, weights[2:], strict=True))
+        noise, late = self.background.draw(rng), self.late.draw(rng)
+        return ClipDraw(first, second, weights[0], noise, late, others, montage)
 
     def apply(self, drawn: ClipDraw) -> Clip:
         """Return the clip that was drawn; this is deterministic."""
         late_normalize = self.settings.late_normalize
-        wave, target, smoothing = self._crop(drawn.first)
-        if drawn.second is None:
-            target = smooth_target(target, smoothing)
-        else:
-            other = self._crop(drawn.second)
-            mix = mix_at_equal_peaks if late_normalize else mix_waves
-            wave = mix(wave, other.wave, drawn.weight)
-            soft = self.settings.mixup is not None and self.settings.mixup.soft_targets
-            both = smoothing, other.smoothing
-            target = mix_targets(target, other.target, drawn.weight, soft=soft, smoothing=both)
+        wave, target = self._mixed(drawn)
         if drawn.noise is not None:
             wave = self.background.apply(wave, drawn.noise)
         if self.settings.late_transforms:
@@ -403,38 +420,72 @@ class WaveDataset(Dataset[Clip]):
             earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
         return int(rng.integers(min(earliest, latest), latest + 1))
 
-    def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
-        """Return the crop that a clip is mixed with, if any, and the clip's own weight."""
+    def _draw_partners(self, rng: np.random.Generator) -> tuple[list[CropDraw], tuple[float, ...], bool]:
+        """Return the crops that a clip is mixed with, the weights, its own first, and whether to montage."""
         pseudo, mixup = self.pseudo, self.settings.mixup
         if pseudo is not None and pseudo.settings.how == "mixup":
             row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
             if row is not None:
-                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng)), 0.5
+                crop = CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
+                return [crop], (0.5, 0.5), False
         if mixup is None or rng.random() >= mixup.probability:
-            return None, 1.0
-        return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
+            return [], (1.0,), False
+        most = mixup.max_partners
+        n_partners = int(rng.integers(1, most + 1)) if most > 1 else 1
+        partners = [self._draw_crop(int(rng.integers(len(self))), rng) for _ in range(n_partners)]
+        weights = draw_mixup_weights(mixup, n_partners, rng)
+        return partners, weights, mixup.montage_probability > 0 and rng.random() < mixup.montage_probability
 
-    def _crop(self, drawn: CropDraw) -> _Crop:
+    def _mixed(self, drawn: ClipDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the wave and the target of all crops of a clip together, not normalised, without noise."""
+        weights, equal_peaks = drawn.weights, self.settings.late_normalize
+        bounds = montage_bounds(weights, self.settings.n_samples) if drawn.montage else None
+        parts: Sequence[tuple[int, int] | None] = bounds or [None] * len(weights)
+        crops = [self._crop(crop, part) for crop, part in zip(drawn.crops, parts, strict=True)]
+        waves, targets, smoothing = zip(*crops, strict=True)
+        if len(crops) == 1:
+            return waves[0], smooth_target(targets[0], smoothing[0])
+        if bounds is not None:
+            wave = join_parts(waves, bounds, equal_peaks=equal_peaks)
+        elif len(crops) == 2:
+            mix = mix_at_equal_peaks if equal_peaks else mix_waves
+            wave = mix(waves[0], waves[1], weights[0])
+        else:
+            wave = mix_clips(waves, weights, equal_peaks=equal_peaks)
+        rule = "sum" if self.settings.mixup is None else self.settings.mixup.rule
+        return wave, combine_targets(targets, weights, rule=rule, smoothing=smoothing)
+
+    def _crop(self, drawn: CropDraw, part: tuple[int, int] | None = None) -> _Crop:
+        """Return a crop, with the target of the samples of a part, or of the whole segment."""
         smoothing = 0.0
+        first, stop = (0, self.settings.n_segment) if part is None else self._of_segment(part)
         if drawn.pseudo:
             assert self.pseudo is not None
             wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
         else:
             wave = self.audio.clip(drawn.row, drawn.start)
-            predicted = self._own_target(drawn)
+            start = drawn.start + first
+            predicted = self._own_target(drawn.row, start, stop - first)
             if predicted is not None:
                 target = predicted
             else:
-                target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
+                starts = np.array([start])
+                target = self.audio.segment_targets(drawn.row, starts, n_samples=stop - first)[0]
                 target = scale_target(target, self.rating[drawn.row])
                 smoothing = self.settings.label_smoothing
         return _Crop(self.early.apply(wave, drawn.early), target, smoothing)
 
-    def _own_target(self, drawn: CropDraw) -> npt.NDArray[np.float32] | None:
-        if self.own_targets is None or self.audio.boxes[drawn.row] is not None:
+    def _of_segment(self, part: tuple[int, int]) -> tuple[int, int]:
+        """Return the samples of the segment in a part of a clip, which looks back and ahead too."""
+        n_segment = self.settings.n_segment
+        first, stop = (min(max(bound - self.settings.n_look_back, 0), n_segment) for bound in part)
+        return first, stop
+
+    def _own_target(self, row: int, start: int, n_samples: int) -> npt.NDArray[np.float32] | None:
+        if self.own_targets is None or self.audio.boxes[row] is not None:
             return None
-        start_s = drawn.start / self.settings.sample_rate
-        return self.own_targets.target(drawn.row, start_s, start_s + self.settings.segment_len)
+        rate = self.settings.sample_rate
+        return self.own_targets.target(row, start / rate, (start + n_samples) / rate)
 
 
 class _Crop(NamedTuple):

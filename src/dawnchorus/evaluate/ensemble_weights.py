@@ -121,8 +121,11 @@ def ensemble_weights(
     alone = [macro_roc_auc(targets, member) for member in members]
     equal = macro_roc_auc(targets, members.mean(axis=0))
     weights, score = _found(targets, members, search)
-    held_out = (None, None) if folds is None else _held_out(targets, members, search, folds)
-    return EnsembleWeights(weights, tuple(alone), equal, score, *targets.shape, *held_out)
+    found = EnsembleWeights(weights, tuple(alone), equal, score, *targets.shape)
+    if folds is None:
+        return found
+    held_out, held_out_equal = _held_out(targets, members, search, folds)
+    return found._replace(held_out_score=held_out, held_out_equal_score=held_out_equal)
 
 
 def _averaged(
