@@ -22,6 +22,7 @@ from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.recordings.labels import UNKNOWN, LabelMap
 from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.training.losses import masked_bce_loss
 
 N_SAMPLES = 160_000
 RATE = 32_000
@@ -644,3 +645,66 @@ def test_a_part_of_a_montage_has_the_labels_in_time_that_it_overlaps(birds: Any)
     assert dataset.apply(drawn).target.tolist() == [1, 0]
     assert dataset.apply(drawn._replace(first=late)).target.tolist() == [0, 1]
     assert dataset.apply(drawn._replace(montage=False)).target.tolist() == [1, 1]
+
+
+def test_classes_that_unlabelled_sound_may_hold_are_unknown_where_a_clip_lacks_them(
+    birds: Any, data_factory: Any
+) -> None:
+    recordings, labels = birds
+    folder = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300).parent
+    noise = {"folder": str(folder), "probability": 0.5}
+    plain = WaveDataset(recordings, labels, {"background": [noise], "label_smoothing": 0.1})
+    for unknown in ("all", ["species_1"]):
+        settings = {"background": [{**noise, "unknown_labels": unknown}], "label_smoothing": 0.1}
+        masked = WaveDataset(recordings, labels, settings)
+        seen = set()
+        for position in range(16):
+            drawn = masked.draw(Draw(0, position, position % len(masked)))
+            clip, same = masked.apply(drawn), plain.apply(drawn)
+            assert torch.equal(clip.wave, same.wave)
+            expected = same.target.clone()
+            own = recordings["primary_label"][drawn.first.row]
+            for label in labels.labels if unknown == "all" else unknown:
+                if drawn.noise is not None and label != own:
+                    expected[labels.index(label)] = UNKNOWN
+            assert torch.equal(clip.target, expected)
+            seen.add((drawn.noise is not None, own))
+        assert len(seen) == 4
+    with pytest.raises(DataError, match="'crow' is not one of the 2 labels"):
+        WaveDataset(recordings, labels, {"background": [{**noise, "unknown_labels": ["crow"]}]})
+
+
+def test_a_loss_learns_nothing_of_the_classes_that_unlabelled_sound_may_hold(
+    birds: Any, data_factory: Any
+) -> None:
+    recordings, labels = birds
+    folder = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300).parent
+    noise = {"folder": str(folder), "probability": 1.0, "unknown_labels": "all"}
+    _, target = WaveDataset(recordings, labels, {"background": [noise]})[0]
+    logits = torch.zeros(1, 2, requires_grad=True)
+    masked_bce_loss(logits, target[None]).backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] != 0).tolist() == (target == 1).tolist() == [True, False]
+
+
+def test_some_clips_are_a_noise_alone_without_species(birds: Any, data_factory: Any) -> None:
+    recordings, labels = birds
+    path = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300)
+    noise = {"folder": str(path.parent), "probability": 0.5}
+    settings = {"background": [noise], "mixup": {}, "label_smoothing": 0.1}
+    without = WaveDataset(recordings, labels, settings)
+    dataset = WaveDataset(recordings, labels, {**settings, "empty_probability": 0.3})
+    draws = [dataset.draw(Draw(0, position, position % len(dataset))) for position in range(600)]
+    empty = [drawn for drawn in draws if drawn.empty is not None]
+    assert len(empty) / len(draws) == pytest.approx(0.3, abs=0.06)
+    whole = load_audio(path)
+    start = empty[0].empty.start  # type: ignore[union-attr]
+    crop = whole[start : start + N_SAMPLES]
+    wave, target = dataset.apply(empty[0])
+    np.testing.assert_allclose(wave, crop / np.abs(crop).max(), atol=1e-5)
+    assert target.tolist() == [0, 0]
+    other = next(drawn for drawn in draws if drawn.empty is None)
+    assert torch.equal(dataset.apply(other).wave, without.apply(other).wave)
+    may_hold = {**noise, "unknown_labels": "all"}
+    with pytest.raises(ConfigError, match=r"empty_probability is 0.3, and background has no noise without"):
+        WaveDataset(recordings, labels, {"background": [may_hold], "empty_probability": 0.3})

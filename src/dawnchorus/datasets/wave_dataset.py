@@ -40,7 +40,7 @@ from dawnchorus.datasets.sampling import (
     class_weights,
     generator,
 )
-from dawnchorus.recordings.labels import NOCALL, LabelMap, scale_target, smooth_target
+from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, scale_target, smooth_target
 from dawnchorus.recordings.time_labels import starts_over_box
 
 
@@ -75,6 +75,9 @@ class WaveDatasetSettings(LabelledAudioSettings):
     background_choice
         ``in_turn`` tries the noises in a random order until one is drawn, so that two with 0.5 each reach
         75 % of the clips; ``one_of`` chooses one noise and draws it with its probability: 50 %.
+    empty_probability
+        Chance that a clip is a noise alone, without species, of a kind of ``background`` that has no
+        ``unknown_labels``.
     late_transforms
         Waveform transforms after the noise, before the last normalisation.
     soundscape_pseudo_config
@@ -99,6 +102,7 @@ class WaveDatasetSettings(LabelledAudioSettings):
     early_transforms: tuple[TransformSettings, ...] = ()
     background: tuple[BackgroundSettings, ...] = ()
     background_choice: NoiseChoice = "in_turn"
+    empty_probability: float = Field(default=0.0, ge=0, le=1)
     late_transforms: tuple[TransformSettings, ...] = ()
     soundscape_pseudo_config: PseudoLabelSettings | None = None
     out_of_fold_targets: OutOfFoldTargetSettings | None = None
@@ -112,11 +116,21 @@ class WaveDatasetSettings(LabelledAudioSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _empty_clips_have_noise(self) -> WaveDatasetSettings:
+        if self.empty_probability and all(kind.unknown_labels for kind in self.background):
+            raise ValueError(
+                f"empty_probability is {self.empty_probability:g}, and background has no noise without "
+                "unknown_labels, of which an empty clip could be; add one, or leave it out"
+            )
+        return self
+
 
 class Clip(NamedTuple):
     """A training example: ``wave``, shape (n_samples,), and ``target``, (n_classes,), in [0, 1]; float32.
 
-    With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.recordings.labels.UNKNOWN`.
+    With ``unknown_secondary_labels``, or with noise that has ``unknown_labels``, a target may be -1,
+    :data:`dawnchorus.recordings.labels.UNKNOWN`.
 
     Examples
     --------
@@ -171,6 +185,8 @@ class ClipDraw(NamedTuple):
         Further crops that are mixed in, each with its weight; ``second`` has what is left of 1.
     montage
         Whether the crops stand one after the other.
+    empty
+        The noise that is all of the clip, without species; None for a clip of crops.
 
     Examples
     --------
@@ -186,6 +202,7 @@ class ClipDraw(NamedTuple):
     late: int
     others: tuple[tuple[CropDraw, float], ...] = ()
     montage: bool = False
+    empty: NoiseDraw | None = None
 
     @property
     def crops(self) -> tuple[CropDraw, ...]:
@@ -312,6 +329,7 @@ class WaveDataset(Dataset[Clip]):
             use_h5py=use_h5py,
             choice=self.settings.background_choice,
         )
+        self._unknown_in_noise = [_unknown_in(kind, labels) for kind in self.settings.background]
         pseudo = self.settings.soundscape_pseudo_config
         self.pseudo = (
             None
@@ -373,14 +391,18 @@ class WaveDataset(Dataset[Clip]):
         second, *further = partners or (None,)
         others = tuple(zip(further, weights[2:], strict=True))
         noise, late = self.background.draw(rng), self.late.draw(rng)
-        return ClipDraw(first, second, weights[0], noise, late, others, montage)
+        chance = self.settings.empty_probability
+        empty = self.background.draw_empty(rng) if chance and rng.random() < chance else None
+        return ClipDraw(first, second, weights[0], noise, late, others, montage, empty)
 
     def apply(self, drawn: ClipDraw) -> Clip:
         """Return the clip that was drawn; this is deterministic."""
         late_normalize = self.settings.late_normalize
-        wave, target = self._mixed(drawn)
-        if drawn.noise is not None:
-            wave = self.background.apply(wave, drawn.noise)
+        if drawn.empty is not None:
+            wave = self.background.noise(drawn.empty)
+            target = np.zeros(len(self.labels), dtype=np.float32)
+        else:
+            wave, target = self._noisy(drawn)
         if self.settings.late_transforms:
             wave = self.late.apply(normalize_peak(wave) if late_normalize else wave, drawn.late)
         wave = normalize_peak(wave) if late_normalize else wave
@@ -436,15 +458,25 @@ class WaveDataset(Dataset[Clip]):
         weights = draw_mixup_weights(mixup, n_partners, rng)
         return partners, weights, mixup.montage_probability > 0 and rng.random() < mixup.montage_probability
 
-    def _mixed(self, drawn: ClipDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return the wave and the target of all crops of a clip together, not normalised, without noise."""
+    def _noisy(self, drawn: ClipDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the wave and the target of all crops of a clip together, with its noise."""
+        wave, target, is_present = self._mixed(drawn)
+        if drawn.noise is None:
+            return wave, target
+        unknown = self._unknown_in_noise[drawn.noise.kind]
+        if unknown.any():
+            target = np.where(unknown & ~is_present, np.float32(UNKNOWN), target)
+        return self.background.apply(wave, drawn.noise), target
+
+    def _mixed(self, drawn: ClipDraw) -> _Mix:
+        """Return all crops of a clip together, not normalised, without noise."""
         weights, equal_peaks = drawn.weights, self.settings.late_normalize
         bounds = montage_bounds(weights, self.settings.n_samples) if drawn.montage else None
         parts: Sequence[tuple[int, int] | None] = bounds or [None] * len(weights)
         crops = [self._crop(crop, part) for crop, part in zip(drawn.crops, parts, strict=True)]
         waves, targets, smoothing = zip(*crops, strict=True)
         if len(crops) == 1:
-            return waves[0], smooth_target(targets[0], smoothing[0])
+            return _Mix(waves[0], smooth_target(targets[0], smoothing[0]), targets[0] > 0)
         if bounds is not None:
             wave = join_parts(waves, bounds, equal_peaks=equal_peaks)
         elif len(crops) == 2:
@@ -453,7 +485,8 @@ class WaveDataset(Dataset[Clip]):
         else:
             wave = mix_clips(waves, weights, equal_peaks=equal_peaks)
         rule = "sum" if self.settings.mixup is None else self.settings.mixup.rule
-        return wave, combine_targets(targets, weights, rule=rule, smoothing=smoothing)
+        target = combine_targets(targets, weights, rule=rule, smoothing=smoothing)
+        return _Mix(wave, target, np.max(targets, axis=0) > 0)
 
     def _crop(self, drawn: CropDraw, part: tuple[int, int] | None = None) -> _Crop:
         """Return a crop, with the target of the samples of a part, or of the whole segment."""
@@ -488,12 +521,29 @@ class WaveDataset(Dataset[Clip]):
         return self.own_targets.target(row, start / rate, (start + n_samples) / rate)
 
 
+class _Mix(NamedTuple):
+    """Crops together: the wave, not normalised, the target, and which classes are present in one of them."""
+
+    wave: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    is_present: npt.NDArray[np.bool_]
+
+
 class _Crop(NamedTuple):
     """A crop, not normalised; its target, and the smoothing that it still needs: none where it is soft."""
 
     wave: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
     smoothing: float
+
+
+def _unknown_in(noise: BackgroundSettings, labels: LabelMap) -> npt.NDArray[np.bool_]:
+    """Return which classes a noise may hold, shape (n_classes,)."""
+    if noise.unknown_labels == "all":
+        return np.ones(len(labels), dtype=bool)
+    unknown = np.zeros(len(labels), dtype=bool)
+    unknown[[labels.index(label) for label in noise.unknown_labels]] = True
+    return unknown
 
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:
