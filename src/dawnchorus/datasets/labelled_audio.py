@@ -178,8 +178,13 @@ class LabelledAudio:
         for recording in track(range(len(self)), "Reading recordings", total=len(self)):
             self._cache.read(recording, self.sources[recording], 0, 1)
 
-    def clip(self, recording: int, segment_start: int) -> npt.NDArray[np.float32]:
-        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place."""
+    def clip(
+        self, recording: int, segment_start: int, *, within: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place.
+
+        It is silent outside the stretches ``within``, first and last sample each, shape (n_stretches, 2).
+        """
         source = self.sources[recording]
 
         def read(start: int, n_samples: int) -> npt.NDArray[np.float32]:
@@ -187,7 +192,17 @@ class LabelledAudio:
                 return source.read(start, n_samples)
             return self._cache.read(recording, source, start, n_samples)
 
-        return read_clip(read, segment_start, self.settings)
+        def read_within(start: int, n_samples: int) -> npt.NDArray[np.float32]:
+            wave = read(start, n_samples)
+            if within is None:
+                return wave
+            outside = np.ones(len(wave), dtype=bool)
+            for first, stop in np.maximum(within - start, 0):
+                outside[first:stop] = False
+            wave[outside] = 0
+            return wave
+
+        return read_clip(read_within, segment_start, self.settings)
 
     def segment_targets(
         self, recording: int, starts: npt.NDArray[np.int64], *, n_samples: int | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,12 @@ from dawnchorus.datasets.sampling import (
     class_weights,
     generator,
 )
+from dawnchorus.errors import DataError
 from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, scale_target, smooth_target
+from dawnchorus.recordings.stretches import read_stretches
 from dawnchorus.recordings.time_labels import starts_over_box
+
+logger = logging.getLogger(__name__)
 
 
 class WaveDatasetSettings(LabelledAudioSettings):
@@ -65,6 +70,10 @@ class WaveDatasetSettings(LabelledAudioSettings):
         Scale the target by rating / 5 where a rating is known; in Xeno-canto, 0 means no rating.
     anywhere_prob
         Chance that a clip of a recording with labels in time begins anywhere in it, instead of at its box.
+    stretches
+        CSV table with ``filename``, ``start_s`` and ``end_s``: of the recordings that it lists, clips are
+        drawn from these stretches alone, and are silent outside them. Others are drawn from as a whole, and
+        so are those with labels in time. ``dawnchorus skip-speech`` writes such a table.
     mixup
         Mixing of clips; None switches it off.
     early_transforms
@@ -98,6 +107,7 @@ class WaveDatasetSettings(LabelledAudioSettings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     use_rating: bool = True
     anywhere_prob: float = Field(default=0.2, ge=0, le=1)
+    stretches: Path | None = None
     mixup: MixupSettings | None = None
     early_transforms: tuple[TransformSettings, ...] = ()
     background: tuple[BackgroundSettings, ...] = ()
@@ -308,9 +318,11 @@ class WaveDataset(Dataset[Clip]):
             unknown_secondary_labels=self.settings.unknown_secondary_labels,
         )
         self.rating = _rating_factors(recordings, self.settings)
+        self.stretches = self._listed_stretches()
         self.items = [
             (recording, box)
             for recording, boxes in enumerate(self.audio.boxes)
+            if len(self.stretches.get(recording, (0,)))
             for box in (range(len(boxes.label)) if boxes is not None and len(boxes.label) else (-1,))
         ]
         self.item_labels = [
@@ -408,6 +420,27 @@ class WaveDataset(Dataset[Clip]):
         wave = normalize_peak(wave) if late_normalize else wave
         return Clip(torch.from_numpy(wave), torch.from_numpy(target.astype(np.float32)))
 
+    def _listed_stretches(self) -> dict[int, npt.NDArray[np.int64]]:
+        """Return the stretches of the recordings that have some, in samples."""
+        path = self.settings.stretches
+        if path is None:
+            return {}
+        found = read_stretches(path, self.recordings["filename"].tolist())
+        stretches = {}
+        for recording, listed_s in found.items():
+            if self.audio.boxes[recording] is None:
+                used = np.rint(listed_s * self.settings.sample_rate).astype(np.int64)
+                used = used.clip(max=self.audio.n_used(recording))
+                stretches[recording] = used[used[:, 0] < used[:, 1]]
+        n_empty = sum(not len(each) for each in stretches.values())
+        if n_empty == len(self.recordings):
+            raise DataError(f"{path} leaves nothing of the {n_empty} recordings; widen its stretches")
+        logger.info(
+            f"Stretches of {len(stretches)} of {len(self.recordings)} recordings are drawn from"
+            + (f"; {n_empty} have none, and are left out" if n_empty else "")
+        )
+        return stretches
+
     def _label_of(self, recording: int, box: int, primary_label: str) -> str:
         boxes = self.audio.boxes[recording]
         if boxes is None:
@@ -427,6 +460,11 @@ class WaveDataset(Dataset[Clip]):
 
     def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
         """Return the first sample of a random segment: one that the box counts for, or any."""
+        if recording in self.stretches:
+            stretches = self.stretches[recording]
+            lengths = np.diff(stretches)[:, 0]
+            start, stop = stretches[rng.choice(len(stretches), p=lengths / lengths.sum())]
+            return int(rng.integers(start, max(stop - self.settings.n_segment, start) + 1))
         n_samples, boxes = self.audio.n_used(recording), self.audio.boxes[recording]
         earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
         if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
@@ -496,7 +534,7 @@ class WaveDataset(Dataset[Clip]):
             assert self.pseudo is not None
             wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
         else:
-            wave = self.audio.clip(drawn.row, drawn.start)
+            wave = self.audio.clip(drawn.row, drawn.start, within=self.stretches.get(drawn.row))
             start = drawn.start + first
             predicted = self._own_target(drawn.row, start, stop - first)
             if predicted is not None:
