@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
+from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, BatchAugmentations
 from dawnchorus.augment.spectrogram_augmentations import (
+    BandNoise,
+    LowPass,
+    LowPassParams,
     MaskParams,
     PowerParams,
     PowerScaling,
     SpectralTilt,
     SpectrogramMasks,
     TiltParams,
+    WhiteNoise,
 )
+from dawnchorus.config import BatchAugmentationSettings
 from dawnchorus.errors import ConfigError
 
 ALL = torch.ones(64, dtype=torch.bool)
@@ -232,3 +240,79 @@ def test_an_illegal_probability_is_named(augmentation, probability):
 def test_an_illegal_tilt_is_named():
     with pytest.raises(ConfigError, match=r"SpectralTilt: min_tilt is 0.5; legal: at most max_tilt \(0.25\)"):
         SpectralTilt(min_tilt=0.5)
+
+
+def test_white_noise_adds_its_level_times_the_noise_and_stays_in_range() -> None:
+    logmel = torch.rand(3, 1, 16, 40, generator=generator())
+    drawn = WhiteNoise(max_level=0.6, probability=0.7).draw(logmel.shape, generator=generator())
+    expected = np.clip(logmel.numpy() + drawn.levels.numpy()[:, None, None, None] * drawn.noise.numpy(), 0, 1)
+    np.testing.assert_allclose(WhiteNoise().apply(logmel, drawn).numpy(), expected, atol=1e-6)
+    levels = WhiteNoise(min_level=0.1, max_level=0.3, probability=0.25).draw(
+        (4000, 1, 1, 1), generator=generator()
+    )
+    chosen = levels.levels[levels.levels > 0]
+    assert len(chosen) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert chosen.mean().item() == pytest.approx(0.2, abs=0.01)
+    assert 0.1 <= chosen.min() <= chosen.max() <= 0.3
+    assert levels.noise.std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_band_noise_reaches_its_bands_alone_and_every_place() -> None:
+    logmel = torch.full((2000, 1, 20, 3), 0.5)
+    band = BandNoise(min_level=0.1, probability=1.0, min_mels=4, max_mels=6)
+    drawn = band.draw(logmel.shape, generator=generator())
+    changed = (band.apply(logmel, drawn) != logmel).any(3)[:, 0].numpy()
+    mels = np.arange(20)
+    start, width = drawn.start.numpy()[:, None], drawn.width.numpy()[:, None]
+    np.testing.assert_array_equal(changed, (mels >= start) & (mels < start + width))
+    assert set(changed.sum(axis=1)) == {4, 5, 6}
+    assert changed.any(axis=0).all()
+    assert BandNoise(min_mels=30, max_mels=40).draw((2, 1, 20, 3), generator=generator()).width.tolist() == [
+        20,
+        20,
+    ]
+
+
+def test_a_low_pass_multiplies_by_a_line_from_one_at_its_cutoff_to_its_floor() -> None:
+    logmel = torch.rand(3, 1, 32, 5, generator=generator())
+    drawn = LowPassParams(
+        torch.tensor([0.25, 1.0, 0.5]), torch.tensor([0.1, 0.2, 0.3]), torch.tensor([True, True, False])
+    )
+    position = np.linspace(0, 1, 32)
+    factor = np.ones((3, 32))
+    factor[0] = np.interp(position, [0, 0.25, 1], [1, 1, 0.1])
+    expected = logmel.numpy() * factor[:, None, :, None]
+    np.testing.assert_allclose(LowPass().apply(logmel, drawn).numpy(), expected, atol=1e-6)
+    many = LowPass(min_cutoff=0.4, max_cutoff=0.6, min_floor=0.2, max_floor=0.3, probability=0.25)
+    cutoffs, floors, chosen = many.draw(4000, generator=generator())
+    assert 0.4 <= cutoffs.min() <= cutoffs.max() <= 0.6
+    assert 0.2 <= floors.min() <= floors.max() <= 0.3
+    assert chosen.float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: WhiteNoise(min_level=0.2),
+            r"WhiteNoise: min_level is 0.2; legal: 0 or more, at most max_level",
+        ),
+        (lambda: BandNoise(min_mels=0), r"BandNoise: min_mels is 0; legal: 1 to max_mels \(60\)"),
+        (lambda: LowPass(max_cutoff=1.5), "LowPass: max_cutoff is 1.5; legal: at most 1"),
+        (lambda: LowPass(min_floor=0.6), r"LowPass: min_floor is 0.6; legal: 0 to max_floor \(0.5\)"),
+    ],
+)
+def test_noise_and_low_pass_refuse_what_is_out_of_range(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_noise_and_low_pass_are_drawn_anew_by_name_and_come_before_the_masks() -> None:
+    names = ("spectrogram_masks", "white_noise", "band_noise", "low_pass")
+    settings = BatchAugmentationSettings(**{name: {} for name in names})
+    chosen = BatchAugmentations(settings, ON_SPECTROGRAM)
+    assert [each.name for each in chosen.named] == ["white_noise", "band_noise", "low_pass", names[0]]
+    logmel = torch.rand(8, 1, 64, 50, generator=generator())
+    first, again, other = (chosen(logmel, generator(seed)) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)

@@ -18,10 +18,11 @@ from dawnchorus.config import DataSettings
 from dawnchorus.datasets.labelled_audio import AudioCache
 from dawnchorus.datasets.sampling import ClipSampler, Draw, class_weights
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.datasets.wave_dataset import WaveDataset
+from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.recordings.labels import UNKNOWN, LabelMap
 from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.training.losses import masked_bce_loss
 
 N_SAMPLES = 160_000
 RATE = 32_000
@@ -607,3 +608,103 @@ def test_a_recording_too_large_for_the_cache_leaves_the_others_there() -> None:
     for recording, source in ((0, short), (1, long), (0, short), (1, long)):
         cache.read(recording, source, 0, 10)
     assert (short.n_reads, long.n_reads) == (1, 2)
+
+
+def test_clips_are_mixed_with_several_others_or_stand_in_a_montage(birds: Any) -> None:
+    recordings, labels = birds
+    mixup = {"probability": 1.0, "alpha": 1.0, "max_partners": 3, "montage_probability": 0.5}
+    dataset = WaveDataset(recordings, labels, {"mixup": mixup, "late_normalize": False})
+    numbers, montages = set(), set()
+    for position in range(20):
+        drawn = dataset.draw(Draw(0, position, 0))
+        each = [dataset.audio.clip(crop.row, crop.start) for crop in drawn.crops]
+        assert sum(drawn.weights) == pytest.approx(1)
+        expected = np.average(each, axis=0, weights=drawn.weights)
+        if drawn.montage:
+            ends = np.rint(np.cumsum(drawn.weights) * N_SAMPLES).astype(int)
+            owner = np.searchsorted(ends, np.arange(N_SAMPLES), side="right").clip(max=len(each) - 1)
+            expected = np.array(each)[owner, np.arange(N_SAMPLES)]
+        wave, target = dataset.apply(drawn)
+        np.testing.assert_allclose(wave, expected, atol=1e-6)
+        of_crops = [dataset.audio.target(crop.row) for crop in drawn.crops]
+        assert target.tolist() == np.minimum(np.sum(of_crops, axis=0), 1).tolist()
+        numbers.add(len(each))
+        montages.add(drawn.montage)
+    assert (numbers, montages) == ({2, 3, 4}, {True, False})
+
+
+def test_a_part_of_a_montage_has_the_labels_in_time_that_it_overlaps(birds: Any) -> None:
+    recordings, labels = birds
+    boxes = [((0.0, 1.0, "species_0"), (2.0, 3.0, "species_1"))] * len(recordings)
+    settings = {"segment_len": 4.0, "mixup": {"probability": 1.0, "montage_probability": 1.0}}
+    dataset = WaveDataset(recordings.assign(boxes=boxes), labels, settings)
+    at_start = CropDraw(pseudo=False, row=0, start=0, early=0)
+    late = CropDraw(pseudo=False, row=0, start=32_000, early=0)
+    silent = CropDraw(pseudo=False, row=1, start=2 * 32_000, early=0)  # its second half begins at 4 s
+    drawn = ClipDraw(at_start, silent, 0.5, None, 0, montage=True)
+    assert dataset.apply(drawn).target.tolist() == [1, 0]
+    assert dataset.apply(drawn._replace(first=late)).target.tolist() == [0, 1]
+    assert dataset.apply(drawn._replace(montage=False)).target.tolist() == [1, 1]
+
+
+def test_classes_that_unlabelled_sound_may_hold_are_unknown_where_a_clip_lacks_them(
+    birds: Any, data_factory: Any
+) -> None:
+    recordings, labels = birds
+    folder = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300).parent
+    noise = {"folder": str(folder), "probability": 0.5}
+    plain = WaveDataset(recordings, labels, {"background": [noise], "label_smoothing": 0.1})
+    for unknown in ("all", ["species_1"]):
+        settings = {"background": [{**noise, "unknown_labels": unknown}], "label_smoothing": 0.1}
+        masked = WaveDataset(recordings, labels, settings)
+        seen = set()
+        for position in range(16):
+            drawn = masked.draw(Draw(0, position, position % len(masked)))
+            clip, same = masked.apply(drawn), plain.apply(drawn)
+            assert torch.equal(clip.wave, same.wave)
+            expected = same.target.clone()
+            own = recordings["primary_label"][drawn.first.row]
+            for label in labels.labels if unknown == "all" else unknown:
+                if drawn.noise is not None and label != own:
+                    expected[labels.index(label)] = UNKNOWN
+            assert torch.equal(clip.target, expected)
+            seen.add((drawn.noise is not None, own))
+        assert len(seen) == 4
+    with pytest.raises(DataError, match="'crow' is not one of the 2 labels"):
+        WaveDataset(recordings, labels, {"background": [{**noise, "unknown_labels": ["crow"]}]})
+
+
+def test_a_loss_learns_nothing_of_the_classes_that_unlabelled_sound_may_hold(
+    birds: Any, data_factory: Any
+) -> None:
+    recordings, labels = birds
+    folder = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300).parent
+    noise = {"folder": str(folder), "probability": 1.0, "unknown_labels": "all"}
+    _, target = WaveDataset(recordings, labels, {"background": [noise]})[0]
+    logits = torch.zeros(1, 2, requires_grad=True)
+    masked_bce_loss(logits, target[None]).backward()
+    assert logits.grad is not None
+    assert (logits.grad[0] != 0).tolist() == (target == 1).tolist() == [True, False]
+
+
+def test_some_clips_are_a_noise_alone_without_species(birds: Any, data_factory: Any) -> None:
+    recordings, labels = birds
+    path = data_factory.tone("wood/night.wav", duration_s=9.0, frequency_hz=300)
+    noise = {"folder": str(path.parent), "probability": 0.5}
+    settings = {"background": [noise], "mixup": {}, "label_smoothing": 0.1}
+    without = WaveDataset(recordings, labels, settings)
+    dataset = WaveDataset(recordings, labels, {**settings, "empty_probability": 0.3})
+    draws = [dataset.draw(Draw(0, position, position % len(dataset))) for position in range(600)]
+    empty = [drawn for drawn in draws if drawn.empty is not None]
+    assert len(empty) / len(draws) == pytest.approx(0.3, abs=0.06)
+    whole = load_audio(path)
+    start = empty[0].empty.start  # type: ignore[union-attr]
+    crop = whole[start : start + N_SAMPLES]
+    wave, target = dataset.apply(empty[0])
+    np.testing.assert_allclose(wave, crop / np.abs(crop).max(), atol=1e-5)
+    assert target.tolist() == [0, 0]
+    other = next(drawn for drawn in draws if drawn.empty is None)
+    assert torch.equal(dataset.apply(other).wave, without.apply(other).wave)
+    may_hold = {**noise, "unknown_labels": "all"}
+    with pytest.raises(ConfigError, match=r"empty_probability is 0.3, and background has no noise without"):
+        WaveDataset(recordings, labels, {"background": [may_hold], "empty_probability": 0.3})

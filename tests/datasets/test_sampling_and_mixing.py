@@ -8,10 +8,15 @@ import pytest
 from dawnchorus.audio.windows import normalize_peak
 from dawnchorus.augment.mixup import (
     MixupSettings,
+    combine_targets,
     draw_mixup_weight,
+    draw_mixup_weights,
+    join_parts,
     mix_at_equal_peaks,
+    mix_clips,
     mix_targets,
     mix_waves,
+    montage_bounds,
 )
 from dawnchorus.datasets.sampling import (
     ClipSampler,
@@ -21,6 +26,7 @@ from dawnchorus.datasets.sampling import (
     shared_out,
     torch_seeds,
 )
+from dawnchorus.errors import ConfigError
 from dawnchorus.recordings.labels import UNKNOWN
 
 LABELS = ["common"] * 90 + ["rare"] * 10
@@ -179,3 +185,68 @@ def test_mixing_at_equal_peaks_is_mixing_what_was_normalised(
     mixed = mix_at_equal_peaks(first.copy(), second.copy(), weight)
     expected = expected / (np.abs(expected).max() or 1)
     np.testing.assert_allclose(normalize_peak(mixed), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("equal_peaks", [True, False])
+def test_several_clips_are_mixed_by_weight(equal_peaks: bool) -> None:
+    rng = np.random.default_rng(0)
+    waves = rng.uniform(-0.3, 0.3, (3, 1000)).astype(np.float32)
+    weights = (0.5, 0.2, 0.3)
+    scaled = waves / np.abs(waves).max(axis=1, keepdims=True) if equal_peaks else waves
+    expected = np.average(scaled.astype(np.float64), axis=0, weights=weights)
+    np.testing.assert_allclose(mix_clips(waves, weights, equal_peaks=equal_peaks), expected, atol=1e-6)
+
+
+def test_the_targets_of_several_clips_are_added_or_weighed_or_the_largest() -> None:
+    targets = np.float32([[1, 0.5, 0], [0.2, 0.25, 0], [0.1, 0.75, 0.3]])
+    weights = (0.5, 0.2, 0.3)
+    expected = {
+        "sum": np.minimum(targets.sum(axis=0), 1),
+        "maximum": targets.max(axis=0),
+        "weighted": np.average(targets, axis=0, weights=weights),
+    }
+    for rule, target in expected.items():
+        found = combine_targets(targets, weights, rule=rule, smoothing=(0, 0, 0))  # type: ignore[arg-type]
+        np.testing.assert_allclose(found, target, rtol=1e-6)
+        assert found.dtype == np.float32
+    targets[2] = [UNKNOWN, 0.75, UNKNOWN]
+    for rule, target in (("sum", [1, 1, UNKNOWN]), ("maximum", [1, 0.75, UNKNOWN])):
+        found = combine_targets(targets, weights, rule=rule, smoothing=(0, 0, 0))  # type: ignore[arg-type]
+        np.testing.assert_allclose(found, target)
+    weighed = combine_targets(targets, weights, rule="weighted", smoothing=(0, 0, 0))
+    np.testing.assert_allclose(weighed, [UNKNOWN, 0.525, UNKNOWN], rtol=1e-6)
+
+
+def test_the_weights_of_several_clips_are_of_dirichlet_and_trimmed() -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.array([draw_mixup_weights(MixupSettings(alpha=0.4), 2, rng) for _ in range(4000)])
+    np.testing.assert_allclose(drawn.sum(axis=1), 1)
+    # Dirichlet(a, a, a) has means 1/3 and variances 2 / (9 (3a + 1)).
+    np.testing.assert_allclose(drawn.mean(axis=0), 1 / 3, atol=0.02)
+    np.testing.assert_allclose(drawn.var(axis=0), 2 / (9 * 2.2), rtol=0.06)
+    trimmed = MixupSettings(alpha=0.4, min_weight=0.3, max_weight=0.6)
+    trims = np.array([draw_mixup_weights(trimmed, 2, np.random.default_rng(seed)) for seed in range(200)])
+    whole = np.array(
+        [draw_mixup_weights(MixupSettings(alpha=0.4), 2, np.random.default_rng(seed)) for seed in range(200)]
+    )
+    np.testing.assert_allclose(trims[:, 0], whole[:, 0].clip(0.3, 0.6))
+    np.testing.assert_allclose(trims.sum(axis=1), 1)
+
+
+def test_a_montage_has_a_part_of_each_clip_in_turn() -> None:
+    waves = np.arange(1, 4, dtype=np.float32)[:, None] * np.linspace(1, 2, 10, dtype=np.float32)
+    bounds = montage_bounds((0.5, 0.2, 0.3), 10)
+    assert bounds == [(0, 5), (5, 7), (7, 10)]
+    expected = np.concatenate([waves[0, :5], waves[1, 5:7], waves[2, 7:]])
+    np.testing.assert_array_equal(join_parts(waves, bounds, equal_peaks=False), expected)
+    peaks = np.repeat([waves[0, 4], waves[1, 6], waves[2, 9]], [5, 2, 3])
+    np.testing.assert_allclose(join_parts(waves, bounds, equal_peaks=True), expected / peaks, rtol=1e-6)
+    assert montage_bounds((1.0, 0.0), 10) == [(0, 10), (10, 10)]
+    assert join_parts(waves[:2], [(0, 10), (10, 10)], equal_peaks=True).shape == (10,)
+
+
+def test_mixup_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"min_weight is 0.7, above max_weight, 0.5"):
+        MixupSettings(min_weight=0.7, max_weight=0.5)
+    with pytest.raises(ConfigError, match="soft_targets weighs the targets, and target_rule is maximum"):
+        MixupSettings(soft_targets=True, target_rule="maximum")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import gmean, pmean
 from sklearn.metrics import roc_auc_score
 
 from dawnchorus.errors import DataError
@@ -50,3 +51,54 @@ def test_members_of_another_shape_and_none_are_refused() -> None:
         ensemble_weights(targets, [members[0][:10]])
     with pytest.raises(DataError, match="needs members"):
         ensemble_weights(targets, [])
+
+
+@pytest.mark.parametrize(
+    ("combination", "averaged"),
+    [("geometric", gmean), ("power", lambda members, weights: pmean(members, 3.0, weights=weights))],
+)
+def test_geometric_and_power_means_score_as_those_of_scipy(combination: str, averaged: object) -> None:
+    targets, members = made()
+    found = ensemble_weights(targets, members, combination=combination, exponent=3.0)  # type: ignore[arg-type]
+    mixed = averaged(np.stack(members), weights=np.array(found.weights)[:, None, None])  # type: ignore[operator]
+    assert found.score == pytest.approx(roc_auc_score(targets, mixed, average="macro"))
+    assert found.score >= found.equal_score
+
+
+def test_a_probability_of_0_has_a_geometric_mean_and_an_exponent_of_0_is_refused() -> None:
+    targets, members = made()
+    found = ensemble_weights(targets, [np.zeros_like(members[0]), members[1]], combination="geometric")
+    assert found.score == pytest.approx(found.member_scores[1])
+    with pytest.raises(DataError, match="exponent of a power mean is 0; legal: above 0"):
+        ensemble_weights(targets, members, combination="power", exponent=0.0)
+
+
+def test_the_simplex_goes_on_from_forward_selection_towards_the_best_of_a_grid() -> None:
+    targets, members = made(seed=3)
+    found = ensemble_weights(targets, members[:2], search="simplex")
+    of_grid = [
+        roc_auc_score(targets, (share * members[0] + (100 - share) * members[1]) / 100, average="macro")
+        for share in range(101)
+    ]
+    assert found.score >= ensemble_weights(targets, members[:2]).score
+    assert found.score == pytest.approx(max(of_grid), abs=5e-4)
+
+
+def test_the_held_out_score_is_of_weights_that_were_found_on_the_other_folds() -> None:
+    targets, members = made()
+    folds = np.arange(len(targets)) % 4
+    found = ensemble_weights(targets, members, folds=folds)
+    scores = []
+    for fold in range(4):
+        tested = folds == fold
+        elsewhere = ensemble_weights(targets[~tested], [each[~tested] for each in members])
+        mixed = np.average([each[tested] for each in members], axis=0, weights=elsewhere.weights)
+        scores.append(roc_auc_score(targets[tested], mixed, average="macro"))
+    assert found.held_out_score == pytest.approx(np.mean(scores))
+    equal = [
+        roc_auc_score(targets[folds == fold], np.mean(members, axis=0)[folds == fold], average="macro")
+        for fold in range(4)
+    ]
+    assert found.held_out_equal_score == pytest.approx(np.mean(equal))
+    assert ensemble_weights(targets, members).held_out_score is None
+    assert ensemble_weights(targets, members, folds=np.zeros(len(targets), int)).held_out_score is None

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score
 from typer.testing import CliRunner
 
 from dawnchorus.cli import main
 from dawnchorus.cli.calibration import calibrate
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import DataError, RunError
-from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold
+from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold, scored_on
 from dawnchorus.pipelines import run_calibration
 from dawnchorus.pipelines.run_calibration import calibrate_run
 from dawnchorus.predict.birds_inference import BirdsInference
@@ -320,3 +320,35 @@ def test_evaluate_and_calibrate_renew_the_page_and_an_ensemble_is_weighed(
     assert "12 recordings and 2 classes that all runs have, mean of probabilities" in weighed
     assert f"1 × {run.path}, chosen on these predictions" in weighed
     assert f"dawnchorus predict {run.path} RECORDINGS --weight 1" in weighed
+
+
+def test_scores_are_of_windows_and_of_a_subset_of_the_classes(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run, config = trained
+    (tmp_path / "classes.txt").write_text("species_1\nspecies_9\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", str(run.path), "--per", "window", "--classes", str(tmp_path / "classes.txt")])
+    printed = capsys.readouterr()
+    assert not stopped.value.code
+    assert "The run has no class species_9, which is left out." in caplog.messages
+    windows = pd.read_parquet(run.path / "oof_windows.parquet")
+    assert set(windows["start_s"]) == {0.0, 5.0}
+
+    best = windows.groupby("filename")[list(LABELS)].max()
+    saved = predict_out_of_fold(run, config)
+    of_recordings = saved.predictions.set_index("filename")[list(LABELS)]
+    np.testing.assert_array_equal(best.loc[of_recordings.index], of_recordings)
+
+    def area(rows: pd.DataFrame) -> float:
+        return float(roc_auc_score(rows["primary_label"] == "species_1", rows["species_1"]))
+
+    each = [area(rows) for _, rows in windows.groupby("fold")]
+    alone = f"macro ROC-AUC {area(windows):.4f} over 1 of 2 species, {len(windows)} windows of all"
+    assert alone in printed.out.partition("of the classes in")[2]
+    assert f"mean of the folds' macro ROC-AUC {np.mean(each):.4f}: fold 0 {each[0]:.4f}" in printed.out
+    with pytest.raises(DataError, match="none of the classes owl can be scored; those that can are"):
+        scored_on(saved, ["owl"], config)

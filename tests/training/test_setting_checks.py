@@ -132,6 +132,13 @@ def test_what_the_machine_has_is_allowed(
             "mine: unknown_secondary_labels needs a loss that passes over unknown targets, and loss is bce; "
             "take one of masked_bce",
         ),
+        (
+            {
+                "loss": "bce",
+                "train_dataset_config": {"background": [{"folder": "wood", "unknown_labels": "all"}]},
+            },
+            r"mine: background\.0\.unknown_labels needs a loss that passes over unknown targets",
+        ),
     ],
 )
 def test_a_loss_that_cannot_be_made_or_met_is_told(

@@ -7,24 +7,34 @@ Each is a frozen dataclass of settings with ``draw`` (random parameters from a g
 from dawnchorus.augment.batch_augmentations import BatchAugmentations
 from dawnchorus.augment.random_filtering import FilteringParams, RandomFiltering
 from dawnchorus.augment.spectrogram_augmentations import (
+    BandNoise,
+    LowPass,
+    LowPassParams,
     MaskParams,
+    NoiseParams,
     PowerParams,
     PowerScaling,
     SpectralTilt,
     SpectrogramMasks,
     TiltParams,
+    WhiteNoise,
 )
 from dawnchorus.config.registry import AUGMENTATIONS
 
 __all__ = [
     "AUGMENTATIONS",
+    "BandNoise",
     "BatchAugmentations",
     "FilteringParams",
+    "LowPass",
+    "LowPassParams",
     "MaskParams",
+    "NoiseParams",
     "PowerParams",
     "PowerScaling",
     "RandomFiltering",
     "SpectralTilt",
     "SpectrogramMasks",
     "TiltParams",
+    "WhiteNoise",
 ]

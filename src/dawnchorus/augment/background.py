@@ -48,6 +48,10 @@ class BackgroundSettings(Settings):
     peak_of
         What of the noise is scaled to peak 1: the ``crop`` that is mixed in, or the whole ``file``, whose
         quiet stretches then stay quiet, as in the published system.
+    unknown_labels
+        Classes that the sound may hold, for soundscapes without labels: ``all``, or their labels. In a clip
+        with it, the target of such a class is unknown (-1) unless the clip has it. Needs a loss that passes
+        over unknown targets, such as ``masked_bce``.
 
     Examples
     --------
@@ -64,6 +68,7 @@ class BackgroundSettings(Settings):
     min_share: float = Field(default=0.25, ge=0, le=1)
     max_share: float = Field(default=0.75, ge=0, le=1)
     peak_of: Literal["crop", "file"] = "crop"
+    unknown_labels: Literal["all"] | tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _in_order(self) -> BackgroundSettings:
@@ -169,20 +174,34 @@ class BackgroundNoise:
         share = float(rng.uniform(self.kinds[kind].min_share, self.kinds[kind].max_share))
         return NoiseDraw(kind, chunk, start, share)
 
+    def draw_empty(self, rng: np.random.Generator) -> NoiseDraw:
+        """Return a noise that holds no species, of a kind without ``unknown_labels``, all equally often."""
+        empty = [number for number, kind in enumerate(self.kinds) if not kind.unknown_labels]
+        return self.draw_of(empty[int(rng.integers(len(empty)))], rng)
+
     def apply(self, wave: npt.NDArray[np.float32], drawn: NoiseDraw) -> npt.NDArray[np.float32]:
         """Return the clip with the noise in it, shape (n_samples,); the clip may be changed in place.
 
         With ``late_normalize``, the mix is not normalised yet.
         """
+        if self.late_normalize and self.kinds[drawn.kind].peak_of == "crop":
+            return mix_at_equal_peaks(wave, self._read(drawn), 1 - drawn.share)
+        return mix_waves(
+            normalize_peak(wave) if self.late_normalize else wave, self.noise(drawn), 1 - drawn.share
+        )
+
+    def noise(self, drawn: NoiseDraw) -> npt.NDArray[np.float32]:
+        """Return the noise alone, shape (n_samples,), the crop or its file at peak 1."""
+        noise = self._read(drawn)
+        if self.kinds[drawn.kind].peak_of == "file":
+            source = self.chunks[drawn.kind][drawn.chunk].source
+            return noise / np.float32(self._file_peak(source) or 1)
+        return normalize_peak(noise)
+
+    def _read(self, drawn: NoiseDraw) -> npt.NDArray[np.float32]:
         chunk = self.chunks[drawn.kind][drawn.chunk]
         length = min(self.n_samples, chunk.stop - drawn.start)
-        noise = np.resize(chunk.source.read(drawn.start, length), self.n_samples)  # a short one is repeated
-        if self.kinds[drawn.kind].peak_of == "file":
-            noise /= np.float32(self._file_peak(chunk.source) or 1)
-            return mix_waves(normalize_peak(wave) if self.late_normalize else wave, noise, 1 - drawn.share)
-        if self.late_normalize:
-            return mix_at_equal_peaks(wave, noise, 1 - drawn.share)
-        return mix_waves(wave, normalize_peak(noise), 1 - drawn.share)
+        return np.resize(chunk.source.read(drawn.start, length), self.n_samples)  # a short one is repeated
 
     def _file_peak(self, source: AudioSource) -> float:
         if source.path not in self._file_peaks:

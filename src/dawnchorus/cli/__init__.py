@@ -104,6 +104,7 @@ app.add_typer(
 )
 _add(_DATA, recordings.recordings, "Check recordings and their tables.")
 _add(_DATA, preparation.precompute, "Convert recordings to HDF5, to train faster.")
+_add(_DATA, preparation.skip_speech, "List the stretches without speech, to train on.")
 _add(_DATA, preparation.folds, "Deal recordings to folds, recordists apart.")
 _add(_TRAINING, configs.configs, "List the training configs.")
 _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")

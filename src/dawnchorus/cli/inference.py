@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,11 +32,28 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="The run that was tra
 BatchOption = Annotated[int, typer.Option(min=1, help="Clips per forward pass.")]
 
 
+class ScoredItem(StrEnum):
+    """What is scored."""
+
+    recording = "recording"
+    window = "window"
+
+
 def evaluate(
     run: RunArgument,
     config: ConfigOption = None,
     folds: FoldsOption = None,
     batch_size: BatchOption = 16,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also print the score of these classes: a file with a label a line, or a CSV table with "
+            "primary_label."
+        ),
+    ] = None,
+    per: Annotated[
+        ScoredItem, typer.Option(help="What is predicted and scored; windows are written to a table.")
+    ] = ScoredItem.recording,
     changes: SetOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -43,10 +61,18 @@ def evaluate(
 
     The run's page shows which species are taken for which, and the recordings that are most wrong.
     """
+    from dawnchorus.evaluate.out_of_fold import predict_windows_out_of_fold, scored_on
     from dawnchorus.pipelines.run_evaluation import evaluate_run
+    from dawnchorus.recordings.labels import read_labels
 
+    wanted = None if classes is None else read_labels(classes).labels
     opened, settings = open_run(run, config, changes, debug=debug)
-    _print_out_of_fold(opened, evaluate_run(opened, settings, folds=folds or None, batch_size=batch_size))
+    predict = evaluate_run if per == "recording" else predict_windows_out_of_fold
+    result = predict(opened, settings, folds=folds or None, batch_size=batch_size)
+    _print_out_of_fold(opened, result)
+    if wanted is not None:
+        typer.echo(f"of the classes in {classes}:")
+        _print_scores(opened, scored_on(result, wanted, settings))
 
 
 def export(
@@ -117,14 +143,24 @@ def open_run(
 
 
 def _print_out_of_fold(run: Run, result: OutOfFold) -> None:
+    from dawnchorus.evaluate.out_of_fold import START_COLUMN, WINDOWS_NAME
+
+    _print_scores(run, result)
+    file = run.path / WINDOWS_NAME if START_COLUMN in result.predictions else run.oof_file
+    typer.echo(f"predictions: {file}")
+
+
+def _print_scores(run: Run, result: OutOfFold) -> None:
+    from dawnchorus.evaluate.out_of_fold import START_COLUMN
+
+    rows = "windows" if START_COLUMN in result.predictions else "recordings"
     typer.echo(
         f"out-of-fold macro ROC-AUC {result.macro_roc_auc:.4f} over {len(result.scored_labels)} of "
-        f"{len(run.card().labels)} species, {len(result.predictions)} recordings of all folds pooled"
+        f"{len(run.card().labels)} species, {len(result.predictions)} {rows} of all folds pooled"
     )
     if result.fold_macro_roc_auc:
         each = ", ".join(f"fold {fold} {score:.4f}" for fold, score in result.fold_macro_roc_auc.items())
         typer.echo(f"mean of the folds' macro ROC-AUC {result.mean_of_folds:.4f}: {each}")
-    typer.echo(f"predictions: {run.oof_file}")
 
 
 def _print_parities(run: Run, parities: list[Parity]) -> None:

@@ -121,6 +121,47 @@ def _verify(features: Path, n_cores: int) -> None:
         raise typer.Exit(2)
 
 
+def skip_speech(
+    audio: Annotated[Path, typer.Argument(help="Folder of recordings with any sub-folders.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Table to write; not overwritten without --force.")
+    ],
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Probability from which a moment is speech.")
+    ] = 0.5,
+    margin_s: Annotated[
+        float, typer.Option("--margin", min=0, help="Seconds beside speech that are left out with it.")
+    ] = 0.5,
+    shortest_s: Annotated[
+        float, typer.Option("--shortest", min=0.01, help="Shortest stretch that is kept, seconds.")
+    ] = 1.0,
+    n_cores: Annotated[int, typer.Option("--n-cores", min=1, help="Processes.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the table.")] = False,
+) -> None:
+    """Find speech in recordings, and write a table of the stretches without it, to train on.
+
+    The table is named as stretches in train_dataset_config. Recordings without speech are not in it. Needs
+    dawnchorus[speech]. Exit code 2: some recordings cannot be read, and are listed beside the table.
+    """
+    from dawnchorus.files import refuse_existing
+    from dawnchorus.recordings.speech import SpeechSettings, write_speechless_stretches
+
+    refuse_existing(output, force=force)
+    settings = SpeechSettings(threshold, margin_s, shortest_s)
+    report = write_speechless_stretches(audio, output, settings, n_cores=n_cores)
+    typer.echo(
+        f"{report.n_with_speech} of {report.n_recordings} recordings have speech, of which "
+        f"{report.n_without_rest} have nothing else; {report.speech_s:.1f} s are left out: {output}"
+    )
+    if report.failures:
+        typer.echo(
+            f"{len(report.failures)} cannot be read; the reasons are in "
+            f"{output.with_name(output.stem + '_failures.csv')}",
+            err=True,
+        )
+        raise typer.Exit(2)
+
+
 def folds(
     audio: Annotated[Path, typer.Argument(help="Folder of recordings.")],
     recordings: Annotated[

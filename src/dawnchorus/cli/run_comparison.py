@@ -20,6 +20,23 @@ class CombinationName(StrEnum):
 
     mean = "mean"
     rank = "rank"
+    geometric = "geometric"
+    power = "power"
+
+
+_AVERAGED = {
+    "mean": "mean of probabilities",
+    "rank": "mean of ranks",
+    "geometric": "geometric mean of probabilities",
+    "power": "power mean of probabilities",
+}
+
+
+class SearchName(StrEnum):
+    """Searches for weights."""
+
+    forward = "forward"
+    simplex = "simplex"
 
 
 def runs(
@@ -50,25 +67,39 @@ def runs(
 def ensemble(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs.")],
     combination: Annotated[
-        CombinationName, typer.Option(help="Mean of the probabilities, as predict joins them, or of ranks.")
+        CombinationName,
+        typer.Option(
+            help="Mean of the probabilities, as predict joins them, or of ranks; geometric or power mean."
+        ),
     ] = CombinationName.mean,
+    exponent: Annotated[float, typer.Option(help="Exponent of the power mean, above 0.")] = 2.0,
+    search: Annotated[
+        SearchName,
+        typer.Option(help="Forward selection, or Nelder and Mead's simplex from its result on."),
+    ] = SearchName.forward,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score an ensemble of runs out of fold, and find weights by forward selection.
+    """Score an ensemble of runs out of fold, and find weights.
 
     No recording is predicted by a network that was trained on it. The weights are chosen on the same
-    predictions that they are scored on, which favours that score slightly.
+    predictions that they are scored on, which favours that score slightly; the last line scores each fold
+    with weights of the other folds.
     """
     from dawnchorus.evaluate.ensemble_weights import weigh_runs
     from dawnchorus.runs import Run
 
-    found = weigh_runs([Run.open(folder) for folder in folders], combination=combination.value)
+    found = weigh_runs(
+        [Run.open(folder) for folder in folders],
+        combination=combination.value,
+        exponent=exponent,
+        search=search.value,
+    )
     if as_json:
         typer.echo(json.dumps({"runs": [str(folder) for folder in folders], **found._asdict()}, indent=2))
         return
     typer.echo(
         f"out-of-fold macro ROC-AUC, {found.n_recordings} recordings and {found.n_classes} classes that all "
-        f"runs have, {combination.value} of {'ranks' if combination == 'rank' else 'probabilities'}:"
+        f"runs have, {_AVERAGED[combination.value]}:"
     )
     for folder, score in zip(folders, found.member_scores, strict=True):
         typer.echo(f"  {score:.4f}  {folder}")
@@ -76,6 +107,14 @@ def ensemble(
     chosen = [(folder, weight) for folder, weight in zip(folders, found.weights, strict=True) if weight]
     told = " + ".join(f"{weight} × {folder}" for folder, weight in chosen)
     typer.echo(f"  {found.score:.4f}  {told}, chosen on these predictions")
+    if found.held_out_score is not None:
+        typer.echo(
+            f"  {found.held_out_score:.4f}  mean of the folds, each with weights found on the others; "
+            f"{found.held_out_equal_score:.4f} with equal weights"
+        )
+    if combination not in ("mean", "rank"):
+        typer.echo("dawnchorus predict joins models by the mean of their probabilities alone")
+        return
     (first, weight), *others = chosen
     added = "".join(f" --add {folder}={number}" for folder, number in others)
     typer.echo(f"dawnchorus predict {first} RECORDINGS --weight {weight}{added}")

@@ -177,6 +177,9 @@ AUGMENTATIONS = Registry(
         "random_filtering": "dawnchorus.augment.random_filtering:RandomFiltering",
         "spectral_tilt": "dawnchorus.augment.spectrogram_augmentations:SpectralTilt",
         "power_scaling": "dawnchorus.augment.spectrogram_augmentations:PowerScaling",
+        "white_noise": "dawnchorus.augment.spectrogram_augmentations:WhiteNoise",
+        "band_noise": "dawnchorus.augment.spectrogram_augmentations:BandNoise",
+        "low_pass": "dawnchorus.augment.spectrogram_augmentations:LowPass",
         "spectrogram_masks": "dawnchorus.augment.spectrogram_augmentations:SpectrogramMasks",
     },
 )

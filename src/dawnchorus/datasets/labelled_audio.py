@@ -178,8 +178,13 @@ class LabelledAudio:
         for recording in track(range(len(self)), "Reading recordings", total=len(self)):
             self._cache.read(recording, self.sources[recording], 0, 1)
 
-    def clip(self, recording: int, segment_start: int) -> npt.NDArray[np.float32]:
-        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place."""
+    def clip(
+        self, recording: int, segment_start: int, *, within: npt.NDArray[np.int64] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Return the clip of a segment, shape (n_samples,), not normalised; it may be changed in place.
+
+        It is silent outside the stretches ``within``, first and last sample each, shape (n_stretches, 2).
+        """
         source = self.sources[recording]
 
         def read(start: int, n_samples: int) -> npt.NDArray[np.float32]:
@@ -187,17 +192,31 @@ class LabelledAudio:
                 return source.read(start, n_samples)
             return self._cache.read(recording, source, start, n_samples)
 
-        return read_clip(read, segment_start, self.settings)
+        def read_within(start: int, n_samples: int) -> npt.NDArray[np.float32]:
+            wave = read(start, n_samples)
+            if within is None:
+                return wave
+            outside = np.ones(len(wave), dtype=bool)
+            for first, stop in np.maximum(within - start, 0):
+                outside[first:stop] = False
+            wave[outside] = 0
+            return wave
 
-    def segment_targets(self, recording: int, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return read_clip(read_within, segment_start, self.settings)
+
+    def segment_targets(
+        self, recording: int, starts: npt.NDArray[np.int64], *, n_samples: int | None = None
+    ) -> npt.NDArray[np.float32]:
         """Return the targets of segments that begin at ``starts`` (samples), shape (n, n_classes).
 
-        Labels for the whole recording apply to all its segments.
+        They are of ``n_samples``, or of a whole segment. Labels for the whole recording apply to all its
+        segments.
         """
         boxes = self.boxes[recording]
         if boxes is None:
             return np.repeat(self.target(recording)[None], len(starts), axis=0)
-        stops = np.minimum(starts + self.settings.n_segment, self.sources[recording].n_samples)
+        length = self.settings.n_segment if n_samples is None else n_samples
+        stops = np.minimum(starts + length, self.sources[recording].n_samples)
         rate = self.settings.sample_rate
         return time_targets(
             starts / rate,

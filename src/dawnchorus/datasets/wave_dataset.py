@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,13 @@ from dawnchorus.audio.windows import normalize_peak
 from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseChoice, NoiseDraw
 from dawnchorus.augment.mixup import (
     MixupSettings,
-    draw_mixup_weight,
+    combine_targets,
+    draw_mixup_weights,
+    join_parts,
     mix_at_equal_peaks,
-    mix_targets,
+    mix_clips,
     mix_waves,
+    montage_bounds,
 )
 from dawnchorus.augment.waveform_transforms import TransformSettings, WaveTransforms
 from dawnchorus.config import Settings
@@ -37,8 +41,12 @@ from dawnchorus.datasets.sampling import (
     class_weights,
     generator,
 )
-from dawnchorus.recordings.labels import NOCALL, LabelMap, scale_target, smooth_target
+from dawnchorus.errors import DataError
+from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, scale_target, smooth_target
+from dawnchorus.recordings.stretches import read_stretches
 from dawnchorus.recordings.time_labels import starts_over_box
+
+logger = logging.getLogger(__name__)
 
 
 class WaveDatasetSettings(LabelledAudioSettings):
@@ -62,6 +70,10 @@ class WaveDatasetSettings(LabelledAudioSettings):
         Scale the target by rating / 5 where a rating is known; in Xeno-canto, 0 means no rating.
     anywhere_prob
         Chance that a clip of a recording with labels in time begins anywhere in it, instead of at its box.
+    stretches
+        CSV table with ``filename``, ``start_s`` and ``end_s``: of the recordings that it lists, clips are
+        drawn from these stretches alone, and are silent outside them. Others are drawn from as a whole, and
+        so are those with labels in time. ``dawnchorus skip-speech`` writes such a table.
     mixup
         Mixing of clips; None switches it off.
     early_transforms
@@ -72,6 +84,9 @@ class WaveDatasetSettings(LabelledAudioSettings):
     background_choice
         ``in_turn`` tries the noises in a random order until one is drawn, so that two with 0.5 each reach
         75 % of the clips; ``one_of`` chooses one noise and draws it with its probability: 50 %.
+    empty_probability
+        Chance that a clip is a noise alone, without species, of a kind of ``background`` that has no
+        ``unknown_labels``.
     late_transforms
         Waveform transforms after the noise, before the last normalisation.
     soundscape_pseudo_config
@@ -92,10 +107,12 @@ class WaveDatasetSettings(LabelledAudioSettings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     use_rating: bool = True
     anywhere_prob: float = Field(default=0.2, ge=0, le=1)
+    stretches: Path | None = None
     mixup: MixupSettings | None = None
     early_transforms: tuple[TransformSettings, ...] = ()
     background: tuple[BackgroundSettings, ...] = ()
     background_choice: NoiseChoice = "in_turn"
+    empty_probability: float = Field(default=0.0, ge=0, le=1)
     late_transforms: tuple[TransformSettings, ...] = ()
     soundscape_pseudo_config: PseudoLabelSettings | None = None
     out_of_fold_targets: OutOfFoldTargetSettings | None = None
@@ -109,11 +126,21 @@ class WaveDatasetSettings(LabelledAudioSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _empty_clips_have_noise(self) -> WaveDatasetSettings:
+        if self.empty_probability and all(kind.unknown_labels for kind in self.background):
+            raise ValueError(
+                f"empty_probability is {self.empty_probability:g}, and background has no noise without "
+                "unknown_labels, of which an empty clip could be; add one, or leave it out"
+            )
+        return self
+
 
 class Clip(NamedTuple):
     """A training example: ``wave``, shape (n_samples,), and ``target``, (n_classes,), in [0, 1]; float32.
 
-    With ``unknown_secondary_labels`` a target may be -1, :data:`dawnchorus.recordings.labels.UNKNOWN`.
+    With ``unknown_secondary_labels``, or with noise that has ``unknown_labels``, a target may be -1,
+    :data:`dawnchorus.recordings.labels.UNKNOWN`.
 
     Examples
     --------
@@ -164,6 +191,12 @@ class ClipDraw(NamedTuple):
         Late noise, or None.
     late
         The draw of the late transforms.
+    others
+        Further crops that are mixed in, each with its weight; ``second`` has what is left of 1.
+    montage
+        Whether the crops stand one after the other.
+    empty
+        The noise that is all of the clip, without species; None for a clip of crops.
 
     Examples
     --------
@@ -177,6 +210,23 @@ class ClipDraw(NamedTuple):
     weight: float
     noise: NoiseDraw | None
     late: int
+    others: tuple[tuple[CropDraw, float], ...] = ()
+    montage: bool = False
+    empty: NoiseDraw | None = None
+
+    @property
+    def crops(self) -> tuple[CropDraw, ...]:
+        """All crops, the clip's own first."""
+        second = () if self.second is None else (self.second,)
+        return self.first, *second, *(crop for crop, _ in self.others)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each of :attr:`crops`."""
+        if self.second is None:
+            return (1.0,)
+        others = tuple(weight for _, weight in self.others)
+        return self.weight, 1 - self.weight - sum(others), *others
 
 
 class WaveDataset(Dataset[Clip]):
@@ -268,9 +318,11 @@ class WaveDataset(Dataset[Clip]):
             unknown_secondary_labels=self.settings.unknown_secondary_labels,
         )
         self.rating = _rating_factors(recordings, self.settings)
+        self.stretches = self._listed_stretches()
         self.items = [
             (recording, box)
             for recording, boxes in enumerate(self.audio.boxes)
+            if len(self.stretches.get(recording, (0,)))
             for box in (range(len(boxes.label)) if boxes is not None and len(boxes.label) else (-1,))
         ]
         self.item_labels = [
@@ -289,6 +341,7 @@ class WaveDataset(Dataset[Clip]):
             use_h5py=use_h5py,
             choice=self.settings.background_choice,
         )
+        self._unknown_in_noise = [_unknown_in(kind, labels) for kind in self.settings.background]
         pseudo = self.settings.soundscape_pseudo_config
         self.pseudo = (
             None
@@ -346,28 +399,47 @@ class WaveDataset(Dataset[Clip]):
         """Return the random choices of a clip."""
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
         first = self._draw_crop(draw.item, rng)
-        second, weight = self._draw_partner(rng)
-        return ClipDraw(first, second, weight, self.background.draw(rng), self.late.draw(rng))
+        partners, weights, montage = self._draw_partners(rng)
+        second, *further = partners or (None,)
+        others = tuple(zip(further, weights[2:], strict=True))
+        noise, late = self.background.draw(rng), self.late.draw(rng)
+        chance = self.settings.empty_probability
+        empty = self.background.draw_empty(rng) if chance and rng.random() < chance else None
+        return ClipDraw(first, second, weights[0], noise, late, others, montage, empty)
 
     def apply(self, drawn: ClipDraw) -> Clip:
         """Return the clip that was drawn; this is deterministic."""
         late_normalize = self.settings.late_normalize
-        wave, target, smoothing = self._crop(drawn.first)
-        if drawn.second is None:
-            target = smooth_target(target, smoothing)
+        if drawn.empty is not None:
+            wave = self.background.noise(drawn.empty)
+            target = np.zeros(len(self.labels), dtype=np.float32)
         else:
-            other = self._crop(drawn.second)
-            mix = mix_at_equal_peaks if late_normalize else mix_waves
-            wave = mix(wave, other.wave, drawn.weight)
-            soft = self.settings.mixup is not None and self.settings.mixup.soft_targets
-            both = smoothing, other.smoothing
-            target = mix_targets(target, other.target, drawn.weight, soft=soft, smoothing=both)
-        if drawn.noise is not None:
-            wave = self.background.apply(wave, drawn.noise)
+            wave, target = self._noisy(drawn)
         if self.settings.late_transforms:
             wave = self.late.apply(normalize_peak(wave) if late_normalize else wave, drawn.late)
         wave = normalize_peak(wave) if late_normalize else wave
         return Clip(torch.from_numpy(wave), torch.from_numpy(target.astype(np.float32)))
+
+    def _listed_stretches(self) -> dict[int, npt.NDArray[np.int64]]:
+        """Return the stretches of the recordings that have some, in samples."""
+        path = self.settings.stretches
+        if path is None:
+            return {}
+        found = read_stretches(path, self.recordings["filename"].tolist())
+        stretches = {}
+        for recording, listed_s in found.items():
+            if self.audio.boxes[recording] is None:
+                used = np.rint(listed_s * self.settings.sample_rate).astype(np.int64)
+                used = used.clip(max=self.audio.n_used(recording))
+                stretches[recording] = used[used[:, 0] < used[:, 1]]
+        n_empty = sum(not len(each) for each in stretches.values())
+        if n_empty == len(self.recordings):
+            raise DataError(f"{path} leaves nothing of the {n_empty} recordings; widen its stretches")
+        logger.info(
+            f"Stretches of {len(stretches)} of {len(self.recordings)} recordings are drawn from"
+            + (f"; {n_empty} have none, and are left out" if n_empty else "")
+        )
+        return stretches
 
     def _label_of(self, recording: int, box: int, primary_label: str) -> str:
         boxes = self.audio.boxes[recording]
@@ -388,6 +460,11 @@ class WaveDataset(Dataset[Clip]):
 
     def _draw_start(self, recording: int, box: int, rng: np.random.Generator) -> int:
         """Return the first sample of a random segment: one that the box counts for, or any."""
+        if recording in self.stretches:
+            stretches = self.stretches[recording]
+            lengths = np.diff(stretches)[:, 0]
+            start, stop = stretches[rng.choice(len(stretches), p=lengths / lengths.sum())]
+            return int(rng.integers(start, max(stop - self.settings.n_segment, start) + 1))
         n_samples, boxes = self.audio.n_used(recording), self.audio.boxes[recording]
         earliest, latest = 0, max(n_samples - self.settings.n_segment, 0)
         if boxes is not None and box >= 0 and rng.random() >= self.settings.anywhere_prob:
@@ -403,38 +480,91 @@ class WaveDataset(Dataset[Clip]):
             earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
         return int(rng.integers(min(earliest, latest), latest + 1))
 
-    def _draw_partner(self, rng: np.random.Generator) -> tuple[CropDraw | None, float]:
-        """Return the crop that a clip is mixed with, if any, and the clip's own weight."""
+    def _draw_partners(self, rng: np.random.Generator) -> tuple[list[CropDraw], tuple[float, ...], bool]:
+        """Return the crops that a clip is mixed with, the weights, its own first, and whether to montage."""
         pseudo, mixup = self.pseudo, self.settings.mixup
         if pseudo is not None and pseudo.settings.how == "mixup":
             row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
             if row is not None:
-                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng)), 0.5
+                crop = CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
+                return [crop], (0.5, 0.5), False
         if mixup is None or rng.random() >= mixup.probability:
-            return None, 1.0
-        return self._draw_crop(int(rng.integers(len(self))), rng), draw_mixup_weight(mixup, rng)
+            return [], (1.0,), False
+        most = mixup.max_partners
+        n_partners = int(rng.integers(1, most + 1)) if most > 1 else 1
+        partners = [self._draw_crop(int(rng.integers(len(self))), rng) for _ in range(n_partners)]
+        weights = draw_mixup_weights(mixup, n_partners, rng)
+        return partners, weights, mixup.montage_probability > 0 and rng.random() < mixup.montage_probability
 
-    def _crop(self, drawn: CropDraw) -> _Crop:
+    def _noisy(self, drawn: ClipDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return the wave and the target of all crops of a clip together, with its noise."""
+        wave, target, is_present = self._mixed(drawn)
+        if drawn.noise is None:
+            return wave, target
+        unknown = self._unknown_in_noise[drawn.noise.kind]
+        if unknown.any():
+            target = np.where(unknown & ~is_present, np.float32(UNKNOWN), target)
+        return self.background.apply(wave, drawn.noise), target
+
+    def _mixed(self, drawn: ClipDraw) -> _Mix:
+        """Return all crops of a clip together, not normalised, without noise."""
+        weights, equal_peaks = drawn.weights, self.settings.late_normalize
+        bounds = montage_bounds(weights, self.settings.n_samples) if drawn.montage else None
+        parts: Sequence[tuple[int, int] | None] = bounds or [None] * len(weights)
+        crops = [self._crop(crop, part) for crop, part in zip(drawn.crops, parts, strict=True)]
+        waves, targets, smoothing = zip(*crops, strict=True)
+        if len(crops) == 1:
+            return _Mix(waves[0], smooth_target(targets[0], smoothing[0]), targets[0] > 0)
+        if bounds is not None:
+            wave = join_parts(waves, bounds, equal_peaks=equal_peaks)
+        elif len(crops) == 2:
+            mix = mix_at_equal_peaks if equal_peaks else mix_waves
+            wave = mix(waves[0], waves[1], weights[0])
+        else:
+            wave = mix_clips(waves, weights, equal_peaks=equal_peaks)
+        rule = "sum" if self.settings.mixup is None else self.settings.mixup.rule
+        target = combine_targets(targets, weights, rule=rule, smoothing=smoothing)
+        return _Mix(wave, target, np.max(targets, axis=0) > 0)
+
+    def _crop(self, drawn: CropDraw, part: tuple[int, int] | None = None) -> _Crop:
+        """Return a crop, with the target of the samples of a part, or of the whole segment."""
         smoothing = 0.0
+        first, stop = (0, self.settings.n_segment) if part is None else self._of_segment(part)
         if drawn.pseudo:
             assert self.pseudo is not None
             wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
         else:
-            wave = self.audio.clip(drawn.row, drawn.start)
-            predicted = self._own_target(drawn)
+            wave = self.audio.clip(drawn.row, drawn.start, within=self.stretches.get(drawn.row))
+            start = drawn.start + first
+            predicted = self._own_target(drawn.row, start, stop - first)
             if predicted is not None:
                 target = predicted
             else:
-                target = self.audio.segment_targets(drawn.row, np.array([drawn.start]))[0]
+                starts = np.array([start])
+                target = self.audio.segment_targets(drawn.row, starts, n_samples=stop - first)[0]
                 target = scale_target(target, self.rating[drawn.row])
                 smoothing = self.settings.label_smoothing
         return _Crop(self.early.apply(wave, drawn.early), target, smoothing)
 
-    def _own_target(self, drawn: CropDraw) -> npt.NDArray[np.float32] | None:
-        if self.own_targets is None or self.audio.boxes[drawn.row] is not None:
+    def _of_segment(self, part: tuple[int, int]) -> tuple[int, int]:
+        """Return the samples of the segment in a part of a clip, which looks back and ahead too."""
+        n_segment = self.settings.n_segment
+        first, stop = (min(max(bound - self.settings.n_look_back, 0), n_segment) for bound in part)
+        return first, stop
+
+    def _own_target(self, row: int, start: int, n_samples: int) -> npt.NDArray[np.float32] | None:
+        if self.own_targets is None or self.audio.boxes[row] is not None:
             return None
-        start_s = drawn.start / self.settings.sample_rate
-        return self.own_targets.target(drawn.row, start_s, start_s + self.settings.segment_len)
+        rate = self.settings.sample_rate
+        return self.own_targets.target(row, start / rate, (start + n_samples) / rate)
+
+
+class _Mix(NamedTuple):
+    """Crops together: the wave, not normalised, the target, and which classes are present in one of them."""
+
+    wave: npt.NDArray[np.float32]
+    target: npt.NDArray[np.float32]
+    is_present: npt.NDArray[np.bool_]
 
 
 class _Crop(NamedTuple):
@@ -443,6 +573,15 @@ class _Crop(NamedTuple):
     wave: npt.NDArray[np.float32]
     target: npt.NDArray[np.float32]
     smoothing: float
+
+
+def _unknown_in(noise: BackgroundSettings, labels: LabelMap) -> npt.NDArray[np.bool_]:
+    """Return which classes a noise may hold, shape (n_classes,)."""
+    if noise.unknown_labels == "all":
+        return np.ones(len(labels), dtype=bool)
+    unknown = np.zeros(len(labels), dtype=bool)
+    unknown[[labels.index(label) for label in noise.unknown_labels]] = True
+    return unknown
 
 
 def _rating_factors(recordings: pd.DataFrame, settings: WaveDatasetSettings) -> npt.NDArray[np.float32]:

@@ -26,6 +26,7 @@ from dawnchorus.evaluate.reliability import reliability, reliability_table
 from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import validation_rows
 from dawnchorus.folds.groups import learnt_labels
+from dawnchorus.formats.text_tables import some
 from dawnchorus.formats.whole_tables import write_csv, write_parquet
 from dawnchorus.metrics import (
     LOG_PREFIX,
@@ -45,6 +46,9 @@ from dawnchorus.wording import counted
 logger = logging.getLogger(__name__)
 
 _KEYS = ["filename", "primary_label", "fold"]
+WINDOWS_NAME = "oof_windows.parquet"
+START_COLUMN = "start_s"
+"""Column of predictions of windows: where each begins in its recording, seconds."""
 
 
 class OutOfFold(NamedTuple):
@@ -53,13 +57,14 @@ class OutOfFold(NamedTuple):
     Attributes
     ----------
     predictions
-        Table filename, primary_label, fold and a column a class, one row a validated recording.
+        Table filename, primary_label, fold and a column a class, one row a validated recording; or one row a
+        window of these, with its ``start_s`` before the classes.
     targets
-        Shape (n_recordings, n_classes), in the order of the predictions.
+        Shape (n_rows, n_classes), in the order of the predictions.
     macro_roc_auc
-        Of the recordings of all folds together (pooled), over the classes in ``scored_labels``.
+        Of the rows of all folds together (pooled), over the classes in ``scored_labels``.
     fold_macro_roc_auc
-        Of the recordings of each fold alone, over those of these classes that have both outcomes there. A
+        Of the rows of each fold alone, over those of these classes that have both outcomes there. A
         fold without any is not in it.
     scored_labels
         Classes that can be scored without a leak (:func:`scored_columns`).
@@ -94,7 +99,8 @@ class OutOfFold(NamedTuple):
         classes = counted(len(self.scored_labels), "class", "classes")
         scored = f"macro ROC-AUC {self.macro_roc_auc:.4f} pooled over {classes}"
         mean = f"{self.mean_of_folds:.4f} as mean of {counted(len(self.fold_macro_roc_auc), 'fold')}"
-        return f"OutOfFold({counted(len(self.predictions), 'recording')}, {scored}, {mean})"
+        rows = "window" if START_COLUMN in self.predictions else "recording"
+        return f"OutOfFold({counted(len(self.predictions), rows)}, {scored}, {mean})"
 
 
 def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
@@ -179,6 +185,97 @@ def predict_out_of_fold(
     >>> 0 <= result.macro_roc_auc <= 1
     True
     """
+    chosen, recordings = _chosen(run, config, folds)
+    labels = LabelMap(run.card().labels)
+    outputs, targets, tables = [], [], []
+    for fold in chosen:
+        rows, dataset = validated_by(recordings, config, labels, fold)
+        inference = _inference(run, fold, batch_size)
+        outputs.append(inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold"))
+        targets.append(dataset.targets)
+        tables.append(rows[_KEYS])
+    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
+    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
+    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
+    _write(run, result)
+    return result
+
+
+def predict_windows_out_of_fold(
+    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, batch_size: int = 16
+) -> OutOfFold:
+    """Return the predictions of every finished fold on each window of its own validation recordings.
+
+    A window of a recording with labels in time has those that it overlaps; of others, all labels of the
+    recording, so that a silent window counts as wrong. They are written as ``oof_windows.parquet``.
+
+    Raises
+    ------
+    RunError
+        A fold is not finished, or recordings of the folds are missing.
+    DataError
+        No class can be scored without a leak, or no recording is validated.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> result = predict_windows_out_of_fold(run, run.config())
+    >>> list(result.predictions.columns)
+    ['filename', 'primary_label', 'fold', 'start_s', 'owl', 'wren']
+    """
+    chosen, recordings = _chosen(run, config, folds)
+    labels = LabelMap(run.card().labels)
+    outputs, targets, tables = [], [], []
+    for fold in chosen:
+        rows, dataset = validated_by(recordings, config, labels, fold)
+        inference = _inference(run, fold, batch_size)
+        outputs.append(
+            inference.predict_dataset_windows(dataset, description=f"Fold {fold}, windows out of fold")
+        )
+        targets.append(dataset.window_targets())
+        numbers, starts = np.array(dataset.windows, dtype=np.int64).T
+        of_window = rows[_KEYS].iloc[numbers]
+        tables.append(of_window.assign(**{START_COLUMN: starts / run.card().sample_rate}))
+    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
+    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
+    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
+    write_parquet(run.path / WINDOWS_NAME, result.predictions)
+    return result
+
+
+def scored_on(result: OutOfFold, classes: Sequence[str], config: TrainConfig) -> OutOfFold:
+    """Return the scores over those of ``classes`` that can be scored without a leak.
+
+    Classes that the run does not have are left out, with a warning.
+
+    Raises
+    ------
+    DataError
+        None of them can be scored.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> result = predict_out_of_fold(run, run.config())
+    >>> scored_on(result, ["wren"], run.config()).scored_labels
+    ('wren',)
+    """
+    unknown = [label for label in classes if label not in result.predictions]
+    if unknown:
+        logger.warning("The run has no class %s, which is left out.", some(unknown))
+    names = tuple(label for label in result.scored_labels if label in set(classes))
+    if not names:
+        raise DataError(
+            f"none of the classes {some(list(classes))} can be scored; those that can are "
+            f"{some(list(result.scored_labels))}"
+        )
+    return _scored_over(result.predictions, result.targets, names, config)
+
+
+def _chosen(run: Run, config: TrainConfig, folds: Sequence[int] | None) -> tuple[Sequence[int], pd.DataFrame]:
+    """Return the folds that predict, and the recordings with their folds; some are validated."""
     chosen = run.chosen_folds(folds)
     recordings = recordings_with_folds(run, config)
     if not recordings["validated"].any():
@@ -187,21 +284,11 @@ def predict_out_of_fold(
             "folds.n_folds 2 or more for a score"
         )
     _warn_of_missing(recordings, chosen)
-    labels = LabelMap(run.card().labels)
-    outputs, targets, tables = [], [], []
-    for fold in chosen:
-        rows, dataset = validated_by(recordings, config, labels, fold)
-        engine = TorchEngine([run.load_model(fold)], run.card(), clips_per_request=batch_size)
-        outputs.append(
-            BirdsInference(engine).predict_dataset(dataset, description=f"Fold {fold}, out of fold")
-        )
-        targets.append(dataset.targets)
-        tables.append(rows[_KEYS])
-    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
-    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
-    _write(run, result)
-    return result
+    return chosen, recordings
+
+
+def _inference(run: Run, fold: int, batch_size: int) -> BirdsInference:
+    return BirdsInference(TorchEngine([run.load_model(fold)], run.card(), clips_per_request=batch_size))
 
 
 def saved_out_of_fold(
@@ -335,8 +422,15 @@ def _scored(
             "no species has recordings on both sides of a fold, so there is no leak-free score; "
             "more recordists of the same species are needed"
         )
-    names = tuple(labels.labels[column] for column in scored)
-    truth, output = targets[:, scored], predictions[list(names)].to_numpy()
+    return _scored_over(predictions, targets, tuple(labels.labels[column] for column in scored), config)
+
+
+def _scored_over(
+    predictions: pd.DataFrame, targets: np.ndarray, names: tuple[str, ...], config: TrainConfig
+) -> OutOfFold:
+    """Return the scores over the classes ``names``."""
+    columns = [predictions.columns.get_loc(name) - predictions.shape[1] for name in names]  # from the end
+    truth, output = targets[:, columns], predictions[list(names)].to_numpy()
     scores = {MACRO_ROC_AUC.name: macro_roc_auc(truth, output)}
     args = config.train_function_args
     for metric in known_metrics([*args.metrics, args.main_metric.removeprefix(LOG_PREFIX)]):

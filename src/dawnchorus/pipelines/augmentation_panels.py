@@ -110,7 +110,9 @@ def _shown_recordings(config: TrainConfig, filename: str | None) -> _Shown:
     for kind in settings.background:
         if kind not in there:
             logger.warning(f"{kind.folder}: no such folder; the picture does without this noise")
-    settings = settings.model_copy(update={"background": there, "precompute": False})
+    empty = settings.empty_probability * any(not kind.unknown_labels for kind in there)
+    changes = {"background": there, "empty_probability": empty, "precompute": False}
+    settings = settings.model_copy(update=changes)
     chosen, _ = leave_out_unreadable(
         chosen, config.data, sample_rate=settings.sample_rate, channel=settings.channel
     )

@@ -257,15 +257,29 @@ class BirdsInference:
         self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
     ) -> npt.NDArray[np.float32]:
         """Return the maximum over each recording's windows, shape (n_recordings, n_classes)."""
+        best = np.zeros((len(dataset.targets), len(self.card.labels)), dtype=np.float32)
+        for recordings, probabilities in self._of_batches(dataset, num_workers, description):
+            np.maximum.at(best, recordings, probabilities)
+        return best
+
+    def predict_dataset_windows(
+        self, dataset: WaveAllFileDataset, *, num_workers: int = 0, description: str = "Predicting"
+    ) -> npt.NDArray[np.float32]:
+        """Return the probabilities of each of its windows, in their order, shape (n_windows, n_classes)."""
+        batches = self._of_batches(dataset, num_workers, description)
+        return np.concatenate([probabilities for _, probabilities in batches])
+
+    def _of_batches(
+        self, dataset: WaveAllFileDataset, num_workers: int, description: str
+    ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]:
+        """Yield the rows of the recordings and the probabilities of the windows, batch by batch."""
         from dawnchorus.config import LoaderSettings
         from dawnchorus.datasets.loaders import ClipLoader
 
         settings = LoaderSettings(batch_size=self.engine.clips_per_request, num_workers=num_workers)
-        best = np.zeros((len(dataset.targets), len(self.card.labels)), dtype=np.float32)
         with closing(ClipLoader(dataset, settings)) as loader:
             for waves, recordings, _ in track(loader, description, total=len(loader)):
-                np.maximum.at(best, recordings.numpy(), self.engine.predict(waves.numpy()))
-        return best
+                yield recordings.numpy(), self.engine.predict(waves.numpy())
 
     def __repr__(self) -> str:
         card = self.card

@@ -221,7 +221,12 @@ def train_dataset_config(config: TrainConfig) -> dict[str, Any]:
     values = config.train_function_args.train_dataset_config
     if not config.train_function_args.debug:
         return values
-    without = {"background": (), "soundscape_pseudo_config": None, "out_of_fold_targets": None}
+    without = {
+        "background": (),
+        "empty_probability": 0.0,
+        "soundscape_pseudo_config": None,
+        "out_of_fold_targets": None,
+    }
     return {key: without.get(key, value) for key, value in values.items()}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from dawnchorus.config import TrainFunctionArgs
@@ -47,10 +50,10 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     make_callbacks(args.callbacks, where=where)
     chosen_metrics(args.metrics, args.main_metric, where=where)
     chosen_loggers(args)
-    unknown = args.train_dataset_config.get("unknown_secondary_labels", False)
+    unknown = _unknown_targets(args.train_dataset_config)
     if unknown and not loss.takes_unknown:
         raise ConfigError(
-            f"{where}: unknown_secondary_labels needs a loss that passes over unknown targets, and loss is "
+            f"{where}: {unknown} needs a loss that passes over unknown targets, and loss is "
             f"{loss.name}; take one of {', '.join(losses_that_take_unknown())}, or give your own the "
             "attribute takes_unknown = True"
         )
@@ -77,3 +80,14 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     for holds, message in rules:
         if not holds:
             raise ConfigError(f"{where}: {message}")
+
+
+def _unknown_targets(dataset: Mapping[str, Any]) -> str | None:
+    """Return the key of a training dataset that makes targets unknown, or None."""
+    if dataset.get("unknown_secondary_labels", False):
+        return "unknown_secondary_labels"
+    for number, noise in enumerate(dataset.get("background", ())):
+        given = noise if isinstance(noise, Mapping) else vars(noise)
+        if given.get("unknown_labels"):
+            return f"background.{number}.unknown_labels"
+    return None
