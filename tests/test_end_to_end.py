@@ -256,7 +256,7 @@ def test_an_export_carries_the_names_of_a_taxonomy_in_all_its_forms(
         assert str(file.parent) in printed
         engine = open_engine(file)
         assert engine.card.species == owl
-        assert engine.outputs(np.zeros((1, engine.card.n_samples))).frame_logits.shape == (1, 10, 2)
+        assert engine.outputs(np.zeros((1, engine.card.n_samples))).frame_logits.shape[::2] == (1, 2)
 
 
 def test_an_export_of_earlier_checkpoints_is_told(
