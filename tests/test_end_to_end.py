@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from dawnchorus.audio.decode import load_audio
+from dawnchorus.cli import main
 from dawnchorus.config import InferenceConfig, load_inference_config
-from dawnchorus.engines import Engine, open_engine
+from dawnchorus.engines import Engine, Outputs, open_engine
 from dawnchorus.errors import ConfigError, DataError, ExportError, ModelError, RunError
 from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.export.parity import ParityClips, check_parity
@@ -158,10 +159,10 @@ def test_an_export_that_differs_is_refused_with_the_clip(workplace: Workplace) -
         def __init__(self, engine: Engine, error: float) -> None:
             self.card, self.engine, self.error = engine.card, engine, error
 
-        def predict(self, waves: np.ndarray) -> np.ndarray:
-            output = self.engine.predict(waves)
-            output[1] += self.error
-            return output
+        def outputs(self, waves: np.ndarray) -> Outputs:
+            found = self.engine.outputs(waves)
+            found.probabilities[1] += self.error
+            return found
 
     for error in (0.01, np.nan):
         with pytest.raises(ExportError, match="the ONNX export is refused: on b it differs"):
@@ -239,15 +240,23 @@ def test_a_taxonomy_that_is_missing_is_told_before_the_export(workplace: Workpla
 
 
 @pytest.mark.stress
-def test_an_export_carries_the_names_of_a_taxonomy(workplace: Workplace, tmp_path: Path) -> None:
+def test_an_export_carries_the_names_of_a_taxonomy_in_all_its_forms(
+    workplace: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = Run.open(shutil.copytree(workplace.run.path, tmp_path / "run"))
     names = tmp_path / "names.csv"
     names.write_text("primary_label,SCI_NAME,PRIMARY_COM_NAME\nspecies_1,Strix aluco,Tawny Owl\n")
     owl = {"species_1": {"scientific_name": "Strix aluco", "common_name": "Tawny Owl"}}
     owl |= workplace.run.card().species
-    export_ensemble(run, run.config(), folds=[0], taxonomy=names)
-    assert open_engine(run.onnx_file).card.species == owl
-    assert open_engine(run.openvino_file).card.species == owl
+    options = ("--folds", "0", "--taxonomy", str(names), "--one-file", "--onnx-fp16", "--frames")
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", str(run.path), *options])
+    printed = capsys.readouterr().out
+    for file in (run.onnx_file, run.openvino_file, run.one_file, run.onnx_fp16_file):
+        assert str(file.parent) in printed
+        engine = open_engine(file)
+        assert engine.card.species == owl
+        assert engine.outputs(np.zeros((1, engine.card.n_samples))).frame_logits.shape[::2] == (1, 2)
 
 
 def test_an_export_of_earlier_checkpoints_is_told(

@@ -20,7 +20,9 @@
     ├── oof_predictions.parquet   every recording as predicted by the fold not trained on it
     ├── onnx_ensem_5first_folds/
     ├── onnx_ensem_5first_folds_openvino_fp16/
-    └── onnx_ensem_5first_folds_openvino_int8/
+    ├── onnx_ensem_5first_folds_openvino_int8/
+    ├── onnx_ensem_5first_folds_one_file/
+    └── onnx_ensem_5first_folds_fp16/
 """
 
 from __future__ import annotations
@@ -163,6 +165,16 @@ class Run:
     def int8_file(self) -> Path:
         """The ensemble as OpenVINO IR with weights and activations in 8 bits."""
         return self.path / "onnx_ensem_5first_folds_openvino_int8" / "model.xml"
+
+    @property
+    def one_file(self) -> Path:
+        """The ensemble as one ONNX file, its weights in it."""
+        return self.path / "onnx_ensem_5first_folds_one_file" / "model.onnx"
+
+    @property
+    def onnx_fp16_file(self) -> Path:
+        """The same with fp16 weights."""
+        return self.path / "onnx_ensem_5first_folds_fp16" / "model.onnx"
 
     @property
     def auto_batch_file(self) -> Path:

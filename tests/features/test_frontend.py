@@ -24,6 +24,12 @@ FRONTENDS = (LogMelFrontend, MatrixLogMelFrontend)
 UNUSUAL = FrontendSettings(
     sample_rate=22_050, n_fft=1024, hop_length=300, n_mels=40, f_min_hz=0.0, f_max_hz=9000.0, top_db=60.0
 )
+SETTINGS = {
+    "default": FrontendSettings(),
+    "unusual": UNUSUAL,
+    "slaney": FrontendSettings(mel_scale="slaney", mel_norm="slaney", win_length=1200),
+    "windows": FrontendSettings(n_fft=1024, hop_length=300, n_mels=64, win_length=(255, 1024)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +58,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def librosa_picture(wave: np.ndarray, settings: FrontendSettings) -> np.ndarray:
+def librosa_picture(wave: np.ndarray, settings: FrontendSettings, length: int) -> np.ndarray:
     """Return RECIPE's picture of one waveform, step by step, standardisation included."""
-    window = librosa.filters.get_window("hann", settings.n_fft)
+    window = librosa.filters.get_window("hann", length)
     mel = librosa.feature.melspectrogram(
         y=wave.astype(np.float64),
         sr=settings.sample_rate,
@@ -64,8 +70,9 @@ def librosa_picture(wave: np.ndarray, settings: FrontendSettings) -> np.ndarray:
         n_mels=settings.n_mels,
         fmin=settings.f_min_hz,
         fmax=settings.f_max_hz,
-        htk=True,
-        norm=None,
+        win_length=length,
+        htk=settings.mel_scale == "htk",
+        norm=settings.mel_norm,
     )
     level_db = librosa.power_to_db(mel / np.sum(window**2), amin=1e-10, top_db=settings.top_db)
     standard = (level_db - level_db.mean()) / (level_db.std(ddof=1) + 1e-6)
@@ -82,15 +89,18 @@ def test_the_published_pictures_are_reproduced(frontend, golden):
     assert (actual[3] == 0).all(), "silence is exactly 0"
 
 
-@pytest.mark.parametrize("settings", [FrontendSettings(), UNUSUAL], ids=["default", "unusual"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("frontend", FRONTENDS)
 def test_librosa_draws_the_same_picture(frontend, settings, wave):
     actual = frontend(settings)(wave)
-    for picture, clip in zip(actual[:2, 0].numpy(), wave[:2].numpy(), strict=True):
-        np.testing.assert_allclose(picture, librosa_picture(clip, settings), atol=2e-4, rtol=0)
+    assert actual.shape[1] == len(settings.win_lengths)
+    for pictures, clip in zip(actual[:2].numpy(), wave[:2].numpy(), strict=True):
+        for picture, length in zip(pictures, settings.win_lengths, strict=True):
+            expected = librosa_picture(clip, settings, length)
+            np.testing.assert_allclose(picture, expected, atol=2e-4, rtol=0)
 
 
-@pytest.mark.parametrize("settings", [FrontendSettings(), UNUSUAL], ids=["default", "unusual"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_matrix_products_agree_with_the_fft(settings, wave):
     by_fft, by_products = LogMelFrontend(settings)(wave), MatrixLogMelFrontend(settings)(wave)
     torch.testing.assert_close(by_products, by_fft, atol=FLOAT32_ATOL, rtol=0)
@@ -115,7 +125,7 @@ def test_openvino_draws_the_same_picture_for_any_batch(graph, wave):
     assert (actual[2] == 0).all()
 
 
-@pytest.mark.parametrize("settings", [FrontendSettings(), UNUSUAL], ids=["default", "unusual"])
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_the_mel_filters_are_those_of_librosa(settings):
     expected = librosa.filters.mel(
         sr=settings.sample_rate,
@@ -123,8 +133,8 @@ def test_the_mel_filters_are_those_of_librosa(settings):
         n_mels=settings.n_mels,
         fmin=settings.f_min_hz,
         fmax=settings.f_max_hz,
-        htk=True,
-        norm=None,
+        htk=settings.mel_scale == "htk",
+        norm=settings.mel_norm,
     )
     np.testing.assert_allclose(mel_filters(settings).T, expected, atol=1e-6)
 
@@ -163,9 +173,10 @@ def test_the_number_of_frames_is_known_beforehand(n_samples, n_frames):
     assert LogMelFrontend(settings)(torch.ones(1, n_samples)).shape == (1, 1, 128, n_frames)
 
 
-def test_settings_survive_json():
-    text = json.dumps(dataclasses.asdict(UNUSUAL))
-    assert FrontendSettings.from_mapping(json.loads(text)) == UNUSUAL
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_settings_survive_json(settings):
+    text = json.dumps(dataclasses.asdict(settings))
+    assert FrontendSettings.from_mapping(json.loads(text)) == settings
 
 
 @pytest.mark.parametrize(
@@ -182,6 +193,11 @@ def test_settings_survive_json():
         ({"f_max_hz": 16_001}, r"f_max_hz is 16001; legal: above 0, up to sample_rate / 2 \(16000\)"),
         ({"f_min_hz": 16_000}, r"f_min_hz is 16000; legal: 0 to below f_max_hz \(16000\)"),
         ({"top_db": float("nan")}, "top_db is nan; legal: above 0"),
+        ({"win_length": 4096}, r"win_length is 4096; legal: None, a whole number from 2 to n_fft \(2048\)"),
+        ({"win_length": [512, 1.5]}, r"win_length is \(512, 1.5\); legal: None, a whole number"),
+        ({"win_length": []}, r"win_length is \(\); legal: None, a whole number"),
+        ({"mel_scale": "bark"}, "mel_scale is bark; legal: 'htk', 'slaney'"),
+        ({"mel_norm": 1}, "mel_norm is 1; legal: None, 'slaney'"),
     ],
 )
 def test_an_illegal_setting_is_named(values, message):

@@ -15,19 +15,23 @@ from dawnchorus.features.mel_axis import mel_row, show_spectrogram
 FRONTENDS = [
     FrontendSettings(),
     FrontendSettings(sample_rate=22_050, n_mels=64, f_min_hz=200.0, f_max_hz=9000.0),
+    FrontendSettings(mel_scale="slaney"),
 ]
 
 
-@pytest.mark.parametrize("frontend", FRONTENDS, ids=["default", "narrow"])
+@pytest.mark.parametrize("frontend", FRONTENDS, ids=["default", "narrow", "slaney"])
 def test_a_row_is_librosas_mel(frontend: FrontendSettings) -> None:
     corners = librosa.mel_frequencies(
-        frontend.n_mels + 1, fmin=frontend.f_min_hz, fmax=frontend.f_max_hz, htk=True
+        frontend.n_mels + 1,
+        fmin=frontend.f_min_hz,
+        fmax=frontend.f_max_hz,
+        htk=frontend.mel_scale == "htk",
     )
     rows = [mel_row(hz, frontend) for hz in corners]
     np.testing.assert_allclose(rows, np.arange(frontend.n_mels + 1), atol=1e-6)
 
 
-@pytest.mark.parametrize("frontend", FRONTENDS, ids=["default", "narrow"])
+@pytest.mark.parametrize("frontend", FRONTENDS, ids=["default", "narrow", "slaney"])
 @pytest.mark.parametrize("hz", [1000, 2000, 4000, 8000])
 def test_a_tone_is_brightest_at_its_tick(frontend: FrontendSettings, hz: int) -> None:
     time_s = torch.arange(frontend.sample_rate) / frontend.sample_rate

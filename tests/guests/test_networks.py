@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from dawnchorus.cli import main
 from dawnchorus.config import TrainConfig
@@ -16,8 +18,13 @@ from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.errors import ConfigError, ModelError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
 from dawnchorus.export.ensemble_export import export_ensemble
+from dawnchorus.features.frontend import LogMelFrontend
+from dawnchorus.models.ensemble import EnsembleModule
+from dawnchorus.models.head import ModelOutput
+from dawnchorus.models.network import check_network
 from dawnchorus.runs import Run, open_run
 from dawnchorus.training.lightning_training import lightning_training
+from dawnchorus.training.losses import bce_loss, make_loss
 
 SOURCE = '''
 """Parts that dawnchorus has never heard of."""
@@ -269,3 +276,42 @@ def test_a_clip_that_a_backbone_of_one_size_cannot_take_is_told_with_the_size(ti
     small = {"backbone": "test_coatnet", "backbone_config": {"img_size": (64, 32)}}
     with pytest.raises(ModelError, match=r'bands and 63 frames: .*backbone_config: {"img_size": \(64, 64\)}'):
         lightning_training(tiny_config(nn_model_config=small))
+
+
+class DeepNetwork(nn.Module):
+    """Two stages, with a classifier on each."""
+
+    def __init__(self, *, n_classes: int) -> None:
+        super().__init__()
+        self.frontend = LogMelFrontend()
+        self.first, self.second = nn.Linear(128, 8), nn.Linear(8, 8)
+        self.of_first, self.of_second = nn.Linear(8, n_classes), nn.Linear(8, n_classes)
+
+    def forward(self, wave: torch.Tensor) -> ModelOutput:
+        return self.forward_spectrogram(self.frontend(wave))
+
+    def forward_spectrogram(self, logmel: torch.Tensor) -> ModelOutput:
+        first = self.first(logmel.mean((1, 3))).relu()
+        embedding = self.second(first).relu()
+        logits = self.of_second(embedding)
+        stages = torch.stack([self.of_first(first), logits], dim=1)
+        return ModelOutput(logits, logits.sigmoid(), stages, embedding=embedding)
+
+
+def deep_loss(output: ModelOutput, targets: torch.Tensor) -> torch.Tensor:
+    return bce_loss(output.clip_logits, targets) + 0.5 * bce_loss(output.frame_logits[:, 0], targets)
+
+
+deep_loss.takes_output = True  # type: ignore[attr-defined]
+
+
+def test_a_network_and_a_loss_of_ones_own_supervise_earlier_stages() -> None:
+    network = DeepNetwork(n_classes=3)
+    check_network(network, n_samples=32_000, n_classes=3)
+    output, targets = network(torch.randn(2, 32_000)), torch.eye(3)[:2]
+    loss = make_loss(deep_loss, {}).of_output(output, targets)
+    expected = bce_loss(output.clip_logits, targets) + 0.5 * bce_loss(output.frame_logits[:, 0], targets)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert network.of_first.weight.grad is not None
+    assert EnsembleModule([network], network.frontend)(torch.randn(2, 32_000)).probabilities.shape == (2, 3)

@@ -8,7 +8,7 @@ import torch
 from scipy.special import expit, softmax
 
 from dawnchorus.errors import ModelError
-from dawnchorus.models.head import AttentionHead, FrequencyGeM
+from dawnchorus.models.head import AttentionHead, FrequencyGeM, GruHead, LinearHead
 
 FEATURES = torch.rand(3, 6, 4, 10, generator=torch.Generator().manual_seed(0))
 
@@ -74,6 +74,9 @@ def test_dropout_works_only_while_training(head):
         ({"n_classes": 0}, "n_classes is 0"),
         ({"n_classes": 3, "hidden_features": 0}, "hidden_features 0; both must be 1 or more"),
         ({"n_classes": 3, "dropout": 1.0}, "dropout is 1.0; legal: 0 to below 1"),
+        ({"n_classes": 3, "prediction": "max"}, "prediction is 'max'; legal: 'attention', 'maximum'"),
+        ({"n_classes": 3, "prediction": "maximum", "middle": 0.0}, "middle is 0.0 with the prediction"),
+        ({"n_classes": 3, "middle": 0.5}, "middle is 0.5 with .* below 1 only with 'maximum'"),
     ],
 )
 def test_an_illegal_setting_is_named(settings, message):
@@ -89,3 +92,62 @@ def test_no_probability_exceeds_one_however_sure_the_head_is():
         probabilities = head(torch.rand(16, 6, 4, 10)).clip_probabilities
     assert probabilities.max() <= 1
     assert probabilities.min() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("n_frames", "middle", "frames"),
+    [(10, 1.0, range(10)), (30, 1 / 3, range(10, 20)), (31, 1 / 3, range(10, 21)), (2, 0.1, range(2))],
+)
+def test_the_maximum_is_taken_over_the_frames_in_the_middle(n_frames, middle, frames):
+    torch.manual_seed(0)
+    head = AttentionHead(6, 5, prediction="maximum", middle=middle).eval()
+    with torch.inference_mode():
+        output = head(torch.rand(3, 6, 4, n_frames))
+    expected = expit(output.frame_logits.numpy()[:, list(frames)]).max(axis=1)
+    np.testing.assert_allclose(output.clip_probabilities, expected, atol=1e-6)
+
+
+def test_a_gru_reads_the_frames_in_both_directions():
+    torch.manual_seed(0)
+    head = GruHead(6, 5, hidden_features=8).eval()
+    weights = {name: value.numpy().astype(np.float64) for name, value in head.state_dict().items()}
+    pooled = np.mean(FEATURES.numpy().astype(np.float64) ** 3, axis=2) ** (1 / 3)
+    frames = np.einsum("hc,bct->bth", weights["dense_layers.1.weight"], pooled)
+    frames = np.maximum(frames + weights["dense_layers.1.bias"], 0)
+
+    def states(frames, suffix):
+        """Return the states after each frame: Cho et al., with PyTorch's order of the gates."""
+        of_input, of_state = (weights[f"gru.weight_{kind}_l0{suffix}"] for kind in ("ih", "hh"))
+        bias_input, bias_state = (weights[f"gru.bias_{kind}_l0{suffix}"] for kind in ("ih", "hh"))
+        state, found = np.zeros((len(frames), 4)), []
+        for frame in frames.transpose(1, 0, 2):
+            new = np.split(frame @ of_input.T + bias_input, 3, axis=1)
+            old = np.split(state @ of_state.T + bias_state, 3, axis=1)
+            reset, update = (expit(new[gate] + old[gate]) for gate in (0, 1))
+            state = (1 - update) * np.tanh(new[2] + reset * old[2]) + update * state
+            found.append(state)
+        return np.stack(found, axis=1)
+
+    backward = states(frames[:, ::-1], "_reverse")[:, ::-1]
+    hidden = np.concatenate([states(frames, ""), backward], axis=2)
+    logits = hidden @ weights["fix_scale.weight"][..., 0].T + weights["fix_scale.bias"]
+    with torch.inference_mode():
+        output = head(FEATURES)
+    np.testing.assert_allclose(output.frame_logits, logits, atol=1e-5)
+    with pytest.raises(ModelError, match="hidden_features is 7; legal with a GRU: even numbers"):
+        GruHead(6, 5, hidden_features=7)
+
+
+def test_the_linear_head_is_a_layer_on_the_mean():
+    torch.manual_seed(0)
+    head = LinearHead(6, 5, dropout=0.5).eval()
+    with torch.inference_mode():
+        output = head(FEATURES)
+    mean = FEATURES.numpy().mean(axis=(2, 3))
+    logits = mean @ head.classes.weight.detach().numpy().T + head.classes.bias.detach().numpy()
+    np.testing.assert_allclose(output.clip_logits, logits, atol=1e-6)
+    np.testing.assert_allclose(output.clip_probabilities, expit(logits), atol=1e-6)
+    np.testing.assert_allclose(output.embedding, mean, atol=1e-6)
+    assert output.frame_logits.shape == (3, 10, 5)
+    with pytest.raises(ModelError, match="dropout is 1; legal: 0 to below 1"):
+        LinearHead(6, 5, dropout=1)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from dawnchorus.config.registry import registered
 from dawnchorus.errors import ConfigError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
 from dawnchorus.models.weights import load_weights
+from dawnchorus.runs import build_model
 
 SMALL = "mobilenetv4_conv_small_035"
 
@@ -84,3 +87,33 @@ def test_the_missions_spelling_is_the_same_class():
 def test_an_illegal_setting_is_named(settings, error, message):
     with pytest.raises(error, match=message):
         WaveCNNAttenClassifier(**{"n_classes": 2, "backbone": SMALL, **settings})
+
+
+def test_weights_for_one_spectrogram_start_a_network_of_several(tmp_path):
+    torch.manual_seed(0)
+    one = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet").eval()
+    torch.save(one.state_dict(), tmp_path / "one.pt")
+    settings = {"win_length": [512, 1024, 2048]}
+    three = WaveCNNAttenClassifier(n_classes=3, backbone="test_resnet", frontend=settings).eval()
+    assert load_weights(three, tmp_path / "one.pt").reshaped == ("backbone.conv1.0.weight",)
+    logmel = torch.rand(2, 1, 128, 65)
+    with torch.inference_mode():
+        expected = one.forward_spectrogram(logmel).clip_logits
+        found = three.forward_spectrogram(logmel.expand(-1, 3, -1, -1)).clip_logits
+        assert three(torch.rand(1, 32_000)).clip_probabilities.shape == (1, 3)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("head", registered("head"))
+def test_a_card_makes_a_network_with_every_head_and_front_end(head):
+    frontend = {"win_length": [512, 2048], "mel_scale": "slaney", "mel_norm": "slaney"}
+    config = {"backbone": "test_resnet", "head": head, "frontend": frontend}
+    made = WaveCNNAttenClassifier(n_classes=2, **config)
+    card = ModelCard(
+        "run", "WaveCNNAttenClassifier", config, ("owl", "wren"), frontend, 32_000, 5.0, late_normalize=True
+    )
+    read = build_model(ModelCard.from_json(card.to_json(), where="a test"))
+    assert read.frontend.settings == made.frontend.settings
+    assert {k: v.shape for k, v in read.state_dict().items()} == {
+        k: v.shape for k, v in made.state_dict().items()
+    }

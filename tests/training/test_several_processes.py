@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -29,8 +29,22 @@ CONFIG = {{
     "train_function_args": {{
         "clips_per_epoch": 16, "n_epochs": 2, "accelerator": "cpu",
         "train_loader": {{"batch_size": 8}}, "val_loader": {{"batch_size": 4}},
+        "scheduler": {{"name": "cosine", "restarts": 1}}, "callbacks": ["epoch_rates:EpochRates"],
     }},
 }}
+"""
+CALLBACK = """
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+
+
+class EpochRates(Callback):
+    def on_train_epoch_end(self, trainer, module):
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        name = f"rates_{trainer.world_size}_{trainer.global_rank}.txt"
+        with Path(__file__).with_name(name).open("a") as file:
+            print(trainer.current_epoch, rate, file=file)
 """
 
 
@@ -39,6 +53,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) 
     folder = tmp_path_factory.mktemp("several")
     audio = data_factory_in(folder / "audio").recordings(n_species=2, n_per_species=7, duration_s=(5.0, 11.0))
     file = folder / "config.py"
+    (folder / "epoch_rates.py").write_text(CALLBACK)
     base = str(REPOSITORY / "train_configs" / "smoke.py")
     file.write_text(CONFIG.format(base=base, logdir=str(folder / "logdirs"), audio=str(audio)))
     return file
@@ -81,17 +96,47 @@ def assert_alike(run: Run, expected: Run, folds: tuple[int, ...] = (0, 1)) -> No
             torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_two_processes_end_with_the_scores_and_weights_of_one(config_file: Path, one_process: Run) -> None:
+class Training(NamedTuple):
+    """A run, and what its training printed."""
+
+    run: Run
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def two_processes(config_file: Path) -> Training:
     out, err = ended(start(config_file, "two", "--fold", "all", "--devices", "2"))
-    run = Run.open(config_file.parent / "logdirs" / "two")
+    return Training(Run.open(config_file.parent / "logdirs" / "two"), out, err)
+
+
+def test_two_processes_end_with_the_scores_and_weights_of_one(
+    config_file: Path, two_processes: Training, one_process: Run
+) -> None:
+    run, out, err = two_processes
     assert run.finished_folds() == [0, 1]
     assert_alike(run, one_process)
     assert out.count("trained folds 0, 1") == 1
     assert err.count("Fold 1: best") == 1
     assert "Warning" not in err
     assert "recommended" not in err
+    rates = [(config_file.parent / f"rates_{name}.txt").read_text() for name in ("1_0", "2_0", "2_1")]
+    assert rates[0].splitlines()[0].startswith("0 ")
+    assert rates[0] == rates[1] == rates[2]
     # How many devices there are says nothing of what is trained: another number goes on with the run.
     train_here(config_file, "two")
+
+
+def test_another_choice_of_checkpoints_is_that_of_one_process(
+    two_processes: Training, one_process: Run
+) -> None:
+    for run in (one_process, two_processes.run):
+        with pytest.raises(SystemExit, match="0"):
+            main(["choose-checkpoints", str(run.path), "--by", "loss", "--average", "2"])
+    for fold in (0, 1):
+        expected, found = one_process.finished(fold), two_processes.run.finished(fold)
+        assert found["best_checkpoint"] == expected["best_checkpoint"]
+        assert found["val_loss"] == pytest.approx(expected["val_loss"], abs=1e-4)
 
 
 @pytest.mark.stress

@@ -82,6 +82,15 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also in 8 bits, where the score allows it (the extra nncf).")
     ] = False,
+    one_file: Annotated[
+        bool, typer.Option("--one-file", help="Also as one ONNX file with its weights in it.")
+    ] = False,
+    onnx_fp16: Annotated[
+        bool, typer.Option("--onnx-fp16", help="Also as one ONNX file with weights in fp16, half the size.")
+    ] = False,
+    frames: Annotated[
+        bool, typer.Option("--frames", help="Give the logits of the frames too, as the output frame_logits.")
+    ] = False,
     taxonomy: Annotated[
         Path | None,
         typer.Option(help="CSV table with scientific and common names of the classes, for the model card."),
@@ -96,7 +105,16 @@ def export(
     from dawnchorus.export.ensemble_export import export_ensemble
 
     opened, settings = open_run(run, config, changes, debug=debug)
-    parities = export_ensemble(opened, settings, folds=folds or None, int8=int8, taxonomy=taxonomy)
+    parities = export_ensemble(
+        opened,
+        settings,
+        folds=folds or None,
+        int8=int8,
+        one_file=one_file,
+        onnx_fp16=onnx_fp16,
+        frames=frames,
+        taxonomy=taxonomy,
+    )
     _print_parities(opened, parities)
 
 
@@ -164,7 +182,8 @@ def _print_scores(run: Run, result: OutOfFold) -> None:
 
 
 def _print_parities(run: Run, parities: list[Parity]) -> None:
-    files = (run.onnx_file, run.openvino_file, run.int8_file)
-    for parity, file in zip(parities, files, strict=False):
+    from dawnchorus.export.ensemble_export import export_files
+
+    for parity in parities:
         at = f"at most {parity.largest_difference:.1e} from PyTorch ({parity.filename})"
-        typer.echo(f"{parity.engine}: {at}: {file.parent}")
+        typer.echo(f"{parity.engine}: {at}: {export_files(run)[parity.engine].parent}")

@@ -159,7 +159,14 @@ NETWORKS = Registry(
 BACKBONES = Registry("backbone", {})
 """Backbones in addition to timm's."""
 
-HEADS = Registry("head", {"attention": "dawnchorus.models.head:AttentionHead"})
+HEADS = Registry(
+    "head",
+    {
+        "attention": "dawnchorus.models.head:AttentionHead",
+        "gru": "dawnchorus.models.head:GruHead",
+        "linear": "dawnchorus.models.head:LinearHead",
+    },
+)
 LOSSES = Registry(
     "loss",
     {
@@ -309,7 +316,7 @@ def registered(kind: str) -> list[str]:
     Examples
     --------
     >>> registered("head")
-    ['attention']
+    ['attention', 'gru', 'linear']
     """
     return list(_registry(kind))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.errors import ModelError
+from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 
 
@@ -67,7 +68,7 @@ class CombinedEngine(Engine):
         made: dict[str, Inputs] = {}
         inputs = []
         for engine in self.engines:
-            kind = f"{engine.input_kind} {sorted(engine.card.frontend.items())}"
+            kind = f"{engine.input_kind} {FrontendSettings(**engine.card.frontend)}"
             if kind not in made:
                 made[kind] = engine.prepare(waves)
             inputs.append(made[kind])

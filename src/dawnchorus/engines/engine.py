@@ -34,6 +34,9 @@ class Outputs(NamedTuple):
         Shape (batch, n_classes), float32 in [0, 1].
     embeddings
         Embeddings by the first network, shape (batch, n_features), float32.
+    frame_logits
+        Mean of the networks' frame logits, shape (batch, n_frames, n_classes), float32; None from several
+        experiments, from heads without frames, and from an export without ``--frames``.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Outputs(NamedTuple):
 
     probabilities: npt.NDArray[np.float32]
     embeddings: npt.NDArray[np.float32]
+    frame_logits: npt.NDArray[np.float32] | None = None
 
     def __repr__(self) -> str:
         n_clips, n_classes = self.probabilities.shape
@@ -114,7 +118,7 @@ class Engine(ABC):
         return self.outputs(waves).probabilities
 
     def outputs(self, waves: npt.NDArray[np.float32]) -> Outputs:
-        """Return probabilities and embeddings of any number of clips, shape (batch, n_samples), float32.
+        """Return all outputs for any number of clips, shape (batch, n_samples), float32.
 
         Raises
         ------
@@ -128,7 +132,7 @@ class Engine(ABC):
             for part in (waves[start : start + size] for start in range(0, len(waves), size))
         )
         parts = [
-            (output.probabilities[:n_clips], output.embeddings[:n_clips])
+            [values[:n_clips] for values in output if values is not None]
             for n_clips, output in self.stream(requests)
         ]
         return Outputs(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of
 from dawnchorus.engines.engine_settings import EngineSettings
+from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, ModelCard
+from dawnchorus.models.card import CARD_KEY, OUTPUT_NAMES, ModelCard
 from dawnchorus.privacy import disable_events
 
 NETWORKS_NAME = "networks.onnx"
@@ -50,12 +51,16 @@ class OnnxEngine(Engine):
             str(networks if has_networks else path), options, providers=["CPUExecutionProvider"]
         )
         metadata = self.session.get_modelmeta().custom_metadata_map
-        self.card = ModelCard.from_json(metadata.get(CARD_KEY, ""), where=str(path))
+        if CARD_KEY not in metadata:
+            raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
+        self.card = ModelCard.from_json(metadata[CARD_KEY], where=str(path))
         self.fingerprint = fingerprint_of("onnx", [path, *sorted(path.parent.glob("*.bin"))])
         self.clips_per_request = settings.clips_per_request
         self.frontend = NumpyLogMel(FrontendSettings(**self.card.frontend)) if has_networks else None
         self.input_kind = "logmel" if has_networks else "wave"
         self.input_name = self.session.get_inputs()[0].name
+        there = {output.name for output in self.session.get_outputs()}
+        self.output_names = [name for name in OUTPUT_NAMES if name in there]
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return log-mel spectrograms, or the clips themselves for a graph that has the front-end in it."""
@@ -66,5 +71,5 @@ class OnnxEngine(Engine):
     ) -> Iterator[tuple[KeyT, Outputs]]:
         """Yield the outputs of each request with its key, in order."""
         for key, inputs in requests:
-            probabilities, embeddings = self.session.run(["output", "embedding"], {self.input_name: inputs})
-            yield key, Outputs(np.asarray(probabilities), np.asarray(embeddings))
+            outputs = self.session.run(self.output_names, {self.input_name: inputs})
+            yield key, Outputs(*map(np.asarray, outputs))

@@ -15,7 +15,7 @@ from dawnchorus.engines.engine import Engine, KeyT, Outputs, checked_n_networks,
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, OUTPUT_NAMES, ModelCard
 
 
 class OpenVinoEngine(Engine):
@@ -56,7 +56,9 @@ class OpenVinoEngine(Engine):
         self.frontend = None if networks is None else NumpyLogMel(FrontendSettings(**self.card.frontend))
         self.input_kind = "wave" if networks is None else "logmel"
         self.model, self.settings = networks or model, settings
-        stack = _stack_of(self.model)
+        there = set().union(*(output.get_names() for output in self.model.outputs))
+        self.output_names = [name for name in OUTPUT_NAMES if name in there]
+        stack = _stack_of(self.model, "output")
         self.n_networks = 1 if stack is None else len(stack.inputs())
         self._compile(settings.clips_per_request)
 
@@ -110,12 +112,11 @@ class OpenVinoEngine(Engine):
                 request.wait()
                 pool.give_back(request)
 
-    @staticmethod
-    def _finished(running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
+    def _finished(self, running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
         """Return the key and outputs of the oldest request, and return the request to the pool."""
         key, request = running.popleft()
         request.wait()
-        outputs = Outputs(*(request.get_tensor(name).data.copy() for name in ("output", "embedding")))
+        outputs = Outputs(*(request.get_tensor(name).data.copy() for name in self.output_names))
         pool.give_back(request)
         return key, outputs
 
@@ -182,20 +183,23 @@ def networks_of(model: Any) -> Any | None:
 
 
 def _average_first(model: Any, n_networks: int) -> None:
-    """Change the mean of a graph with several networks to one over the first of them."""
+    """Change the means of a graph with several networks to ones over the first of them."""
     from openvino import opset13
 
-    stack: Any = _stack_of(model)
-    first = [value.get_source_output() for value in stack.inputs()][:n_networks]
-    smaller = opset13.concat(first, stack.get_attributes()["axis"])
-    for target in stack.output(0).get_target_inputs():
-        target.replace_source_output(smaller.output(0))
+    stacks = [_stack_of(model, OUTPUT_NAMES[0]), _stack_of(model, OUTPUT_NAMES[-1])]
+    for stack in [stack for stack in stacks if stack is not None]:
+        first = [value.get_source_output() for value in stack.inputs()][:n_networks]
+        smaller = opset13.concat(first, stack.get_attributes()["axis"])
+        for target in stack.output(0).get_target_inputs():
+            target.replace_source_output(smaller.output(0))
     model.validate_nodes_and_infer_types()
 
 
-def _stack_of(model: Any) -> Any | None:
-    """Return the node that stacks the networks' probabilities, None where there is one network."""
-    mean = model.output("output").get_node().input_value(0).get_node()
+def _stack_of(model: Any, name: str) -> Any | None:
+    """Return the node that stacks an output of the networks, None where there is one network or no output."""
+    if not any(name in output.get_names() for output in model.outputs):
+        return None
+    mean = model.output(name).get_node().input_value(0).get_node()
     source = mean.input_value(0).get_node() if mean.get_type_name() == "ReduceMean" else None
     return source if source is not None and source.get_type_name() == "Concat" else None
 

@@ -57,7 +57,7 @@ class TorchEngine(Engine):
         usual = CLIPS_PER_REQUEST_CPU if self.device == "cpu" else CLIPS_PER_REQUEST_GPU
         self.clips_per_request = clips_per_request or usual
         frontend: nn.Module = models[0].frontend  # type: ignore[assignment]
-        self.ensemble = EnsembleModule(models, frontend).eval().to(self.device)
+        self.ensemble = EnsembleModule(models, frontend, frames=True).eval().to(self.device)
         self.n_networks = len(models)
 
     def keep_networks(self, n_networks: int) -> None:
@@ -76,5 +76,6 @@ class TorchEngine(Engine):
         for key, waves in requests:
             with torch.inference_mode():
                 outputs = self.ensemble(torch.from_numpy(waves).to(self.device))
-                probabilities, embeddings = (output.float().cpu().numpy() for output in outputs[:2])
-            yield key, Outputs(probabilities, embeddings)
+                given = (outputs.probabilities, outputs.embeddings, outputs.frame_logits)
+                arrays = [values.float().cpu().numpy() for values in given if values is not None]
+            yield key, Outputs(*arrays)

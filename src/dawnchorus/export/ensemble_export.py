@@ -19,9 +19,10 @@ from dawnchorus.engines.onnx_engine import OnnxEngine
 from dawnchorus.engines.opening import BUNDLE_NAME, checkpoints_fingerprint
 from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.engines.torch_engine import TorchEngine
+from dawnchorus.errors import ExportError
 from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clips
-from dawnchorus.export.onnx import write_onnx
+from dawnchorus.export.onnx import write_one_file, write_onnx, write_onnx_fp16
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
 from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
 from dawnchorus.files import replacing_all
@@ -40,6 +41,9 @@ def export_ensemble(
     *,
     folds: Sequence[int] | None = None,
     int8: bool = False,
+    one_file: bool = False,
+    onnx_fp16: bool = False,
+    frames: bool = False,
     taxonomy: Path | None = None,
 ) -> list[Parity]:
     """Write the exports of a run, and return the difference of each from PyTorch on real clips.
@@ -54,6 +58,10 @@ def export_ensemble(
         Folds of the ensemble; None takes all that are finished.
     int8
         Whether to write one in 8 bits too, which is compared by its score and not by probabilities.
+    one_file, onnx_fp16
+        Whether to write one ONNX file with the weights in it too, in float32 or in fp16.
+    frames
+        Whether the exports give frame logits too.
     taxonomy
         Table with names of the classes for the model card, in addition to those that the run has.
 
@@ -62,7 +70,8 @@ def export_ensemble(
     DataError
         The taxonomy cannot be read, or knows none of the classes.
     ExportError
-        An export differs from PyTorch by more than the tolerance; earlier exports stay.
+        An export differs from PyTorch by more than the tolerance, one file would exceed 2 GB, or frames are
+        wanted of heads that have none; earlier exports stay.
     MissingExtraError
         8 bits are wanted and nncf is not installed.
 
@@ -84,17 +93,20 @@ def export_ensemble(
     clips = parity_clips(recordings, config, labels)
     models = [run.load_model(fold) for fold in chosen]
     reference = TorchEngine(models, card, device="cpu")
+    if frames and reference.outputs(clips.waves[:1]).frame_logits is None:
+        raise ExportError(f"{run.path}: its head gives no frame logits; leave --frames out")
     settings = default_settings()
-    files = [run.onnx_file, run.openvino_file, *([run.int8_file] if int8 else [])]
+    wanted = {"OpenVINO int8": int8, "ONNX one file": one_file, "ONNX fp16": onnx_fp16}
+    written = export_files(run)
+    files = [file for name, file in written.items() if wanted.get(name, True)]
     # All or none are moved into place, so that engines never hold different models.
     with replacing_all([file.parent for file in files]) as folders:
-        onnx_file, openvino_file, *int8_files = [
-            folder / file.name for folder, file in zip(folders, files, strict=True)
-        ]
+        new = {file: folder / file.name for folder, file in zip(folders, files, strict=True)}
+        onnx_file, openvino_file = new[run.onnx_file], new[run.openvino_file]
         facts, calibration = _facts(run, card), _calibration_of(run, card)
-        for file, goal in zip((onnx_file, openvino_file, *int8_files), files, strict=True):
+        for goal, file in new.items():
             _begin_bundle(file.parent, facts, [*calibration, goal.parent / TUNED_NAME])
-        write_onnx(models, card, onnx_file)
+        write_onnx(models, card, onnx_file, frames=frames)
         parities = [check_parity("ONNX", OnnxEngine(onnx_file, settings), reference, clips)]
         whole = read_onnx(onnx_file, card)
         write_ir(whole, openvino_file)
@@ -102,16 +114,43 @@ def export_ensemble(
         write_fp16(whole, openvino_file)
         narrow = OpenVinoEngine(openvino_file, settings)
         parities.append(check_parity("OpenVINO fp16", narrow, reference, clips, tolerance=TOLERANCE_FP16))
-        for file in int8_files:
+        if int8:
             scored = score_clips(recordings, config, labels)
             # Ranges are taken from every other clip, and the score from those between.
-            write_ir(quantize(read_onnx(onnx_file, card), scored.waves[::2]), file)
+            write_ir(quantize(read_onnx(onnx_file, card), scored.waves[::2]), new[run.int8_file])
             between = ScoreClips(scored.waves[1::2], scored.targets[1::2])
-            parities.append(check_score(OpenVinoEngine(file, settings), reference, between))
-    if not int8 and run.int8_file.parent.is_dir():
-        shutil.rmtree(run.int8_file.parent)
-        logger.info("The export in 8 bits was of earlier weights and is removed; --int8 makes it anew.")
+            parities.append(check_score(OpenVinoEngine(new[run.int8_file], settings), reference, between))
+        if one_file:
+            write_one_file(onnx_file, new[run.one_file])
+            whole = OnnxEngine(new[run.one_file], settings)
+            parities.append(check_parity("ONNX one file", whole, reference, clips))
+        if onnx_fp16:
+            write_onnx_fp16(onnx_file, new[run.onnx_fp16_file])
+            half = OnnxEngine(new[run.onnx_fp16_file], settings)
+            parities.append(check_parity("ONNX fp16", half, reference, clips, tolerance=TOLERANCE_FP16))
+    for name, is_wanted in wanted.items():
+        if not is_wanted and written[name].parent.is_dir():
+            shutil.rmtree(written[name].parent)
+            logger.info("The export %s was of earlier weights and is removed.", written[name].parent.name)
     return parities
+
+
+def export_files(run: Run) -> dict[str, Path]:
+    """Return the model files of a run's exports by :attr:`Parity.engine`; those of options may not be there.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> export_files(Run.open("logdirs/tiny"))["ONNX fp16"].as_posix()
+    'logdirs/tiny/onnx_ensem_5first_folds_fp16/model.onnx'
+    """
+    return {
+        "ONNX": run.onnx_file,
+        "OpenVINO fp16": run.openvino_file,
+        "OpenVINO int8": run.int8_file,
+        "ONNX one file": run.one_file,
+        "ONNX fp16": run.onnx_fp16_file,
+    }
 
 
 def _begin_bundle(folder: Path, facts: str, kept: Sequence[Path]) -> None:

@@ -11,10 +11,8 @@ import openvino
 from openvino import opset13
 
 from dawnchorus.errors import ExportError
+from dawnchorus.export.onnx import MIN_COMPRESSED
 from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
-
-MIN_COMPRESSED = 1024
-"""Fewest elements of a constant that is compressed: weights, not biases."""
 
 
 def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
@@ -30,7 +28,7 @@ def read_onnx(onnx_path: Path, card: ModelCard) -> Any:
     """
     # The spectrogram is an output while the graph is converted: otherwise its name is lost before a slice.
     graph = onnx.load(onnx_path, load_external_data=False)
-    shape: list[str | int | None] = ["batch", 1, "n_mels", "n_frames"]
+    shape: list[str | int | None] = ["batch", "n_channels", "n_mels", "n_frames"]
     graph.graph.output.append(onnx.helper.make_tensor_value_info(LOGMEL_NAME, onnx.TensorProto.FLOAT, shape))
     with_output = onnx_path.with_name("with_logmel.onnx")
     onnx.save(graph, with_output)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines import Engine
@@ -120,6 +121,8 @@ def check_parity(
 ) -> Parity:
     """Return an exported ensemble's largest difference from PyTorch on real clips.
 
+    Where the export has frames, their probabilities are compared too.
+
     Raises
     ------
     ExportError
@@ -134,7 +137,11 @@ def check_parity(
     >>> check_parity("ONNX", engine, engine, clips)
     Parity(engine='ONNX', largest_difference=0.0, filename='a.wav')
     """
-    differences = np.abs(exported.predict(clips.waves) - reference.predict(clips.waves)).max(axis=1)
+    found, expected = exported.outputs(clips.waves), reference.outputs(clips.waves)
+    differences = np.abs(found.probabilities - expected.probabilities).max(axis=1)
+    if found.frame_logits is not None and expected.frame_logits is not None:
+        frames = np.abs(expit(found.frame_logits) - expit(expected.frame_logits)).max(axis=(1, 2))
+        differences = np.maximum(differences, frames)
     worst = int(np.argmax(differences))
     parity = Parity(engine, float(differences[worst]), clips.filenames[worst])
     # Written so that a NaN fails too.

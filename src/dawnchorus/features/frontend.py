@@ -6,6 +6,7 @@ The spectrogram is defined, and computed in NumPy, in :mod:`dawnchorus.features.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from dawnchorus.features.logmel import (
     FrontendSettings,
     check_waves,
     mel_filters,
-    unit_energy_window,
+    unit_energy_windows,
 )
 
 
@@ -69,14 +70,14 @@ class LogMelFrontend(nn.Module):
     torch.Size([2, 1, 128, 313])
     """
 
-    window: Tensor
+    windows: Tensor
     filters: Tensor
 
     def __init__(self, settings: FrontendSettings | None = None) -> None:
         super().__init__()
         self.settings = settings = settings or FrontendSettings()
-        window = torch.from_numpy(unit_energy_window(settings.n_fft)).float()
-        self.register_buffer("window", window, persistent=False)
+        windows = torch.from_numpy(unit_energy_windows(settings)).float()
+        self.register_buffer("windows", windows, persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters(settings)), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
@@ -90,7 +91,7 @@ class LogMelFrontend(nn.Module):
         Returns
         -------
         Tensor
-            Shape (batch, 1, n_mels, n_frames), float32 in [0, 1].
+            Shape (batch, n_channels, n_mels, n_frames), float32 in [0, 1]; a channel for each window length.
 
         Raises
         ------
@@ -107,9 +108,13 @@ class LogMelFrontend(nn.Module):
         with torch.autocast(wave.device.type, enabled=False):
             padded = _pad_for_centring(wave.float(), self.settings.n_fft)
             frames = padded.unfold(1, self.settings.n_fft, self.settings.hop_length)
-            spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window))
-            power = spectrum[..., 0].square() + spectrum[..., 1].square()
-            return log_scale(power @ self.filters, self.settings.top_db)
+            return _channels(self._of_window(frames, window) for window in self.windows)
+
+    def _of_window(self, frames: Tensor, window: Tensor) -> Tensor:
+        """Return the spectrogram of frames, shape (batch, n_frames, n_fft), through one window."""
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * window))
+        power = spectrum[..., 0].square() + spectrum[..., 1].square()
+        return log_scale(power @ self.filters, self.settings.top_db)
 
 
 class MatrixLogMelFrontend(nn.Module):
@@ -132,7 +137,7 @@ class MatrixLogMelFrontend(nn.Module):
     True
     """
 
-    window: Tensor
+    windows: Tensor
     even_cos: Tensor
     even_sin: Tensor
     even_filters: Tensor
@@ -152,8 +157,8 @@ class MatrixLogMelFrontend(nn.Module):
             self.register_buffer(f"{name}_cos", angle.cos().float(), persistent=False)
             self.register_buffer(f"{name}_sin", angle.sin().float(), persistent=False)
             self.register_buffer(f"{name}_filters", filters[parity::2].contiguous(), persistent=False)
-        window = torch.from_numpy(unit_energy_window(n_fft)).float().view(4, quarter)
-        self.register_buffer("window", window, persistent=False)
+        windows = torch.from_numpy(unit_energy_windows(settings)).float().view(-1, 4, quarter)
+        self.register_buffer("windows", windows, persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Return the log-mel spectrogram of each clip; see `LogMelFrontend.forward`.
@@ -166,7 +171,7 @@ class MatrixLogMelFrontend(nn.Module):
         Returns
         -------
         Tensor
-            Shape (batch, 1, n_mels, n_frames), float32 in [0, 1].
+            Shape (batch, n_channels, n_mels, n_frames), float32 in [0, 1]; a channel for each window length.
 
         Raises
         ------
@@ -175,12 +180,15 @@ class MatrixLogMelFrontend(nn.Module):
         """
         with torch.autocast(wave.device.type, enabled=False):
             padded = _pad_for_centring(wave.float(), self.settings.n_fft)
-            mel_power = self._mel_power(padded, self.settings.n_frames(wave.shape[1]))
-            return log_scale(mel_power, self.settings.top_db)
+            n_frames = self.settings.n_frames(wave.shape[1])
+            quarters = [self._quarter(padded, index, n_frames) for index in range(4)]
+            return _channels(
+                log_scale(self._mel_power(quarters, window), self.settings.top_db) for window in self.windows
+            )
 
-    def _mel_power(self, padded: Tensor, n_frames: int) -> Tensor:
-        """Return the power in each mel band, shape (batch, n_frames, n_mels)."""
-        first, second, third, fourth = (self._quarter(padded, i, n_frames) for i in range(4))
+    def _mel_power(self, quarters: Sequence[Tensor], window: Tensor) -> Tensor:
+        """Return the power in each mel band through one window, shape (batch, n_frames, n_mels)."""
+        first, second, third, fourth = (part * of for part, of in zip(quarters, window, strict=True))
         second, fourth = second.flip(-1), fourth.flip(-1)
         outer, inner = first + fourth, second + third  # even about the frame's middle: cosines
         outer_odd, inner_odd = first - fourth, second - third  # odd about it: sines
@@ -189,13 +197,19 @@ class MatrixLogMelFrontend(nn.Module):
         return even @ self.even_filters + odd @ self.odd_filters
 
     def _quarter(self, padded: Tensor, index: int, n_frames: int) -> Tensor:
-        """Return a windowed quarter of every frame, shape (batch, n_frames, n_fft // 4)."""
+        """Return a quarter of every frame, shape (batch, n_frames, n_fft // 4)."""
         hop_length, length = self.settings.hop_length, self.settings.n_fft // 4
         start = index * length
         span = padded[:, start : start + (n_frames - 1) * hop_length + length]
         if hop_length == length:  # the quarters lie side by side: a reshape, where unfold is a slow gather
-            return span.reshape(-1, n_frames, length) * self.window[index]
-        return span.unfold(1, length, hop_length) * self.window[index]
+            return span.reshape(-1, n_frames, length)
+        return span.unfold(1, length, hop_length)
+
+
+def _channels(spectrograms: Iterable[Tensor]) -> Tensor:
+    """Return spectrograms of one channel each as one of them all; a single one stays as it is."""
+    first, *others = spectrograms
+    return torch.cat([first, *others], dim=1) if others else first
 
 
 def _pad_for_centring(wave: Tensor, n_fft: int) -> Tensor:

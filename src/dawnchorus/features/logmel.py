@@ -3,12 +3,14 @@
 For each clip:
 
 1. the power of each Hann-windowed frame, centred with reflect padding, the window scaled to unit energy;
-2. triangular bands on the HTK mel scale (O'Shaughnessy 1987), peak 1, no area normalisation;
+2. triangular bands on the HTK mel scale (O'Shaughnessy 1987), peak 1, no area normalisation; or on Slaney's
+   scale (Auditory Toolbox, 1998), or with his area normalisation;
 3. decibels, cut off ``top_db`` below the clip's loudest cell;
 4. the range stretched to [0, 1]. The published system standardises first; stretching undoes any
    shift and scale, so only its epsilons would remain, below 1e-6.
 
-With the defaults a clip of 5 s at 32 kHz (160,000 samples) gives 128 mels by 313 frames.
+With the defaults a clip of 5 s at 32 kHz (160,000 samples) gives 128 mels by 313 frames. With several window
+lengths it gives a channel for each, of the same bands and frames.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,7 @@ _LARGEST_SINGLE_PRODUCT = 1 << 18
 
 _BANDS_AT_ONCE = 16  # neighbouring bands share bins, far ones do not: a quarter of the whole product
 MIN_RANGE_DB = 1e-6  # keeps a clip of a single level, such as silence, at exactly 0
+_SLANEY_STEP = math.log(6.4) / 27  # above 1000 Hz a mel multiplies the frequency by 6.4 ** (1 / 27)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,14 @@ class FrontendSettings:
         ``sample_rate / 2``.
     top_db
         Dynamic range kept below the loudest cell of a clip, dB.
+    win_length
+        Samples of the window, 2 to ``n_fft``, padded with zeros at both sides; None is ``n_fft``. A list of
+        lengths gives a channel for each, such as ``[512, 2048]`` for short notes and for pure tones. All have
+        the frames and bands of the others, so that nothing is resampled.
+    mel_scale
+        ``htk``, or ``slaney``, which is linear up to 1000 Hz.
+    mel_norm
+        None for bands with peak 1, or ``slaney`` for bands of equal area.
 
     Raises
     ------
@@ -80,9 +91,14 @@ class FrontendSettings:
     f_min_hz: float = 20.0
     f_max_hz: float = 16_000.0
     top_db: float = 80.0
+    win_length: int | tuple[int, ...] | None = None
+    mel_scale: Literal["htk", "slaney"] = "htk"
+    mel_norm: Literal["slaney"] | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        if isinstance(self.win_length, list):
+            object.__setattr__(self, "win_length", tuple(self.win_length))
+        for field in (field for field in fields(self) if isinstance(field.default, int | float)):
             value, kinds = (
                 getattr(self, field.name),
                 (int,) if isinstance(field.default, int) else (int, float),
@@ -99,10 +115,27 @@ class FrontendSettings:
             ("f_max_hz", 0 < self.f_max_hz <= nyquist_hz, f"above 0, up to sample_rate / 2 ({nyquist_hz:g})"),
             ("f_min_hz", 0 <= self.f_min_hz < self.f_max_hz, f"0 to below f_max_hz ({self.f_max_hz:g})"),
             ("top_db", self.top_db > 0, "above 0"),
+            (
+                "win_length",
+                bool(self.win_lengths) and all(self._is_win_length(n) for n in self.win_lengths),
+                f"None, a whole number from 2 to n_fft ({self.n_fft}), or a list of such",
+            ),
+            ("mel_scale", self.mel_scale in ("htk", "slaney"), "'htk', 'slaney'"),
+            ("mel_norm", self.mel_norm in (None, "slaney"), "None, 'slaney'"),
         )
         for name, holds, legal in rules:
             if not holds:
                 raise ConfigError(f"frontend: {name} is {getattr(self, name)}; legal: {legal}")
+
+    def _is_win_length(self, length: Any) -> bool:
+        return isinstance(length, int) and not isinstance(length, bool) and 2 <= length <= self.n_fft
+
+    @property
+    def win_lengths(self) -> tuple[int, ...]:
+        """Samples of the window of each channel."""
+        if isinstance(self.win_length, tuple):
+            return self.win_length
+        return (self.n_fft if self.win_length is None else self.win_length,)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> FrontendSettings:
@@ -147,14 +180,49 @@ def mel_filters(settings: FrontendSettings) -> npt.NDArray[np.float32]:
     widths_hz = np.diff(corners_hz)
     rising = (bins_hz[:, None] - corners_hz[:-2]) / widths_hz[:-1]
     falling = (corners_hz[2:] - bins_hz[:, None]) / widths_hz[1:]
-    return np.minimum(rising, falling).clip(min=0).astype(np.float32)
+    filters = np.minimum(rising, falling).clip(min=0)
+    if settings.mel_norm == "slaney":
+        filters *= 2 / (corners_hz[2:] - corners_hz[:-2])
+    return filters.astype(np.float32)
 
 
 def _mel_corners_hz(settings: FrontendSettings) -> npt.NDArray[np.float64]:
     """Return the corners of the triangles, where neighbouring bands are 0, shape (n_mels + 2,), Hz."""
-    low, high = (2595 * math.log10(1 + f / 700) for f in (settings.f_min_hz, settings.f_max_hz))
+    low, high = (mel_of_hz(hz, settings.mel_scale) for hz in (settings.f_min_hz, settings.f_max_hz))
     mels = np.linspace(low, high, settings.n_mels + 2)
+    if settings.mel_scale == "slaney":
+        logarithmic_hz = 1000 * np.exp(_SLANEY_STEP * np.maximum(mels - 15, 0))
+        return np.where(mels < 15, mels * 200 / 3, logarithmic_hz)
     return np.asarray(700 * (10 ** (mels / 2595) - 1), np.float64)
+
+
+def mel_of_hz(hz: float, scale: Literal["htk", "slaney"] = "htk") -> float:
+    """Return the mel number of a frequency.
+
+    Examples
+    --------
+    >>> round(mel_of_hz(1000.0)), mel_of_hz(1000.0, "slaney")
+    (1000, 15.0)
+    """
+    if scale == "slaney":
+        return hz * 3 / 200 if hz < 1000 else 15 + math.log(hz / 1000) / _SLANEY_STEP
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def unit_energy_windows(settings: FrontendSettings) -> npt.NDArray[np.float64]:
+    """Return the window of each channel, padded to a frame, shape (n_channels, n_fft).
+
+    Examples
+    --------
+    >>> windows = unit_energy_windows(FrontendSettings(win_length=(512, 2048)))
+    >>> windows.shape, int((windows[0] > 0).sum())  # the periodic window begins with a zero
+    ((2, 2048), 511)
+    """
+    windows = np.zeros((len(settings.win_lengths), settings.n_fft))
+    for window, length in zip(windows, settings.win_lengths, strict=True):
+        first = (settings.n_fft - length) // 2
+        window[first : first + length] = unit_energy_window(length)
+    return windows
 
 
 def unit_energy_window(n_fft: int) -> npt.NDArray[np.float64]:
@@ -189,7 +257,7 @@ class NumpyLogMel:
 
     def __init__(self, settings: FrontendSettings) -> None:
         self.settings = settings
-        self.window = unit_energy_window(settings.n_fft).astype(np.float32)
+        self.windows = unit_energy_windows(settings).astype(np.float32)
         self.blocks = list(_filter_blocks(mel_filters(settings)))
 
     def __call__(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -203,7 +271,7 @@ class NumpyLogMel:
         Returns
         -------
         numpy.ndarray
-            Shape (batch, 1, n_mels, n_frames), float32 in [0, 1].
+            Shape (batch, n_channels, n_mels, n_frames), float32 in [0, 1]; a channel for each window length.
 
         Raises
         ------
@@ -212,17 +280,21 @@ class NumpyLogMel:
         """
         check_waves(waves.shape, self.settings.n_fft)
         n_frames = self.settings.n_frames(waves.shape[1])
-        spectrograms = np.empty((len(waves), 1, self.settings.n_mels, n_frames), np.float32)
-        for wave, spectrogram in zip(waves, spectrograms, strict=True):
-            spectrogram[0] = self._spectrogram(wave)
+        shape = (len(waves), len(self.windows), self.settings.n_mels, n_frames)
+        spectrograms = np.empty(shape, np.float32)
+        for wave, channels in zip(waves, spectrograms, strict=True):
+            for window, spectrogram in zip(self.windows, channels, strict=True):
+                spectrogram[:] = self._spectrogram(wave, window)
         return spectrograms
 
-    def _spectrogram(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the spectrogram of one clip, shape (n_mels, n_frames)."""
+    def _spectrogram(
+        self, wave: npt.NDArray[np.float32], window: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """Return the spectrogram of one clip through one window, shape (n_mels, n_frames)."""
         settings = self.settings
         padded = np.pad(wave, settings.n_fft // 2, mode="reflect")
         frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
-        spectrum = rfft(frames * self.window)
+        spectrum = rfft(frames * window)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
         mel_power = np.empty((len(power), settings.n_mels), np.float32)
         for bands, bins, filters in self.blocks:

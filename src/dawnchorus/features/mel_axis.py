@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.features.logmel import FrontendSettings, mel_of_hz
 
 COLOUR_MAP = "magma"
 LEVEL_LABEL = "level (quietest 0, loudest 1)"
@@ -60,7 +60,7 @@ def show_spectrogram(
 
 
 def mel_row(hz: float, frontend: FrontendSettings) -> float:
-    """Return the position of a frequency on the plot's axis of mel bands (HTK scale).
+    """Return the position of a frequency on the plot's axis of mel bands.
 
     Examples
     --------
@@ -68,5 +68,6 @@ def mel_row(hz: float, frontend: FrontendSettings) -> float:
     >>> round(mel_row(1000.0, FrontendSettings()), 1)
     35.0
     """
-    low, high, value = (2595 * np.log10(1 + f / 700) for f in (frontend.f_min_hz, frontend.f_max_hz, hz))
-    return float((value - low) / (high - low) * frontend.n_mels)
+    edges_hz = (frontend.f_min_hz, frontend.f_max_hz)
+    low, high, value = (mel_of_hz(each, frontend.mel_scale) for each in (*edges_hz, hz))
+    return (value - low) / (high - low) * frontend.n_mels

@@ -52,14 +52,15 @@ def make_backbone(
     given: Any,
     *,
     size: tuple[int, int],
+    n_channels: int = 1,
     pretrained: bool = False,
     drop_path_rate: float | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Return a backbone that was tried and gives a feature map.
 
-    A backbone maps spectrograms (batch, 1, n_mels, n_frames), float32 in [0, 1], to a feature map (batch,
-    channels, frequency, time), or to a list whose last is that.
+    A backbone maps spectrograms (batch, n_channels, n_mels, n_frames), float32 in [0, 1], to a feature map
+    (batch, channels, frequency, time), or to a list whose last is that.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def make_backbone(
         keywords, and with ``pretrained`` and ``drop_path_rate`` where they are set.
     size
         Bands and frames of the spectrogram that it is tried with.
+    n_channels
+        Channels of the spectrogram: one for each window length of the front-end.
     pretrained
         Whether to fetch published weights.
     drop_path_rate
@@ -93,7 +96,7 @@ def make_backbone(
     """
     config = dict(config or {})
     if isinstance(given, str) and given not in BACKBONES and (":" not in given or _is_source(given)):
-        return _timm_backbone(given, size, pretrained, drop_path_rate, config)
+        return _timm_backbone(given, size, n_channels, pretrained, drop_path_rate, config)
     settings = dict(config)
     settings |= {"pretrained": True} if pretrained else {}
     settings |= {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
@@ -110,12 +113,13 @@ def make_backbone(
         raise ModelError(f"backbone is {given!r}; give a name, a factory or a module")
     if not isinstance(module, nn.Module):
         raise ModelError(f"backbone {name} makes {type(module).__name__}, and no torch.nn.Module")
-    return Backbone(module, try_backbone(module, size, name=name))
+    return Backbone(module, try_backbone(module, size, name=name, n_channels=n_channels))
 
 
 def _timm_backbone(
     name: str,
     size: tuple[int, int],
+    n_channels: int,
     pretrained: bool,
     drop_path_rate: float | None,
     config: Mapping[str, Any],
@@ -135,14 +139,18 @@ def _timm_backbone(
         settings = {**options, **config}
         torch.set_rng_state(random_state)
         try:
-            module = create_backbone(name, drop_path_rate=drop_path_rate, config=settings)
+            module = create_backbone(
+                name, n_channels=n_channels, drop_path_rate=drop_path_rate, config=settings
+            )
             whole = [_both(settings["img_size"])] if "img_size" in options else MULTIPLES
-            maps = try_backbone(module, size, name=repr(name), multiples=whole)
+            maps = try_backbone(module, size, name=repr(name), n_channels=n_channels, multiples=whole)
         except ModelError as error:
             failures.append(error)
             continue
         if pretrained:
-            module = create_backbone(name, pretrained=True, drop_path_rate=drop_path_rate, config=settings)
+            module = create_backbone(
+                name, n_channels=n_channels, pretrained=True, drop_path_rate=drop_path_rate, config=settings
+            )
         return Backbone(module, maps)
     raise failures[-1]
 
@@ -169,18 +177,22 @@ def _both(img_size: Any) -> tuple[int, int]:
 def create_backbone(
     name: str,
     *,
+    n_channels: int = 1,
     pretrained: bool = False,
     drop_path_rate: float | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """Return a timm feature extractor for one-channel spectrograms that yields its last feature map.
+    """Return a timm feature extractor for spectrograms that yields its last feature map.
 
     Parameters
     ----------
     name
         A name of timm, such as ``tf_efficientnetv2_s.in21k`` or its older form ``tf_efficientnetv2_s_in21k``.
+    n_channels
+        Channels of the spectrograms.
     pretrained
-        Whether to fetch timm's published weights; colour stems are summed to one channel.
+        Whether to fetch timm's published weights; colour stems are summed to one channel, or spread over
+        several.
     drop_path_rate
         Stochastic depth while training, in [0, 1); ``None`` leaves timm's default.
     config
@@ -189,8 +201,8 @@ def create_backbone(
     Returns
     -------
     nn.Module
-        Maps (batch, 1, height, width) to a list of one feature map; convolutional networks to (batch,
-        channels, height / 32, width / 32).
+        Maps (batch, n_channels, height, width) to a list of one feature map; convolutional networks to
+        (batch, channels, height / 32, width / 32).
 
     Raises
     ------
@@ -209,13 +221,14 @@ def create_backbone(
     _check_name(name)
     extra = {} if drop_path_rate is None else {"drop_path_rate": drop_path_rate}
     _check_options(config or {})
-    extra |= config or {}
+    extra |= {**(config or {}), "in_chans": n_channels}
     try:
         backbone: Any = _create(name, **extra)
     except _BUILD_ERRORS as error:
-        settings = "".join(f" and {key} {value}" for key, value in extra.items())
+        settings = "".join(f" and {key} {value}" for key, value in extra.items() if key != "in_chans")
+        channels = "one input channel" if n_channels == 1 else f"{n_channels} input channels"
         raise ModelError(
-            f"backbone {name!r} cannot be built with one input channel as a feature extractor{settings}: "
+            f"backbone {name!r} cannot be built with {channels} as a feature extractor{settings}: "
             f"{_first_line(error)}; backbones that can: {', '.join(WORKING)}"
         ) from error
     return _create_pretrained(name, backbone.pretrained_cfg, extra) if pretrained else backbone
@@ -225,7 +238,7 @@ def _create(name: str, **settings: Any) -> nn.Module:
     """Return timm's feature extractor by the new or an older name of a model."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Mapping deprecated model name", category=UserWarning)
-        return timm.create_model(name, features_only=True, in_chans=1, out_indices=(-1,), **settings)
+        return timm.create_model(name, features_only=True, out_indices=(-1,), **settings)
 
 
 def is_timm_name(name: str) -> bool:

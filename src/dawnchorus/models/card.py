@@ -19,6 +19,9 @@ CARD_KEY = "dawnchorus_model_card"
 LOGMEL_NAME = "logmel"
 """Name of the tensor in an exported graph that the front-end makes and the networks take."""
 
+OUTPUT_NAMES = ("output", "embedding", "frame_logits")
+"""Outputs of an exported graph; the last only where it was asked for."""
+
 
 _HIGHEST_RATE = 1_000_000  # Hz, of recorders of bats
 _LONGEST_S = 3600.0

@@ -39,7 +39,7 @@ class CardKeywords(Settings):
     dropout: float = 0.5
     hidden_features: int = Field(default=512, ge=1, le=100_000)
     drop_path_rate: float | None = None
-    frontend: dict[str, int | float] | None = None
+    frontend: dict[str, int | float | str | tuple[int, ...] | None] | None = None
     backbone_config: dict[str, Any] | None = None
     head: str = "attention"
     head_config: dict[str, Any] | None = None

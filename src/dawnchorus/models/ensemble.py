@@ -19,7 +19,9 @@ class EnsembleOutput(NamedTuple):
     embeddings
         The first model's embedding, shape (batch, in_features): models trained apart have no common space.
     logmel
-        The spectrogram that all models were given, shape (batch, 1, n_mels, n_frames).
+        The spectrogram that all models were given, shape (batch, n_channels, n_mels, n_frames).
+    frame_logits
+        Mean of the models' frame logits, shape (batch, n_frames, n_classes); None unless asked for.
 
     Examples
     --------
@@ -32,6 +34,7 @@ class EnsembleOutput(NamedTuple):
     probabilities: Tensor
     embeddings: Tensor
     logmel: Tensor
+    frame_logits: Tensor | None = None
 
 
 class EnsembleModule(nn.Module):
@@ -43,6 +46,8 @@ class EnsembleModule(nn.Module):
         Models with a ``forward_spectrogram``, all trained on the same front-end.
     frontend
         Module that turns waves (batch, n_samples) into spectrograms.
+    frames
+        Whether to give the frame logits too, where the heads have any.
 
     Examples
     --------
@@ -56,8 +61,9 @@ class EnsembleModule(nn.Module):
     (torch.Size([4, 3]), torch.Size([4, 1, 128, 63]))
     """
 
-    def __init__(self, models: Sequence[nn.Module], frontend: nn.Module) -> None:
+    def __init__(self, models: Sequence[nn.Module], frontend: nn.Module, *, frames: bool = False) -> None:
         super().__init__()
+        self.frames = frames
         self.models = nn.ModuleList(models)
         self.frontend = frontend
 
@@ -67,4 +73,6 @@ class EnsembleModule(nn.Module):
         models: Iterable[Any] = self.models
         outputs = [model.forward_spectrogram(logmel) for model in models]
         probabilities = torch.stack([output.clip_probabilities for output in outputs]).mean(dim=0)
-        return EnsembleOutput(probabilities, outputs[0].embedding, logmel)
+        has_frames = self.frames and all(output.frame_logits is not None for output in outputs)
+        mean = torch.stack([output.frame_logits for output in outputs]).mean(dim=0) if has_frames else None
+        return EnsembleOutput(probabilities, outputs[0].embedding, logmel, mean)

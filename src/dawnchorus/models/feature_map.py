@@ -68,8 +68,8 @@ class FeatureMaps(NamedTuple):
     def of(self, backbone: nn.Module, logmel: Tensor) -> Tensor:
         """Return the feature map, shape (batch, n_features, frequency, time).
 
-        Spectrograms, shape (batch, 1, n_mels, n_frames), are padded above the highest band and behind the
-        last frame with 0, the quietest level of a clip.
+        Spectrograms, shape (batch, n_channels, n_mels, n_frames), are padded above the highest band and
+        behind the last frame with 0, the quietest level of a clip.
         """
         return _last_map(backbone(_padded(logmel, self.multiple)), channels_last=self.channels_last)
 
@@ -95,6 +95,7 @@ def try_backbone(
     size: tuple[int, int],
     *,
     name: str,
+    n_channels: int = 1,
     multiples: Sequence[tuple[int, int]] = MULTIPLES,
 ) -> FeatureMaps:
     """Return how a backbone takes spectrograms, by a forward pass with each multiple until one works.
@@ -104,12 +105,14 @@ def try_backbone(
     Parameters
     ----------
     backbone
-        Maps (1, 1, n_mels, n_frames) to a feature map, or to a list whose last is that. One of timm that has
-        ``output_fmt`` may give channels last.
+        Maps (1, n_channels, n_mels, n_frames) to a feature map, or to a list whose last is that. One of timm
+        that has ``output_fmt`` may give channels last.
     size
         Bands and frames of the spectrogram.
     name
         Its name in messages.
+    n_channels
+        Channels of the spectrogram.
     multiples
         Multiples that bands and frames are padded to, the least first.
 
@@ -130,7 +133,7 @@ def try_backbone(
     for multiple in multiples:
         try:
             with evaluating(backbone):
-                logmel = _padded(torch.zeros(1, 1, *size, device=device_of(backbone)), multiple)
+                logmel = _padded(torch.zeros(1, n_channels, *size, device=device_of(backbone)), multiple)
                 found = _last_map(backbone(logmel), channels_last=channels_last)
         except SIZE_ERRORS as error:
             reason = reason or (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,12 +1,13 @@
-"""Backbone features → clip prediction: power pooling over frequency, attention over time.
+"""Backbone features → clip prediction: attention over time, with a GRU before it, or a linear layer.
 
-After the clip-wise attention of Kong et al., "PANNs" (IEEE/ACM TASLP 2020), with generalised-mean pooling
-(Radenović et al., "Fine-tuning CNN image retrieval", TPAMI 2019) over the frequency axis.
+The attention is after the clip-wise attention of Kong et al., "PANNs" (IEEE/ACM TASLP 2020), with
+generalised-mean pooling (Radenović et al., "Fine-tuning CNN image retrieval", TPAMI 2019) over the frequency
+axis.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,12 @@ class AttentionHead(nn.Module):
         Width of the dense layer.
     dropout
         Fraction of hidden features dropped while training, in [0, 1); half of it before the dense layer.
+    prediction
+        What ``clip_probabilities`` are of the frame probabilities: their ``attention``-weighted mean, or
+        their ``maximum``.
+    middle
+        Fraction of the frames, in the middle of the clip, that the maximum is taken over, above 0 and up to
+        1: a third for clips of 15 s that predict 5 s.
 
     Raises
     ------
@@ -114,7 +121,14 @@ class AttentionHead(nn.Module):
     class_layers = ("attention.weight", "attention.bias", "fix_scale.weight", "fix_scale.bias")
 
     def __init__(
-        self, in_features: int, n_classes: int, *, hidden_features: int = 512, dropout: float = 0.5
+        self,
+        in_features: int,
+        n_classes: int,
+        *,
+        hidden_features: int = 512,
+        dropout: float = 0.5,
+        prediction: Literal["attention", "maximum"] = "attention",
+        middle: float = 1.0,
     ) -> None:
         super().__init__()
         if n_classes < 1 or hidden_features < 1:
@@ -123,6 +137,14 @@ class AttentionHead(nn.Module):
             )
         if not 0 <= dropout < 1:
             raise ModelError(f"dropout is {dropout}; legal: 0 to below 1")
+        if prediction not in ("attention", "maximum"):
+            raise ModelError(f"prediction is {prediction!r}; legal: 'attention', 'maximum'")
+        if not 0 < middle <= 1 or (middle < 1 and prediction == "attention"):
+            raise ModelError(
+                f"middle is {middle} with the prediction {prediction!r}; legal: above 0, up to 1, and below "
+                "1 only with 'maximum'"
+            )
+        self.prediction, self.middle = prediction, middle
         self.pooling = FrequencyGeM()
         self.dense_layers = nn.Sequential(
             nn.Dropout(dropout / 2), nn.Linear(in_features, hidden_features), nn.ReLU(), nn.Dropout(dropout)
@@ -133,14 +155,122 @@ class AttentionHead(nn.Module):
     def forward(self, features: Tensor) -> ModelOutput:
         """Return the prediction from a feature map of shape (batch, in_features, frequency, time)."""
         pooled = self.pooling(features)  # (batch, in_features, time)
-        hidden = self.dense_layers(pooled.transpose(1, 2)).transpose(1, 2)  # (batch, hidden_features, time)
+        hidden = self._hidden(pooled.transpose(1, 2)).transpose(1, 2)  # (batch, hidden_features, time)
         weights = self.attention(hidden).tanh().softmax(-1)  # (batch, n_classes, time)
         logits = self.fix_scale(hidden)  # (batch, n_classes, time)
         return ModelOutput(
             clip_logits=(logits * weights).sum(-1),
-            # The weights add up to 1 within rounding, so a probability could exceed 1 slightly.
-            clip_probabilities=(logits.sigmoid() * weights).sum(-1).clamp_max(1),
+            clip_probabilities=self._clip_probabilities(logits, weights),
             frame_logits=logits.transpose(1, 2),
             attention=weights.transpose(1, 2),
             embedding=pooled.mean(-1),
         )
+
+    def _hidden(self, frames: Tensor) -> Tensor:
+        """Return the hidden features of frames, shape (batch, time, hidden_features)."""
+        return self.dense_layers(frames)
+
+    def _clip_probabilities(self, logits: Tensor, weights: Tensor) -> Tensor:
+        if self.prediction == "maximum":
+            n_frames = logits.shape[-1]
+            start = min(round(n_frames * (1 - self.middle) / 2), (n_frames - 1) // 2)
+            return logits[..., start : n_frames - start].amax(-1).sigmoid()
+        # The weights add up to 1 within rounding, so a probability could exceed 1 slightly.
+        return (logits.sigmoid() * weights).sum(-1).clamp_max(1)
+
+
+class GruHead(AttentionHead):
+    """Dense layer, bidirectional GRU (Cho et al., EMNLP 2014) over the frames, then attention over time.
+
+    Parameters
+    ----------
+    in_features, n_classes
+        As for :class:`AttentionHead`.
+    hidden_features
+        Width of the dense layer and of both directions of the GRU together, an even number.
+    dropout, prediction, middle
+        As for :class:`AttentionHead`.
+
+    Raises
+    ------
+    ModelError
+        If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head = GruHead(in_features=16, n_classes=3, hidden_features=8).eval()
+    >>> head(torch.rand(2, 16, 4, 10)).frame_logits.shape
+    torch.Size([2, 10, 3])
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        n_classes: int,
+        *,
+        hidden_features: int = 512,
+        dropout: float = 0.5,
+        prediction: Literal["attention", "maximum"] = "attention",
+        middle: float = 1.0,
+    ) -> None:
+        if hidden_features % 2:
+            raise ModelError(f"hidden_features is {hidden_features}; legal with a GRU: even numbers")
+        super().__init__(
+            in_features,
+            n_classes,
+            hidden_features=hidden_features,
+            dropout=dropout,
+            prediction=prediction,
+            middle=middle,
+        )
+        self.gru = nn.GRU(hidden_features, hidden_features // 2, batch_first=True, bidirectional=True)
+
+    def _hidden(self, frames: Tensor) -> Tensor:
+        return self.gru(super()._hidden(frames))[0]
+
+
+class LinearHead(nn.Module):
+    """Mean over frequency and time, then one linear layer.
+
+    The logits of a clip are the mean of those of its frames, for both the mean and the layer are linear.
+
+    Parameters
+    ----------
+    in_features
+        Channels of the backbone's last feature map.
+    n_classes
+        Species.
+    dropout
+        Fraction of the features dropped while training, in [0, 1).
+
+    Raises
+    ------
+    ModelError
+        If a value is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> output = LinearHead(in_features=16, n_classes=3).eval()(torch.rand(2, 16, 4, 10))
+    >>> output.frame_logits.shape
+    torch.Size([2, 10, 3])
+    >>> bool(torch.allclose(output.frame_logits.mean(1), output.clip_logits, atol=1e-6))
+    True
+    """
+
+    class_layers = ("classes.weight", "classes.bias")
+
+    def __init__(self, in_features: int, n_classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ModelError(f"dropout is {dropout}; legal: 0 to below 1")
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(in_features, n_classes)
+
+    def forward(self, features: Tensor) -> ModelOutput:
+        """Return the prediction from a feature map of shape (batch, in_features, frequency, time)."""
+        frames = features.mean(2).transpose(1, 2)  # (batch, time, in_features)
+        frame_logits = self.classes(self.dropout(frames))
+        logits = frame_logits.mean(1)
+        return ModelOutput(logits, logits.sigmoid(), frame_logits, embedding=frames.mean(1))

@@ -46,9 +46,9 @@ class WaveCNNAttenClassifier(nn.Module):
         spectrograms of ``img_size`` (bands, frames), by default 5 s, and shorter ones are padded to it: with
         other clips give their size, in multiples of 32, such as ``{"img_size": (128, 640)}`` for 10 s.
     head
-        ``attention``, another registered name, ``package.module:Head`` or a class. It is called with
-        ``(in_features, n_classes, **head_config)``, and the module that it makes maps a feature map (batch,
-        in_features, frequency, time) to a :class:`ModelOutput`.
+        ``attention``, ``gru``, ``linear``, another registered name, ``package.module:Head`` or a class. It is
+        called with ``(in_features, n_classes, **head_config)``, and the module that it makes maps a feature
+        map (batch, in_features, frequency, time) to a :class:`ModelOutput`.
     head_config
         More keywords of the head.
 
@@ -93,6 +93,7 @@ class WaveCNNAttenClassifier(nn.Module):
         self.backbone, self.feature_maps = make_backbone(
             backbone,
             size=trial_size(frontend),
+            n_channels=len(frontend.win_lengths),
             pretrained=pretrained,
             drop_path_rate=drop_path_rate,
             config=backbone_config,
@@ -106,7 +107,7 @@ class WaveCNNAttenClassifier(nn.Module):
         return self.forward_spectrogram(self.frontend(wave))
 
     def forward_spectrogram(self, logmel: Tensor) -> ModelOutput:
-        """Return the prediction for log-mel spectrograms of shape (batch, 1, n_mels, n_frames), in [0, 1].
+        """Return the prediction for log-mel spectrograms (batch, n_channels, n_mels, n_frames), in [0, 1].
 
         Training applies its masks between the front-end and this; an ensemble computes the front-end once.
         """

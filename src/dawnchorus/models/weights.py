@@ -49,7 +49,7 @@ class LoadReport(NamedTuple):
     unexpected
         In the file but not in the model, or there of another shape.
     reshaped
-        Of those loaded, stems made for colour and summed to one channel.
+        Of those loaded, stems whose weights were summed to one channel, or spread over several.
 
     Examples
     --------
@@ -240,10 +240,13 @@ def _fit(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the tensors that fit by name and shape, and the names of the stems that were summed to fit."""
     fitted, reshaped = {}, []
+    stem = next((name for name, tensor in own.items() if tensor.ndim == 4), None)
     for name in own.keys() & tensors.keys():
         tensor, shape = tensors[name], own[name].shape
-        if tensor.ndim == 4 and tensor.shape[1] == 3 and shape == (len(tensor), 1, *tensor.shape[2:]):
-            tensor = tensor.sum(1, keepdim=True)  # a grey image is one with three equal channels
+        other_channels = tensor.ndim == len(shape) == 4 and tensor.shape[1] != shape[1]
+        if other_channels and (name == stem or (tensor.shape[1], shape[1]) == (3, 1)):
+            # A grey image is one of several equal channels.
+            tensor = tensor.sum(1, keepdim=True).expand(-1, shape[1], -1, -1) / shape[1]
             reshaped.append(name)
         if tensor.shape == shape:
             fitted[name] = tensor

@@ -313,7 +313,7 @@ class _Collected:
             return WindowPredictions(nothing, nothing, np.zeros((0, 0), np.float32), sample_rate)
         bounds = np.concatenate([bounds for bounds, _ in parts])
         probabilities, embeddings = (
-            np.concatenate(column) for column in zip(*(outputs for _, outputs in parts), strict=True)
+            np.concatenate(column) for column in zip(*(outputs[:2] for _, outputs in parts), strict=True)
         )
         kept = embeddings if len(embeddings) else None
         channels = bounds[:, 2] if bounds[:, 2].any() else None

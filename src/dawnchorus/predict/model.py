@@ -22,13 +22,14 @@ from dawnchorus.config import TrainConfig
 from dawnchorus.engines.engine import Engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel
 from dawnchorus.engines.opening import EngineName
-from dawnchorus.errors import AudioError, ConfigError, DataError
+from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.features.spectrogram import Spectrogram
 from dawnchorus.files import Failure
 from dawnchorus.formats import ModelFacts
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
+from dawnchorus.predict.clip_requests import clip_requests
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.predictions import PredictedRecording, Predictions
 from dawnchorus.predict.recording_files import find_recordings
@@ -249,11 +250,63 @@ class Model:
         AudioError, StoreError
             The sound cannot be read.
         """
-        is_file = isinstance(sound, str | Path | Sound)
-        if sample_rate is None and not is_file:
-            sample_rate = self.sample_rate
-        one = Sound.of(sound, sample_rate=sample_rate, channel=self._channel(channel))
+        one = self._one_sound(sound, sample_rate, channel)
         return self.predict(one, overlap_s=overlap_s, embeddings=True).embeddings
+
+    def frame_logits(
+        self,
+        sound: Any,
+        *,
+        sample_rate: int | None = None,
+        overlap_s: float = 0.0,
+        channel: Channel | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Return the logit of each class in each frame of each window's clip.
+
+        With most backbones a clip of 5 s has 10 frames of half a second. A clip with look-back and look-ahead
+        has the frames of these too.
+
+        Parameters
+        ----------
+        sound, sample_rate, overlap_s, channel
+            As for :meth:`embed`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_windows, n_frames, n_classes), float32, the mean of the networks' logits.
+
+        Raises
+        ------
+        AudioError, StoreError
+            The sound cannot be read.
+        ModelError
+            The model gives none: it is several experiments, its head has no frames, or it was exported
+            without ``--frames``.
+
+        Examples
+        --------
+        >>> import dawnchorus as dc
+        >>> dc.load_model("logdirs/tiny", "torch").frame_logits("night.wav").shape
+        (12, 2, 2)
+        """
+        one = self._one_sound(sound, sample_rate, channel)
+        plan = self._inference(overlap_s, None, embeddings=False).plan
+        size = self.engine.clips_per_request
+        parts: list[npt.NDArray[np.float32]] = []
+        for request in clip_requests([one], self.card, plan, sample_rate=self.sample_rate, size=size):
+            for ended in request.ended:
+                if ended.failure is not None:
+                    raise AudioError(ended.failure)
+            if len(request.waves):
+                found = self.engine.outputs(request.waves).frame_logits
+                if found is None:
+                    raise ModelError(
+                        f"{self.name} gives no frame logits; open a single experiment whose head has frames, "
+                        "by its checkpoints or by an export that was made with --frames"
+                    )
+                parts.append(found)
+        return np.concatenate(parts)
 
     def batch_embed(
         self, arrays: Iterable[Any], *, sample_rate: int | None = None
@@ -306,6 +359,13 @@ class Model:
         clip = make_clip(wave, self.card, n_before=n_before)
         settings = FrontendSettings(**self.card.frontend)
         return Spectrogram.of_wave(clip, settings, name=one.name, start_s=start_s - self.card.look_back_s)
+
+    def _one_sound(self, sound: Any, sample_rate: int | None, channel: Channel | None) -> Sound:
+        """Return a sound; an array without a sample rate has the model's."""
+        is_file = isinstance(sound, str | Path | Sound)
+        if sample_rate is None and not is_file:
+            sample_rate = self.sample_rate
+        return Sound.of(sound, sample_rate=sample_rate, channel=self._channel(channel))
 
     def _channel(self, channel: Channel | None) -> Channel:
         return self.card.channel if channel is None else checked_channel(channel)
