@@ -70,6 +70,8 @@ class Engine(ABC):
         Input of the networks: ``wave`` or ``logmel``.
     n_networks
         Networks in the mean that can be left out one by one; 1 where they cannot.
+    has_embeddings
+        Whether it gives embeddings. Without, those of its outputs have no features, shape (batch, 0).
 
     Examples
     --------
@@ -88,6 +90,7 @@ class Engine(ABC):
     fingerprint: str
     input_kind: Literal["wave", "logmel"] = "wave"
     n_networks: int = 1
+    has_embeddings: bool = True
 
     @abstractmethod
     def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
@@ -173,6 +176,18 @@ def fingerprint_of(what: str, files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{what} {digest.hexdigest()[:16]}"
+
+
+def without_embeddings(probabilities: npt.NDArray[np.float32]) -> Outputs:
+    """Return the outputs of an engine that gives no embeddings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> without_embeddings(np.zeros((4, 3), np.float32)).embeddings.shape
+    (4, 0)
+    """
+    return Outputs(probabilities, np.zeros((len(probabilities), 0), np.float32))
 
 
 def checked_n_networks(n_networks: int, n_there: int) -> int:

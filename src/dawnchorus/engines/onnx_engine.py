@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of
+from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of, without_embeddings
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.models.card import CARD_KEY, ModelCard
@@ -56,6 +56,7 @@ class OnnxEngine(Engine):
         self.frontend = NumpyLogMel(FrontendSettings(**self.card.frontend)) if has_networks else None
         self.input_kind = "logmel" if has_networks else "wave"
         self.input_name = self.session.get_inputs()[0].name
+        self.has_embeddings = any(output.name == "embedding" for output in self.session.get_outputs())
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return log-mel spectrograms, or the clips themselves for a graph that has the front-end in it."""
@@ -65,6 +66,7 @@ class OnnxEngine(Engine):
         self, requests: Iterable[tuple[KeyT, npt.NDArray[np.float32]]]
     ) -> Iterator[tuple[KeyT, Outputs]]:
         """Yield the outputs of each request with its key, in order."""
+        names = ["output", "embedding"] if self.has_embeddings else ["output"]
         for key, inputs in requests:
-            probabilities, embeddings = self.session.run(["output", "embedding"], {self.input_name: inputs})
-            yield key, Outputs(np.asarray(probabilities), np.asarray(embeddings))
+            outputs = [np.asarray(output) for output in self.session.run(names, {self.input_name: inputs})]
+            yield key, Outputs(*outputs) if self.has_embeddings else without_embeddings(*outputs)

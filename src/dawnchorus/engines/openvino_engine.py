@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.engines.engine import Engine, KeyT, Outputs, checked_n_networks, fingerprint_of
+from dawnchorus.engines.engine import (
+    Engine,
+    KeyT,
+    Outputs,
+    checked_n_networks,
+    fingerprint_of,
+    without_embeddings,
+)
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
@@ -58,6 +65,7 @@ class OpenVinoEngine(Engine):
         self.model, self.settings = networks or model, settings
         stack = _stack_of(self.model)
         self.n_networks = 1 if stack is None else len(stack.inputs())
+        self.has_embeddings = any("embedding" in output.get_names() for output in self.model.outputs)
         self._compile(settings.clips_per_request)
 
     def resize(self, clips_per_request: int) -> None:
@@ -110,12 +118,14 @@ class OpenVinoEngine(Engine):
                 request.wait()
                 pool.give_back(request)
 
-    @staticmethod
-    def _finished(running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
+    def _finished(self, running: deque[tuple[KeyT, Any]], pool: _RequestPool) -> tuple[KeyT, Outputs]:
         """Return the key and outputs of the oldest request, and return the request to the pool."""
         key, request = running.popleft()
         request.wait()
-        outputs = Outputs(*(request.get_tensor(name).data.copy() for name in ("output", "embedding")))
+        probabilities = request.get_tensor("output").data.copy()
+        outputs = without_embeddings(probabilities)
+        if self.has_embeddings:
+            outputs = Outputs(probabilities, request.get_tensor("embedding").data.copy())
         pool.give_back(request)
         return key, outputs
 
