@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of, without_embeddings
 from dawnchorus.engines.engine_settings import EngineSettings
+from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, ModelCard
+from dawnchorus.models.card import CARD_KEY, WITHOUT_CARD, ModelCard
 from dawnchorus.privacy import disable_events
 
 NETWORKS_NAME = "networks.onnx"
@@ -50,7 +51,9 @@ class OnnxEngine(Engine):
             str(networks if has_networks else path), options, providers=["CPUExecutionProvider"]
         )
         metadata = self.session.get_modelmeta().custom_metadata_map
-        self.card = ModelCard.from_json(metadata.get(CARD_KEY, ""), where=str(path))
+        if CARD_KEY not in metadata:
+            raise ModelError(f"{path} {WITHOUT_CARD}")
+        self.card = ModelCard.from_json(metadata[CARD_KEY], where=str(path))
         self.fingerprint = fingerprint_of("onnx", [path, *sorted(path.parent.glob("*.bin"))])
         self.clips_per_request = settings.clips_per_request
         self.frontend = NumpyLogMel(FrontendSettings(**self.card.frontend)) if has_networks else None

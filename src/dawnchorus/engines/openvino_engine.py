@@ -22,7 +22,7 @@ from dawnchorus.engines.engine import (
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, ModelCard
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, WITHOUT_CARD, ModelCard
 
 
 class OpenVinoEngine(Engine):
@@ -55,7 +55,7 @@ class OpenVinoEngine(Engine):
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         model = openvino_core().read_model(path)
         if not model.has_rt_info([CARD_KEY]):
-            raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
+            raise ModelError(f"{path} {WITHOUT_CARD}")
         self.card = ModelCard.from_json(str(model.get_rt_info([CARD_KEY]).astype(str)), where=str(path))
         kind = f"openvino {settings.precision}"
         self.fingerprint = fingerprint_of(kind, [path, path.with_suffix(".bin")])
