@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dawnchorus.features.spectrogram import Spectrogram
     from dawnchorus.models.head import ModelOutput
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
+    from dawnchorus.pipelines.adoption import adopt
     from dawnchorus.pipelines.experiment import TrainedRun, open_run, train
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
@@ -49,6 +50,7 @@ __all__ = [
     "WaveCNNAttenClassifier",
     "WaveDataset",
     "__version__",
+    "adopt",
     "label_map_of",
     "lightning_training",
     "load_model",
@@ -79,6 +81,7 @@ _HOME = {
     "WaveCNNAttenClassifier": "dawnchorus.models.wave_cnn",
     "WaveDataset": "dawnchorus.datasets.wave_dataset",
     "lightning_training": "dawnchorus.training.lightning_training",
+    "adopt": "dawnchorus.pipelines.adoption",
     "TrainedRun": "dawnchorus.pipelines.experiment",
     "open_run": "dawnchorus.pipelines.experiment",
     "open_engine": "dawnchorus.engines",

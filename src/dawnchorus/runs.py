@@ -70,6 +70,7 @@ _FOLD_COLUMNS = (
     ("fold", r"-?\d{1,6}", "fold must be a whole number in every row"),
     ("validated", "true|false", "it must be true or false"),
 )
+_USUAL_METRIC = "val_macro_roc_auc"
 START_KEYS = ("weights", "weights_labels")
 """Keys of ``nn_model_config`` for the weights that a network starts from, not for its architecture."""
 
@@ -328,8 +329,12 @@ class Run:
 
     def main_metric(self) -> str:
         """Return the name of the metric that ranks checkpoints."""
+        if not self.config_file.is_file():  # of an adopted run
+            reports = [self.finished(fold) or {} for fold in self.finished_folds()]
+            names = {name for report in reports for name in report if name.startswith("val_")}
+            return min(names, default=_USUAL_METRIC)
         args = read_saved_config(self.config_file).get("train_function_args", {})
-        return str(args.get("main_metric", "val_macro_roc_auc"))
+        return str(args.get("main_metric", _USUAL_METRIC))
 
     def score(self, fold: int) -> float:
         """Return the main metric of a finished fold.

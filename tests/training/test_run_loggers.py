@@ -148,3 +148,13 @@ def test_loggers_are_closed_whether_the_training_fails_or_not(
         if fails:
             raise RuntimeError("broken")
     assert codes == [int(fails)]
+
+
+def test_a_long_name_is_shortened_for_wandb_and_stays_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    names = []
+    for ending in ("a", "b"):
+        *_, logger = make_loggers(args("wandb"), tmp_path / f"{'published_' * 19}{ending}" / "fold_12")
+        names += [logger._wandb_init["name"], logger._wandb_init["group"]]
+    assert len(set(names)) == 4
+    assert max(map(len, names)) <= 128  # what Weights & Biases takes

@@ -22,6 +22,7 @@ from typer.core import TyperCommand
 
 from dawnchorus import __version__
 from dawnchorus.cli import (
+    adoption,
     calibration,
     configs,
     demo,
@@ -107,6 +108,7 @@ _add(_DATA, preparation.precompute, "Convert recordings to HDF5, to train faster
 _add(_DATA, preparation.skip_speech, "List the stretches without speech, to train on.")
 _add(_DATA, preparation.folds, "Deal recordings to folds, recordists apart.")
 _add(_TRAINING, configs.configs, "List the training configs.")
+_add(_TRAINING, adoption.adopt_config, "Write a published config in dawnchorus's keys.")
 _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")
 _add(_TRAINING, training.train, "Train the folds of an experiment.")
 _add(_TRAINING, inference.evaluate, "Score a run out of fold.")
@@ -116,6 +118,7 @@ _add(_TRAINING, calibration.calibrate, "Find each class's threshold at a precisi
 _add(_TRAINING, training.choose_checkpoints, "Choose among the kept checkpoints of a run.")
 _add(_TRAINING, training.extract_backbone, "Write the backbone of a checkpoint for other models.")
 _add(_PREDICTION, inference.export, "Write a run for ONNX Runtime and OpenVINO.")
+_add(_PREDICTION, adoption.adopt, "Make a published model one that dawnchorus opens.")
 _add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
 _add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
 _add(_PREDICTION, segments.segments, "Cut detections out of recordings, to listen to.")

@@ -100,11 +100,18 @@ def export(
 ) -> None:
     """Write the ensemble for ONNX Runtime and OpenVINO, after comparing both with PyTorch on real clips.
 
-    Each is a folder that predicts wherever it is copied to, without PyTorch.
+    Each is a folder that predicts wherever it is copied to, without PyTorch. An adopted run, which has no
+    recordings, is compared on generated clips.
     """
+    from dawnchorus.engines.opening import is_run
     from dawnchorus.export.ensemble_export import export_ensemble
+    from dawnchorus.runs import Run
 
-    opened, settings = open_run(run, config, changes, debug=debug)
+    settings: TrainConfig | None
+    if config is None and is_run(run) and not (adopted := Run(run)).config_file.is_file():
+        opened, settings = adopted, None
+    else:
+        opened, settings = open_run(run, config, changes, debug=debug)
     parities = export_ensemble(
         opened,
         settings,

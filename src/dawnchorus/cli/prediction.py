@@ -174,6 +174,7 @@ def predict(
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
     from dawnchorus.engines.engine_settings import frontend_threads
+    from dawnchorus.engines.ensembles import bundled_models
     from dawnchorus.errors import ConfigError
     from dawnchorus.predict.detections import DetectionSettings, read_species
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
@@ -189,7 +190,9 @@ def predict(
             "thresholds are calibrated for one model, and not for its mean with others; give --threshold a "
             "number or a file"
         )
-    ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    ensemble = ensemble_of(
+        bundled_models(model), add or [], weight, engine=engine, threads=threads, batch_size=batch_size
+    )
     opened = ensemble.open()
     labels = opened.card.labels
     settings = BulkSettings(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from dawnchorus.engines.ensembles import bundled_models
 from dawnchorus.engines.opening import BUNDLE_NAME, EXPORTS, EngineName, holds_model, is_run
 from dawnchorus.errors import RunError
 from dawnchorus.files import mend, refuse_existing, replacing
@@ -19,7 +20,7 @@ def bundle_runs(
     Parameters
     ----------
     runs
-        Runs that were exported.
+        Runs that were exported, exports, or bundles.
     out
         The folder; it takes its place when all is copied.
     engine
@@ -48,16 +49,18 @@ def bundle_runs(
     mend(out.parent)
     _check_replaceable(out, force=force)
     folders: dict[str, Path] = {}
-    for run in runs:
-        folder, name = (run / EXPORTS[engine]).parent, run.resolve().name
-        if not is_run(run):
+    for run in (one for given in runs for one in bundled_models(given)):
+        file, name = run / EXPORTS[engine], run.resolve().name
+        if not holds_model(run):
             raise RunError(f"{run} is no run; give folders below logdirs that dawnchorus train has made")
-        if not (run / EXPORTS[engine]).is_file():
+        if not is_run(run):
+            file = run / file.name
+        if not file.is_file():
             option = " --int8" if engine == "int8" else ""
             raise RunError(f"{run} has no export for {engine}; make it with: dawnchorus export {run}{option}")
         if name in folders:
             raise RunError(f"{run} has the name of another run, {name}; rename one")
-        folders[name] = folder
+        folders[name] = file.parent
     with replacing(out) as temporary:
         for name, folder in folders.items():
             shutil.copytree(folder, temporary / name)

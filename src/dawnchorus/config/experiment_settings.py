@@ -144,7 +144,8 @@ class TrainConfig(Settings):
         One dataset root, or a list of several.
     labels
         The classes and their order, as a list or as a file (a CSV table with the column ``primary_label``,
-        or a text file with a label a line); without it, the classes are the labels of the recordings, sorted.
+        a text file with a label a line, or a list or map of numbers in JSON); without it, the classes are the
+        labels of the recordings, sorted.
     taxonomy
         CSV table with scientific and common names of the classes, for the tables of ``dawnchorus predict``;
         without it, ``labels`` where that is a table with such columns.
@@ -170,8 +171,8 @@ class TrainConfig(Settings):
 
     exp_name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        max_length=80,
-        description="at most 80 letters and digits of English, with . _ or - after the first",
+        max_length=200,
+        description="at most 200 letters and digits of English, with . _ or - after the first",
     )
     seed: int = Field(default=42, ge=0)
     logdir: Path = Path("logdirs")

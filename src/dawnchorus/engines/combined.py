@@ -59,6 +59,7 @@ class CombinedEngine(Engine):
             self.total[columns] += share
         parts = zip(weights, self.engines, strict=True)
         self.fingerprint = " + ".join(f"{float(weight)!r} {engine.fingerprint}" for weight, engine in parts)
+        self.has_embeddings = self.engines[0].has_embeddings
         self.clips_per_request = max(engine.clips_per_request for engine in self.engines)
         for engine in self.engines:
             engine.resize(self.clips_per_request)

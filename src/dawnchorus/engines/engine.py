@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -74,6 +74,8 @@ class Engine(ABC):
         Input of the networks: ``wave`` or ``logmel``.
     n_networks
         Networks in the mean that can be left out one by one; 1 where they cannot.
+    has_embeddings
+        Whether it gives embeddings. Without, those of its outputs have no features, shape (batch, 0).
 
     Examples
     --------
@@ -92,6 +94,7 @@ class Engine(ABC):
     fingerprint: str
     input_kind: Literal["wave", "logmel"] = "wave"
     n_networks: int = 1
+    has_embeddings: bool = True
 
     @abstractmethod
     def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:
@@ -177,6 +180,20 @@ def fingerprint_of(what: str, files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return f"{what} {digest.hexdigest()[:16]}"
+
+
+def named_outputs(named: Mapping[str, npt.NDArray[np.float32]]) -> Outputs:
+    """Return the outputs of a graph by their names, without embeddings or frames where it has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> named_outputs({"output": np.zeros((4, 3), np.float32)}).embeddings.shape
+    (4, 0)
+    """
+    probabilities = named["output"]
+    embeddings = named.get("embedding", np.zeros((len(probabilities), 0), np.float32))
+    return Outputs(probabilities, embeddings, named.get("frame_logits"))
 
 
 def checked_n_networks(n_networks: int, n_there: int) -> int:

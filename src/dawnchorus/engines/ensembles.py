@@ -76,6 +76,27 @@ def models_in(path: Path) -> list[Path]:
     return models or [path]
 
 
+def bundled_models(path: Path) -> list[Path]:
+    """Return the exported models in the subfolders of a bundle; of any other path, the path itself.
+
+    A folder of runs is none: runs of one folder are seldom one ensemble.
+
+    Raises
+    ------
+    RunError
+        As for :func:`models_in`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [path.as_posix() for path in bundled_models(Path("logdirs"))]
+    ['logdirs']
+    """
+    if path.is_dir() and any(is_run(entry) for entry in path.iterdir()):
+        return [path]
+    return models_in(path)
+
+
 @dataclass(frozen=True)
 class Ensemble:
     """Models that predict together.

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of
+from dawnchorus.engines.engine import Engine, KeyT, Outputs, fingerprint_of, named_outputs
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, OUTPUT_NAMES, ModelCard
+from dawnchorus.models.card import CARD_KEY, OUTPUT_NAMES, WITHOUT_CARD, ModelCard
 from dawnchorus.privacy import disable_events
 
 NETWORKS_NAME = "networks.onnx"
@@ -52,7 +52,7 @@ class OnnxEngine(Engine):
         )
         metadata = self.session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata:
-            raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
+            raise ModelError(f"{path} {WITHOUT_CARD}")
         self.card = ModelCard.from_json(metadata[CARD_KEY], where=str(path))
         self.fingerprint = fingerprint_of("onnx", [path, *sorted(path.parent.glob("*.bin"))])
         self.clips_per_request = settings.clips_per_request
@@ -61,6 +61,7 @@ class OnnxEngine(Engine):
         self.input_name = self.session.get_inputs()[0].name
         there = {output.name for output in self.session.get_outputs()}
         self.output_names = [name for name in OUTPUT_NAMES if name in there]
+        self.has_embeddings = "embedding" in there
 
     def prepare(self, waves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return log-mel spectrograms, or the clips themselves for a graph that has the front-end in it."""
@@ -71,5 +72,5 @@ class OnnxEngine(Engine):
     ) -> Iterator[tuple[KeyT, Outputs]]:
         """Yield the outputs of each request with its key, in order."""
         for key, inputs in requests:
-            outputs = self.session.run(self.output_names, {self.input_name: inputs})
-            yield key, Outputs(*map(np.asarray, outputs))
+            outputs = map(np.asarray, self.session.run(self.output_names, {self.input_name: inputs}))
+            yield key, named_outputs(dict(zip(self.output_names, outputs, strict=True)))

@@ -11,11 +11,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.engines.engine import Engine, KeyT, Outputs, checked_n_networks, fingerprint_of
+from dawnchorus.engines.engine import (
+    Engine,
+    KeyT,
+    Outputs,
+    checked_n_networks,
+    fingerprint_of,
+    named_outputs,
+)
 from dawnchorus.engines.engine_settings import EngineSettings
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
-from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, OUTPUT_NAMES, ModelCard
+from dawnchorus.models.card import CARD_KEY, LOGMEL_NAME, OUTPUT_NAMES, WITHOUT_CARD, ModelCard
 
 
 class OpenVinoEngine(Engine):
@@ -48,7 +55,7 @@ class OpenVinoEngine(Engine):
     def __init__(self, path: Path, settings: EngineSettings) -> None:
         model = openvino_core().read_model(path)
         if not model.has_rt_info([CARD_KEY]):
-            raise ModelError(f"{path} holds no dawnchorus model card; export the model again")
+            raise ModelError(f"{path} {WITHOUT_CARD}")
         self.card = ModelCard.from_json(str(model.get_rt_info([CARD_KEY]).astype(str)), where=str(path))
         kind = f"openvino {settings.precision}"
         self.fingerprint = fingerprint_of(kind, [path, path.with_suffix(".bin")])
@@ -60,6 +67,7 @@ class OpenVinoEngine(Engine):
         self.output_names = [name for name in OUTPUT_NAMES if name in there]
         stack = _stack_of(self.model, "output")
         self.n_networks = 1 if stack is None else len(stack.inputs())
+        self.has_embeddings = "embedding" in there
         self._compile(settings.clips_per_request)
 
     def resize(self, clips_per_request: int) -> None:
@@ -116,7 +124,7 @@ class OpenVinoEngine(Engine):
         """Return the key and outputs of the oldest request, and return the request to the pool."""
         key, request = running.popleft()
         request.wait()
-        outputs = Outputs(*(request.get_tensor(name).data.copy() for name in self.output_names))
+        outputs = named_outputs({name: request.get_tensor(name).data.copy() for name in self.output_names})
         pool.give_back(request)
         return key, outputs
 

@@ -24,7 +24,7 @@ from dawnchorus.evaluate.out_of_fold import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clips
 from dawnchorus.export.onnx import write_one_file, write_onnx, write_onnx_fp16
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
-from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, parity_clips
+from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, generated_clips, parity_clips
 from dawnchorus.files import replacing_all
 from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.models.card import ModelCard
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def export_ensemble(
     run: Run,
-    config: TrainConfig,
+    config: TrainConfig | None,
     *,
     folds: Sequence[int] | None = None,
     int8: bool = False,
@@ -53,7 +53,8 @@ def export_ensemble(
     run
         A run with finished folds.
     config
-        The run's config; the clips for the comparison are read from its recordings.
+        The run's config; the clips for the comparison are read from its recordings. None compares on
+        generated clips, for a run without recordings, as an adopted one is.
     folds
         Folds of the ensemble; None takes all that are finished.
     int8
@@ -89,8 +90,13 @@ def export_ensemble(
     if taxonomy is not None:
         card = replace(card, species={**card.species, **read_taxonomy(taxonomy, card.labels)})
     labels = LabelMap(card.labels)
-    recordings = recordings_with_folds(run, config)
-    clips = parity_clips(recordings, config, labels)
+    if int8 and config is None:
+        raise ExportError(f"{run.path} has no config and no recordings, which 8 bits need; leave --int8 out")
+    recordings = None if config is None else recordings_with_folds(run, config)
+    if config is None or recordings is None:
+        clips = generated_clips(card)
+    else:
+        clips = parity_clips(recordings, config, labels)
     models = [run.load_model(fold) for fold in chosen]
     reference = TorchEngine(models, card, device="cpu")
     if frames and reference.outputs(clips.waves[:1]).frame_logits is None:
@@ -115,6 +121,8 @@ def export_ensemble(
         narrow = OpenVinoEngine(openvino_file, settings)
         parities.append(check_parity("OpenVINO fp16", narrow, reference, clips, tolerance=TOLERANCE_FP16))
         if int8:
+            assert config is not None
+            assert recordings is not None
             scored = score_clips(recordings, config, labels)
             # Ranges are taken from every other clip, and the score from those between.
             write_ir(quantize(read_onnx(onnx_file, card), scored.waves[::2]), new[run.int8_file])

@@ -12,6 +12,7 @@ from scipy.special import expit
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines import Engine
 from dawnchorus.errors import ExportError
+from dawnchorus.models.card import ModelCard
 from dawnchorus.recordings.labels import LabelMap
 
 TOLERANCE = 1e-4
@@ -114,6 +115,24 @@ def parity_clips(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap
     """
     first = first_windows(recordings, config, labels, n_clips=N_CLIPS)
     return ParityClips(first.waves, first.filenames)
+
+
+def generated_clips(card: ModelCard) -> ParityClips:
+    """Return tones in noise at several levels, for a run whose recordings are not at hand.
+
+    Examples
+    --------
+    >>> from dawnchorus.runs import Run
+    >>> generated_clips(Run.open("logdirs/tiny").card()).waves.shape
+    (24, 32000)
+    """
+    rng = np.random.default_rng(0)
+    time_s = np.arange(card.n_samples) / card.sample_rate
+    tones_hz = rng.uniform(0.01, 0.4, (N_CLIPS, 1)) * card.sample_rate
+    waves = np.sin(2 * np.pi * tones_hz * time_s) * np.sin(np.pi * time_s) ** 2
+    waves += rng.uniform(0.001, 1, (N_CLIPS, 1)) * rng.standard_normal(waves.shape)
+    waves *= rng.uniform(0.01, 1, (N_CLIPS, 1)) / np.abs(waves).max(axis=1, keepdims=True)
+    return ParityClips(waves.astype(np.float32), tuple(f"generated clip {n}" for n in range(N_CLIPS)))
 
 
 def check_parity(

@@ -16,6 +16,11 @@ from dawnchorus.wording import counted
 CARD_KEY = "dawnchorus_model_card"
 """Key of the card in an ONNX file's metadata and in an OpenVINO model's runtime information."""
 
+WITHOUT_CARD = (
+    "holds no dawnchorus model card; export the model again, or take a published one with dawnchorus adopt"
+)
+"""The end of a message on a graph of somebody else's."""
+
 LOGMEL_NAME = "logmel"
 """Name of the tensor in an exported graph that the front-end makes and the networks take."""
 

@@ -18,7 +18,7 @@ from dawnchorus.audio.sound import Sound
 from dawnchorus.audio.windows import shortest_window
 from dawnchorus.engines.engine import Engine, Inputs, Outputs, filled_up
 from dawnchorus.engines.engine_settings import frontend_threads
-from dawnchorus.errors import AudioError, ConfigError
+from dawnchorus.errors import AudioError, ConfigError, ModelError
 from dawnchorus.files import Failure
 from dawnchorus.predict.clip_requests import (
     ClipPosition,
@@ -122,6 +122,11 @@ class BirdsInference:
         n_workers: int | None = None,
         channel: Channel | None = None,
     ) -> None:
+        if with_embeddings and not engine.has_embeddings:
+            raise ModelError(
+                f"{engine.card.exp_name} was exported without embeddings; leave them out, or take a model "
+                "that dawnchorus has exported"
+            )
         self.engine = engine
         self.card = engine.card
         self.plan = _checked_plan(engine, overlap_s, shift_s)

@@ -20,7 +20,7 @@ from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
 from dawnchorus.audio.sound import Sound
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines.engine import Engine
-from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+from dawnchorus.engines.ensembles import Ensemble, WeightedModel, bundled_models
 from dawnchorus.engines.opening import EngineName
 from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError
 from dawnchorus.features.logmel import FrontendSettings
@@ -403,7 +403,7 @@ def load_model(
     path
         A run directory, the training config of a run (``.py``), the folder of an export, ``model.onnx``, or
         OpenVINO's ``model.xml``; or several of them, which predict together and whose classes are joined by
-        label.
+        label. A folder of exports, such as a bundle, stands for all of them.
     engine
         ``torch``, ``onnx``, ``openvino`` or ``int8``; if not given, the engine of the file, and for a run
         that of its fastest export.
@@ -436,7 +436,7 @@ def load_model(
     >>> list(scores.to_frame().index.names), list(scores.to_frame().columns)
     (['file', 'start_time', 'end_time'], ['wren', 'robin', 'owl'])
     """
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(each) for each in path]
+    paths = bundled_models(Path(path)) if isinstance(path, str | Path) else [Path(each) for each in path]
     weights = [1.0] * len(paths) if weights is None else list(weights)
     if not paths or len(weights) != len(paths):
         raise ConfigError(f"there are {len(weights)} weights for {len(paths)} models; give one each")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.config.json_files import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 from dawnchorus.wording import counted, first_few
@@ -87,7 +88,8 @@ class LabelMap:
 def read_labels(given: Path | Iterable[str]) -> LabelMap:
     """Return the classes of a config's ``labels``: a list, or a file with a label a line.
 
-    A CSV file has them in the column ``primary_label``, as a competition's ``taxonomy.csv`` does.
+    A CSV file has them in the column ``primary_label``, as a competition's ``taxonomy.csv`` does. A JSON file
+    is a list of them, or gives each its number, ``{"owl": 0, "wren": 1}``, as the published system's do.
 
     Raises
     ------
@@ -142,7 +144,19 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the labels {path} cannot be read: {error}") from None
+    if (first := "".join(lines).lstrip()[:1]) in ("{", "[") or path.suffix.lower() == ".json":
+        return _labels_in_json(path, are_numbered=first == "{")
     return tuple(label for line in lines if (label := clean_label(line)))
+
+
+def _labels_in_json(path: Path, *, are_numbered: bool) -> tuple[str, ...]:
+    legal = 'give a list of labels, or each label with its number, {"owl": 0, "wren": 1}'
+    if not are_numbered:
+        return tuple(map(clean_label, read_json(path, list[str], error=DataError, remedy=legal)))
+    numbers = read_json(path, dict[str, int], error=DataError, remedy=legal)
+    if sorted(numbers.values()) != list(range(len(numbers))):
+        raise DataError(f"{path}: the numbers must be 0 to {len(numbers) - 1}, each once; {legal}")
+    return tuple(map(clean_label, sorted(numbers, key=numbers.__getitem__)))
 
 
 def has_unknown(target: npt.NDArray[np.float32]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from dawnchorus.config import TrainFunctionArgs
 from dawnchorus.errors import MissingExtraError
 from dawnchorus.wording import install_extra
 
+_LONGEST_NAME = 110  # of the 128 letters that Weights & Biases allows, with room for "-fold_12"
 _OFFLINE = ("offline", "dryrun")  # Lightning sets the second, which is the older name of the first
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
@@ -65,7 +67,7 @@ def make_loggers(args: TrainFunctionArgs, fold_dir: Path) -> list[Logger]:
     if "tensorboard" in chosen:
         loggers.append(TensorBoardLogger(fold_dir, name="tensorboard", version=""))
     if "wandb" in chosen:
-        run_name = fold_dir.parent.name
+        run_name = _short_enough(fold_dir.parent.name)
         loggers.append(
             WandbLogger(
                 project="dawnchorus", group=run_name, name=f"{run_name}-{fold_dir.name}",
@@ -101,3 +103,11 @@ def closing_loggers(loggers: Sequence[Logger]) -> Iterator[None]:
                 import wandb
 
                 wandb.finish(exit_code=int(status == "failed"))
+
+
+def _short_enough(name: str) -> str:
+    """Return a name, shortened with a digest where Weights & Biases would refuse it and a fold's together."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_NAME - 9]}-{digest}"
