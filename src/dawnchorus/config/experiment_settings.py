@@ -87,8 +87,8 @@ class FoldSettings(Settings):
         the weights after the last epoch are taken.
     group_column
         Column whose equal values stay on one side of every fold; several, as a list or with commas
-        between them, link recordings that share a value in any of them. An empty value links
-        nothing. None takes ``author``, and ``site`` too where the table has it.
+        between them, link recordings that share a value in any of them. Case and spaces tell no values
+        apart; an empty value and ``unknown``, ``anonymous`` and the like link nothing. None takes ``author``, and ``site`` too where the table has it.
     fold_column
         Column of official folds, numbers or names, with -1 for what is always in training, or ``train`` and
         ``valid`` for a single fold. Where the table has it, it is used as it is and ``n_folds`` is ignored;

@@ -20,6 +20,10 @@ from dawnchorus.wording import in_line
 _EXAMPLES_SHOWN = 5
 _NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
+_UNKNOWN_NAMES = frozenset(
+    {"", "-", "?", "anon", "anon.", "anonymous", "n/a", "na", "nan", "none", "null", "unknown"}
+)
+"""Names, without spaces and case, of somebody or some place that is not known."""
 _PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
 """Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers."""
 
@@ -139,6 +143,21 @@ def clean_label(text: str) -> str:
     ('Häussperling', 'Junco hyemalis')
     """
     return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def identity_of(name: str) -> str:
+    """Return a text that is equal for two spellings of a name, and empty for one that stands for unknown.
+
+    Case, spaces and the form of Unicode tell no names apart.
+
+    Examples
+    --------
+    >>> identity_of("Ada  Byron") == identity_of(" ADA BYRON"), identity_of("Unknown"), identity_of("-")
+    (True, '', '')
+    """
+    folded = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).casefold()
+    identity = "".join(unicodedata.normalize("NFKC", folded).split())
+    return "" if identity in _UNKNOWN_NAMES else identity
 
 
 def variant_spellings(labels: Iterable[str]) -> dict[str, str]:
