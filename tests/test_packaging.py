@@ -52,22 +52,35 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Torch
 
 
 def test_poetry_and_pip_install_the_same_training_stack(project: dict) -> None:
-    group = project["tool"]["poetry"]["group"]["train"]["dependencies"]
-    assert sorted(name + version for name, version in group.items()) == sorted(
-        project["project"]["optional-dependencies"]["train"]
-    )
+    poetry = project["tool"]["poetry"]
+    group = poetry["group"]["train"]["dependencies"]
+    assert group == {name: poetry["dependencies"][name]["version"] for name in poetry["extras"]["train"]}
 
 
 def test_everything_that_is_asked_for_is_pinned(project: dict) -> None:
     pinned = {
         line.partition("==")[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().split()
     }
-    extras = project["project"]["optional-dependencies"]
-    asked = [*project["project"]["dependencies"]]
+    poetry = project["tool"]["poetry"]
+    asked = {name for name, needed in poetry["dependencies"].items() if isinstance(needed, str)}
     for extra in ("train", "download", "docs", "test", "check"):
-        asked += extras[extra]
-    names = {requirement.partition(">")[0].partition("=")[0].lower() for requirement in asked}
-    assert names <= pinned
+        asked.update(poetry["extras"][extra])
+    assert asked <= pinned
+
+
+def test_every_optional_package_is_in_an_extra_and_none_stands_in_two_places(project: dict) -> None:
+    poetry = project["tool"]["poetry"]
+    optional = {name for name, needed in poetry["dependencies"].items() if not isinstance(needed, str)}
+    assert set().union(*poetry["extras"].values()) == optional
+    assert "optional-dependencies" not in project["project"]
+
+
+def test_the_lock_names_every_package_and_no_registry(project: dict) -> None:
+    lock = tomllib.loads((REPOSITORY / "poetry.lock").read_text())
+    locked = {package["name"]: package["version"] for package in lock["package"]}
+    assert set(project["tool"]["poetry"]["dependencies"]) <= set(locked)
+    assert not [package["name"] for package in lock["package"] if "source" in package]
+    assert not [file for package in lock["package"] for file in package["files"] if "url" in file]
 
 
 def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
