@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
-from dawnchorus.formats.text_tables import clean_label, read_text_table, some
+from dawnchorus.formats.text_tables import clean_label, read_text_table, refuse_other_kinds, some
 from dawnchorus.wording import counted, first_few
 
 NOCALL = "nocall"
@@ -87,12 +88,13 @@ class LabelMap:
 def read_labels(given: Path | Iterable[str]) -> LabelMap:
     """Return the classes of a config's ``labels``: a list, or a file with a label a line.
 
-    A CSV file has them in the column ``primary_label``, as a competition's ``taxonomy.csv`` does.
+    A CSV file has them in the column ``primary_label``, as a competition's ``taxonomy.csv`` does; a JSON file
+    is a list of them, or a dict of their indices, as in ``{"owl": 0, "wren": 1}``.
 
     Raises
     ------
     DataError
-        The file cannot be read or lacks the column, there is no label, or one occurs twice.
+        The file cannot be read, is of another kind or lacks the column, there is no label, or one occurs twice.
 
     Examples
     --------
@@ -139,10 +141,26 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() == ".csv":
         return tuple(map(clean_label, read_text_table(path, required=("primary_label",))["primary_label"]))
     try:
+        refuse_other_kinds(path, legal="a label a line")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the labels {path} cannot be read: {error}") from None
+    if path.suffix.lower() == ".json" or "".join(lines).lstrip()[:1] in ("{", "["):
+        return _labels_in_json(path)
     return tuple(label for line in lines if (label := clean_label(line)))
+
+
+def _labels_in_json(path: Path) -> tuple[str, ...]:
+    """Return the labels of a JSON list, or the keys of a dict in the order of their indices."""
+    form = 'write ["owl", "wren"], or {"owl": 0, "wren": 1}'
+    content = read_json(path, dict[str, int] | list[str], error=DataError, remedy=form)
+    if isinstance(content, dict):
+        if sorted(content.values()) != list(range(len(content))):
+            raise DataError(
+                f"{path}: the indices of {len(content)} labels must be 0 to {len(content) - 1}, each once; {form}"
+            )
+        content = sorted(content, key=content.__getitem__)
+    return tuple(map(clean_label, content))
 
 
 def has_unknown(target: npt.NDArray[np.float32]) -> bool:
