@@ -252,6 +252,12 @@ def test_official_folds_are_used_as_they_are(official: list[Any], expected: list
     assert renamed.folds.tolist() == expected
 
 
+def test_the_published_column_fold_id_is_taken_where_there_is_no_fold() -> None:
+    recordings = table(["a", "b"] * 2, ["x", "x", "y", "y"], fold_id=[1, 1, 0, 0])
+    assert folds_of(recordings).folds.tolist() == [1, 1, 0, 0]
+    assert folds_of(recordings.assign(fold=[0, 0, 1, 1])).folds.tolist() == [0, 0, 1, 1]
+
+
 def test_official_folds_may_be_disregarded() -> None:
     recordings = many().assign(fold=0)
     np.testing.assert_array_equal(folds_of(recordings, fold_column=None).folds, folds_of(many()).folds)
@@ -306,7 +312,9 @@ def test_official_folds_that_split_a_recordist_are_refused() -> None:
 
 
 def test_official_folds_that_split_a_recordist_by_its_spelling_are_refused() -> None:
-    recordings = table(["a", "b"] * 3, ["Ada Byron", "x", "y", "z", "ADA  BYRON", "u"], fold=[0, 0, 0, 1, 1, 1])
+    recordings = table(
+        ["a", "b"] * 3, ["Ada Byron", "x", "y", "z", "ADA  BYRON", "u"], fold=[0, 0, 0, 1, 1, 1]
+    )
     with pytest.raises(DataError, match="1 group by author would lie on both sides of a fold"):
         folds_of(recordings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,7 +95,8 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     Raises
     ------
     DataError
-        The file cannot be read, is of another kind or lacks the column, there is no label, or one occurs twice.
+        The file cannot be read, is of another kind or lacks the column, there is no label, or one occurs
+        twice.
 
     Examples
     --------
@@ -153,13 +155,16 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
 def _labels_in_json(path: Path) -> tuple[str, ...]:
     """Return the labels of a JSON list, or the keys of a dict in the order of their indices."""
     form = 'write ["owl", "wren"], or {"owl": 0, "wren": 1}'
-    content = read_json(path, dict[str, int] | list[str], error=DataError, remedy=form)
-    if isinstance(content, dict):
+    content: list[str] | dict[str, int] = read_json(path, Any, error=DataError, remedy=form)
+    if isinstance(content, dict) and all(isinstance(index, int) for index in content.values()):
         if sorted(content.values()) != list(range(len(content))):
             raise DataError(
-                f"{path}: the indices of {len(content)} labels must be 0 to {len(content) - 1}, each once; {form}"
+                f"{path}: the indices of {len(content)} labels must be 0 to {len(content) - 1}, each once; "
+                f"{form}"
             )
         content = sorted(content, key=content.__getitem__)
+    if not isinstance(content, list) or not all(isinstance(label, str) for label in content):
+        raise DataError(f"{path}: no list of labels, and no dict of their indices; {form}")
     return tuple(map(clean_label, content))
 
 

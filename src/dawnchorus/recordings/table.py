@@ -123,7 +123,12 @@ def load_recordings(
         raise FaultyTableError(left_out)
     if recordings.empty:
         raise DataError(f"no recording in {' or '.join(str(root.audio_dir) for root in roots)} has a label")
-    for column in ("author", "site", "fold"):  # a column that only some roots have is unknown elsewhere
+    for column in (
+        "author",
+        "site",
+        "fold",
+        "fold_id",
+    ):  # a column that only some roots have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
     return LoadedRecordings(recordings, left_out)
