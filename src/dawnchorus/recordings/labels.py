@@ -155,7 +155,7 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
 def _labels_in_json(path: Path) -> tuple[str, ...]:
     """Return the labels of a JSON list, or the keys of a dict in the order of their indices."""
     form = 'write ["owl", "wren"], or {"owl": 0, "wren": 1}'
-    content: list[str] | dict[str, int] = read_json(path, Any, error=DataError, remedy=form)
+    content: Any = read_json(path, object, error=DataError, remedy=form)
     if isinstance(content, dict) and all(isinstance(index, int) for index in content.values()):
         if sorted(content.values()) != list(range(len(content))):
             raise DataError(
