@@ -6,14 +6,17 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from ctypes.util import find_library
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -247,12 +250,12 @@ def test_a_json_list_names_the_recordings(data_factory, tmp_path):
     ):
         precompute_recordings(elsewhere, features)
     for text, reason in (
-        ("{", "cannot be read as JSON"),
-        ('{"a": 1}', "not a list of paths"),
+        ("{", "is not JSON"),
+        ('{"a": 1}', "the whole is .*legal: a list"),
         ("[]", "not a list"),
     ):
         elsewhere.write_text(text)
-        with pytest.raises(DataError, match=rf"list\.json: {reason}"):
+        with pytest.raises(DataError, match=rf"list\.json:? {reason}"):
             precompute_recordings(elsewhere, features)
     for name in (".", "", "../x.wav", "a/../x.wav", "a\0b.wav", "\ud800.wav"):
         elsewhere.write_text(json.dumps([name]))
@@ -261,7 +264,7 @@ def test_a_json_list_names_the_recordings(data_factory, tmp_path):
     elsewhere.write_bytes(b"\xef\xbb\xbf" + json.dumps(["a/y.wav"]).encode())  # as Windows editors write it
     assert precompute_recordings(elsewhere, features, audio_root=data_factory.root).n_skipped == 1
     assert list(read_list(features / "failures.csv")) == ["a/gone.wav"]  # which this list does not name
-    with pytest.raises(DataError, match=r"gone\.json: no such file"):
+    with pytest.raises(DataError, match=r"gone\.json does not exist"):
         precompute_recordings(tmp_path / "gone.json", features)
 
 
@@ -282,6 +285,56 @@ def test_the_progress_counts_hours(data_factory, tmp_path):
     assert "3 converted (0.12 h)" in result.stdout
 
 
+def test_the_names_of_a_json_list_may_be_relative_to_the_working_directory(
+    data_factory, tmp_path, monkeypatch
+):
+    data_factory.tone("a/x.wav", duration_s=0.1)
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "list.json").write_text('["a/x.wav"]')
+    monkeypatch.chdir(data_factory.root)
+    assert precompute_recordings(lists / "list.json", tmp_path / "features").n_done == 1
+    assert (tmp_path / "features/a/x.wav.hdf5").is_file()
+    monkeypatch.chdir(tmp_path)
+    message = r"none of 1 recordings, a/x\.wav first, is in .*lists or in .*; name .* with --audio_root"
+    with pytest.raises(DataError, match=message):
+        precompute_recordings(lists / "list.json", tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+
+
+def published(path, *, rate=32_000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["au"], file["sr"] = np.zeros(3_200, np.float32), rate
+
+
+def test_recordings_in_the_published_layout_are_not_stored_twice_unasked(data_factory, tmp_path):
+    for name in ("a/x.ogg", "a/y.ogg", "z.wav"):
+        data_factory.tone(name, duration_s=0.1)
+    features = tmp_path / "features"
+    published(features / "a/x.hdf5")
+    published(features / "a/y.hdf5")
+    result = dawnchorus(data_factory.root, features)
+    assert result.returncode == 1
+    assert "2 of the 3 recordings are here in the published layout (2.97e-05 GB)" in result.stderr
+    assert "--use-published" in result.stderr
+    assert sorted(contents(features)) == ["a/x.hdf5", "a/y.hdf5"]
+    report = precompute_recordings(data_factory.root, features, PrecomputeSettings(use_published=True))
+    assert (report.n_done, report.n_skipped, report.failures) == (1, 2, [])
+    assert sorted(contents(features)) == ["a/x.hdf5", "a/y.hdf5", "z.wav.hdf5"]
+    report = precompute_recordings(data_factory.root, features, PrecomputeSettings(use_published=False))
+    assert (report.n_done, report.n_skipped) == (2, 1)
+    assert precompute_recordings(data_factory.root, features).n_skipped == 3
+
+
+def test_published_files_that_cannot_be_used_are_no_obstacle(data_factory, tmp_path):
+    for name in ("x.ogg", "y.ogg"):
+        data_factory.tone(name, duration_s=0.1)
+    published(tmp_path / "features/x.hdf5", rate=48_000)
+    (tmp_path / "features/y.hdf5").write_bytes(b"damaged")
+    assert precompute_recordings(data_factory.root, tmp_path / "features").n_done == 2
+
+
 def test_without_torchaudio_the_option_names_the_extra_and_writes_nothing(data_factory, tmp_path):
     data_factory.tone("a.wav")
     hidden = "import sys; sys.modules['torchaudio'] = None; from dawnchorus.cli import main; main()"
@@ -292,14 +345,52 @@ def test_without_torchaudio_the_option_names_the_extra_and_writes_nothing(data_f
     assert not (tmp_path / "features").exists()
 
 
-def test_with_torchaudio_recordings_are_converted(data_factory, tmp_path):
-    pytest.importorskip("torchaudio", exc_type=(ImportError, OSError))
+_IN_FULL = """
+import sys
+from pathlib import Path
+import numpy as np
+from dawnchorus.audio.decode import load_audio
+from dawnchorus.audio.torchaudio_decode import load_with_torchaudio
+path = Path(sys.argv[1])
+found, expected = load_with_torchaudio(path, sample_rate=32_000), load_audio(path)
+np.testing.assert_allclose(found[1_000:60_000], expected[1_000:60_000], atol=0.01)
+"""
+
+
+@pytest.fixture(scope="module")
+def torchaudio_folder(tmp_path_factory):
+    """A folder with torchaudio, torchcodec and FFmpeg's libraries, beside the torch that is installed."""
+    folder = tmp_path_factory.mktemp("torchaudio")
+    for packages, target in ((("torchaudio", "torchcodec"), "packages"), (("av",), "av")):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder / target]
+        installed = subprocess.run([*pip, *packages], capture_output=True, text=True)
+        if installed.returncode:
+            pytest.skip(f"no packages can be installed here: {installed.stderr.strip().splitlines()[-1]}")
+    (folder / "libraries").mkdir()
+    for library in folder.glob("av/av.libs/lib*.so*"):
+        name = re.sub(r"-[0-9a-f]+(\.so\.\d+).*", r"\1", library.name)  # as the system would name it
+        (folder / "libraries" / name).symlink_to(library)
+    return folder
+
+
+@pytest.mark.stress
+@pytest.mark.skipif(sys.platform != "linux", reason="the test finds FFmpeg's libraries as Linux does")
+def test_with_torchaudio_recordings_are_converted_where_ffmpeg_is(data_factory, tmp_path, torchaudio_folder):
     path = data_factory.tone("a.wav", duration_s=2, sample_rate=48_000, n_channels=2, noise=0.0)
-    settings = PrecomputeSettings(StoreSettings(decoder="torchaudio"))
-    assert precompute_recordings(data_factory.root, tmp_path / "features", settings).n_done == 1
-    stored = open_stored(tmp_path / "features/a.wav.hdf5").read(0, 99_999)
-    inner = slice(1_000, 60_000)
-    np.testing.assert_allclose(stored[inner], load_audio(path)[inner], atol=0.01)
+    own = [str(torchaudio_folder / "packages"), *filter(None, sys.path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(own), "LD_LIBRARY_PATH": ""}
+    arguments = (data_factory.root, tmp_path / "features", "--use_torchaudio")
+    if find_library("avutil") is None:
+        result = dawnchorus(*arguments, env=environment)
+        assert result.returncode == 1
+        assert "install the shared libraries of FFmpeg" in result.stderr
+        assert not (tmp_path / "features").exists()
+    libraries = [torchaudio_folder / "libraries", torchaudio_folder / "av" / "av.libs"]
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
+    result = dawnchorus(*arguments, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "1 converted" in result.stdout
+    subprocess.run([sys.executable, "-c", _IN_FULL, path], env=environment, check=True)
 
 
 def test_damaged_stores_are_found_and_listed(data_factory, tmp_path):

@@ -163,6 +163,13 @@ def test_out_of_fold_needs_to_know_the_fold_of_every_row(
         make(soundscapes, table(tmp_path, ROWS, fold=fold), out_of_fold=True)
 
 
+def test_out_of_fold_the_published_fold_id_is_the_fold(soundscapes: Path, tmp_path: Path) -> None:
+    path = table(tmp_path, ROWS, fold_id=[0, 0, 1, 2])
+    assert len(make(soundscapes, path, out_of_fold=True, fold=0)) == 2
+    both = table(tmp_path, ROWS, "both", fold=[1, 1, 1, 1], fold_id=[0, 0, 1, 2])
+    assert len(make(soundscapes, both, out_of_fold=True, fold=0)) == 3
+
+
 def test_folds_written_as_text_are_folds(soundscapes: Path, tmp_path: Path) -> None:
     path = tmp_path / "text.parquet"
     pd.read_csv(table(tmp_path, ROWS)).assign(fold=["0", "0", "1", "2"]).to_parquet(path)

@@ -252,6 +252,12 @@ def test_official_folds_are_used_as_they_are(official: list[Any], expected: list
     assert renamed.folds.tolist() == expected
 
 
+def test_the_published_column_fold_id_is_taken_where_there_is_no_fold() -> None:
+    recordings = table(["a", "b"] * 2, ["x", "x", "y", "y"], fold_id=[1, 1, 0, 0])
+    assert folds_of(recordings).folds.tolist() == [1, 1, 0, 0]
+    assert folds_of(recordings.assign(fold=[0, 0, 1, 1])).folds.tolist() == [0, 0, 1, 1]
+
+
 def test_official_folds_may_be_disregarded() -> None:
     recordings = many().assign(fold=0)
     np.testing.assert_array_equal(folds_of(recordings, fold_column=None).folds, folds_of(many()).folds)
@@ -303,6 +309,32 @@ def test_official_folds_that_split_a_recordist_are_refused() -> None:
     recordings = table(["a", "b"] * 2, ["x", "x", "x", "y"], fold=[0, 0, 1, 1])
     with pytest.raises(DataError, match="1 group by author would lie on both sides"):
         folds_of(recordings)
+
+
+def test_official_folds_that_split_a_recordist_by_its_spelling_are_refused() -> None:
+    recordings = table(
+        ["a", "b"] * 3, ["Ada Byron", "x", "y", "z", "ADA  BYRON", "u"], fold=[0, 0, 0, 1, 1, 1]
+    )
+    with pytest.raises(DataError, match="1 group by author would lie on both sides of a fold"):
+        folds_of(recordings)
+
+
+def test_unknown_recordists_may_lie_in_any_of_the_official_folds() -> None:
+    recordings = table(["a", "b"] * 2, ["unknown", "Unknown", "-", "anonymous"], fold=[0, 0, 1, 1])
+    assert folds_of(recordings).folds.tolist() == [0, 0, 1, 1]
+
+
+def test_a_fifth_of_the_recordists_in_capitals_changes_no_fold() -> None:
+    plain = many()
+    shouted = plain["author"].where(np.arange(len(plain)) % 5 > 0, plain["author"].str.upper() + " ")
+    written = folds_of(plain.assign(author=shouted))
+    np.testing.assert_array_equal(written.folds, folds_of(plain).folds)
+
+
+def test_recordings_of_unknown_recordists_are_spread_over_the_folds() -> None:
+    unknown = many().assign(author=["unknown"] * 225 + [f"recordist {k % 9}" for k in range(75)])
+    folds = folds_of(unknown).folds[:225]
+    assert np.bincount(folds).min() > 25
 
 
 def test_a_fold_column_that_is_not_there_is_refused_unless_it_is_the_default() -> None:

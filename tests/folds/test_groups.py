@@ -60,6 +60,18 @@ def test_an_unknown_recordist_is_a_group_of_its_own() -> None:
     assert partition(groups) == {frozenset({0}), frozenset({1, 3}), frozenset({2}), frozenset({4})}
 
 
+@pytest.mark.parametrize("unknown", ["unknown", "Unknown", "UNKNOWN ", "nan", "NaN", "Anonymous", "-", "n/a"])
+def test_a_word_for_an_unknown_recordist_links_no_recordings(unknown: str) -> None:
+    recordings = table(primary_label=["a"] * 5, author=[unknown, "x", unknown, "x", unknown])
+    assert group_of(recordings, ["author"]).tolist() == [0, 1, 2, 1, 3]
+    assert group_recordings(recordings, ("author",)).n_unknown == 3
+
+
+def test_recordists_are_one_in_any_case_spacing_and_form_of_unicode() -> None:
+    spelled = ["José  Luna", "JOSÉ LUNA", " jose\u0301 luna", "José\u00a0Luna", "JoséLuna", "Josef Luna"]
+    assert group_of(table(author=spelled), ["author"]).tolist() == [0, 0, 0, 0, 0, 1]
+
+
 def test_numbers_link_as_well_as_names() -> None:
     assert group_of(table(source_clip=[187, 187.0, np.nan, np.nan]), ["source_clip"]).tolist() == [0, 0, 1, 2]
 

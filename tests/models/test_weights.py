@@ -53,6 +53,17 @@ def test_wrappers_are_taken_off_and_constants_left_out(tmp_path):
     assert list(load_state_dict_file(path)) == ["head.pooling.p", "backbone.a", "backbone.b"]
 
 
+def test_tensors_beside_the_network_in_a_lightning_checkpoint_are_passed_over_and_counted(tmp_path, caplog):
+    model, path = build(), tmp_path / "published.ckpt"
+    beside = {"_forward.batch_aug.hann_window": torch.ones(4), "loss.weight": torch.ones(3)}
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state | beside}, path)
+    with caplog.at_level("INFO"):
+        assert load_weights(build(), path).unexpected == ()
+    (told,) = caplog.messages
+    assert "2 tensors beside the network's, _forward.batch_aug.hann_window, loss.weight, passed over" in told
+
+
 def test_the_published_checkpoint_fits_whole(golden):
     model = build(10, backbone="mobilenetv4_conv_small")
     report = load_weights(model, golden / "model_mobilenetv4_conv_small.ckpt")

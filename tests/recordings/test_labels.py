@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
+import h5py
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from dawnchorus.errors import DataError
@@ -74,7 +78,11 @@ def test_a_target_tells_whether_it_has_an_unknown_entry(target: list[float], exp
 def test_given_labels_keep_their_order_wherever_they_come_from(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("\ufeffwren\n\n robin \n", encoding="utf-8")
     (tmp_path / "taxonomy.csv").write_text("class_name,primary_label\nAves,wren\nAves,robin\n")
-    for given in (["wren", "robin"], tmp_path / "labels.txt", tmp_path / "taxonomy.csv"):
+    (tmp_path / "list.json").write_text('["wren", "robin"]')
+    (tmp_path / "indices.json").write_text('{"robin": 1, "wren": 0}')
+    (tmp_path / "indices.txt").write_text('\n{"robin": 1,\n "wren": 0}')
+    names = ("labels.txt", "taxonomy.csv", "list.json", "indices.json", "indices.txt")
+    for given in (["wren", "robin"], *(tmp_path / name for name in names)):
         assert read_labels(given).labels == ("wren", "robin")
 
 
@@ -87,6 +95,11 @@ def test_given_labels_keep_their_order_wherever_they_come_from(tmp_path: Path) -
         ("labels.txt", "wren\nnocall\n", "nocall is no class"),
         ("labels.txt", "wren\nfold\n", "a species cannot be named fold"),
         ("labels.txt", "wren\nwren\n", "stand twice in the label map: wren"),
+        ("labels.json", '{"wren": 0, "robin": 2}', "the indices of 2 labels must be 0 to 1, each once"),
+        ("labels.json", '{"wren": 0, "robin": 0}', "the indices of 2 labels must be 0 to 1, each once"),
+        ("labels.json", '[["wren"]]', 'labels.json: .*write \\["owl", "wren"\\]'),
+        ("labels.json", "wren", 'labels.json.*write \\["owl", "wren"\\]'),
+        ("labels.txt", '{"wren": 0,', 'labels.txt.*write \\["owl", "wren"\\]'),
     ],
 )
 def test_unusable_labels_are_told_in_a_sentence(
@@ -96,3 +109,25 @@ def test_unusable_labels_are_told_in_a_sentence(
         (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         read_labels(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".json"])
+@pytest.mark.parametrize(
+    "kind", ["zip archive", "PNG picture", "array of NumPy", "HDF5 file", "Parquet table"]
+)
+def test_a_file_of_another_kind_is_refused_by_what_it_is(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = tmp_path / f"labels{suffix}"
+    with path.open("wb") as file:
+        match kind:
+            case "zip archive":
+                zipfile.ZipFile(file, "w").writestr("labels.txt", "wren")
+            case "PNG picture":
+                plt.imsave(file, np.zeros((2, 2)), format="png")
+            case "array of NumPy":
+                np.save(file, np.array(["wren"]))
+            case "HDF5 file":
+                h5py.File(file, "w").close()
+            case "Parquet table":
+                pd.DataFrame({"primary_label": ["wren"]}).to_parquet(file)
+    with pytest.raises(DataError, match=f"labels{suffix} is an? {kind}.*; give a file with a "):
+        read_labels(path)

@@ -44,16 +44,16 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     ----------
     audio
         A folder, or a file with the suffix ``.json`` that holds a list of paths. These may be absolute,
-        or relative to ``root``; whether the files exist is not checked here.
+        or relative to ``root``; whether each of the files exists is not checked here.
     root
-        The folder that names in the store are relative to; the folder ``audio``, or that of the list,
-        if not given.
+        The folder that names in the store are relative to. If not given, the folder ``audio``; or for a list
+        its own folder, or the working directory where that has the recordings.
 
     Raises
     ------
     DataError
         The folder is missing or holds no recording, the file is no list of paths, or a path lies
-        outside ``root``.
+        outside ``root``, or without ``root`` no relative path of a list is in either folder.
 
     Examples
     --------
@@ -70,8 +70,9 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     if audio.suffix.lower() != LIST_SUFFIX or audio.is_dir():
         root, paths = audio if root is None else root, list_audio_files(audio)
     else:
-        root = audio.parent if root is None else root
-        paths = [root / name for name in _read_json_list(audio)]
+        names = _read_json_list(audio)
+        root = _root_of(names, audio) if root is None else root
+        paths = [root / name for name in names]
     root = Path(root)
     relative_paths, outside = set(), []
     for path in paths:
@@ -85,6 +86,18 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
             "store are relative to; name a folder above all of them with --audio_root"
         )
     return Listing(root, sorted(relative_paths))
+
+
+def _root_of(names: list[str], audio: Path) -> Path:
+    """Return the folder that the names of a list are relative to: its own, or the working directory."""
+    relative = [name for name in names if not Path(name).is_absolute()]
+    for folder in (audio.parent, Path()):
+        if not relative or any((folder / name).is_file() for name in relative):
+            return folder
+    raise DataError(
+        f"{audio}: none of {len(relative)} recordings, {relative[0]} first, is in {audio.parent.absolute()} "
+        f"or in {Path.cwd()}; name the folder that they are relative to with --audio_root"
+    )
 
 
 def list_audio_files(folder: Path) -> list[Path]:

@@ -9,17 +9,29 @@ decoded are listed in ``failures.csv``, those for which there was no room in ``l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dawnchorus.audio.conversion import Ending, Job, Limits, Outcome, Todo, convert, survey, verify
+from dawnchorus.audio.conversion import (
+    BYTES_PER_GB,
+    Ending,
+    Job,
+    Limits,
+    Outcome,
+    Todo,
+    convert,
+    survey,
+    verify,
+)
 from dawnchorus.audio.listing import Listing, list_recordings
+from dawnchorus.audio.published_store import open_published_store
 from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import StoreSettings
-from dawnchorus.audio.torchaudio_decode import import_torchaudio
-from dawnchorus.errors import DataError, DawnchorusError
+from dawnchorus.audio.torchaudio_decode import check_torchaudio
+from dawnchorus.errors import DataError, DawnchorusError, StoreError
 from dawnchorus.files import (
     FAILURES_NAME,
     NOTES_NAME,
@@ -53,6 +65,9 @@ class PrecomputeSettings:
     leave_gb
         Gigabytes (10⁹ bytes) of disk that must stay free: the first recording that would go
         below, and all after it, are left out. None sets no limit.
+    use_published
+        Of recordings that the folder already holds in the published layout: whether they count as converted,
+        or are converted beside that. None refuses to double them.
 
     Examples
     --------
@@ -66,6 +81,7 @@ class PrecomputeSettings:
     n_cores: int = 1
     only_biggest: bool = False
     leave_gb: float | None = None
+    use_published: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -127,9 +143,10 @@ def precompute_recordings(
     Raises
     ------
     DataError
-        ``audio`` is missing or holds no recordings; nothing was written.
+        ``audio`` is missing or holds no recordings, or ``features_dir`` holds some in the published layout;
+        nothing was written.
     MissingExtraError
-        torchaudio is the decoder and cannot be imported; nothing was written.
+        torchaudio is the decoder and cannot be imported, or cannot decode; nothing was written.
     DawnchorusError
         ``features_dir`` cannot be written, the disk is full, or a process was killed. Complete
         stores stay, and a later run goes on from there.
@@ -146,11 +163,22 @@ def precompute_recordings(
     8
     """
     if settings.store.decoder == "torchaudio":
-        import_torchaudio()
+        check_torchaudio()
     listing = list_recordings(audio, root=audio_root)
+    published = _published(listing, Path(features_dir), settings.store.sample_rate)
+    if published and settings.use_published is None:
+        n_bytes = sum(path.stat().st_size for path in published.values())
+        raise DataError(
+            f"{features_dir}: {len(published)} of the {len(listing.relative_paths)} recordings are here in "
+            f"the published layout ({n_bytes / BYTES_PER_GB:.3g} GB), which training reads as it is, and "
+            "converting them would store them twice; give --use-published to keep these, --convert-published "
+            "to convert them all the same, or another folder"
+        )
     features_dir = _made_folder(features_dir)
     _mend_all(features_dir)
-    surveyed = _survey_all(listing, features_dir, settings)
+    kept = set(published) if settings.use_published else set()
+    listing = listing._replace(relative_paths=[path for path in listing.relative_paths if path not in kept])
+    surveyed = _survey_all(listing, features_dir, settings) + [None] * len(kept)
     todo = sorted((found for found in surveyed if isinstance(found, Todo)), key=lambda item: item.job)
     limits = Limits(features_dir, settings.leave_gb)
     chosen, outcomes = _choose(todo, limits, only_biggest=settings.only_biggest)
@@ -219,6 +247,18 @@ def _mend_all(features_dir: Path) -> None:
     """Remove what killed processes left, at any depth."""
     for folder in {path.parent for path in walk(features_dir, hidden=True)}:
         mend(folder)
+
+
+def _published(listing: Listing, features_dir: Path, sample_rate: int) -> dict[Path, Path]:
+    """Return the published stores, by recording, where they have the rate and there is none of ours."""
+    found = {}
+    for path in listing.relative_paths if features_dir.is_dir() else ():
+        store = features_dir / path.with_suffix(STORE_SUFFIX)
+        if store.is_file() and not store_path(features_dir, path).is_file():
+            with suppress(StoreError):
+                if open_published_store(store).sample_rate == sample_rate:
+                    found[path] = store
+    return found
 
 
 def _survey_all(

@@ -6,10 +6,12 @@ the audio file; the store records which decoder made it.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import soundfile
 
 from dawnchorus.audio.channels import Channel, ChannelEnergies
 from dawnchorus.errors import AudioError, MissingExtraError
@@ -37,6 +39,29 @@ def import_torchaudio() -> ModuleType:
             f"and it cannot be imported ({reason}); install it, or leave the option out"
         ) from error
     return torchaudio
+
+
+def check_torchaudio() -> None:
+    """Decode a second of silence with torchaudio. Raises MissingExtraError where it cannot.
+
+    Examples
+    --------
+    >>> from dawnchorus.errors import MissingExtraError
+    >>> try:
+    ...     check_torchaudio()
+    ... except MissingExtraError:  # the extra dawnchorus[torchaudio] is not installed, or not FFmpeg
+    ...     pass
+    """
+    import_torchaudio()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "silence.wav"
+        soundfile.write(path, np.zeros(32_000), 32_000)
+        try:
+            load_with_torchaudio(path, sample_rate=32_000)
+        except AudioError as error:
+            raise MissingExtraError(
+                f"torchaudio cannot decode here: {error}; leave the option out"
+            ) from error
 
 
 def load_with_torchaudio(
@@ -77,6 +102,12 @@ def load_with_torchaudio(
     except ImportError as error:
         raise MissingExtraError(f"torchaudio cannot decode here: {error}".splitlines()[0]) from error
     except (OSError, RuntimeError, ValueError) as error:
+        if "libtorchcodec" in str(error):
+            raise MissingExtraError(
+                "torchaudio cannot decode here: it uses torchcodec, which could not load its library; "
+                "install the shared libraries of FFmpeg (libavcodec, libavformat, libavutil), and the "
+                "release of torchcodec that fits torch, or leave --use-torchaudio out"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AudioError(f"{path}: cannot be decoded as audio; torchaudio says: {reason}") from error
     if not wave.size:

@@ -44,13 +44,22 @@ def precompute(
         Path | None,
         typer.Option(
             "--audio-root",
-            help="Folder that names in the store are relative to; AUDIO, or the folder of the JSON list.",
+            help="Folder that names in the store are relative to; AUDIO, or for a JSON list its folder or "
+            "the working directory, whichever has the recordings.",
         ),
     ] = None,
     use_torchaudio: Annotated[
         bool,
         typer.Option("--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."),
     ] = False,
+    use_published: Annotated[
+        bool | None,
+        typer.Option(
+            "--use-published/--convert-published",
+            help="Recordings that FEATURES holds in the published layout: keep these, or convert them too.",
+            show_default=False,
+        ),
+    ] = None,
     channel: Annotated[
         str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
     ] = "mean",
@@ -84,7 +93,7 @@ def precompute(
     decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
     chosen = checked_channel(channel, each=False)
     store = StoreSettings(sample_rate, normalize, lossless, decoder, chosen, salvage)
-    settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb)
+    settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb, use_published)
     report = precompute_recordings(audio, features, settings, audio_root=audio_root)
     typer.echo(
         f"{report.n_done} converted ({report.hours_done:.2f} h), {report.n_skipped} already there, "

@@ -26,6 +26,13 @@ class DataSettings(Settings):
         Table of the recordings, such as BirdCLEF's ``train.csv``: a file, or in Python a DataFrame. Without
         one, ``recordings.csv`` in ``audio_dir`` is taken where it exists, else the folder names are the
         labels.
+    root_column
+        Column of the table with the name of each row's dataset root, for one table over several, such as
+        ``data_root_id``. Only the rows with ``name``, or with the name of ``audio_dir``, are read; the others
+        are no faults. None takes all rows.
+    folds_array
+        NumPy file, ``.npy``, with the fold of each row of the whole table, in its order: it becomes the
+        column ``fold``.
     annotations
         Labels in time: a CSV table of boxes, a Raven or Audacity table, or a folder of such. Without
         one, the column ``boxes`` of the recordings table is taken, or else ``annotations.csv`` in
@@ -53,6 +60,8 @@ class DataSettings(Settings):
 
     audio_dir: Path
     recordings: Path | TableInMemory | None = None
+    root_column: str | None = None
+    folds_array: Path | None = None
     annotations: Path | None = None
     features_dir: Path | None = None
     label_column: str | None = None
@@ -87,12 +96,13 @@ class FoldSettings(Settings):
         the weights after the last epoch are taken.
     group_column
         Column whose equal values stay on one side of every fold; several, as a list or with commas
-        between them, link recordings that share a value in any of them. An empty value links
-        nothing. None takes ``author``, and ``site`` too where the table has it.
+        between them, link recordings that share a value in any of them. Case and spaces tell no values
+        apart; an empty value and ``unknown``, ``anonymous`` and the like link nothing. None takes
+        ``author``, and ``site`` too where the table has it.
     fold_column
         Column of official folds, numbers or names, with -1 for what is always in training, or ``train`` and
         ``valid`` for a single fold. Where the table has it, it is used as it is and ``n_folds`` is ignored;
-        None ignores such a column.
+        None ignores such a column. The default, ``fold``, takes ``fold_id`` too.
     fewer_if_needed
         Lower ``n_folds`` where the groups are too few, with a note, instead of refusing.
     every_class_in_training

@@ -245,7 +245,7 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
     labels
         Classes of the model; other columns are ignored, and missing ones are 0.
     needs_fold
-        Whether the column ``fold`` must be there.
+        Whether the column ``fold``, or the published tables' ``fold_id``, must be there.
 
     Raises
     ------
@@ -266,6 +266,8 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
         table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"the pseudo-labels {path} cannot be read: {in_line(str(error))}") from None
+    if "fold" not in table:
+        table = table.rename(columns={"fold_id": "fold"})
     needed = ["row_id", *(["fold"] if needs_fold else [])]
     missing = [column for column in needed if column not in table]
     if missing:

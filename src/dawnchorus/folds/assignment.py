@@ -296,9 +296,11 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
 
 
 def _official_column(recordings: pd.DataFrame, settings: FoldSettings) -> pd.Series | None:
-    """Return the column of official folds; None where it is the default and the table lacks it."""
+    """Return the column of official folds; None where the default, ``fold`` or ``fold_id``, is absent."""
     name = settings.fold_column
-    if name is None or (name == FoldSettings.model_fields["fold_column"].default and name not in recordings):
+    if name == FoldSettings.model_fields["fold_column"].default:
+        name = next((column for column in (name, "fold_id") if column in recordings), None)
+    if name is None:
         return None
     if name not in recordings:
         raise DataError(

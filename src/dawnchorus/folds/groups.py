@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dawnchorus.errors import DataError
+from dawnchorus.formats.text_tables import identity_of
 from dawnchorus.wording import counted
 
 
@@ -31,7 +32,7 @@ class GroupedRecordings:
     counts
         Number of recordings in each group that have a class, shape (n_groups, n_classes), int64.
     n_unknown
-        Recordings without a value in any of the columns.
+        Recordings whose value is unknown in all of the columns.
 
     Examples
     --------
@@ -106,22 +107,23 @@ def group_of(recordings: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """Return the group of every recording, shape (n_recordings,), int64.
 
     Recordings that share a value in any column are in one group, and so are all that are linked
-    through others. An empty value links nothing. Groups are numbered by their first filename, so
-    that the order of the rows changes nothing.
+    through others. Case and spaces tell no values apart, and an unknown value (empty, ``unknown``,
+    ``anonymous``, ``nan``, ``-``) links nothing. Groups are numbered by their first filename, so that the
+    order of the rows changes nothing.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> recordings = pd.DataFrame({"filename": list("abcd"), "author": ["Ada", "Bea", "Ada", ""]})
+    >>> recordings = pd.DataFrame({"filename": list("abcd"), "author": ["Ada", "Bea", "ADA ", "unknown"]})
     >>> group_of(recordings, ["author"])
     array([0, 1, 0, 2])
     """
     n_recordings = n_nodes = len(recordings)
     linked, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     for column in columns:
-        text = as_text(recordings[column])
-        known = np.flatnonzero(text != "")
-        codes, different = pd.factorize(text[known])
+        values_here = _identities(recordings[column])
+        known = np.flatnonzero(values_here != "")
+        codes, different = pd.factorize(values_here[known])
         linked.append(known)
         values.append(n_nodes + codes)
         n_nodes += len(different)
@@ -155,7 +157,7 @@ def group_recordings(recordings: pd.DataFrame, columns: tuple[str, ...]) -> Grou
     for group, labels in zip(groups, heard, strict=True):
         for label in labels:
             counts[group, class_of[label]] += 1
-    unknown = np.all([as_text(recordings[column]) == "" for column in columns], axis=0)
+    unknown = np.all([_identities(recordings[column]) == "" for column in columns], axis=0)
     return GroupedRecordings(columns, groups, classes, names, counts, int(unknown.sum()))
 
 
@@ -192,6 +194,13 @@ def check_no_leak(folds: np.ndarray, groups: np.ndarray, *, columns: Sequence[st
             f"sides of a fold (one is in the folds {', '.join(map(str, first))}); correct the fold column, "
             "or set group_column to the column that the folds were made by"
         )
+
+
+def _identities(column: pd.Series) -> np.ndarray:
+    """Return the values by which a column links recordings, shape (n_rows,), empty where one is unknown."""
+    text = as_text(column)
+    codes, different = pd.factorize(text)
+    return np.array([identity_of(value) for value in different], dtype=object)[codes]
 
 
 def as_text(column: pd.Series) -> np.ndarray:

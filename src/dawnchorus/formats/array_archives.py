@@ -1,4 +1,4 @@
-"""Reader of archives of arrays, ``.npz``, which allocates no more than the file can hold."""
+"""Readers of ``.npy`` and ``.npz``, arrays and archives of them; none allocates more than a file can hold."""
 
 from __future__ import annotations
 
@@ -55,15 +55,64 @@ def read_arrays(
         raise error(f"{path} is damaged, or no archive of arrays: {reason}; {remedy}") from cause
 
 
+def read_array(path: Path, *, remedy: str) -> npt.NDArray[Any]:
+    """Return the array that ``numpy.save`` wrote; no code in it is run.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        End of a message.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or holds objects, which only unpickling could read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> np.save("folds.npy", np.array([0, 1, 0]))
+    >>> read_array(Path("folds.npy"), remedy="save it again")
+    array([0, 1, 0])
+    """
+    try:
+        with path.open("rb") as file:
+            return _array(file, path.name, path.stat().st_size)
+    except OSError as cause:
+        raise DataError(f"{path} cannot be read: {cause.strerror or cause}; {remedy}") from None
+    except _ObjectsError:
+        raise DataError(
+            f"{path} holds Python objects, which can only be read by unpickling, and that may run code in "
+            f"the file; {remedy}"
+        ) from None
+    except Exception as cause:  # of a damaged file, NumPy raises what it does
+        raise DataError(
+            f"{path} is damaged, or no array of NumPy: {in_line(str(cause))}; {remedy}"
+        ) from cause
+
+
+class _ObjectsError(ValueError):
+    """An array holds objects."""
+
+
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
     if info.file_size > _LARGEST_RATIO * (info.compress_size + 1):
         raise ValueError(f"{info.filename} claims {info.file_size} bytes in {info.compress_size}")
     with archive.open(info) as file:
-        shape, is_fortran, dtype = _header(file)
-        n_bytes, n_there = math.prod(shape) * dtype.itemsize, info.file_size - file.tell()
-        if dtype.hasobject or n_bytes != n_there or min(shape, default=0) < 0:
-            raise ValueError(f"{info.filename} claims {n_bytes} bytes of {dtype} and has {n_there}")
-        data = file.read()  # to the end, where the checksum is compared
+        return _array(file, info.filename, info.file_size)
+
+
+def _array(file: IO[bytes], name: str, file_bytes: int) -> npt.NDArray[Any]:
+    shape, is_fortran, dtype = _header(file)
+    if dtype.hasobject:
+        raise _ObjectsError(f"{name} holds objects")
+    n_bytes, n_there = math.prod(shape) * dtype.itemsize, file_bytes - file.tell()
+    if n_bytes != n_there or min(shape, default=0) < 0:
+        raise ValueError(f"{name} claims {n_bytes} bytes of {dtype} and has {n_there}")
+    data = file.read()  # to the end, where an archive's checksum is compared
     return np.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if is_fortran else "C")
 
 

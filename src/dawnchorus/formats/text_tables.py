@@ -20,8 +20,57 @@ from dawnchorus.wording import in_line
 _EXAMPLES_SHOWN = 5
 _NAMED_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
+_UNKNOWN_NAMES = frozenset(
+    {"", "-", "?", "anon", "anon.", "anonymous", "n/a", "na", "nan", "none", "null", "unknown"}
+)
+"""Names, without spaces and case, of somebody or some place that is not known."""
 _PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
 """Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers."""
+
+
+_KINDS = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a zip archive, as spreadsheets and PyTorch files are",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet table",
+    b"SQLite format 3": "an SQLite database",
+    b"RIFF": "a WAV recording",
+    b"OggS": "an Ogg recording",
+    b"fLaC": "a FLAC recording",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x03": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x80\x05": "a Python pickle",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
+    b"<!DOCTYPE": "an HTML page",
+    b"<!doctype": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML document",
+}
+"""What a file is that begins so."""
+
+
+def refuse_other_kinds(path: Path, *, legal: str) -> None:
+    """Raise a DataError where a file is recognised as no text that holds ``legal``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("labels.txt").write_bytes(b"PAR1")
+    >>> refuse_other_kinds(Path("labels.txt"), legal="a label a line")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: labels.txt is a Parquet table; give a file with a label a line
+    """
+    with path.open("rb") as file:
+        beginning = file.read(32)
+    for magic, kind in _KINDS.items():
+        if beginning.startswith(magic):
+            raise DataError(f"{path} is {kind}; give a file with {legal}")
 
 
 def read_text_table(
@@ -64,6 +113,8 @@ def read_text_table(
     """
     in_memory = isinstance(path, TableInMemory)
     try:
+        if not isinstance(path, TableInMemory):
+            refuse_other_kinds(path, legal="a CSV table")
         n_above, found = (0, ",") if isinstance(path, TableInMemory) else _separator(path)
         separator = found if in_memory or n_above else sep or found
         source = io.StringIO(path.csv) if isinstance(path, TableInMemory) else path
@@ -139,6 +190,21 @@ def clean_label(text: str) -> str:
     ('Häussperling', 'Junco hyemalis')
     """
     return " ".join(unicodedata.normalize("NFC", text).translate(_INVISIBLE).split())
+
+
+def identity_of(name: str) -> str:
+    """Return a text that is equal for two spellings of a name, and empty for one that stands for unknown.
+
+    Case, spaces and the form of Unicode tell no names apart.
+
+    Examples
+    --------
+    >>> identity_of("Ada  Byron") == identity_of(" ADA BYRON"), identity_of("Unknown"), identity_of("-")
+    (True, '', '')
+    """
+    folded = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).casefold()
+    identity = "".join(unicodedata.normalize("NFKC", folded).split())
+    return "" if identity in _UNKNOWN_NAMES else identity
 
 
 def variant_spellings(labels: Iterable[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ There are two kinds of files: checkpoints of the whole model, whose names begin 
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 import warnings
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 
 from dawnchorus.errors import WeightsError
 from dawnchorus.models.checkpoint_file import CARD_KEY, read_checkpoint
+from dawnchorus.wording import counted
+
+logger = logging.getLogger(__name__)
 
 PICKLED_SUFFIXES = (".ckpt", ".pth", ".pt", ".bin")
 WRAPPER_PREFIXES = ("model.", "_orig_mod.")  # Lightning's attribute, torch.compile's
@@ -68,7 +72,8 @@ def load_state_dict_file(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Return the tensors of a weights file, on the CPU, by the names that our models use.
 
     Lightning's ``state_dict`` is opened, its prefix and torch.compile's are removed, and the published
-    front-end's constants are left out. No code in the file is run.
+    front-end's constants are left out, as are tensors beside the network, such as those of an augmentation,
+    whose number is logged. No code in the file is run.
 
     Parameters
     ----------
@@ -205,11 +210,25 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # of a damaged file, PyTorch raises whatever its parts do
         raise WeightsError(f"{path}: the file is damaged or no PyTorch file") from error
-    if isinstance(content, Mapping):
-        content = content.get("state_dict", content)
+    is_lightning = isinstance(content, Mapping) and "state_dict" in content
+    if is_lightning:
+        content = content["state_dict"]
     if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(f"{path}: the file holds no named tensors, so these are no weights of a model")
-    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    return _of_network(tensors, path) if is_lightning else tensors
+
+
+def _of_network(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the tensors under Lightning's ``model.``, or all where none is; log the number of the others."""
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(WRAPPER_PREFIXES)}
+    beside = [name for name in tensors if name not in own]
+    if not own or not beside:
+        return tensors
+    logger.info(
+        f"{path}: {counted(len(beside), 'tensor')} beside the network's, {_first_few(beside)}, passed over"
+    )
+    return own
 
 
 def _without_wrappers(name: str) -> str:

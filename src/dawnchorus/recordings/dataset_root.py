@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from dawnchorus.audio.container import AudioInfo
+from dawnchorus.audio.container import AUDIO_SUFFIXES, AudioInfo
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored, open_stored
@@ -26,6 +26,7 @@ from dawnchorus.formats.text_tables import some, variant_spellings
 from dawnchorus.recordings.labels import NOCALL, LabelMap
 from dawnchorus.recordings.table_readers import (
     TABLE_NAME,
+    RowsOfRoot,
     read_recordings_table,
     recordings_from_folders,
     source_of,
@@ -89,9 +90,13 @@ def load_dataset_root(root: DataSettings, labels: LabelMap | None) -> LoadedReco
     table_file = root.recordings or _if_there(root.audio_dir / TABLE_NAME)
     boxes_file = root.annotations or _if_there(root.audio_dir / ANNOTATIONS_NAME)
     source, unit, _ = source_of(table_file or root.audio_dir)
+    for setting in ("root_column", "folds_array"):
+        if table_file is None and getattr(root, setting) is not None:
+            raise DataError(f"{setting} is for a table, and {root.audio_dir} has none; give it as recordings")
     faults: list[Fault] = []
     if table_file is not None:
-        table, faults = read_recordings_table(table_file, () if labels is None else labels.labels)
+        rows = RowsOfRoot(root.root_column, _names_of(root), root.folds_array)
+        table, faults = read_recordings_table(table_file, () if labels is None else labels.labels, rows=rows)
     elif boxes_file is not None:
         table = _unlabelled(root.audio_dir)
     else:
@@ -126,6 +131,11 @@ def load_dataset_root(root: DataSettings, labels: LabelMap | None) -> LoadedReco
     table, spelled = _without_variants(table, source, unit)
     faults += spelled
     return LoadedRecordings(table.drop(columns="line", errors="ignore").reset_index(drop=True), faults)
+
+
+def _names_of(root: DataSettings) -> tuple[str, ...]:
+    """Return the names by which a column of roots may mean this one."""
+    return (*filter(None, [root.name]), root.audio_dir.absolute().name)
 
 
 def _if_there(file: Path) -> Path | None:
@@ -220,13 +230,20 @@ def _find_files(filename: str, primary_label: str, root: DataSettings) -> _Files
     """Return a recording's files, or None where there is neither audio nor store.
 
     BirdCLEF's tables before 2022 name the file without its folder, that of the species. Tables from Windows
-    have backslashes.
+    have backslashes. The published table names files ``.ogg`` that were downloaded as ``.mp3``.
     """
     forward = filename.replace("\\", "/")
     written = (from_legible(filename), filename, forward, f"{primary_label}/{forward}")
     # A Mac writes accents as characters of their own, in names of files or in the table.
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD") for name in written)
-    for name in map(posixpath.normpath, dict.fromkeys((*written, *forms))):
+    names = [posixpath.normpath(name) for name in dict.fromkeys((*written, *forms))]
+    in_other_forms = (
+        posixpath.splitext(name)[0] + suffix
+        for name in names
+        if root.root_column is not None
+        for suffix in sorted(AUDIO_SUFFIXES)
+    )
+    for name in (*names, *in_other_forms):
         audio = root.audio_dir / name
         stored = find_stored(root.features_dir, Path(name))
         if stored is not None or audio.is_file():

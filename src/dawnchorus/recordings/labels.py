@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from dawnchorus.config.json_files import read_json
 from dawnchorus.errors import DataError
-from dawnchorus.formats.text_tables import clean_label, read_text_table, some
+from dawnchorus.formats.text_tables import clean_label, read_text_table, refuse_other_kinds, some
 from dawnchorus.wording import counted, first_few
 
 NOCALL = "nocall"
@@ -94,7 +94,8 @@ def read_labels(given: Path | Iterable[str]) -> LabelMap:
     Raises
     ------
     DataError
-        The file cannot be read or lacks the column, there is no label, or one occurs twice.
+        The file cannot be read, is of another kind or lacks the column, there is no label, or one occurs
+        twice.
 
     Examples
     --------
@@ -141,6 +142,7 @@ def _labels_in_file(path: Path) -> tuple[str, ...]:
     if path.suffix.lower() == ".csv":
         return tuple(map(clean_label, read_text_table(path, required=("primary_label",))["primary_label"]))
     try:
+        refuse_other_kinds(path, legal="a label a line")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the labels {path} cannot be read: {error}") from None

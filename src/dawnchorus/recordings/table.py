@@ -44,6 +44,7 @@ from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.errors import AudioError, ConfigError, DataError, StoreError
 from dawnchorus.files import FAILURES_NAME, Failure, from_legible, legible, read_failures, replacing
 from dawnchorus.formats.faults import Fault, FaultyTableError
+from dawnchorus.formats.text_tables import identity_of
 from dawnchorus.progress import track
 from dawnchorus.recordings.dataset_root import LoadedRecordings, load_dataset_root, real_path
 from dawnchorus.recordings.labels import NOCALL, LabelMap, checked
@@ -122,7 +123,12 @@ def load_recordings(
         raise FaultyTableError(left_out)
     if recordings.empty:
         raise DataError(f"no recording in {' or '.join(str(root.audio_dir) for root in roots)} has a label")
-    for column in ("author", "site", "fold"):  # a column that only some roots have is unknown elsewhere
+    for column in (
+        "author",
+        "site",
+        "fold",
+        "fold_id",
+    ):  # a column that only some roots have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
     return LoadedRecordings(recordings, left_out)
@@ -350,7 +356,7 @@ def count_recordings(recordings: pd.DataFrame) -> pd.DataFrame:
     >>> counts["recordings"].to_dict()
     {'owl': 4, 'wren': 4, 'all': 8}
     """
-    known = recordings.assign(author=recordings["author"].replace("", pd.NA))
+    known = recordings.assign(author=recordings["author"].map(identity_of).replace("", pd.NA))
     of_label = known.groupby("primary_label")
     boxes = Counter(label for found in recordings["boxes"] for _, _, label in found or ())
     table = pd.DataFrame(

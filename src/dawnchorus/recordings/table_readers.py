@@ -18,6 +18,7 @@ from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.annotations import TABLE_NAME
+from dawnchorus.formats.array_archives import read_array
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 from dawnchorus.recordings.labels import NOCALL
@@ -78,8 +79,74 @@ def recordings_from_folders(audio_dir: Path, known: Iterable[str] = ()) -> pd.Da
     )
 
 
+class RowsOfRoot(NamedTuple):
+    """The rows of one dataset root in a table over several, and the folds of all rows.
+
+    Attributes
+    ----------
+    column
+        Column with the names of roots; None takes all rows.
+    names
+        Names of the root.
+    folds_array
+        ``.npy`` with the fold of each row of the whole table, or None.
+
+    Examples
+    --------
+    >>> RowsOfRoot("data_root_id", ("train_audio",)).folds_array is None
+    True
+    """
+
+    column: str | None = None
+    names: tuple[str, ...] = ()
+    folds_array: Path | None = None
+
+    def of(self, table: pd.DataFrame, source: Path) -> pd.DataFrame:
+        """Return the rows of the root, with a column ``fold`` where there is an array of them.
+
+        Raises
+        ------
+        DataError
+            The column is missing or names the root in no row, or the array is not one fold a row.
+        """
+        if self.folds_array is not None:
+            table = table.assign(fold=_folds_in(self.folds_array, len(table), source))
+        if self.column is None:
+            return table
+        if self.column not in table:
+            raise DataError(
+                f"{source} has no column {self.column} of dataset roots; its columns are {some(list(table))}"
+            )
+        own = table[table[self.column].isin(self.names)]
+        if own.empty:
+            raise DataError(
+                f"{source} has no row of {' or '.join(dict.fromkeys(self.names))} in its column "
+                f"{self.column}, only of {some(sorted(set(table[self.column])))}; name the dataset root as "
+                "the column does"
+            )
+        return own
+
+
+ALL_ROWS = RowsOfRoot()
+
+
+def _folds_in(path: Path, n_rows: int, source: Path) -> list[str]:
+    folds = read_array(path, remedy="save an array with the fold of each row of the table with numpy.save")
+    if folds.ndim != 1 or folds.dtype.kind not in "iuU":
+        raise DataError(
+            f"{path} holds {folds.dtype} of shape {folds.shape}; legal is a whole number or a name for each "
+            f"row of {source}, shape ({n_rows},)"
+        )
+    if len(folds) != n_rows:
+        raise DataError(
+            f"{path} holds {len(folds)} folds, and {source} has {n_rows} rows; give the table that the folds "
+            "were made for"
+        )
+    return [str(fold) for fold in folds.tolist()]
+
+
 def read_recordings_table(
-    path: Path | TableInMemory, known: Iterable[str] = ()
+    path: Path | TableInMemory, known: Iterable[str] = (), *, rows: RowsOfRoot = ALL_ROWS
 ) -> tuple[pd.DataFrame, list[Fault]]:
     """Return the valid rows of a table with at least ``filename`` and ``primary_label``, and the faults.
 
@@ -92,11 +159,13 @@ def read_recordings_table(
         A CSV file, or the copy of a DataFrame.
     known
         Labels beside the primary ones, which tell lists that are separated by spaces from names with spaces.
+    rows
+        The rows of one dataset root, where the table is over several.
 
     Raises
     ------
     DataError
-        The file is missing, is not a table, lacks a column, or has no rows.
+        The file is missing, is not a table, lacks a column, or has no rows; or as for :class:`RowsOfRoot`.
 
     Examples
     --------
@@ -111,6 +180,7 @@ def read_recordings_table(
     source, unit, first = source_of(path)
     if table.empty:
         raise DataError(f"{source} lists no recordings; add a {unit} for each")
+    table = rows.of(table, source)
     for column in ("primary_label", "secondary_labels"):
         if column in table:
             table[column] = table[column].map(clean_label)
