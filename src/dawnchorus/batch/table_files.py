@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from dawnchorus.batch.earlier_tables import EarlierTables, digest_of
 from dawnchorus.batch.journal import Entry
 from dawnchorus.batch.journaled import JournaledInference
 from dawnchorus.config.registry import RECORDER_NAMES
+from dawnchorus.files import temporary_folder
 from dawnchorus.formats import (
     DetectionWriters,
     FolderWriter,
@@ -159,7 +159,7 @@ class TableSource:
         gone = earlier.keys() - {r.name for r in recordings}
         if earlier and not (changed or gone):
             return WrittenTables(paths, earlier, [])
-        with _aside(tables.folder) as aside:
+        with temporary_folder(tables.folder) as aside:
             join = _Join(tables, aside / "new", aside / "whole", earlier, {r.name for r in changed}, gone)
             join.whole.mkdir()
             tabled = None
@@ -408,17 +408,6 @@ def _copy(source: IO[bytes], target: IO[bytes], n_bytes: int) -> None:
     while n_bytes and (chunk := source.read(min(n_bytes, _COPY_BYTES))):
         target.write(chunk)
         n_bytes -= len(chunk)
-
-
-@contextmanager
-def _aside(folder: Path) -> Iterator[Path]:
-    """Yield a new temporary folder, which is removed at the end, and by the next call after a kill."""
-    aside = folder / f".{uuid.uuid4().hex[:8]}.tmp"
-    aside.mkdir()
-    try:
-        yield aside
-    finally:
-        shutil.rmtree(aside)
 
 
 def _days_of(recording: RecordingDetections) -> list[str]:

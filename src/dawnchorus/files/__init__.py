@@ -20,6 +20,7 @@ from dawnchorus.files.replacement import (
     replacing_all,
     start_writing_back,
     sync_all,
+    temporary_folder,
     write_text,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "size_of",
     "start_writing_back",
     "sync_all",
+    "temporary_folder",
     "walk",
     "write_failures",
     "write_text",

@@ -101,6 +101,27 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
         _sync_folder(stem.parent)
 
 
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder below ``folder``, which is removed at the end; after a kill, by :func:`mend`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> with temporary_folder(Path("tables")) as temporary:
+    ...     _ = (temporary / "scores.csv").write_text("label,score")
+    >>> list(Path("tables").iterdir())
+    []
+    """
+    with _begun(folder) as stem:
+        temporary = Path(f"{stem}.tmp")
+        temporary.mkdir()
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+
+
 def mend(folder: Path) -> None:
     """Complete or remove what killed processes left in a folder by :func:`replacing`.
 
