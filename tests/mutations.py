@@ -23,8 +23,8 @@ T = TypeVar("T")
 Generator = np.random.Generator
 Mutation = Callable[[bytes, Generator], bytes]
 
-COUNTS_VARIABLE = "DAWNCHORUS_MUTATION_COUNTS"
-"""Environment variable with the name of a JSON file that takes the counts of every kind."""
+COUNTS_VARIABLE = "DAWNCHORUS_STRESS_COUNTS"
+"""Environment variable with the name of a file that takes the counts of every kind."""
 
 _RAW = "@raw@"
 _DEEP = ("[" * 100_000, "[" * 500 + "]" * 500, '{"a":' * 900 + "1" + "}" * 900)
@@ -234,10 +234,10 @@ class Count:
     def row(self) -> dict[str, Any]:
         """Return the count in JSON's types."""
         return {
-            "mutations": self.n_mutations,
-            "read": self.n_read,
-            "refused": self.n_refused,
-            "ended badly": self.badly.total(),
+            "tried": self.n_mutations,
+            "well": self.n_read,
+            "sentence": self.n_refused,
+            "badly": self.badly.total(),
             "longest_s": round(self.longest_s, 2),
             "how": dict(self.badly.most_common(5)),
         }
@@ -296,12 +296,10 @@ def _fault_of_message(message: str, file: Path, folder: Path) -> str | None:
     return next((f"says {words}" for words in own_words if words in message), None)
 
 
-def write_counts(counts: Iterable[tuple[Kind, Count]]) -> None:
-    """Add the counts to the file that ``DAWNCHORUS_MUTATION_COUNTS`` names, where it names one."""
-    named = os.environ.get(COUNTS_VARIABLE)
-    if named is None:
-        return
-    path = Path(named)
-    table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    table |= {kind.name: counted.row() for kind, counted in counts}
-    path.write_text(json.dumps(table, indent=2, ensure_ascii=False), encoding="utf-8")
+def write_counts(counts: Iterable[tuple[str, Count]]) -> None:
+    """Append the counts, a line of JSON each, to the file that ``DAWNCHORUS_STRESS_COUNTS`` names, if any."""
+    path = os.environ.get(COUNTS_VARIABLE)
+    if path is not None:
+        lines = [json.dumps({"kind": name, **counted.row()}) + "\n" for name, counted in counts]
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write("".join(lines))

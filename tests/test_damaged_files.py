@@ -490,7 +490,7 @@ def _kinds_of_models(exported: Any, root: Path) -> Iterator[Any]:
 def _survey(kinds: list[Any], n_mutations: int) -> dict[str, Any]:
     """Return the counts of all kinds, and add them to the table of counts."""
     counts = [(kind, mutations.count(kind, n_mutations)) for kind in kinds]
-    mutations.write_counts(counts)
+    mutations.write_counts((f"damaged: {kind.name}", counted) for kind, counted in counts)
     return {kind.name: counted for kind, counted in counts}
 
 
@@ -535,12 +535,13 @@ def test_a_count_tells_what_became_of_each_reading(tmp_path: Path, monkeypatch: 
             raise DataError(f"{file} is damaged; delete it")
         raise KeyError("owl")
 
-    monkeypatch.setenv(mutations.COUNTS_VARIABLE, str(tmp_path / "counts.json"))
+    monkeypatch.setenv(mutations.COUNTS_VARIABLE, str(tmp_path / "counts.jsonl"))
     counts = _survey([Kind("an owl", file, read, mutations.json_changed)], 100)
     assert (counts["an owl"].n_refused, dict(counts["an owl"].badly)) == (50, {"KeyError: 'owl'": 50})
     assert file.read_text() == '{"owl": 1}'
-    row = json.loads((tmp_path / "counts.json").read_text())["an owl"]
-    assert (row["mutations"], row["refused"], row["ended badly"]) == (100, 50, 50)
+    row = json.loads((tmp_path / "counts.jsonl").read_text())
+    assert row["kind"] == "damaged: an owl"
+    assert (row["tried"], row["sentence"], row["badly"]) == (100, 50, 50)
 
 
 def test_the_same_seed_makes_the_same_damage() -> None:
