@@ -30,9 +30,15 @@ demo: setup
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 
-# What make test leaves out: minutes of repeated kills, a compiler, a second engine.
+# What make test leaves out: half an hour of kills, full disks and damaged files, a compiler, a second engine.
+# Its table goes to benchmarks/results/reliability.json, for docs/development/reliability.md.
 stress: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) -m stress $(PYTEST_ARGS)
+	rm -f stress_counts.jsonl
+	@status=0; \
+	OMP_NUM_THREADS=1 DAWNCHORUS_STRESS_COUNTS=$(CURDIR)/stress_counts.jsonl \
+		$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope -m stress $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/python benchmarks/reliability.py stress_counts.jsonl --json benchmarks/results/reliability.json; \
+	exit $$status
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

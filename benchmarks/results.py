@@ -96,7 +96,7 @@ def write_result(
     result = Result(
         title=title,
         date=datetime.date.today(),
-        commit=_git("describe", "--always", "--dirty"),
+        commit=described_commit(),
         quick=quick,
         machine=machine_description(),
         versions={name: version for name in LIBRARIES if (version := _version(name))},
@@ -127,6 +127,8 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=FOLDER.parent, capture_output=True, text=True)
+def described_commit() -> str:
+    """Return the version of the code, with ``-dirty`` where files were changed since."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"

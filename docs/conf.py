@@ -1,7 +1,7 @@
 """Sphinx's settings, for ``sphinx-build docs docs/_build/html``.
 
-Pages of the reference are templates that ``tools/reference.py`` fills in; ``benchmarks/results.py`` fills in
-the page of benchmarks.
+Pages of the reference are templates that ``tools/reference.py`` fills in; ``benchmarks/results.py`` and
+``reliability.py`` there fill in the pages of benchmarks and of reliability.
 """
 
 from __future__ import annotations
@@ -72,11 +72,13 @@ def resolve_inner_name(app: Any, environment: Any, node: Any, content: Any) -> A
 
 
 def fill_in(app: Any, docname: str, source: list[str]) -> None:
-    """Put what the code says into a page of the reference, and what was measured into the benchmarks."""
+    """Put what the code says into a page of the reference, and what was measured into two others."""
     if docname.startswith("reference/") and "{%" in source[0]:
         module = "reference"  # imports PyTorch
     elif docname == "benchmarks":
         module = "results"
+    elif docname == "development/reliability":
+        module = "reliability"
     else:
         return
     source[0] = importlib.import_module(module).filled_in(source[0])

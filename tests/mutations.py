@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -22,8 +23,8 @@ T = TypeVar("T")
 Generator = np.random.Generator
 Mutation = Callable[[bytes, Generator], bytes]
 
-COUNTS_VARIABLE = "DAWNCHORUS_MUTATION_COUNTS"
-"""Environment variable with the name of a JSON file that takes the counts of every kind."""
+COUNTS_VARIABLE = "DAWNCHORUS_STRESS_COUNTS"
+"""Environment variable with the name of a file that takes the counts of every kind."""
 
 _RAW = "@raw@"
 _DEEP = ("[" * 100_000, "[" * 500 + "]" * 500, '{"a":' * 900 + "1" + "}" * 900)
@@ -150,6 +151,12 @@ def table_changed(data: bytes, rng: Generator) -> bytes:
     return ("\n".join(separator.join(line) for line in rows) + "\n").encode("utf-8", "surrogatepass")
 
 
+def checked_json_changed(data: bytes, rng: Generator) -> bytes:
+    """Return a file of JSON below its digest, the JSON changed and the digest that of what it became."""
+    changed = json_changed(data.partition(b"\n")[2], rng)
+    return hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed
+
+
 def safetensors_changed(data: bytes, rng: Generator) -> bytes:
     """Return a safetensors file with its header changed, which is JSON behind its length."""
     length = int.from_bytes(data[:8], "little")
@@ -202,6 +209,8 @@ class Kind:
         The mutation of its form, beside that of its bytes.
     cost
         How many times dearer a reading is than a millisecond or two: as many times fewer are done.
+    folder
+        The folder that a sentence names, where not the file; otherwise that of the file.
     """
 
     name: str
@@ -209,6 +218,7 @@ class Kind:
     read: Callable[[], object]
     form: Mutation = bytes_changed
     cost: int = 1
+    folder: Path | None = None
 
 
 @dataclass
@@ -224,10 +234,10 @@ class Count:
     def row(self) -> dict[str, Any]:
         """Return the count in JSON's types."""
         return {
-            "mutations": self.n_mutations,
-            "read": self.n_read,
-            "refused": self.n_refused,
-            "ended badly": self.badly.total(),
+            "tried": self.n_mutations,
+            "well": self.n_read,
+            "sentence": self.n_refused,
+            "badly": self.badly.total(),
             "longest_s": round(self.longest_s, 2),
             "how": dict(self.badly.most_common(5)),
         }
@@ -264,7 +274,7 @@ def _read_once(kind: Kind, counted: Count) -> None:
             kind.read()
         counted.n_read += 1
     except DawnchorusError as error:
-        fault = _fault_of_message(str(error), kind.file)
+        fault = _fault_of_message(str(error), kind.file, kind.folder or kind.file.parent)
         if fault is None:
             counted.n_refused += 1
         else:
@@ -276,9 +286,9 @@ def _read_once(kind: Kind, counted: Count) -> None:
     counted.longest_s = max(counted.longest_s, time.perf_counter() - started)
 
 
-def _fault_of_message(message: str, file: Path) -> str | None:
+def _fault_of_message(message: str, file: Path, folder: Path) -> str | None:
     """Return what a sentence lacks, or None."""
-    if file.name not in message and str(file.parent) not in message:
+    if file.name not in message and str(folder) not in message:
         return "does not name the file or its folder"
     if "\n" in message.strip() or len(message) > 1000:
         return "is no sentence"
@@ -286,12 +296,10 @@ def _fault_of_message(message: str, file: Path) -> str | None:
     return next((f"says {words}" for words in own_words if words in message), None)
 
 
-def write_counts(counts: Iterable[tuple[Kind, Count]]) -> None:
-    """Add the counts to the file that ``DAWNCHORUS_MUTATION_COUNTS`` names, where it names one."""
-    named = os.environ.get(COUNTS_VARIABLE)
-    if named is None:
-        return
-    path = Path(named)
-    table = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    table |= {kind.name: counted.row() for kind, counted in counts}
-    path.write_text(json.dumps(table, indent=2, ensure_ascii=False), encoding="utf-8")
+def write_counts(counts: Iterable[tuple[str, Count]]) -> None:
+    """Append the counts, a line of JSON each, to the file that ``DAWNCHORUS_STRESS_COUNTS`` names, if any."""
+    path = os.environ.get(COUNTS_VARIABLE)
+    if path is not None:
+        lines = [json.dumps({"kind": name, **counted.row()}) + "\n" for name, counted in counts]
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write("".join(lines))

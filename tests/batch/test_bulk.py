@@ -24,6 +24,7 @@ from guano import GuanoFile
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
+from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.journal import Journal
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
 from dawnchorus.cli import main
@@ -645,6 +646,18 @@ def test_a_damaged_note_of_the_tables_stops_nothing(bulk: Bulk, tmp_path: Path, 
     assert tables_in(out) == tables
 
 
+@pytest.mark.parametrize("state", [3, {}, {"key": "ab", "recordings": 3}, {"key": 3, "recordings": {}}])
+def test_tables_are_written_anew_where_their_state_has_another_form(
+    bulk: Bulk, tmp_path: Path, state: object
+) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    tables = tables_in(out)
+    write_checked(out / "journal" / "tables.json", state)
+    assert bulk(out).n_new == 0
+    assert tables_in(out) == tables
+
+
 def test_a_damaged_entry_is_predicted_again(bulk: Bulk, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bulk(out)
@@ -1223,7 +1236,8 @@ def test_the_command_says_what_is_gone_and_what_was_changed(
         f"1 recording of them is no longer in {folder} (d.wav); what was predicted stays in the tables, and "
         "--prune drops it" in printed
     )
-    assert f"1 table is not as predict wrote it, and left as it is: {tmp_path / 'out' / 'raven'}" in printed
+    assert "1 table is not as predict wrote it, and left as it is: " in printed
+    assert "e.flac.selections.txt; to get it anew, move it away" in printed
     assert predict(*arguments, 0.1, "--prune", "--again") == 0
     assert "no longer" not in (printed := capsys.readouterr().err)
     assert "predicted before" not in printed

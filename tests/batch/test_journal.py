@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.journal import Entry, Journal, version_of
 from dawnchorus.errors import RunError
 from dawnchorus.predict.recording_files import RecordingFile
@@ -326,7 +327,7 @@ def test_entries_of_another_network_are_refused_or_dropped(
         raise AssertionError("it was opened")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "[" * 100_000])
 def test_a_damaged_note_of_the_network_is_another_network(
     journal: Journal, recording: RecordingFile, text: str
 ) -> None:
@@ -338,6 +339,20 @@ def test_a_damaged_note_of_the_network_is_another_network(
     with journal.opened(NETWORK, anew=True):
         assert journal.find(recording, version_of(recording)) is None
     assert json.loads(journal.network_file.read_text()) == NETWORK
+
+
+@pytest.mark.parametrize("index", [[], 3, {"night.wav": 3}, {"night.wav": [{}, "/card"]}])
+def test_an_index_of_another_form_is_made_anew(
+    journal: Journal, recording: RecordingFile, index: object
+) -> None:
+    with journal.opened(NETWORK):
+        kept(journal, recording)
+    write_checked(journal.index_file, index)
+    with journal.opened(NETWORK):
+        assert journal.known(recording) is None
+        assert journal.find(recording, version_of(recording)) is not None
+    with journal.opened(NETWORK):
+        assert recording.name in journal.index
 
 
 HOLDING = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import struct
 import sys
@@ -354,6 +355,19 @@ def test_clips_that_are_there_are_left_and_a_broken_off_run_goes_on(
     ]
     with pytest.raises(DataError, match="holds clips of another padding or sample rate; choose another"):
         cut_segments(rows, data_factory.root, out, SegmentSettings(padding_s=1.0))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000])
+def test_damaged_settings_of_clips_are_told_and_written_anew(
+    data_factory: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    data_factory.tone("a.wav", duration_s=3.0)
+    rows, settings = table(("a.wav", 0, 1, "robin", 0.5)), tmp_path / "segments.json"
+    settings.write_text(text)
+    assert cut_segments(rows, data_factory.root, tmp_path, SegmentSettings()).n_written == 1
+    assert "segments.json" in caplog.text
+    assert "it is ignored" in caplog.text
+    assert json.loads(settings.read_text())["padding_s"] == 0
 
 
 def test_recordings_that_fail_are_listed_once_and_the_others_go_on(data_factory: Any, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from dawnchorus.report.measurements import Measurement, machine_description
 
 pytest.importorskip("tabulate", reason="the extra docs is not installed")
 results = importlib.import_module("results")
+reliability = importlib.import_module("reliability")
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted(path.stem for path in (REPOSITORY / "benchmarks").glob("bench_*.py"))
 ROWS = [
@@ -52,3 +53,25 @@ def test_every_program_has_a_result_and_a_section_on_the_page() -> None:
     for name in PROGRAMS:
         assert f"| `benchmarks/{name}.py` |" in page
         assert results.read_result(name).description in filled
+
+
+def test_counts_of_one_kind_are_added_up_and_shown_as_a_table(tmp_path: Path) -> None:
+    lines = [
+        '{"kind": "kill -9: train", "tried": 2, "well": 2, "sentence": 0, "badly": 0, "longest_s": 1.5}',
+        '{"kind": "damaged: folds.csv", "tried": 9, "well": 3, "sentence": 5, "badly": 1, "longest_s": 0.1,'
+        ' "how": {"KeyError": 1}}',
+        '{"kind": "kill -9: train", "tried": 1, "well": 1, "sentence": 0, "badly": 0, "longest_s": 2.5}',
+    ]
+    (tmp_path / "counts.jsonl").write_text("\n".join(lines))
+    counted = reliability.counted(tmp_path / "counts.jsonl")
+    assert [(row.kind, row.tried) for row in counted.rows] == [
+        ("damaged: folds.csv", 9),
+        ("kill -9: train", 3),
+    ]
+    assert "12 tried, 1 ended badly" in counted.description
+    assert "| kill -9: train " in counted.table()
+
+
+def test_the_page_of_reliability_shows_the_committed_table() -> None:
+    page = (REPOSITORY / "docs" / "development" / "reliability.md").read_text(encoding="utf-8")
+    assert reliability.read_reliability().table() in reliability.filled_in(page)

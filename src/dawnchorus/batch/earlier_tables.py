@@ -13,6 +13,7 @@ from dawnchorus.errors import RunError
 from dawnchorus.files import inside, refuse_existing, write_text
 from dawnchorus.formats import own_goals
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
+from dawnchorus.wording import shown
 
 SETTINGS_NAME = "predictions.json"
 _GOALS = {**own_goals(), "windows": WINDOWS_NAME, "embeddings": EMBEDDINGS_NAME}
@@ -92,7 +93,7 @@ class EarlierTables:
             return cls(folder, is_known=False)
         if unknown:
             raise RunError(
-                f"{note} names {min(unknown, key=str)!r} as a table, which dawnchorus predict does not "
+                f"{note} names {shown(min(unknown, key=str))} as a table, which dawnchorus predict does not "
                 f"write; delete {SETTINGS_NAME} there, or choose another --out"
             )
         return earlier

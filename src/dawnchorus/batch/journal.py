@@ -31,6 +31,7 @@ from dawnchorus.audio.container import read_info
 from dawnchorus.audio.content_digest import content_digest, head_digest
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
 from dawnchorus.batch.checked_json import read_checked, write_checked
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import AudioError, DataError, RunError
 from dawnchorus.files import locked, mend, replacing, write_text
 from dawnchorus.formats.array_archives import read_arrays
@@ -197,8 +198,7 @@ class Journal:
                 for folder in (self.folder, *self.folder.glob("??")):
                     mend(folder)
                 write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
-                indexed = read_checked(self.index_file) or {}
-                self.index = {name: IndexedEntry(*entry) for name, entry in indexed.items()}
+                self.index = read_checked(self.index_file, dict[str, IndexedEntry]) or {}
                 before = dict(self.index)
                 try:
                     yield
@@ -322,13 +322,9 @@ class Journal:
         return self.folder / digest[:2] / f"{digest}.npz"
 
     def _check_network(self, network: Mapping[str, Any], *, anew: bool) -> None:
-        try:
-            earlier = json.loads(self.network_file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not self.network_file.exists():
             return
-        except (OSError, ValueError):
-            earlier = None
-        earlier = earlier if isinstance(earlier, dict) else {}
+        earlier = read_json_if_sound(self.network_file, dict[str, Any]) or {}
         differing = [key for key in network if earlier.get(key) != json.loads(json.dumps(network[key]))]
         if differing and not anew:
             raise RunError(

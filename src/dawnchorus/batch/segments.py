@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Literal, NamedTuple, get_args
+from typing import IO, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ import soundfile
 from dawnchorus.audio.channels import Channel, checked_channel
 from dawnchorus.audio.decode import read_info, stream_crop
 from dawnchorus.audio.windows import peak_of
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import AudioError, ConfigError, DataError
 from dawnchorus.files import Failure, from_legible, replacing, write_text
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, NUMBER_COLUMNS
@@ -285,11 +286,10 @@ def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
     """Refuse a folder with clips of other lengths, rate or channel, which would be taken for these."""
     file = out_dir / SETTINGS_NAME
     ours = {name: getattr(settings, name) for name in _OF_CLIPS}
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+    found = read_json_if_sound(file, dict[str, Any])
+    earlier = ours
+    if found is not None:
         earlier = {name: found.get(name, getattr(SegmentSettings, name)) for name in _OF_CLIPS}
-    except (OSError, ValueError, AttributeError):
-        earlier = ours
     if earlier != ours:
         what = next(text for name, text in _OF_CLIPS.items() if earlier[name] != ours[name])
         raise DataError(f"{out_dir} holds clips of another {what}; choose another --out")

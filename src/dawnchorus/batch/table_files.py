@@ -27,6 +27,7 @@ from dawnchorus.batch.checked_json import read_checked, write_checked
 from dawnchorus.batch.earlier_tables import EarlierTables, digest_of
 from dawnchorus.batch.journal import Entry
 from dawnchorus.batch.journaled import JournaledInference
+from dawnchorus.config import Record
 from dawnchorus.config.registry import RECORDER_NAMES
 from dawnchorus.files import temporary_folder
 from dawnchorus.formats import (
@@ -109,6 +110,11 @@ class WrittenTables(NamedTuple):
     changed: list[str]
 
 
+class _TablesState(Record):
+    key: str
+    recordings: dict[str, TabledRecording]
+
+
 @dataclass(frozen=True)
 class TableSource:
     """What the tables are made of.
@@ -180,12 +186,12 @@ class TableSource:
 
     def _earlier(self, file: Path, tables: EarlierTables) -> dict[str, TabledRecording]:
         """Return what the tables hold, nothing where they are not there as they were left."""
-        state = read_checked(file)
-        if state is None or state["key"] != self._key(tables):
+        state = read_checked(file, _TablesState)
+        if state is None or state.key != self._key(tables):
             return {}
         if not all((tables.folder / path).exists() for path in tables.digests or ()):
             return {}
-        return {name: TabledRecording(*tabled) for name, tabled in state["recordings"].items()}
+        return state.recordings
 
     def _key(self, tables: EarlierTables) -> str:
         """Return what the tables depend on beside the entries, and what lies in the folder, as one digest."""

@@ -103,23 +103,23 @@ def replacing_all(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 @contextmanager
 def temporary_folder(folder: Path) -> Iterator[Path]:
-    """Yield a new folder below another one; it is removed at the end, and after a kill by :func:`mend`.
+    """Yield a new folder below ``folder``, which is removed at the end; after a kill, by :func:`mend`.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> with temporary_folder(Path("tables")) as parts:
-    ...     _ = (parts / "1.csv").write_text("label,score")
+    >>> with temporary_folder(Path("tables")) as temporary:
+    ...     _ = (temporary / "scores.csv").write_text("label,score")
     >>> list(Path("tables").iterdir())
     []
     """
-    with naming(folder), _begun(folder) as stem:
-        made = Path(f"{stem}.tmp")
+    with _begun(folder) as stem:
+        temporary = Path(f"{stem}.tmp")
+        temporary.mkdir()
         try:
-            made.mkdir()
-            yield made
+            yield temporary
         finally:
-            _remove(made)
+            _remove(temporary)
 
 
 def mend(folder: Path) -> None:
