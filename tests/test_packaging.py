@@ -102,7 +102,7 @@ def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.stress)])
-def test_a_bundle_predicts_with_numpy_soundfile_and_one_engine(
+def test_a_bundle_predicts_with_numpy_pydantic_soundfile_and_one_engine(
     engine: str, bundles: tuple[Path, Path, TorchEngine], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle = bundles[0] if engine == "onnxruntime" else bundles[1]
@@ -125,7 +125,7 @@ def test_a_bundle_predicts_with_numpy_soundfile_and_one_engine(
     n_bytes = sum(path.stat().st_size for path in (tmp_path / "bare" / "lib").rglob("*") if path.is_file())
     with capsys.disabled():
         size = f"{n_bytes / 2**20:.0f} MiB"
-        print(f"\nNumPy, soundfile, {engine}, dawnchorus and pip take {size}")  # noqa: T201
+        print(f"\nNumPy, pydantic, soundfile, {engine}, dawnchorus and pip take {size}")  # noqa: T201
 
 
 def _wheel(folder: Path) -> Path:
@@ -141,12 +141,12 @@ def _wheel(folder: Path) -> Path:
 
 
 def _bare_environment(folder: Path, engine: str) -> Path:
-    """Return the Python of a new environment: NumPy, soundfile, one engine, and dawnchorus without more."""
+    """Return the Python of a new environment: NumPy, pydantic, soundfile, one engine and dawnchorus."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     constraints = ["--constraint", REPOSITORY / "constraints.txt"]
     needed = subprocess.run(
-        [*pip, *constraints, "numpy", "soundfile", engine], capture_output=True, text=True
+        [*pip, *constraints, "numpy", "pydantic", "soundfile", engine], capture_output=True, text=True
     )
     if needed.returncode:
         pytest.skip(f"no packages can be installed here: {needed.stderr.strip().splitlines()[-1]}")

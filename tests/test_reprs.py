@@ -125,7 +125,9 @@ def test_a_run_tells_its_finished_folds_and_a_notebook_their_scores(tmp_path: Pa
     assert "<table" not in run._repr_html_()
     for fold in (0, 1):
         run.fold_dir(fold).mkdir(parents=True)
-        run.finished_file(fold).write_text(json.dumps({"val_macro_roc_auc": 0.5 + fold / 8}))
+        run.finished_file(fold).write_text(
+            json.dumps({"best_checkpoint": "best.ckpt", "val_macro_roc_auc": 0.5 + fold / 8})
+        )
     assert repr(run) == f"Run({run.path}: 2 finished folds)"
     page = run._repr_html_()
     assert "&lt;tiny&gt;" in page

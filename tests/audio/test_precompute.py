@@ -444,7 +444,7 @@ def test_a_recording_that_changes_during_the_run_is_listed_and_the_rest_converte
         data_factory.tone(name)
     count, n_calls = conversion.count_samples, {}
 
-    def count_and_change(path, *, sample_rate, salvage):
+    def count_and_change(path, *, sample_rate, salvage=False):
         n_calls[path.name] = n_calls.get(path.name, 0) + 1
         n_samples = count(path, sample_rate=sample_rate, salvage=salvage)
         if path.name == "a.wav" and n_calls[path.name] == 2:

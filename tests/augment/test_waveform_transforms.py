@@ -423,7 +423,7 @@ def _applies(transform: Any, *_: Any) -> None:
 def test_only_what_is_configured_needs_audiomentations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "audiomentations", None)
     of()
-    message = r"^transforms.0: .* install it with: pip install 'dawnchorus\[audiomentations\]'$"
+    message = r"^transforms.0: .* install it with: pip install -e '.\[audiomentations\]' in the checkout"
     with pytest.raises(MissingExtraError, match=message):
         of(NOISE)
 

@@ -151,7 +151,7 @@ def test_several_gpus_share_a_fold() -> None:
 
 def test_a_gpu_that_is_no_number_is_refused() -> None:
     result = rock("abc", "--dry-run")
-    assert result.returncode == 2
+    assert result.returncode == 64
     assert "'abc' names no GPU; give numbers such as 0 or 0,1, or cpu" in result.stderr
 
 

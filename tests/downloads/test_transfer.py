@@ -295,7 +295,7 @@ def test_an_address_that_is_none_is_a_failure_of_its_recording(service: Service,
 def test_without_requests_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "requests", None)
     with (
-        pytest.raises(MissingExtraError, match=r"pip install 'dawnchorus\[download\]'"),
+        pytest.raises(MissingExtraError, match=r"pip install -e '\.\[download\]'"),
         connected("xeno-canto", RateLimit()),
     ):
         pass

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import onnx
 import onnxruntime
@@ -37,6 +36,7 @@ from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.export.onnx import write_onnx
 from dawnchorus.export.openvino import read_onnx, write_ir
+from dawnchorus.machine import usable_cores
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 
@@ -405,7 +405,7 @@ def write_tuned(folder: Path, content: Any) -> None:
 def test_settings_by_default_are_a_stream_a_core_and_float32() -> None:
     assert default_settings(3) == EngineSettings(3, 3, 4, "f32")
     assert default_settings(40) == EngineSettings(40, 8, 4, "f32")
-    assert default_settings() == default_settings(joblib.cpu_count())
+    assert default_settings() == default_settings(usable_cores())
 
 
 def test_what_was_measured_counts_on_this_machine_and_for_this_engine(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_first_products_gates_and_heads_stay_in_float32() -> None:
 
 def test_a_missing_nncf_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(MissingExtraError, match=r"8 bits needs nncf; .*pip install 'dawnchorus\[nncf\]'"):
+    with pytest.raises(MissingExtraError, match=r"8 bits needs nncf; .*pip install -e '\.\[nncf\]'"):
         quantize(None, np.zeros((1, 32_000), np.float32))
 
 

@@ -202,9 +202,9 @@ def test_the_command_line_takes_the_training_config_for_the_run(
     assert "error: " in refused
     assert "a model card imports no code: open the run by the training config" in refused
     printed = told("predict", file, soundscape, "--out", "by_config", "--engine", "torch")
-    assert "in 1 recordings" in printed
+    assert "in 1 recording," in printed
     assert "ONNX: at most" in told("export", file)
-    assert "in 1 recordings" in told("predict", run, soundscape, "--out", "by_export")
+    assert "in 1 recording," in told("predict", run, soundscape, "--out", "by_export")
 
 
 BROKEN = """

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dawnchorus.training.failures import NotFiniteError
-from dawnchorus.training.module import LossOnItsWay, WaveClassifierModule
+from dawnchorus.training.module import PendingLoss, WaveClassifierModule
 
 
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf")])
 def test_it_is_checked_at_the_end_of_an_epoch_without_validation(value: float) -> None:
-    loss = LossOnItsWay.of(torch.tensor(value), batch_index=3, n_processes=1)
+    loss = PendingLoss.of(torch.tensor(value), batch_index=3, n_processes=1)
     module: Any = SimpleNamespace(_last_loss=loss, current_epoch=2)
     module._check_last = lambda: WaveClassifierModule._check_last(module)
     if value == 0.5:

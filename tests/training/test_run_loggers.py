@@ -110,7 +110,7 @@ def test_the_config_chooses_and_wandbs_own_variable_overrules(
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])
 def test_a_logger_that_is_not_installed_names_its_extra(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", missing(name))
-    message = rf"loggers names {name}, which is not installed; pip install 'dawnchorus\[{name}\]'"
+    message = rf"loggers names {name}, which is not installed; install it with: pip install -e '\.\[{name}\]'"
     with pytest.raises(MissingExtraError, match=message):
         chosen_loggers(args("tensorboard", "wandb"))
 

@@ -30,6 +30,7 @@ from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
 from dawnchorus.files import FileVersion, PiecedFile
+from dawnchorus.wording import install_extra
 
 BLOCK = 1 << 18
 """Frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel."""
@@ -302,8 +303,8 @@ def _unpacked_by_ffmpeg(path: Path, *, salvage: bool) -> Iterator[Path]:
     program = _ffmpeg_program()
     if program is None:
         raise AudioError(
-            f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it or the extra "
-            "dawnchorus[ffmpeg], or convert the file to FLAC"
+            f"{path}: {path.suffix} needs ffmpeg, which is not installed; install it, or its package with "
+            f"{install_extra('ffmpeg')}, or convert the file to FLAC"
         )
     with _temporary_folder(path) as folder:
         unpacked = folder / "unpacked.wav"
@@ -404,7 +405,19 @@ def _has_length_tag(path: Path) -> bool:
 
 
 def file_identity(path: Path) -> FileIdentity:
-    """Return the key of cached facts about a file: its path, size in bytes and time of change."""
+    """Return the key of cached facts about a file: its path, size in bytes and time of change.
+
+    Raises
+    ------
+    AudioError
+        The file is missing, empty, or may not be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> file_identity(Path("night.wav"))[0].name
+    'night.wav'
+    """
     try:
         version = FileVersion.of(path)
     except OSError as error:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
-from dawnchorus.files import walk
+from dawnchorus.files import is_file, walk
+from dawnchorus.wording import in_line
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
             outside.append(path)
     if outside:
         raise DataError(
-            f"{audio}: {len(outside)} recordings, {outside[0]} first, lie outside {root}, which names in the "
+            f"{audio}: {len(outside)} recordings, {in_line(str(outside[0]))} first, lie outside {root}, which names in the "
             "store are relative to; name a folder above all of them with --audio_root"
         )
     return Listing(root, sorted(relative_paths))
@@ -92,10 +93,10 @@ def _root_of(names: list[str], audio: Path) -> Path:
     """Return the folder that the names of a list are relative to: its own, or the working directory."""
     relative = [name for name in names if not Path(name).is_absolute()]
     for folder in (audio.parent, Path()):
-        if not relative or any((folder / name).is_file() for name in relative):
+        if not relative or any(is_file(folder / name) for name in relative):
             return folder
     raise DataError(
-        f"{audio}: none of {len(relative)} recordings, {relative[0]} first, is in {audio.parent.absolute()} "
+        f"{audio}: none of {len(relative)} recordings, {in_line(relative[0])} first, is in {audio.parent.absolute()} "
         f"or in {Path.cwd()}; name the folder that they are relative to with --audio_root"
     )
 

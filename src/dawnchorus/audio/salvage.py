@@ -39,6 +39,7 @@ def finite(samples: np.ndarray) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> finite(np.float32([0.5, np.nan, -np.inf]))
     array([0.5, 0. , 0. ], dtype=float32)
     """

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,6 +32,7 @@ from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DawnchorusError
+from dawnchorus.machine import usable_cores
 
 _MAKERS = (WaveDataset.__getitem__, WaveAllFileDataset.__getitem__)
 _PREFETCH = 2  # batches that a worker prefetches
@@ -82,7 +82,7 @@ class ClipLoader:
         self.dataset = dataset
         self.waited_s = 0.0
         clip = dataset.settings if type(dataset).__getitem__ in _MAKERS else None  # type: ignore[attr-defined]
-        n_workers = min(settings.num_workers, joblib.cpu_count())
+        n_workers = min(settings.num_workers, usable_cores())
         collate: _Batches | _SharedBatches | None = None
         self._buffers: _SharedBatches | None = None
         if isinstance(clip, ClipSettings) and n_workers == 0:

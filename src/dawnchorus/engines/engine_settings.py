@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import joblib
 from pydantic import ConfigDict, Field
 
 from dawnchorus.config import Record, read_json_if_sound
+from dawnchorus.machine import usable_cores
 
 TUNED_NAME = "tuned.json"
 _MAX_STREAMS = 8
@@ -72,7 +72,7 @@ def default_settings(n_threads: int | None = None) -> EngineSettings:
     >>> settings.n_threads, settings.precision
     (4, 'f32')
     """
-    n_threads = n_threads or joblib.cpu_count()
+    n_threads = n_threads or usable_cores()
     return EngineSettings(n_threads, min(n_threads, _MAX_STREAMS), _CLIPS_PER_REQUEST)
 
 
@@ -84,7 +84,7 @@ def frontend_threads(n_threads: int | None = None) -> int:
     >>> frontend_threads(4), frontend_threads(1)
     (2, 1)
     """
-    return max(1, (n_threads or joblib.cpu_count()) // 2)
+    return max(1, (n_threads or usable_cores()) // 2)
 
 
 def machine_name() -> str:
@@ -100,7 +100,7 @@ def machine_name() -> str:
     facts = dict(line.partition(":")[::2] for line in lines)  # of the last core; all are alike
     known = [facts[key].strip() for key in facts if key.strip() in ("cpu family", "model", "model name")]
     name = " ".join(known) or platform.processor() or platform.machine()
-    return f"{name}, {joblib.cpu_count()} cores"
+    return f"{name}, {usable_cores()} cores"
 
 
 def engine_settings(
@@ -127,7 +127,7 @@ def engine_settings(
     >>> engine_settings(Path("model"), "onnx", n_threads=2, clips_per_request=8).clips_per_request
     8
     """
-    wanted = n_threads or joblib.cpu_count()
+    wanted = n_threads or usable_cores()
     tuned = read_tuned(folder, engine)
     settings = default_settings(wanted) if tuned is None else tuned.settings
     if wanted != settings.n_threads:

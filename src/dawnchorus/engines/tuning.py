@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +17,7 @@ from dawnchorus.engines.engine_settings import TUNED_NAME, EngineSettings, with_
 from dawnchorus.engines.opening import engine_of, open_file
 from dawnchorus.errors import ModelError
 from dawnchorus.files import write_text
+from dawnchorus.machine import usable_cores
 from dawnchorus.progress import track
 
 TOLERANCE = 1e-3
@@ -86,7 +86,7 @@ def tune(
     >>> best.settings.n_threads, Path("model/tuned.json").is_file()
     (1, True)
     """
-    n_threads = n_threads or joblib.cpu_count()
+    n_threads = n_threads or usable_cores()
     candidates = list(_candidates(file, n_threads, lower_precision=len(waves) > 0))
     if not len(waves):
         shape = (_LEAST_CLIPS, waves.shape[1])

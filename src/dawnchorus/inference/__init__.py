@@ -1,1 +1,1 @@
-"""``python -m dawnchorus.inference``: predictions with NumPy, soundfile and one engine alone."""
+"""``python -m dawnchorus.inference``: predictions with NumPy, pydantic, soundfile and one engine alone."""

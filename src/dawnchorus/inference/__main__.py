@@ -1,7 +1,8 @@
 """``python -m dawnchorus.inference BUNDLE RECORDINGS...``: detections as CSV on standard output.
 
-For servers and small computers: it needs NumPy, soundfile and one engine (ONNX Runtime or OpenVINO), and
-soxr for recordings of another sample rate than the model's. ``dawnchorus predict`` does much more.
+For servers and small computers: it needs NumPy, pydantic, soundfile and one engine (ONNX Runtime or
+OpenVINO), and soxr for recordings of another sample rate than the model's. ``dawnchorus predict`` does much
+more.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -39,7 +39,7 @@ class CardKeywords(Settings):
     dropout: float = 0.5
     hidden_features: int = Field(default=512, ge=1, le=100_000)
     drop_path_rate: float | None = None
-    frontend: dict[str, int | float | str | tuple[int, ...] | None] | None = None
+    frontend: dict[str, int | float | Literal["htk", "slaney"] | tuple[int, ...] | None] | None = None
     backbone_config: dict[str, Any] | None = None
     head: str = "attention"
     head_config: dict[str, Any] | None = None

@@ -120,9 +120,7 @@ def test_a_missing_client_is_named_with_its_extra(
     kaggle: KaggleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "kagglesdk.kaggle_env", None)
-    with pytest.raises(
-        MissingExtraError, match=r"kagglesdk.kaggle_env.*pip install 'dawnchorus\[download\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=r"kagglesdk.kaggle_env.*pip install -e '\.\[download\]'"):
         download(tmp_path)
 
 
