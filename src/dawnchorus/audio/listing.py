@@ -83,8 +83,8 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
             outside.append(path)
     if outside:
         raise DataError(
-            f"{audio}: {len(outside)} recordings, {in_line(str(outside[0]))} first, lie outside {root}, which names in the "
-            "store are relative to; name a folder above all of them with --audio_root"
+            f"{audio}: {len(outside)} recordings, {in_line(str(outside[0]))} first, lie outside {root}, "
+            "which names in the store are relative to; name a folder above all of them with --audio_root"
         )
     return Listing(root, sorted(relative_paths))
 
@@ -96,8 +96,9 @@ def _root_of(names: list[str], audio: Path) -> Path:
         if not relative or any(is_file(folder / name) for name in relative):
             return folder
     raise DataError(
-        f"{audio}: none of {len(relative)} recordings, {in_line(relative[0])} first, is in {audio.parent.absolute()} "
-        f"or in {Path.cwd()}; name the folder that they are relative to with --audio_root"
+        f"{audio}: none of {len(relative)} recordings, {in_line(relative[0])} first, is in "
+        f"{audio.parent.absolute()} or in {Path.cwd()}; name the folder that they are relative to with "
+        "--audio_root"
     )
 
 
