@@ -35,7 +35,7 @@ from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.report.measurements import Measurement
 
 N_SAMPLES, SAMPLE_RATE, N_CLASSES = 160_000, 32_000, 206

@@ -28,7 +28,7 @@ from lightning.pytorch.callbacks import Callback
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.folds.assignment import FoldAssignment
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.report.measurements import Measurement
 from dawnchorus.runs import Run
 from dawnchorus.training.fold_training import FoldTraining

@@ -18,7 +18,7 @@ from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
 from dawnchorus.config import TrainConfig, load_train_config, validate
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset, WaveDatasetSettings
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 RATE = 32_000
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -20,9 +20,9 @@ from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.recordings.time_labels import Boxes
 from dawnchorus.runs import Run
 from dawnchorus.training.run_preparation import PreparedRun

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dawnchorus.predict.model import Model, load_model
     from dawnchorus.predict.predictions import Detections, Predictions
     from dawnchorus.recordings.labels import LabelMap
-    from dawnchorus.recordings.table import label_map_of, load_recordings
+    from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
     from dawnchorus.training.lightning_training import lightning_training
 
 __version__ = "0.1.0"
@@ -71,8 +71,8 @@ _HOME = {
     "load_model": "dawnchorus.predict.model",
     "DataSettings": "dawnchorus.config",
     "LabelMap": "dawnchorus.recordings.labels",
-    "label_map_of": "dawnchorus.recordings.table",
-    "load_recordings": "dawnchorus.recordings.table",
+    "label_map_of": "dawnchorus.recordings.recordings_table",
+    "load_recordings": "dawnchorus.recordings.recordings_table",
     "BirdsInference": "dawnchorus.predict.birds_inference",
     "DawnchorusError": "dawnchorus.errors",
     "ModelOutput": "dawnchorus.models.head",

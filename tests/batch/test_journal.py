@@ -19,7 +19,7 @@ from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.journal import Entry, Journal, version_of
 from dawnchorus.errors import RunError
 from dawnchorus.predict.recording_files import RecordingFile
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 NETWORK = {"model": "onnx 1234", "overlap or shift": [80_000, None], "embeddings": False}
 

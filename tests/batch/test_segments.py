@@ -29,12 +29,12 @@ from dawnchorus.batch.segments import (
     safe_name,
     to_int16,
 )
-from dawnchorus.cli.segments import segments
+from dawnchorus.cli.segments_command import segments
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import read_failures
 from dawnchorus.formats import RecordingDetections, open_writers, read_detections
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.predict.window_tables import window_table
-from dawnchorus.predict.windows import WindowPredictions
 
 COLUMNS = ["filename", "start_s", "end_s", "label", "probability"]
 

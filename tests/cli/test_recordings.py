@@ -14,7 +14,7 @@ import pytest
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.cli import main
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 
 def run(*arguments: object) -> int:

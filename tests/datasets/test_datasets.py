@@ -21,7 +21,7 @@ from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.recordings.labels import UNKNOWN, LabelMap
-from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.training.losses import masked_bce_loss
 
 N_SAMPLES = 160_000

@@ -16,7 +16,7 @@ from dawnchorus.datasets.sampling import ClipSampler, class_weights
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset, Window
 from dawnchorus.datasets.wave_dataset import Clip, WaveDataset
 from dawnchorus.errors import AudioError
-from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 LABELS = LabelMap(("robin", "wren"))
 PLAIN = ClipSettings(late_normalize=False)

@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dawnchorus.cli.segments import segments
+from dawnchorus.cli.segments_command import segments
 from dawnchorus.errors import DataError
 from dawnchorus.formats import RecordingDetections, open_writers, read_detections
 from dawnchorus.formats.annotations import read_annotations
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 NAMES = ["site_a/n1.wav", "site_b/n1.wav"]
 A, B = r"E:\rec\site_a\n1.wav", "/data/rec/site_b/n1.wav"

@@ -18,7 +18,7 @@ from dawnchorus.config.registry import DOWNLOAD_SOURCES
 from dawnchorus.downloads.catalogue_numbers import catalogue_numbers
 from dawnchorus.downloads.download_source import download_recordings, source_of
 from dawnchorus.errors import ConfigError, DownloadError
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 OWLS = """
 from collections import Counter

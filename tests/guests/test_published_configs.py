@@ -12,7 +12,7 @@ from dawnchorus.cli import main
 from dawnchorus.config import load_inference_config, load_train_config
 from dawnchorus.config.published_config import LeftOut, adopt_config, read_published_config
 from dawnchorus.config.published_keys import PUBLISHED_INFERENCE_KEYS, PUBLISHED_KEYS, counterparts_table
-from dawnchorus.config.python_literals import Part, Unread, read_config_literal, read_expression
+from dawnchorus.config.python_literals import LiteralPart, Unread, read_config_literal, read_expression
 from dawnchorus.errors import ConfigError, OverwriteError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -375,7 +375,7 @@ def test_text_of_a_config_never_becomes_code(tmp_path: Path) -> None:
         ("{'a': {'b': 5}}['a']['b']", 5),
         ("[4, 5][-1]", 5),
         ("f'fold_{3}.csv'", "fold_3.csv"),
-        ("partial(torch.optim.SGD, lr=0.1)", Part("torch.optim.SGD", (), {"lr": 0.1})),
+        ("partial(torch.optim.SGD, lr=0.1)", LiteralPart("torch.optim.SGD", (), {"lr": 0.1})),
         ("'a' * 10**9", Unread("'a' * 10 ** 9")),
         ("1 / 0", Unread("1 / 0")),
         ("__import__('os').getcwd()", Unread("__import__('os').getcwd()")),

@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 from typer.testing import CliRunner
 
 from dawnchorus.cli import main
-from dawnchorus.cli.calibration import calibrate
+from dawnchorus.cli.calibrate_command import calibrate
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold, scored_on

@@ -22,7 +22,7 @@ from dawnchorus.errors import AudioError, ConfigError
 from dawnchorus.files import Failure, FileVersion
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 RATE = 16_000
 WINDOW = 2 * RATE

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.predict.detections import DetectionSettings, detect, read_species
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 LABELS = ("wren", "robin", "Turdus merula", "owl")
 COLUMNS = ["start_s", "end_s", "label", "probability"]

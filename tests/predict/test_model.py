@@ -21,7 +21,7 @@ from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.model import Model, load_model
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 RATE = 16_000
 ENGINES = ("onnx", "fp16")

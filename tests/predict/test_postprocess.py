@@ -21,7 +21,7 @@ from dawnchorus.predict.postprocess import (
     shift_average,
     smooth,
 )
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 RATE = 10  # Hz
 N_CLASSES = 3

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.predict.window_tables import embedding_table, window_table
-from dawnchorus.predict.windows import WindowPredictions
 
 LABELS = ("wren", "Turdus merula", "filename 2")
 RATE = 32_000

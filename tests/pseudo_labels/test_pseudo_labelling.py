@@ -35,7 +35,7 @@ from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import end_text
 from dawnchorus.pseudo_labels.pseudo_labelling import make_out_of_fold_pseudo_labels, make_pseudo_labels
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.runs import Run, build_model
 
 LABELS = ("robin", "wren", "owl")

@@ -12,7 +12,7 @@ import pytest
 from dawnchorus.config import DataSettings, FoldSettings
 from dawnchorus.errors import DataError
 from dawnchorus.folds.assignment import assign_folds
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 ROWS = [  # filename, primary label, author, root
     ("owl/XC1.ogg", "owl", "Ada", "train_audio"),

@@ -12,7 +12,7 @@ import pytest
 from dawnchorus.formats.faults import FaultyTableError
 from dawnchorus.formats.text_tables import clean_label, variant_spellings
 from dawnchorus.recordings.labels import read_labels
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 
 LARK = "Häussperling"
 

@@ -15,8 +15,8 @@ from dawnchorus.config import DataSettings
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.recordings.stretches import read_stretches
-from dawnchorus.recordings.table import label_map_of, load_recordings
 
 RATE = 32_000
 

@@ -13,7 +13,12 @@ from dawnchorus.config import DataSettings, TableInMemory
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.faults import FaultyTableError, write_faults
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import dataset_root, label_map_of, load_recordings, write_recordings
+from dawnchorus.recordings.recordings_table import (
+    dataset_root,
+    label_map_of,
+    load_recordings,
+    write_recordings,
+)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dawnchorus.pipelines.run_pseudo_labels import pseudo_label
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.report.run_tables import fold_numbers
 from dawnchorus.runs import Run
 from dawnchorus.training.baseline import baseline_macro_roc_auc

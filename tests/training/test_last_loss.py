@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from dawnchorus.training.failures import NotFiniteError
 from dawnchorus.training.module import PendingLoss, WaveClassifierModule
+from dawnchorus.training.training_failures import NotFiniteError
 
 
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf")])

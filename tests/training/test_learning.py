@@ -14,7 +14,7 @@ import torch
 from dawnchorus.config import TrainConfig, merge, validate
 from dawnchorus.folds.assignment import assign_folds
 from dawnchorus.pipelines.demo import TRAINING
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.training.checkpoints import LAST_NAME, epoch_metrics
 from dawnchorus.training.lightning_training import lightning_training
 

@@ -15,7 +15,7 @@ from dawnchorus.files import read_failures
 from dawnchorus.formats.faults import FaultyTableError
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings
+from dawnchorus.recordings.recordings_table import load_recordings
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.run_preparation import prepare_run
 

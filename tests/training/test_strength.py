@@ -15,7 +15,7 @@ from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.errors import DataError
 from dawnchorus.models.checkpoint_file import read_checkpoint
-from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.report.run_tables import fold_history
 from dawnchorus.runs import Run
 from dawnchorus.training.lightning_training import lightning_training

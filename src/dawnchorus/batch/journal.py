@@ -36,7 +36,7 @@ from dawnchorus.errors import AudioError, DataError, RunError
 from dawnchorus.files import locked, mend, replacing, write_text
 from dawnchorus.formats.array_archives import read_arrays
 from dawnchorus.predict.recording_files import RecordingFile
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 _DAMAGE = (DataError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors of an entry whose archive or arrays are not as they were written."""
@@ -100,7 +100,7 @@ class Entry(NamedTuple):
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
     >>> Entry(windows, start=None).predictions.probabilities.shape
     (1, 2)
@@ -158,7 +158,7 @@ class Journal:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from dawnchorus.predict.recording_files import RecordingFile
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
     >>> night, journal = RecordingFile(Path("night.wav"), "night.wav"), Journal(Path("tables/journal"))
     >>> with journal.opened({"model": "tiny"}):

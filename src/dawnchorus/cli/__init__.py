@@ -22,20 +22,20 @@ from typer.core import TyperCommand
 
 from dawnchorus import __version__
 from dawnchorus.cli import (
-    adoption,
-    calibration,
+    adopt_commands,
+    calibrate_command,
     configs,
-    demo,
-    downloads,
-    inference,
-    miniature,
+    demo_command,
+    kaggle_downloads,
+    miniature_command,
     prediction,
     preparation,
     pseudo_labels,
     recordings,
     rock_that_bird,
+    run_commands,
     run_comparison,
-    segments,
+    segments_command,
     submission,
     training,
     tune,
@@ -95,10 +95,10 @@ def _add(
     made(command)
 
 
-_add(_BEGIN, demo.demo, "The whole job in minutes, on synthetic recordings.")
-_add(_BEGIN, miniature.miniature, "A small invented competition to try everything on.")
+_add(_BEGIN, demo_command.demo, "The whole job in minutes, on synthetic recordings.")
+_add(_BEGIN, miniature_command.miniature, "A small invented competition to try everything on.")
 app.add_typer(
-    downloads.download_app,
+    kaggle_downloads.download_app,
     name="download",
     short_help="Recordings of species, and competition data.",
     rich_help_panel=_DATA,
@@ -108,22 +108,22 @@ _add(_DATA, preparation.precompute, "Convert recordings to HDF5, to train faster
 _add(_DATA, preparation.skip_speech, "List the stretches without speech, to train on.")
 _add(_DATA, preparation.folds, "Deal recordings to folds, recordists apart.")
 _add(_TRAINING, configs.configs, "List the training configs.")
-_add(_TRAINING, adoption.adopt_config, "Write a published config in dawnchorus's keys.")
+_add(_TRAINING, adopt_commands.adopt_config, "Write a published config in dawnchorus's keys.")
 _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")
 _add(_TRAINING, training.train, "Train the folds of an experiment.")
-_add(_TRAINING, inference.evaluate, "Score a run out of fold.")
+_add(_TRAINING, run_commands.evaluate, "Score a run out of fold.")
 _add(_TRAINING, run_comparison.runs, "List all runs side by side.")
 _add(_TRAINING, run_comparison.ensemble, "Score runs together, and find their weights.")
-_add(_TRAINING, calibration.calibrate, "Find each class's threshold at a precision.")
+_add(_TRAINING, calibrate_command.calibrate, "Find each class's threshold at a precision.")
 _add(_TRAINING, training.choose_checkpoints, "Choose among the kept checkpoints of a run.")
 _add(_TRAINING, training.extract_backbone, "Write the backbone of a checkpoint for other models.")
-_add(_PREDICTION, inference.export, "Write a run for ONNX Runtime and OpenVINO.")
-_add(_PREDICTION, adoption.adopt, "Make a published model one that dawnchorus opens.")
+_add(_PREDICTION, run_commands.export, "Write a run for ONNX Runtime and OpenVINO.")
+_add(_PREDICTION, adopt_commands.adopt, "Make a published model one that dawnchorus opens.")
 _add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
 _add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
-_add(_PREDICTION, segments.segments, "Cut detections out of recordings, to listen to.")
+_add(_PREDICTION, segments_command.segments, "Cut detections out of recordings, to listen to.")
 _add(_PREDICTION, pseudo_labels.pseudo_label, "Label soundscapes, to train the next model on.")
-_add(_COMPETITION, inference.compile_, "Score, export and predict as a config asks.", name="compile")
+_add(_COMPETITION, run_commands.compile_, "Score, export and predict as a config asks.", name="compile")
 _add(_COMPETITION, submission.bundle, "Gather several exported models in one folder.")
 _add(_COMPETITION, submission.submit_kaggle, "Write submission.csv for soundscapes.")
 _add(_COMPETITION, submission.score, "Score a submission against the truth.")

@@ -228,7 +228,7 @@ def folds(
     from dawnchorus.config import DataSettings, FoldSettings, validate
     from dawnchorus.files import refuse_existing
     from dawnchorus.folds.assignment import assign_folds, fold_counts, save_folds
-    from dawnchorus.recordings.table import leave_out_unreadable, load_recordings
+    from dawnchorus.recordings.recordings_table import leave_out_unreadable, load_recordings
 
     refuse_existing(out, force=force)
     root = DataSettings(audio_dir=audio, recordings=recordings)

@@ -38,7 +38,7 @@ def recordings(
     from dawnchorus.formats.faults import FaultyTableError, describe_faults, faults_of, write_faults
     from dawnchorus.formats.text_tables import some
     from dawnchorus.recordings.labels import read_labels
-    from dawnchorus.recordings.table import (
+    from dawnchorus.recordings.recordings_table import (
         count_recordings,
         leave_out_unreadable,
         load_recordings,

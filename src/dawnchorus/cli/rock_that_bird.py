@@ -67,7 +67,7 @@ def rock_that_bird(
 
 def _print_plan(steps: Sequence[Step], folder: Path) -> None:
     """Print each step's command and the disk that it takes; of the download, what each part is."""
-    from dawnchorus.cli.downloads import tell_plan
+    from dawnchorus.cli.kaggle_downloads import tell_plan
     from dawnchorus.competition.kaggle.kaggle_catalogue import COMPETITIONS
 
     for number, step in enumerate(steps, start=1):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from dawnchorus.config.config_files import load_inference_config, load_train_config
 from dawnchorus.config.published_keys import PUBLISHED_INFERENCE_KEYS, PUBLISHED_KEYS, Counterpart
-from dawnchorus.config.python_literals import Function, Part, Unread, read_config_literal, text_of
+from dawnchorus.config.python_literals import Function, LiteralPart, Unread, read_config_literal, text_of
 from dawnchorus.config.registry import OPTIMIZERS
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import legible, refuse_existing, replacing
@@ -300,7 +300,7 @@ _LONGEST_NAME = 200
 def _known_part(section: _Section, key: str, ours: str, *others: str) -> _Bare:
     """Return a class or function of ours by its name; another one is listed."""
     given = section.take(key)
-    if not isinstance(given, Part) or given.last_name not in (ours, *others):
+    if not isinstance(given, LiteralPart) or given.last_name not in (ours, *others):
         section.leave(key, given, f"{ours} takes its place")
     return _Bare(ours)
 
@@ -399,9 +399,9 @@ def _background(train: _Section) -> dict[str, Any]:
     """Return the late noises of ``late_aug``."""
     given = train.values.get("late_aug")
     kinds, is_one_of = [given], False
-    if isinstance(given, Part) and given.last_name == "OneOf" and given.arguments:
+    if isinstance(given, LiteralPart) and given.last_name == "OneOf" and given.arguments:
         kinds, is_one_of = list(given.arguments[0]), True
-    noises = [kind for kind in kinds if isinstance(kind, Part) and kind.last_name == "BackgroundNoise"]
+    noises = [kind for kind in kinds if isinstance(kind, LiteralPart) and kind.last_name == "BackgroundNoise"]
     if not noises or len(noises) < len(kinds):
         return {}  # it stays, and is listed
     train.take("late_aug")
@@ -523,7 +523,7 @@ def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
     """Return the loss, and the augmentations of batches that the published forward pass holds."""
     given = args.values.get("forward")
     forward = given.result() if isinstance(given, Function) else given
-    if not isinstance(forward, Part) or forward.last_name != "MultilabelClsForwardLongShort":
+    if not isinstance(forward, LiteralPart) or forward.last_name != "MultilabelClsForwardLongShort":
         return "bce_focal", {}
     args.take("forward")
     keys = _Section(forward.keywords, args.left_out, prefix=f"{args.prefix}forward.")
@@ -533,7 +533,7 @@ def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
             keys.take(key)
     augmentations: dict[str, Any] = {}
     filtering = keys.values.get("batch_aug")
-    if isinstance(filtering, Part) and filtering.last_name == "RandomFiltering":
+    if isinstance(filtering, LiteralPart) and filtering.last_name == "RandomFiltering":
         keys.take("batch_aug")
         inner = _Section(filtering.keywords, args.left_out, prefix=f"{keys.prefix}batch_aug.")
         augmentations["random_filtering"] = {
@@ -550,8 +550,8 @@ def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
 
 def _optimizer(args: _Section) -> dict[str, Any]:
     given = args.values.get("optimizer_init")
-    made = given.result(Part("model")) if isinstance(given, Function) else None
-    if not isinstance(made, Part) or not re.fullmatch(r"torch\.optim\.[A-Za-z]+", made.name):
+    made = given.result(LiteralPart("model")) if isinstance(given, Function) else None
+    if not isinstance(made, LiteralPart) or not re.fullmatch(r"torch\.optim\.[A-Za-z]+", made.name):
         return {}
     args.take("optimizer_init")
     keys = _Section(made.keywords, args.left_out, prefix=f"{args.prefix}optimizer_init.")
@@ -573,8 +573,10 @@ def _scheduler(args: _Section, n_epochs: int) -> dict[str, Any]:
     if given is None:
         args.take("scheduler_init")
         return {"name": "constant"}
-    made = given.result(Part("optimizer"), 1) if isinstance(given, Function) else None  # one step an epoch
-    if not isinstance(made, Part) or made.last_name != "CosineAnnealingWarmRestarts":
+    made = (
+        given.result(LiteralPart("optimizer"), 1) if isinstance(given, Function) else None
+    )  # one step an epoch
+    if not isinstance(made, LiteralPart) or made.last_name != "CosineAnnealingWarmRestarts":
         return {}
     period, factor = made.keywords.get("T_0"), made.keywords.get("T_mult", 1)
     if type(period) is not int or period < 1 or factor != 1 or n_epochs % period:

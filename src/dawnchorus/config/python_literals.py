@@ -42,7 +42,7 @@ class Unread:
 
 
 @dataclass(frozen=True)
-class Part:
+class LiteralPart:
     """A class or function by its name, or a call of it.
 
     Attributes
@@ -54,7 +54,7 @@ class Part:
 
     Examples
     --------
-    >>> part = Part("torch.optim.AdamW", (), {"lr": 0.1})
+    >>> part = LiteralPart("torch.optim.AdamW", (), {"lr": 0.1})
     >>> part.last_name, str(part)
     ('AdamW', 'torch.optim.AdamW(lr=0.1)')
     """
@@ -106,14 +106,14 @@ def text_of(value: Any) -> str:
 
     Examples
     --------
-    >>> text_of({"lr": 0.1, "of": Part("AdamW")})
+    >>> text_of({"lr": 0.1, "of": LiteralPart("AdamW")})
     "{'lr': 0.1, 'of': AdamW}"
     """
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {text_of(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(text_of, value)) + "]"
-    return str(value) if isinstance(value, Unread | Part | Function) else repr(value)
+    return str(value) if isinstance(value, Unread | LiteralPart | Function) else repr(value)
 
 
 def read_expression(text: str) -> Any:
@@ -127,7 +127,7 @@ def read_expression(text: str) -> Any:
     Examples
     --------
     >>> read_expression("dict(lr=2.5 * 0.1, of=my_package.Net)")
-    {'lr': 0.25, 'of': Part(name='my_package.Net', arguments=None, keywords={})}
+    {'lr': 0.25, 'of': LiteralPart(name='my_package.Net', arguments=None, keywords={})}
     """
     return _value(ast.parse(text, mode="eval").body, {})
 
@@ -193,11 +193,11 @@ def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
         case ast.Constant():
             return node.value
         case ast.Name():
-            return names.get(node.id, Part(node.id))
+            return names.get(node.id, LiteralPart(node.id))
         case ast.Attribute():
             owner = _value(node.value, names)
-            is_name = isinstance(owner, Part) and owner.arguments is None
-            return Part(f"{owner.name}.{node.attr}") if is_name else Unread(ast.unparse(node))
+            is_name = isinstance(owner, LiteralPart) and owner.arguments is None
+            return LiteralPart(f"{owner.name}.{node.attr}") if is_name else Unread(ast.unparse(node))
         case ast.List() | ast.Tuple() | ast.Set():
             return [_value(item, names) for item in node.elts]
         case ast.Dict():
@@ -230,13 +230,13 @@ def _call_value(node: ast.Call, names: Mapping[str, Any]) -> Any:
     keywords = {word.arg: _value(word.value, names) for word in node.keywords if word.arg is not None}
     arguments = tuple(_value(argument, names) for argument in node.args)
     is_plain = len(keywords) == len(node.keywords) and not any(isinstance(a, ast.Starred) for a in node.args)
-    if not isinstance(called, Part) or called.arguments is not None or not is_plain:
+    if not isinstance(called, LiteralPart) or called.arguments is not None or not is_plain:
         return Unread(ast.unparse(node))
     if called.name == "dict" and all(isinstance(argument, dict) for argument in arguments):
         return {key: value for one in (*arguments, keywords) for key, value in one.items()}
-    if called.last_name == "partial" and arguments and isinstance(arguments[0], Part):
-        return Part(arguments[0].name, arguments[1:], keywords)
-    return Part(called.name, arguments, keywords)
+    if called.last_name == "partial" and arguments and isinstance(arguments[0], LiteralPart):
+        return LiteralPart(arguments[0].name, arguments[1:], keywords)
+    return LiteralPart(called.name, arguments, keywords)
 
 
 def _computed(node: ast.expr, names: Mapping[str, Any]) -> Any:

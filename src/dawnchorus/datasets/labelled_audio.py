@@ -23,7 +23,7 @@ from dawnchorus.files import from_legible
 from dawnchorus.formats.text_tables import some
 from dawnchorus.progress import track
 from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, read_labels
-from dawnchorus.recordings.table import label_map_of, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.recordings.time_labels import MIN_OVERLAP_S, Boxes, time_targets
 from dawnchorus.wording import counted
 
@@ -82,7 +82,7 @@ class LabelledAudio:
     Parameters
     ----------
     recordings
-        Recordings table (:mod:`dawnchorus.recordings.table`).
+        Recordings table (:mod:`dawnchorus.recordings.recordings_table`).
     labels
         Classes of the model.
     settings
@@ -104,7 +104,7 @@ class LabelledAudio:
 
     Examples
     --------
-    >>> from dawnchorus.recordings.table import label_map_of, load_recordings
+    >>> from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> audio = LabelledAudio(recordings, label_map_of(recordings), LabelledAudioSettings(segment_len=1.0))
     >>> audio.target(0), audio.clip(0, segment_start=0).shape
@@ -309,8 +309,8 @@ def loaded_table(
     Parameters
     ----------
     recordings
-        The table of :func:`~dawnchorus.recordings.table.load_recordings`, or a plain DataFrame with
-        ``filename`` and ``primary_label``, which is then loaded in the same way.
+        The table of :func:`~dawnchorus.recordings.recordings_table.load_recordings`, or a plain DataFrame
+        with ``filename`` and ``primary_label``, which is then loaded in the same way.
     labels
         The classes, or their names; all labels of the recordings if not given.
     audio_dir
@@ -369,7 +369,7 @@ def open_recordings(
 
     Examples
     --------
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> sources = open_recordings(load_recordings("recordings").table, sample_rate=32_000, use_h5py=False)
     >>> len(sources), sources[0].n_samples
     (8, 32000)
@@ -416,7 +416,7 @@ def composition(sources: list[AudioSource]) -> str:
 
     Examples
     --------
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> composition(open_recordings(recordings, sample_rate=32_000, use_h5py=True))
     'Dataset composition: 0 HDF5 files, 8 raw audio files'

@@ -69,7 +69,7 @@ class WaveAllFileDataset(Dataset[Window]):
     ----------
     recordings
         A DataFrame with ``filename`` and ``primary_label``, or the table of
-        :func:`~dawnchorus.recordings.table.load_recordings`.
+        :func:`~dawnchorus.recordings.recordings_table.load_recordings`.
     labels
         Classes of the model, or their names; all labels of the recordings if not given.
     settings

@@ -39,7 +39,7 @@ from dawnchorus.metrics import (
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import load_recordings, names_of_roots
+from dawnchorus.recordings.recordings_table import load_recordings, names_of_roots
 from dawnchorus.runs import Run
 from dawnchorus.wording import counted
 

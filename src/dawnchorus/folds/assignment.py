@@ -194,7 +194,7 @@ class FoldAssignment(NamedTuple):
     Examples
     --------
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> assignment = assign_folds(recordings, FoldSettings(n_folds=2), seed=42)
     >>> assignment.n_folds, assignment.n_groups, int(assignment.training_rows(0).sum())
@@ -266,7 +266,7 @@ def assign_folds(recordings: pd.DataFrame, settings: FoldSettings, *, seed: int)
     Examples
     --------
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> folds = assign_folds(recordings, FoldSettings(n_folds=2), seed=42).folds
     >>> recordings.assign(fold=folds).groupby("author")["fold"].nunique().tolist()  # a fold each
@@ -319,7 +319,7 @@ def fold_counts(recordings: pd.DataFrame, assignment: FoldAssignment) -> pd.Data
     Examples
     --------
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> counts = fold_counts(recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
     >>> counts.index.tolist(), counts.loc["owl"].tolist()
@@ -349,7 +349,7 @@ def save_folds(path: Path, recordings: pd.DataFrame, assignment: FoldAssignment)
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.config import FoldSettings
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> recordings = load_recordings("recordings").table
     >>> save_folds(Path("folds.csv"), recordings, assign_folds(recordings, FoldSettings(n_folds=2), seed=42))
     >>> Path("folds.csv").read_text().splitlines()[0]

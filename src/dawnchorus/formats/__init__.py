@@ -7,11 +7,11 @@ A format of one's own is a :class:`TableWriter`, a :class:`FolderWriter`, or any
 
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.formats.detection_tables import read_detections, write_detections
+from dawnchorus.formats.detection_writer import DetectionWriter, ModelFacts, TableSettings
 from dawnchorus.formats.folder_tables import FolderWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections, absolute_time
 from dawnchorus.formats.single_tables import TableWriter
-from dawnchorus.formats.writer import DetectionWriter, ModelFacts, TableSettings
-from dawnchorus.formats.writers import DetectionWriters, Format, formats_of, open_writers, own_goals
+from dawnchorus.formats.writer_lookup import DetectionWriters, Format, formats_of, open_writers, own_goals
 
 __all__ = [
     "FORMATS",

@@ -16,12 +16,12 @@ from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible, walk
 from dawnchorus.formats.annotations import Recordings, is_raven, names_recordings, read_raven
+from dawnchorus.formats.detection_writer import ModelFacts
 from dawnchorus.formats.folder_tables import AudacityWriter, RavenWriter
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.result_tables import read_result_table
 from dawnchorus.formats.text_tables import read_text_table, without_probability
-from dawnchorus.formats.writer import ModelFacts
-from dawnchorus.formats.writers import Format, open_writers
+from dawnchorus.formats.writer_lookup import Format, open_writers
 from dawnchorus.wording import shown
 
 DETECTIONS_NAME = "detections.csv"

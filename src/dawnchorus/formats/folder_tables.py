@@ -14,9 +14,14 @@ from typing import IO, ClassVar
 from dawnchorus.audio.container import AudioInfo, read_info
 from dawnchorus.errors import AudioError
 from dawnchorus.files import inside, replacing
+from dawnchorus.formats.detection_writer import (
+    PROBABILITY_DECIMALS,
+    DetectionWriter,
+    TableSettings,
+    open_text,
+)
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
-from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, TableSettings, open_text
 
 _BREAKS = str.maketrans("\t\r\n", "   ")
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dawnchorus.files import legible, replacing
+from dawnchorus.formats.detection_writer import DetectionWriter, TableSettings
 from dawnchorus.formats.recording import RecordingDetections
-from dawnchorus.formats.writer import DetectionWriter, TableSettings
 
 UNKNOWN_DAY = "unknown"
 SCHEMA = pa.schema(

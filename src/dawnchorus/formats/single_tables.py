@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from dawnchorus.files import replacing
+from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
-from dawnchorus.formats.writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 
 _TIME_DECIMALS = 6  # drops the rounding error of a difference
 

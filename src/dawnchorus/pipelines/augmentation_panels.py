@@ -24,7 +24,7 @@ from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.recordings.labels import LabelMap, read_labels
-from dawnchorus.recordings.table import label_map_of, leave_out_unreadable, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, leave_out_unreadable, load_recordings
 from dawnchorus.report.augmentation_picture import Panel, draw_panels
 from dawnchorus.training.run_preparation import check_train_config, few_of_each_class
 

@@ -12,7 +12,7 @@ from dawnchorus.config import TrainConfig, find_config, read_config_file, resolv
 from dawnchorus.config.changes import TABLE_BASE, changed, with_data
 from dawnchorus.errors import ConfigError
 from dawnchorus.files import read_failures
-from dawnchorus.recordings.table import DatasetRoot, dataset_root
+from dawnchorus.recordings.recordings_table import DatasetRoot, dataset_root
 from dawnchorus.runs import Run
 
 if TYPE_CHECKING:

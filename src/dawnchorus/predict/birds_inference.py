@@ -29,7 +29,7 @@ from dawnchorus.predict.clip_requests import (
     window_stream,
 )
 from dawnchorus.predict.prefetch import in_background, map_prefetched
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.progress import track
 from dawnchorus.wording import counted
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.wording import first_few, in_line
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def detect(
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> starts, stops = np.array([0, 160_000]), np.array([160_000, 320_000])
     >>> windows = WindowPredictions(starts, stops, np.float32([[0.9, 0.1], [0.8, 0.75]]), 32_000)
     >>> detect(windows, ["owl", "wren"], DetectionSettings(np.float32([0.5, 0.5]), merge=True))

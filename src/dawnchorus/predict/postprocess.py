@@ -1,7 +1,7 @@
 """Shifts, overlap average, smoothing and scaling of one recording's predictions.
 
-All of it is arithmetic on :class:`~dawnchorus.predict.windows.WindowPredictions`, and off by default.
-Sums are taken in float64; results are float32.
+All of it is arithmetic on :class:`~dawnchorus.predict.window_predictions.WindowPredictions`, and off
+by default. Sums are taken in float64; results are float32.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dawnchorus.audio.windows import shortest_window, window_starts
 from dawnchorus.errors import ConfigError
-from dawnchorus.predict.windows import WindowPredictions, joined
+from dawnchorus.predict.window_predictions import WindowPredictions, joined
 
 NEIGHBOUR_KERNEL = (0.1, 0.2, 0.4, 0.2, 0.1)
 
@@ -89,7 +89,7 @@ def postprocess(
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> starts, stops = np.array([0, 5, 10]), np.array([5, 10, 15])
     >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.8], [0.2]]), sample_rate=1)
     >>> settings = PostprocessSettings(smoothing=(1, 2, 1))
@@ -144,7 +144,7 @@ def shift_average(
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> starts, stops = np.array([0, 2, 5]), np.array([5, 7, 10])
     >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.6], [0.4]]), sample_rate=1)
     >>> shift_average(windows, np.array([0, 5]), shift=2).probabilities.ravel()
@@ -180,7 +180,7 @@ def overlap_average(predictions: WindowPredictions, *, step: int) -> WindowPredi
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> starts, stops = np.array([0, 5]), np.array([10, 15])
     >>> windows = WindowPredictions(starts, stops, np.float32([[0.2], [0.6]]), sample_rate=1)
     >>> overlap_average(windows, step=5).probabilities.ravel()

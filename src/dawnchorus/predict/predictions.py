@@ -20,8 +20,8 @@ from dawnchorus.files import Failure, legible, refuse_existing
 from dawnchorus.formats import Format, ModelFacts, RecordingDetections, absolute_time, open_writers
 from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.predict.window_tables import window_table
-from dawnchorus.predict.windows import WindowPredictions
 from dawnchorus.wording import counted
 
 INDEX = ("file", "start_time", "end_time")
@@ -85,7 +85,7 @@ class Predictions:
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(
     ...     np.array([0, 10]), np.array([10, 20]), np.array([[0.9, 0.1], [0.8, 0.6]], np.float32), 2
     ... )

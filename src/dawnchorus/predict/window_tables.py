@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.buffered_tables import BufferedTable, buffered_table
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 
 WINDOWS_NAME = "windows.parquet"
 EMBEDDINGS_NAME = "embeddings.parquet"
@@ -29,7 +29,7 @@ class WindowTable:
     >>> from pathlib import Path
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.25]]), 32_000)
     >>> with window_table(Path("windows.parquet"), ["owl", "wren"]) as table:
     ...     table.add("night.wav", windows)
@@ -56,7 +56,7 @@ class EmbeddingTable(WindowTable):
     >>> from pathlib import Path
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> scores, embeddings = np.float32([[0.9, 0.25]]), np.zeros((1, 64), np.float32)
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), scores, 32_000, embeddings)
     >>> with embedding_table(Path("embeddings.parquet"), windows) as table:
@@ -98,7 +98,7 @@ def embedding_table(path: Path, example: WindowPredictions) -> Iterator[Embeddin
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> scores, embeddings = np.float32([[0.9, 0.25]]), np.zeros((1, 64), np.float32)
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), scores, 32_000, embeddings)
     >>> with embedding_table(Path("embeddings.parquet"), windows) as table:
@@ -128,7 +128,7 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.25]]), 32_000)
     >>> with window_table(Path("windows.parquet"), ["owl", "wren"]) as table:
     ...     table.add("night.wav", windows)
@@ -167,7 +167,7 @@ def join_windows(old: Path, new: Path, parts: Iterable[tuple[bool, int, int]], p
     >>> from pathlib import Path
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9]]), 32_000)
     >>> for name in ("a.wav", "b.wav"):
     ...     with window_table(Path(f"{name}.parquet"), ["owl"]) as table:

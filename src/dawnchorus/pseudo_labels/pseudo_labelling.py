@@ -37,7 +37,7 @@ from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, write_failures, write_text
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.progress import track
 from dawnchorus.pseudo_labels.pseudo_label_settings import (
     SETTINGS_NAME,
@@ -297,7 +297,7 @@ def heard_enough(windows: WindowPredictions, n_segment: int) -> npt.NDArray[np.b
     Examples
     --------
     >>> import numpy as np
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> starts, stops = np.array([0, 5, 10]), np.array([5, 10, 12])
     >>> windows = WindowPredictions(starts, stops, np.zeros((3, 2), np.float32), sample_rate=1)
     >>> heard_enough(windows, n_segment=5)

@@ -45,13 +45,13 @@ class LoadedRecordings(NamedTuple):
     Attributes
     ----------
     table
-        The rows without faults, with the columns of :mod:`dawnchorus.recordings.table`.
+        The rows without faults, with the columns of :mod:`dawnchorus.recordings.recordings_table`.
     faults
         The faults of the rows that were left out.
 
     Examples
     --------
-    >>> from dawnchorus.recordings.table import load_recordings
+    >>> from dawnchorus.recordings.recordings_table import load_recordings
     >>> found = load_recordings("recordings")
     >>> len(found.table), found.faults
     (8, [])

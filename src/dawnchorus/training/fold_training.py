@@ -34,13 +34,13 @@ from dawnchorus.training.checkpoints import (
     epoch_metrics,
     epochs_done,
 )
-from dawnchorus.training.failures import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.module import WaveClassifierModule
 from dawnchorus.training.networks import new_model
 from dawnchorus.training.processes import Process, this_process
 from dawnchorus.training.run_loggers import closing_loggers
 from dawnchorus.training.run_preparation import PreparedRun, check_made_so, train_dataset_config
 from dawnchorus.training.trainer import make_trainer, without_advice
+from dawnchorus.training.training_failures import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.validation import Validation
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from dawnchorus.config import TrainConfig
 from dawnchorus.datasets.sampling import torch_seeds
 from dawnchorus.models.head import ModelOutput
 from dawnchorus.training.checkpoints import METRICS
-from dawnchorus.training.failures import NotFiniteError
 from dawnchorus.training.frozen_layers import frozen_layers
 from dawnchorus.training.losses import make_loss
 from dawnchorus.training.optimizer import make_optimizer, make_schedule
+from dawnchorus.training.training_failures import NotFiniteError
 from dawnchorus.training.validation import Validation
 
 

@@ -36,7 +36,7 @@ from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.network import check_network
 from dawnchorus.recordings.labels import LabelMap, read_labels
-from dawnchorus.recordings.table import (
+from dawnchorus.recordings.recordings_table import (
     digest_of_labels,
     label_map_of,
     leave_out_unreadable,

@@ -17,7 +17,7 @@ from dawnchorus.audio.container import read_info
 from dawnchorus.audio.source import STORE_SUFFIXES, open_stored
 from dawnchorus.competition.submission.degradation import ShrinkingEnsemble, Way
 from dawnchorus.competition.submission.form import SubmissionForm
-from dawnchorus.competition.submission.table import SubmissionTable
+from dawnchorus.competition.submission.submission_table import SubmissionTable
 from dawnchorus.engines import Engine
 from dawnchorus.errors import AudioError, ConfigError, StoreError
 from dawnchorus.files import Failure

@@ -11,7 +11,7 @@ import pandas as pd
 from dawnchorus.competition.submission.form import ROW_S, SubmissionForm, parse_row_id, rows_of
 from dawnchorus.errors import ModelError
 from dawnchorus.formats.text_tables import some
-from dawnchorus.predict.windows import WindowPredictions
+from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.pseudo_labels.pseudo_label_table import ROW_ID
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class SubmissionTable:
     --------
     >>> import numpy as np
     >>> from dawnchorus.competition.submission.form import SubmissionForm
-    >>> from dawnchorus.predict.windows import WindowPredictions
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([160_000]), np.float32([[0.9, 0.2]]), 32_000)
     >>> table = SubmissionTable(SubmissionForm(("owl", "wren")), {"night": 10.0})
     >>> table.add("night", windows, ["owl", "wren"])

@@ -13,7 +13,7 @@ from dawnchorus.config import DataSettings
 from dawnchorus.errors import DataError
 from dawnchorus.formats.faults import FaultyTableError, write_faults
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.table import label_map_of, leave_out_unreadable, load_recordings
+from dawnchorus.recordings.recordings_table import label_map_of, leave_out_unreadable, load_recordings
 
 
 def test_a_folder_per_species_is_a_table(data_factory: Any) -> None:

@@ -19,9 +19,9 @@ from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import TrainingError
 from dawnchorus.models.checkpoint_file import read_checkpoint
 from dawnchorus.runs import Run
-from dawnchorus.training.failures import told_in_a_sentence
 from dawnchorus.training.lightning_training import lightning_training
 from dawnchorus.training.module import WaveClassifierModule
+from dawnchorus.training.training_failures import told_in_a_sentence
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakeConfig = Callable[..., TrainConfig]

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dawnchorus.cli.downloads import download_app
+from dawnchorus.cli.kaggle_downloads import download_app
 from dawnchorus.competition.kaggle.kaggle_catalogue import COMPETITIONS
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -115,7 +115,7 @@ def test_help_names_every_part_with_what_it_holds(competition: str) -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom dawnchorus.cli.downloads import download_app\n"
+        "import sys\nfrom dawnchorus.cli.kaggle_downloads import download_app\n"
         "try:\n    download_app(['birdclef-2025', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'requests', 'kagglesdk', 'kaggle', 'torch', 'pandas'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))))"

@@ -12,9 +12,9 @@ from typing import Any, Self
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError
+from dawnchorus.formats.detection_writer import DetectionWriter, ModelFacts, TableSettings
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.taxonomy import names_of
-from dawnchorus.formats.writer import DetectionWriter, ModelFacts, TableSettings
 
 Format = str | type[DetectionWriter]
 """A registered name, an import path ``package.module:Writer``, or the writer's class itself."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dawnchorus.cli.config_options import SetOption
-from dawnchorus.cli.inference import (
+from dawnchorus.cli.run_commands import (
     BatchOption,
     ConfigOption,
     DebugOption,
