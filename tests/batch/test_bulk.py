@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,9 +24,11 @@ from guano import GuanoFile
 
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
+from dawnchorus.batch import journaled
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.journal import Journal
+from dawnchorus.batch.journal import version_of as journal_version_of
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
 from dawnchorus.cli import main
 from dawnchorus.cli.prediction import print_predictions
@@ -34,7 +37,7 @@ from dawnchorus.files import read_failures
 from dawnchorus.formats import FORMATS, read_detections
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
-from dawnchorus.predict.recording_files import find_recordings
+from dawnchorus.predict.recording_files import RecordingFile, find_recordings
 
 RATE = 16_000
 LABELS = ["wren", "robin", "owl"]
@@ -290,7 +293,8 @@ from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.formats import FORMATS, read_detections
 from dawnchorus.batch.journal import Journal
-from dawnchorus.predict.recording_files import find_recordings
+from dawnchorus.batch.journal import version_of as journal_version_of
+from dawnchorus.predict.recording_files import RecordingFile, find_recordings
 
 def dying(function, n_calls, begin=lambda *args: None):
     count = iter(range(n_calls))
@@ -1037,6 +1041,38 @@ def test_what_was_predicted_stays_where_recordings_were_moved_away(
     assert (result.gone, result.n_recordings, len(entries_in(tmp_path / "out"))) == ([], 4, 4)
     shutil.rmtree(tmp_path / "fresh")
     bulk(tmp_path / "fresh", settings_of(threshold))
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
+
+
+def test_a_recording_that_cannot_be_reached_is_not_pruned(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bulk(tmp_path / "out")
+    tables = tables_in(tmp_path / "out")
+    (tmp_path / "out" / "journal" / "index.json").unlink()
+
+    def version_of(recording: RecordingFile) -> Any:
+        if recording.name == "d.wav":
+            raise OSError(errno.EIO, "Input/output error", str(recording.path))
+        return journal_version_of(recording)
+
+    monkeypatch.setattr(journaled, "version_of", version_of)
+    result = bulk(tmp_path / "out", prune=True)
+    assert [failure.path.name for failure in result.failures] == ["d.wav"]
+    monkeypatch.undo()
+    assert bulk(tmp_path / "out").n_new == 0
+    assert tables_in(tmp_path / "out") == tables
+
+
+def test_of_two_recordings_of_one_stem_the_other_keeps_its_table(
+    bulk: Bulk, data_factory: Any, tmp_path: Path
+) -> None:
+    for name in ("night.flac", "night.wav"):
+        data_factory.tone(name, 3.0, 700, sample_rate=RATE)
+    bulk(tmp_path / "out", everything())
+    (bulk.folder / "night.wav").unlink()
+    bulk(tmp_path / "out", everything(), prune=True)
+    bulk(tmp_path / "fresh", everything())
     assert tables_in(tmp_path / "out") == tables_in(tmp_path / "fresh")
 
 

@@ -377,6 +377,7 @@ def test_the_fingerprint_of_an_ensemble_has_all_models_and_weights(card: Any, st
         ({"look_back_s": 1.0}, "has look_back_s 0.0 and other 1.0"),
         ({"look_ahead_s": 1.0}, "has look_ahead_s 0.0 and other 1.0"),
         ({"late_normalize": False}, "has late_normalize True and other False"),
+        ({"channel": 2}, "has channel mean and other 2"),
     ],
 )
 def test_models_that_hear_other_clips_are_refused(

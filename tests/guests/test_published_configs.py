@@ -10,7 +10,12 @@ import pytest
 
 from dawnchorus.cli import main
 from dawnchorus.config import load_inference_config, load_train_config
-from dawnchorus.config.published_config import LeftOut, adopt_config, read_published_config
+from dawnchorus.config.published_config import (
+    LeftOut,
+    adopt_config,
+    read_published_config,
+    read_published_network,
+)
 from dawnchorus.config.published_keys import PUBLISHED_INFERENCE_KEYS, PUBLISHED_KEYS, counterparts_table
 from dawnchorus.config.python_literals import LiteralPart, Unread, read_config_literal, read_expression
 from dawnchorus.errors import ConfigError, OverwriteError
@@ -426,3 +431,24 @@ def test_the_whole_of_published_config_values_is_plain(tmp_path: Path) -> None:
     (tmp_path / "published.py").write_text(TRAINING)
     values = read_published_config(tmp_path / "published.py").values
     assert json.loads(json.dumps(values))["exp_name"] == NAME
+
+
+@pytest.mark.parametrize("lines", ["N = 10**400\nM = N * 1.5", "S = 'ab'" + "\nS = S + S" * 40])
+def test_numbers_and_texts_without_end_are_passed_over(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "large.py").write_text(f"{lines}\nCONFIG = {{'a': 1}}\n")
+    assert read_config_literal(tmp_path / "large.py") == {"a": 1}
+
+
+def test_a_spectrogram_is_adopted_whole_or_refused(tmp_path: Path) -> None:
+    mel = {"n_fft": 1024, "win_length": 400, "mel_scale": "slaney", "norm": "slaney", "normalized": True}
+    model = {"backbone": "tf_efficientnet_b0_ns", "mel_spec_paramms": mel, "top_db": 60}
+    path = tmp_path / "theirs.py"
+    path.write_text(f"CONFIG = {{'train_function_args': {{'nn_model_config': {model}}}}}\n")
+    frontend = read_published_network(path).keywords["frontend"]
+    assert frontend == {
+        **{"n_fft": 1024, "win_length": 400, "mel_scale": "slaney", "mel_norm": "slaney"},
+        **{"top_db": 60.0, "f_max_hz": 16_000.0},
+    }
+    path.write_text(path.read_text().replace("'normalized': True", "'normalized': False"))
+    with pytest.raises(ConfigError, match="normalized False, which has no counterpart"):
+        read_published_network(path)

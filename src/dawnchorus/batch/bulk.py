@@ -275,8 +275,9 @@ def _recordings_of_tables(
     in_journal = work.journal.names(_folder_name(found.root))
     others = [name for name in in_journal if name not in done.keys() | excluded]
     if prune:
-        work.journal.forget(others)
-        others = []
+        listed = {recording.name for recording in found.recordings}
+        work.journal.forget(name for name in others if name not in listed)
+        others = [name for name in others if name in listed]
     if not (done or others):
         raise DataError(
             f"none of the {len(found.recordings)} recordings could be decoded; the first: "

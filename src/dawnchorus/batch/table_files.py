@@ -284,8 +284,9 @@ class TableSource:
         ):
             return None
         names = [recording.name for recording in recordings]
+        all_names = {*names, *join.earlier}
         folders = [each for each in writers.values() if isinstance(each, FolderWriter)]
-        if any(len({each.table_of(name).casefold() for name in names}) < len(names) for each in folders):
+        if any(len({each.table_of(n).casefold() for n in all_names}) < len(all_names) for each in folders):
             return None  # tables of one name are numbered, which depends on all recordings
         daily = [name for name, each in writers.items() if isinstance(each, ParquetWriter)]
         new = self._write(changed, join.new, [name for name in writers if name not in daily])

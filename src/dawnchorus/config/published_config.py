@@ -186,14 +186,26 @@ def read_published_network(path: Path) -> PublishedNetwork:
     config = read_config_literal(path)
     args = config.get("train_function_args")
     values, clip = (args, "val_dataset_config") if isinstance(args, dict) else (config, "")
-    section = _Section(values, [])
-    model = _Section(section.section("nn_model_config").values or section.section("model_config").values, [])
+    section, left_out = _Section(values, []), list[LeftOut]()
+    given = section.section("nn_model_config").values or section.section("model_config").values
+    model = _Section(given, left_out)
     if not model.values:
         raise ConfigError(f"{path} is no config of the published system: its CONFIG has no network")
     clips = section.section(clip) if clip else section
+    network = _network(section, model)[0]
+    lost = [
+        f"{each.key} {each.value}"
+        for each in left_out
+        if each.key.startswith("mel_spec_paramms.") and each.value != "None"
+    ]
+    if lost:
+        raise ConfigError(
+            f"{path}: the spectrogram has {', '.join(lost)}, which has no counterpart here; the model would "
+            "hear something else"
+        )
     return PublishedNetwork(
         _experiment_name(_Section(config, [])),
-        _network(section, model)[0],
+        network,
         clips.take("segment_len", (int, float)),
         clips.take("late_normalize", bool),
     )
@@ -479,6 +491,7 @@ def _frontend(model: _Section) -> dict[str, Any]:
         "n_mels": "n_mels",
         "f_min": "f_min_hz",
         "f_max": "f_max_hz",
+        "win_length": "win_length",
     }
     found = {ours: mel.take(theirs, (int, float)) for theirs, ours in names.items() if theirs in mel.values}
     found = {
@@ -488,6 +501,11 @@ def _frontend(model: _Section) -> dict[str, Any]:
     }
     rate = found.get("sample_rate", 32_000)
     found.setdefault("f_max_hz", rate / 2)  # torchaudio's default
+    for theirs, ours in (("mel_scale", "mel_scale"), ("norm", "mel_norm")):
+        if (name := mel.take(theirs, str)) is not None:
+            found[ours] = name
+    if "top_db" in model.values and (top_db := model.take("top_db", (int, float))) is not None:
+        found["top_db"] = float(top_db)
     if mel.values.get("normalized") is True:
         mel.take("normalized")
     mel.leave_rest()

@@ -16,6 +16,8 @@ from typing import Any
 from dawnchorus.errors import ConfigError
 from dawnchorus.wording import in_line, shown
 
+_LONGEST_JOINED = 100_000  # letters or items
+_LARGEST_NUMBER = 1e18
 _LARGEST_FILE = 1_000_000  # bytes; a config has about 10,000
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -158,7 +160,7 @@ def read_config_literal(path: Path) -> dict[str, Any]:
             _assign(statement, names)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         reason = in_line(str(error)) or type(error).__name__
         raise ConfigError(f"{path} is no Python file: {reason}; give the file of a config") from None
     config = names.get("CONFIG")
@@ -252,10 +254,14 @@ def _computed(node: ast.expr, names: Mapping[str, Any]) -> Any:
             numbers = (
                 _is_number(left) and _is_number(right) and not (calculate is operator.truediv and not right)
             )
-            # Texts and lists are only joined: a product could be larger than any memory.
+            # Texts and lists are only joined, up to a length: more could be larger than any memory.
             alike = (
-                isinstance(node.op, ast.Add) and type(left) is type(right) and isinstance(left, str | list)
+                isinstance(node.op, ast.Add)
+                and type(left) is type(right)
+                and isinstance(left, str | list)
+                and len(left) + len(right) <= _LONGEST_JOINED
             )
+            numbers = numbers and max(abs(left), abs(right)) < _LARGEST_NUMBER
             if calculate is not None and (numbers or alike):
                 return calculate(left, right)
         case ast.IfExp():

@@ -14,6 +14,9 @@ from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 
+_HEARD = ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_normalize", "channel")
+"""What models of one ensemble must have in common, for each clip is read once."""
+
 
 class CombinedEngine(Engine):
     """The weighted mean of several engines.
@@ -123,7 +126,7 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
     """
     first = cards[0]
     for other in cards[1:]:
-        for name in ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_normalize"):
+        for name in _HEARD:
             ours, theirs = getattr(first, name), getattr(other, name)
             if ours != theirs:
                 raise ModelError(

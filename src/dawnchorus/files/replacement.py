@@ -233,16 +233,22 @@ def _begun(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _claimed(stem: Path) -> Iterator[bool | None]:
-    """Hold the lock of temporary files, then remove it; yield whether it was free, None without locks."""
+    """Hold the lock of temporary files, then remove it; yield whether it was free, None without locks.
+
+    Without locks nobody knows whether another process still writes, so only a new one is removed.
+    """
     lock = Path(f"{stem}.lock")
+    is_new = not lock.exists()
     with _locked(lock) as is_free:
         try:
             yield is_free
         finally:
-            if is_free is not False and not _IS_WINDOWS:
+            is_ours = is_free or (is_free is None and is_new)
+            if is_ours and not _IS_WINDOWS:
                 lock.unlink(missing_ok=True)
-    if is_free is not False and _IS_WINDOWS:  # where an open file cannot be removed
-        lock.unlink(missing_ok=True)
+    if is_ours and _IS_WINDOWS:  # where an open file cannot be removed
+        with suppress(PermissionError):  # another process looks whether it is free
+            lock.unlink(missing_ok=True)
 
 
 def _staged(stem: Path) -> Path:

@@ -243,7 +243,7 @@ def _card(name: str, labels: Path, network: PublishedNetwork | None, given: Adop
     frontend = {**keywords.get("frontend", {}), **given.frontend}
     sample_rate = given.sample_rate or frontend.get("sample_rate") or 32_000
     if "f_max_hz" not in given.frontend and given.sample_rate:
-        frontend["f_max_hz"] = sample_rate / 2
+        frontend["f_max_hz"] = min(frontend.get("f_max_hz") or sample_rate / 2, sample_rate / 2)
     checked = FrontendSettings.from_mapping({**frontend, "sample_rate": sample_rate})
     keywords["backbone"] = given.backbone or keywords.get("backbone", BACKBONE)
     normalized = known.late_normalize if given.late_normalize is None else given.late_normalize

@@ -48,7 +48,8 @@ class PendingLoss(NamedTuple):
     def of(cls, loss: torch.Tensor, batch_index: int, n_processes: int) -> PendingLoss:
         """Return the loss while it is copied to the CPU, the largest over all devices."""
         if n_processes > 1:
-            loss = loss.nan_to_num(nan=torch.inf).abs()  # a maximum keeps infinity, but may drop NaN
+            # A maximum keeps infinity, but may drop NaN.
+            loss = torch.where(loss.isfinite(), loss.abs(), torch.inf)
             torch.distributed.all_reduce(loss, torch.distributed.ReduceOp.MAX)
         if loss.device.type != "cuda":
             return cls(loss, None, batch_index)
@@ -215,7 +216,9 @@ class WaveClassifierModule(lightning.LightningModule):
         best, several = self.validation.take(), self.trainer.world_size > 1
         if several:
             # NaN becomes infinite, which a maximum over devices keeps.
-            gathered = torch.from_numpy(np.nan_to_num(best, nan=np.inf)).to(self.device)
+            gathered = torch.from_numpy(np.where(np.isfinite(best), best, best.dtype.type(np.inf))).to(
+                self.device
+            )
             torch.distributed.all_reduce(gathered, torch.distributed.ReduceOp.MAX)
             torch.distributed.all_reduce(self._val_loss)
             best = gathered.cpu().numpy()
