@@ -82,6 +82,67 @@ ScaleOption = Annotated[
 ]
 
 
+OverlapAverageOption = Annotated[
+    bool, typer.Option("--overlap-average", help="Average overlapping windows where they overlap.")
+]
+MergeOption = Annotated[
+    bool, typer.Option("--merge", help="Join adjacent windows of a species into one detection.")
+]
+GapOption = Annotated[
+    float, typer.Option(min=0, help="With --merge, join over pauses of at most so many seconds too.")
+]
+LongestOption = Annotated[
+    float | None, typer.Option(min=0, help="With --merge, seconds of a detection at most.")
+]
+FormatsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--format",
+        "--formats",
+        callback=check_formats,
+        help="Tables of detections to write; several with commas between them, or the option repeated.",
+    ),
+]
+EmbeddingsOption = Annotated[
+    bool, typer.Option("--embeddings", help="Write embeddings.parquet: the first model's features.")
+]
+RecorderNameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recorder-name",
+        metavar="PATTERN",
+        help="How your recorder writes the time into file names, such as REC_%Y%m%d-%H%M%S, or "
+        "package.module:function. It goes before metadata.",
+    ),
+]
+TimeZoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone",
+        metavar="OFFSET",
+        help="Of the recorders' clocks, where not known: +02:00, or Europe/Berlin.",
+    ),
+]
+JournalOption = Annotated[
+    bool | None,
+    typer.Option(
+        help="Keep what the network said, so that the next call predicts only what is new. By default, "
+        "all jobs do but that of a single recording of at most 10 minutes."
+    ),
+]
+EscapeFormulasOption = Annotated[
+    bool,
+    typer.Option("--escape-formulas", help="Put ' before names that spreadsheets take for formulas."),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Predict these recordings anew, although OUT/journal has them.")
+]
+PruneOption = Annotated[
+    bool,
+    typer.Option("--prune", help="Drop what was predicted of other recordings than these from OUT."),
+]
+
+
 def predict(
     model: ModelArgument,
     recordings: RecordingsArgument,
@@ -91,61 +152,19 @@ def predict(
     top_k: TopOption = None,
     overlap: OverlapOption = 0.0,
     shift: ShiftOption = None,
-    overlap_average: Annotated[
-        bool, typer.Option("--overlap-average", help="Average overlapping windows where they overlap.")
-    ] = False,
+    overlap_average: OverlapAverageOption = False,
     smooth: SmoothOption = False,
     scale_by_maximum: ScaleOption = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Join adjacent windows of a species into one detection.")
-    ] = False,
-    gap: Annotated[
-        float, typer.Option(min=0, help="With --merge, join over pauses of at most so many seconds too.")
-    ] = 0.0,
-    longest: Annotated[
-        float | None, typer.Option(min=0, help="With --merge, seconds of a detection at most.")
-    ] = None,
-    formats: Annotated[
-        list[str],
-        typer.Option(
-            "--format",
-            "--formats",
-            callback=check_formats,
-            help="Tables of detections to write; several with commas between them, or the option repeated.",
-        ),
-    ] = ["csv", "raven"],  # noqa: B006  typer copies it
+    merge: MergeOption = False,
+    gap: GapOption = 0.0,
+    longest: LongestOption = None,
+    formats: FormatsOption = ["csv", "raven"],  # noqa: B006  typer copies it
     windows: Annotated[bool, typer.Option(help="Write windows.parquet: every window and class.")] = True,
-    embeddings: Annotated[
-        bool, typer.Option("--embeddings", help="Write embeddings.parquet: the first model's features.")
-    ] = False,
-    recorder_name: Annotated[
-        str | None,
-        typer.Option(
-            "--recorder-name",
-            metavar="PATTERN",
-            help="How your recorder writes the time into file names, such as REC_%Y%m%d-%H%M%S, or "
-            "package.module:function. It goes before metadata.",
-        ),
-    ] = None,
-    time_zone: Annotated[
-        str | None,
-        typer.Option(
-            "--time-zone",
-            metavar="OFFSET",
-            help="Of the recorders' clocks, where not known: +02:00, or Europe/Berlin.",
-        ),
-    ] = None,
-    journal: Annotated[
-        bool | None,
-        typer.Option(
-            help="Keep what the network said, so that the next call predicts only what is new. By default, "
-            "all jobs do but that of a single recording of at most 10 minutes."
-        ),
-    ] = None,
-    escape_formulas: Annotated[
-        bool,
-        typer.Option("--escape-formulas", help="Put ' before names that spreadsheets take for formulas."),
-    ] = False,
+    embeddings: EmbeddingsOption = False,
+    recorder_name: RecorderNameOption = None,
+    time_zone: TimeZoneOption = None,
+    journal: JournalOption = None,
+    escape_formulas: EscapeFormulasOption = False,
     channel: ChannelOption = None,
     salvage: SalvageOption = False,
     add: AddOption = None,
@@ -154,13 +173,8 @@ def predict(
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
     force: ForceOption = False,
-    again: Annotated[
-        bool, typer.Option("--again", help="Predict these recordings anew, although OUT/journal has them.")
-    ] = False,
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Drop what was predicted of other recordings than these from OUT."),
-    ] = False,
+    again: AgainOption = False,
+    prune: PruneOption = False,
 ) -> None:
     """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
 

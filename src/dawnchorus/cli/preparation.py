@@ -9,67 +9,76 @@ import typer
 
 from dawnchorus.cli.salvage_option import SalvageOption, print_notes
 
+AudioArgument = Annotated[
+    Path, typer.Argument(help="Folder of recordings with any sub-folders, or a JSON list of paths.")
+]
+FeaturesArgument = Annotated[
+    Path | None, typer.Argument(help="Folder for the HDF5 files. With --verify, one folder is enough.")
+]
+SampleRateOption = Annotated[
+    int,
+    typer.Option("--sample-rate", "--sr", min=1_000, max=768_000, help="Sample rate of the store, Hz."),
+]
+NormalizeOption = Annotated[bool, typer.Option("--do-normalize", help="Divide each recording by its peak.")]
+LosslessOption = Annotated[
+    bool, typer.Option("--lossless", help="Keep float32 as it is, at twice the size of 16 bits.")
+]
+OnlyBiggestOption = Annotated[
+    bool,
+    typer.Option("--only-biggest", help="Longest recordings first, for --leave-gb."),
+]
+LeaveGbOption = Annotated[
+    float | None,
+    typer.Option(
+        "--leave-gb",
+        min=0,
+        help="Stop before less than this much disk is free, GB; the rest goes to left_out.csv.",
+    ),
+]
+AudioRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--audio-root",
+        help="Folder that names in the store are relative to; AUDIO, or for a JSON list its folder or "
+        "the working directory, whichever has the recordings.",
+    ),
+]
+UseTorchaudioOption = Annotated[
+    bool,
+    typer.Option("--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."),
+]
+UsePublishedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--use-published/--convert-published",
+        help="Recordings that FEATURES holds in the published layout: keep these, or convert them too.",
+        show_default=False,
+    ),
+]
+ChannelOption = Annotated[
+    str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
+]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify", help="Convert nothing; read every HDF5 file, list the damaged in damaged.csv."),
+]
+
 
 def precompute(
-    audio: Annotated[
-        Path, typer.Argument(help="Folder of recordings with any sub-folders, or a JSON list of paths.")
-    ],
-    features: Annotated[
-        Path | None, typer.Argument(help="Folder for the HDF5 files. With --verify, one folder is enough.")
-    ] = None,
+    audio: AudioArgument,
+    features: FeaturesArgument = None,
     n_cores: Annotated[int, typer.Option("--n-cores", min=1, help="Processes.")] = 1,
-    sample_rate: Annotated[
-        int,
-        typer.Option("--sample-rate", "--sr", min=1_000, max=768_000, help="Sample rate of the store, Hz."),
-    ] = 32_000,
-    normalize: Annotated[
-        bool, typer.Option("--do-normalize", help="Divide each recording by its peak.")
-    ] = False,
-    lossless: Annotated[
-        bool, typer.Option("--lossless", help="Keep float32 as it is, at twice the size of 16 bits.")
-    ] = False,
-    only_biggest: Annotated[
-        bool,
-        typer.Option("--only-biggest", help="Longest recordings first, for --leave-gb."),
-    ] = False,
-    leave_gb: Annotated[
-        float | None,
-        typer.Option(
-            "--leave-gb",
-            min=0,
-            help="Stop before less than this much disk is free, GB; the rest goes to left_out.csv.",
-        ),
-    ] = None,
-    audio_root: Annotated[
-        Path | None,
-        typer.Option(
-            "--audio-root",
-            help="Folder that names in the store are relative to; AUDIO, or for a JSON list its folder or "
-            "the working directory, whichever has the recordings.",
-        ),
-    ] = None,
-    use_torchaudio: Annotated[
-        bool,
-        typer.Option("--use-torchaudio", help="Decode with torchaudio, dawnchorus[torchaudio]."),
-    ] = False,
-    use_published: Annotated[
-        bool | None,
-        typer.Option(
-            "--use-published/--convert-published",
-            help="Recordings that FEATURES holds in the published layout: keep these, or convert them too.",
-            show_default=False,
-        ),
-    ] = None,
-    channel: Annotated[
-        str, typer.Option(metavar="CHANNEL", help="Of several: a number from 1, mean, or loudest.")
-    ] = "mean",
+    sample_rate: SampleRateOption = 32_000,
+    normalize: NormalizeOption = False,
+    lossless: LosslessOption = False,
+    only_biggest: OnlyBiggestOption = False,
+    leave_gb: LeaveGbOption = None,
+    audio_root: AudioRootOption = None,
+    use_torchaudio: UseTorchaudioOption = False,
+    use_published: UsePublishedOption = None,
+    channel: ChannelOption = "mean",
     salvage: SalvageOption = False,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Convert nothing; read every HDF5 file, list the damaged in damaged.csv."
-        ),
-    ] = False,
+    verify: VerifyOption = False,
 ) -> None:
     """Convert recordings to HDF5, from which training reads crops hundreds of times faster.
 
@@ -171,50 +180,58 @@ def skip_speech(
         raise typer.Exit(2)
 
 
+RecordingsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        "--recordings",
+        help="Table of the recordings; otherwise AUDIO/recordings.csv, or folders.",
+    ),
+]
+GroupColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group-column",
+        help="Rows that share this stay together; several with commas, or repeated. Otherwise author, "
+        "and site where the table has it.",
+    ),
+]
+FoldColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--fold-column",
+        help="Official folds, used where the table has them; an empty name deals anew.",
+    ),
+]
+EveryClassInTrainingOption = Annotated[
+    bool,
+    typer.Option(
+        "--every-class-in-training",
+        help="Where a fold would not learn a class, keep its smallest group always in training.",
+    ),
+]
+RareUpToOption = Annotated[
+    int,
+    typer.Option(
+        "--rare-up-to",
+        min=0,
+        help="Classes with at most so many recordings are in every training fold, and never validated.",
+    ),
+]
+FewerIfNeededOption = Annotated[
+    bool, typer.Option("--fewer-if-needed", help="Fewer folds where groups are few.")
+]
+
+
 def folds(
     audio: Annotated[Path, typer.Argument(help="Folder of recordings.")],
-    recordings: Annotated[
-        Path | None,
-        typer.Option(
-            "--table",
-            "--recordings",
-            help="Table of the recordings; otherwise AUDIO/recordings.csv, or folders.",
-        ),
-    ] = None,
+    recordings: RecordingsOption = None,
     n_folds: Annotated[int, typer.Option("--n-folds", min=2, help="Number of folds.")] = 5,
-    group_column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--group-column",
-            help="Rows that share this stay together; several with commas, or repeated. Otherwise author, "
-            "and site where the table has it.",
-        ),
-    ] = None,
-    fold_column: Annotated[
-        str,
-        typer.Option(
-            "--fold-column",
-            help="Official folds, used where the table has them; an empty name deals anew.",
-        ),
-    ] = "fold",
-    every_class_in_training: Annotated[
-        bool,
-        typer.Option(
-            "--every-class-in-training",
-            help="Where a fold would not learn a class, keep its smallest group always in training.",
-        ),
-    ] = False,
-    rare_up_to: Annotated[
-        int,
-        typer.Option(
-            "--rare-up-to",
-            min=0,
-            help="Classes with at most so many recordings are in every training fold, and never validated.",
-        ),
-    ] = 0,
-    fewer_if_needed: Annotated[
-        bool, typer.Option("--fewer-if-needed", help="Fewer folds where groups are few.")
-    ] = False,
+    group_column: GroupColumnOption = None,
+    fold_column: FoldColumnOption = "fold",
+    every_class_in_training: EveryClassInTrainingOption = False,
+    rare_up_to: RareUpToOption = 0,
+    fewer_if_needed: FewerIfNeededOption = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 42,
     out: Annotated[Path, typer.Option(help="Table to write.")] = Path("folds.csv"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the table.")] = False,
