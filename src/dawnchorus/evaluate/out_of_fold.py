@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -185,18 +185,12 @@ def predict_out_of_fold(
     >>> 0 <= result.macro_roc_auc <= 1
     True
     """
-    chosen, recordings = _chosen(run, config, folds)
-    labels = LabelMap(run.card().labels)
-    outputs, targets, tables = [], [], []
-    for fold in chosen:
-        rows, dataset = validated_by(recordings, config, labels, fold)
-        inference = _inference(run, fold, batch_size)
-        outputs.append(inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold"))
-        targets.append(dataset.targets)
-        tables.append(rows[_KEYS])
-    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
-    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
+
+    def of_fold(inference: BirdsInference, rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
+        probabilities = inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold")
+        return probabilities, dataset.targets, rows[_KEYS]
+
+    result = _predicted(run, config, folds, batch_size, of_fold)
     _write(run, result)
     return result
 
@@ -224,24 +218,42 @@ def predict_windows_out_of_fold(
     >>> list(result.predictions.columns)
     ['filename', 'primary_label', 'fold', 'start_s', 'owl', 'wren']
     """
-    chosen, recordings = _chosen(run, config, folds)
-    labels = LabelMap(run.card().labels)
-    outputs, targets, tables = [], [], []
-    for fold in chosen:
-        rows, dataset = validated_by(recordings, config, labels, fold)
-        inference = _inference(run, fold, batch_size)
-        outputs.append(
-            inference.predict_dataset_windows(dataset, description=f"Fold {fold}, windows out of fold")
+
+    def of_fold(inference: BirdsInference, rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
+        probabilities = inference.predict_dataset_windows(
+            dataset, description=f"Fold {fold}, windows out of fold"
         )
-        targets.append(dataset.window_targets())
         numbers, starts = np.array(dataset.windows, dtype=np.int64).T
-        of_window = rows[_KEYS].iloc[numbers]
-        tables.append(of_window.assign(**{START_COLUMN: starts / run.card().sample_rate}))
-    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
-    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    result = _scored(predictions, np.concatenate(targets), recordings, labels, config)
+        of_window = rows[_KEYS].iloc[numbers].assign(**{START_COLUMN: starts / run.card().sample_rate})
+        return probabilities, dataset.window_targets(), of_window
+
+    result = _predicted(run, config, folds, batch_size, of_fold)
     write_parquet(run.path / WINDOWS_NAME, result.predictions)
     return result
+
+
+_FoldPredictions: TypeAlias = tuple[np.ndarray, np.ndarray, pd.DataFrame]
+"""Probabilities and targets of a fold's recordings or windows, both (n_rows, n_labels), and their keys."""
+
+
+def _predicted(
+    run: Run,
+    config: TrainConfig,
+    folds: Sequence[int] | None,
+    batch_size: int,
+    of_fold: Callable[[BirdsInference, pd.DataFrame, Any, int], _FoldPredictions],
+) -> OutOfFold:
+    """Return the predictions of every fold on what it validates, one below the other, with their scores."""
+    chosen, recordings = _chosen(run, config, folds)
+    labels = LabelMap(run.card().labels)
+    parts = []
+    for fold in chosen:
+        rows, dataset = validated_by(recordings, config, labels, fold)
+        parts.append(of_fold(_inference(run, fold, batch_size), rows, dataset, fold))
+    outputs, targets, tables = zip(*parts, strict=True)
+    output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
+    predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
+    return _scored(predictions, np.concatenate(targets), recordings, labels, config)
 
 
 def scored_on(result: OutOfFold, classes: Sequence[str], config: TrainConfig) -> OutOfFold:
