@@ -244,8 +244,11 @@ class Count:
 
 
 def count(kind: Kind, n_mutations: int, *, seed: int = 0) -> Count:
-    """Return what became of ``n_mutations`` of a file; the file is restored at the end."""
+    """Return what became of ``n_mutations`` of a file, which is legal before, and restored at the end."""
     whole = kind.file.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kind.read()
     rng = np.random.default_rng([seed, *kind.name.encode()])
     counted = Count()
     with kind.file.open("r+b", buffering=0) as file:  # opened once, which is slow where disks are

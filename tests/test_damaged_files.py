@@ -60,6 +60,8 @@ from dawnchorus.models.weights import load_state_dict_file
 from dawnchorus.predict.detections import DetectionSettings, read_species
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.predict.thresholds import read_thresholds
+from dawnchorus.predict.window_predictions import WindowPredictions
+from dawnchorus.predict.window_tables import read_windows, window_table
 from dawnchorus.pseudo_labels.pseudo_label_settings import check_earlier
 from dawnchorus.pseudo_labels.pseudo_label_table import pseudo_label_table
 from dawnchorus.recordings.labels import LabelMap, read_labels
@@ -250,6 +252,8 @@ def _kinds_of_json(root: Path, patch: pytest.MonkeyPatch) -> Iterator[Any]:
     found = FoundBatch(batch_size=64, lr=0.001, clips_per_s={"32": 100.5, "64": 201.5})
     batch = _write_json(root / "auto_batch.json", found.model_dump())
     yield Kind("auto_batch.json", batch, lambda: read_json(batch, FoundBatch), form)
+    (root / "owl").mkdir()
+    (root / "owl" / "XC1.ogg").touch()
     names = _write_json(root / "list.json", ["owl/XC1.ogg", "wren/XC2.ogg"])
     yield Kind("list of recordings", names, lambda: list_recordings(names), form)
     aviary = _write_json(root / "aviary.json", {"grammar_version": 2, "seed": 42})
@@ -320,6 +324,12 @@ def _kinds_of_tables(root: Path) -> Iterator[Any]:
     noise = _write_csv(root / "noise.csv", ("filename", "start_s", "end_s", "label"), ("a.wav", 0, 1, "rain"))
     settings = BackgroundSettings(folder=root / "noise", table=noise, labels=("rain",))
     yield Kind("table of noise", noise, lambda: _listed(settings), form, cost=2)
+    windows = root / "windows.parquet"
+    with window_table(windows, LABELS) as written:
+        starts = np.arange(20) * 32_000
+        shares = np.tile(np.float32([[0.9, 0.1]]), (20, 1))
+        written.add("night.ogg", WindowPredictions(starts, starts + 32_000, shares, 32_000))
+    yield Kind("windows.parquet", windows, lambda: read_windows(windows, "owl", ["night.ogg"]), cost=4)
     for suffix in (".csv", ".parquet"):
         yield _kind_of_pseudo_labels(root, suffix)
 
@@ -328,17 +338,12 @@ def _kind_of_pseudo_labels(root: Path, suffix: str) -> Any:
     """Return the kind of a table of pseudo-labels."""
     folder = root / f"pseudo{suffix}"
     (folder / "soundscapes").mkdir(parents=True)
-    write_store(
-        folder / "soundscapes" / "night.ogg.hdf5",
-        [np.zeros(64_000, np.float32)],
-        StoreSettings(),
-        n_samples=64_000,
-    )
     table = folder / f"round_1{suffix}"
     with pseudo_label_table(table, list(LABELS), has_folds=True) as written:
-        for fold in range(2):
+        for fold, name in enumerate(("night", "dusk")):
+            soundfile.write(folder / "soundscapes" / f"{name}.flac", np.zeros(64_000), 32_000)
             ends = np.arange(1.0, 21.0)
-            written.add("night", ends, np.float32(np.tile([[0.9, 0.1], [0.2, 0.8]], (10, 1))), fold=fold)
+            written.add(name, ends, np.float32(np.tile([[0.9, 0.1], [0.2, 0.8]], (10, 1))), fold=fold)
     settings = PseudoLabelSettings(
         tables=[{"table": table, "audio_dir": folder / "soundscapes"}], out_of_fold=True
     )
@@ -527,13 +532,15 @@ def _limited_memory(n_bytes: int) -> Iterator[None]:
 
 
 def test_a_count_tells_what_became_of_each_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, readings = tmp_path / "owl.json", iter(range(100))
+    file, readings = tmp_path / "owl.json", iter(range(101))
     file.write_text('{"owl": 1}')
 
     def read() -> None:
-        if next(readings) % 2:
+        number = next(readings)
+        if number % 2:
             raise DataError(f"{file} is damaged; delete it")
-        raise KeyError("owl")
+        if number:  # the first is of the file as it was written
+            raise KeyError("owl")
 
     monkeypatch.setenv(mutations.COUNTS_VARIABLE, str(tmp_path / "counts.jsonl"))
     counts = _survey([Kind("an owl", file, read, mutations.json_changed)], 100)

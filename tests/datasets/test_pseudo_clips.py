@@ -151,7 +151,7 @@ def test_two_soundscapes_of_one_name_are_refused(
 
 
 def test_a_table_that_cannot_be_read_is_told(soundscapes: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the pseudo-labels .*gone\.parquet cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.parquet cannot be read"):
         make(soundscapes, tmp_path / "gone.parquet")
 
 

@@ -25,6 +25,7 @@ from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
 from dawnchorus.formats import FORMATS, Format, formats_of, own_goals
+from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
@@ -308,7 +309,7 @@ def _names_in(windows: Path) -> list[str]:
     """Return the names of the recordings in a table of windows, none where it cannot be read."""
     try:
         return pq.read_table(windows, columns=["filename"])["filename"].unique().to_pylist()
-    except (OSError, ValueError, KeyError):
+    except TABLE_ERRORS:
         return []
 
 

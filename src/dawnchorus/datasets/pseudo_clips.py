@@ -27,9 +27,10 @@ from dawnchorus.datasets.labelled_audio import open_recordings
 from dawnchorus.errors import DataError
 from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.text_tables import some
+from dawnchorus.formats.whole_tables import read_whole_table
 from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.wording import in_line
+from dawnchorus.wording import in_line, shown
 
 logger = logging.getLogger(__name__)
 
@@ -262,10 +263,7 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
       soundscape  end_s  primary_label_prob   owl
     0      night    5.0                0.75  0.75
     """
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(f"the pseudo-labels {path} cannot be read: {in_line(str(error))}") from None
+    table = read_whole_table(path)
     if "fold" not in table:
         table = table.rename(columns={"fold_id": "fold"})
     needed = ["row_id", *(["fold"] if needs_fold else [])]
@@ -279,11 +277,12 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
     if absent:
         logger.warning(f"{path} has no column {some(absent)}: these classes count as absent in its rows")
     probabilities = _checked_probabilities(table.reindex(columns=list(labels.labels), fill_value=0.0), path)
-    keys = table["row_id"].astype(str).str.extract(r"^(?P<soundscape>.+)_(?P<end_s>\d+(?:\.\d+)?)$")
-    wrong = table["row_id"][keys["end_s"].isna()].astype(str).tolist()
+    row_ids = table["row_id"].astype(object).fillna("").astype(str)
+    keys = row_ids.str.extract(r"^(?P<soundscape>.+)_(?P<end_s>\d+(?:\.\d+)?)$")
+    wrong = row_ids[keys["end_s"].isna()].tolist()
     if wrong:
         raise DataError(f"{path}: row_id {some(wrong)} does not end in _ and a second, such as XC1_5")
-    twice = table["row_id"][table["row_id"].duplicated()].astype(str).tolist()
+    twice = row_ids[row_ids.duplicated()].tolist()
     if twice:
         raise DataError(f"{path}: row_id {some(twice)} stands more than once; keep one row a stretch")
     keys["end_s"] = keys["end_s"].astype(float)
@@ -298,8 +297,8 @@ def _checked_folds(column: pd.Series, path: Path) -> pd.Series:
     wrong = column[folds.isna() | (folds % 1 != 0)]
     if len(wrong):
         raise DataError(
-            f"{path}: fold is {wrong.iloc[0]!r} in {len(wrong)} of {len(column)} rows; out_of_fold needs the "
-            "number of the fold whose model made the row, from 0"
+            f"{path}: fold is {shown(wrong.iloc[0])} in {len(wrong)} of {len(column)} rows; out_of_fold "
+            "needs the number of the fold whose model made the row, from 0"
         )
     return folds.astype(int)
 

@@ -27,7 +27,7 @@ from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import validation_rows
 from dawnchorus.folds.groups import learnt_labels
 from dawnchorus.formats.text_tables import some
-from dawnchorus.formats.whole_tables import write_csv, write_parquet
+from dawnchorus.formats.whole_tables import read_whole_table, write_csv, write_parquet
 from dawnchorus.metrics import (
     LOG_PREFIX,
     MACRO_ROC_AUC,
@@ -333,8 +333,8 @@ def saved_out_of_fold(
     if not run.oof_file.is_file() or run.oof_file.stat().st_mtime_ns <= max(trained):
         return None
     try:
-        saved = pd.read_parquet(run.oof_file)
-    except (OSError, ValueError):
+        saved = read_whole_table(run.oof_file)
+    except DataError:
         return None
     if list(saved) != [*_KEYS, *labels.labels]:
         return None

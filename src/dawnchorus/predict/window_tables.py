@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.buffered_tables import BufferedTable, buffered_table
+from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.window_predictions import WindowPredictions
+from dawnchorus.wording import in_line
 
 WINDOWS_NAME = "windows.parquet"
 EMBEDDINGS_NAME = "embeddings.parquet"
@@ -140,8 +142,8 @@ def read_windows(path: Path, label: str, filenames: Iterable[str]) -> pd.DataFra
         columns = ["filename", "start_s", "end_s", *(["channel"] if has_channels else []), label]
         table = pq.read_table(path, columns=columns, filters=[("filename", "in", list(filenames))])
         return table.rename_columns([*columns[:-1], "probability"]).to_pandas()
-    except (OSError, ValueError, KeyError) as error:  # pyarrow's own errors are kinds of these
-        raise DataError(f"{path} cannot be read for {label}; {error}") from None
+    except TABLE_ERRORS as error:
+        raise DataError(f"{path} cannot be read for {label}: {in_line(str(error))}") from None
 
 
 def _schema(columns: list[tuple[str, pa.DataType]], *, has_channels: bool) -> pa.Schema:

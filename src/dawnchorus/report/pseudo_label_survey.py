@@ -14,7 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from dawnchorus.errors import DataError
+from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.pseudo_labels.pseudo_label_table import FOLD, PRIMARY_LABEL, PRIMARY_PROB, ROW_ID
+from dawnchorus.wording import in_line
 
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 MAIN_THRESHOLD = 0.5
@@ -88,6 +91,11 @@ class Survey(NamedTuple):
 def survey_table(table: Path) -> Survey:
     """Return the survey of a table of pseudo-labels, read a few thousand rows at a time.
 
+    Raises
+    ------
+    DataError
+        The table cannot be read, lacks a column, or has a value that no such table has.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -98,6 +106,15 @@ def survey_table(table: Path) -> Survey:
     >>> survey_table(Path("round_1.csv")).histogram.sum().item()
     2
     """
+    try:
+        return _surveyed(table)
+    except (*TABLE_ERRORS, TypeError) as error:
+        raise DataError(
+            f"the pseudo-labels {table} cannot be read: {in_line(str(error))}; make the table again"
+        ) from None
+
+
+def _surveyed(table: Path) -> Survey:
     labels = tuple(name for name in _columns(table) if name not in (*_READ, FOLD))
     n_above = np.zeros((len(labels), len(THRESHOLDS)), np.int64)
     histogram = np.zeros(N_BINS, np.int64)
@@ -105,9 +122,10 @@ def survey_table(table: Path) -> Survey:
     surest: dict[str, LabelledWindow] = {}
     doubtful: list[LabelledWindow] = []
     for batch in _batches(table):
-        classes = pc.index_in(batch.column(PRIMARY_LABEL), value_set=pa.array(labels)).to_numpy(
-            zero_copy_only=False
-        )
+        classes = pc.index_in(batch.column(PRIMARY_LABEL), value_set=pa.array(labels))
+        if batch.column(PRIMARY_PROB).null_count or classes.null_count:
+            raise ValueError(f"a {PRIMARY_LABEL} is no column of the table, or has no probability")
+        classes = classes.to_numpy(zero_copy_only=False)
         probabilities = batch.column(PRIMARY_PROB).to_numpy(zero_copy_only=False).astype(np.float32)
         histogram += np.histogram(probabilities, edges)[0]
         for column, threshold in enumerate(THRESHOLDS):
@@ -153,5 +171,5 @@ def _batches(table: Path) -> Iterator[Any]:
 
 def _window(batch: Any, row: int) -> LabelledWindow:
     row_id, label, probability = (batch.column(name)[row].as_py() for name in _READ)
-    soundscape, _, end_s = row_id.rpartition("_")
+    soundscape, _, end_s = str(row_id).rpartition("_")
     return LabelledWindow(soundscape, float(end_s), label, probability)
