@@ -27,6 +27,7 @@ from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch import journaled
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
 from dawnchorus.batch.checked_json import write_checked
+from dawnchorus.batch.earlier_tables import EarlierTables
 from dawnchorus.batch.journal import Journal
 from dawnchorus.batch.journal import version_of as journal_version_of
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
@@ -640,14 +641,38 @@ def test_tables_of_somebody_else_are_not_overwritten(bulk: Bulk, tmp_path: Path)
     assert bulk(out, force=True).n_recordings == 6
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3"])
-def test_a_damaged_note_of_the_tables_stops_nothing(bulk: Bulk, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "3", "[" * 100_000, "9" * 5000, '{"goals": {}}', '{"made": [], "goals": {}}']
+    + [f'{{"made": {{}}, "goals": {{}}, {more}}}' for more in ('"guests": {"x": 3}', '"tables": {"x": [3]}')],
+    ids=range(11),
+)
+def test_a_damaged_note_of_the_tables_stops_nothing(
+    bulk: Bulk, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
     out = tmp_path / "out"
     bulk(out)
     tables = tables_in(out)
     (out / "predictions.json").write_text(text)
+    (out / "mine.txt").write_text("years")
     assert bulk(out).n_new == 0
+    assert f"{out / 'predictions.json'}" in caplog.text
+    assert "it is ignored" in caplog.text
+    assert (out / "mine.txt").read_text() == "years"
+    (out / "mine.txt").unlink()
     assert tables_in(out) == tables
+
+
+def test_a_note_of_the_tables_may_hold_more_than_this_release_knows(
+    bulk: Bulk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    bulk(out)
+    note = json.loads((out / "predictions.json").read_text())
+    (out / "predictions.json").write_text(json.dumps({**note, "of a later release": 1}))
+    assert EarlierTables.of(out).is_known
+    assert EarlierTables.of(out).made == note["made"]
+    assert caplog.text.count("predictions.json") == 0
 
 
 @pytest.mark.parametrize("state", [3, {}, {"key": "ab", "recordings": 3}, {"key": 3, "recordings": {}}])

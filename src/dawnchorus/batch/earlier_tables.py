@@ -9,6 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from dawnchorus.config import read_json_if_sound
+from dawnchorus.config.json_files import Record
 from dawnchorus.errors import RunError
 from dawnchorus.files import inside, refuse_existing, write_text
 from dawnchorus.formats import own_goals
@@ -19,6 +23,15 @@ SETTINGS_NAME = "predictions.json"
 _GOALS = {**own_goals(), "windows": WINDOWS_NAME, "embeddings": EMBEDDINGS_NAME}
 """Every file and folder that a call writes tables to, by format; a note with others is refused."""
 _CHUNK_BYTES = 1 << 20
+
+
+class _Note(Record, extra="ignore"):
+    """What ``predictions.json`` holds; a later release may write more."""
+
+    made: dict[str, Any]
+    goals: dict[str, Any]
+    guests: dict[str, str] = Field(default_factory=dict)
+    tables: dict[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,21 +89,13 @@ class EarlierTables:
             The note there names a file that no call writes, and that must not be removed.
         """
         note = folder / SETTINGS_NAME
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-            digests = found.get("tables")
-            earlier = cls(
-                folder,
-                dict(found["made"]),
-                dict(found["goals"]),
-                dict(found.get("guests", {})),
-                None if digests is None else {str(path): list(ours) for path, ours in digests.items()},
-            )
-            unknown = [goal for name, goal in earlier.goals.items() if _GOALS.get(name) != goal]
-        except FileNotFoundError:
+        if not note.exists():
             return cls(folder, digests=None)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = read_json_if_sound(note, _Note)
+        if found is None:
             return cls(folder, is_known=False)
+        earlier = cls(folder, found.made, found.goals, found.guests, found.tables)
+        unknown = [goal for name, goal in earlier.goals.items() if _GOALS.get(name) != goal]
         if unknown:
             raise RunError(
                 f"{note} names {shown(min(unknown, key=str))} as a table, which dawnchorus predict does not "
