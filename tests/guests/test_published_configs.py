@@ -292,6 +292,34 @@ def test_an_unknown_key_and_value_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("whole", "positional", "listed"),
+    [
+        ("model.parameters(), lr=1e-3, eps=1e-8", "model.parameters(), 1e-3, (0.8, 0.9)", {"argument 3"}),
+        ("model.parameters(), lr", "[{'params': model.head.parameters()}], lr", {"params"}),
+        ("optimizer, T_0=N_EPOCHS * len_train, T_mult=1, eta_min", "optimizer, N_EPOCHS, 1, eta_min", set()),
+        ("eta_min=1e-6, last_epoch=-1", "eta_min=1e-6, last_epoch=20", {"last_epoch"}),
+        ("RandomFiltering(min", "RandomFiltering(0.7, min", {"argument 1"}),
+        ("MultilabelClsForwardLongShort(", "MultilabelClsForwardLongShort(0.1, ", {"argument 1"}),
+        ("BackgroundNoise(", "BackgroundNoise('esc', ", {"argument 1"}),
+        ("                ]\n            ),", "                ], 0.7\n            ),", {"argument 2"}),
+        ("OneOf(\n                [", "OneOf(\n                transforms=[", set()),
+    ],
+)
+def test_arguments_of_calls_are_carried_by_position_too_or_listed(
+    tmp_path: Path, whole: str, positional: str, listed: set[str]
+) -> None:
+    config, before = adopted(tmp_path, TRAINING)
+    assert whole in TRAINING
+    changed, left_out = adopted(tmp_path, TRAINING.replace(whole, positional))
+    new = {one.key.rpartition(".")[2] for one in left_out} - {one.key.rpartition(".")[2] for one in before}
+    assert new == listed
+    args, theirs = config.train_function_args, changed.train_function_args
+    assert (args.optimizer.lr, args.scheduler) == (theirs.optimizer.lr, theirs.scheduler)
+    assert args.train_dataset_config["background_choice"] == theirs.train_dataset_config["background_choice"]
+    assert args.batch_augmentations == theirs.batch_augmentations
+
+
+@pytest.mark.parametrize(
     ("folds", "n_folds", "trained"),
     [("[0, 1, 2]", 3, None), ("[6]", 7, (6,)), ("2", 5, (2,)), ("None", 1, None), ("'train_valid'", 5, None)],
 )
@@ -452,3 +480,21 @@ def test_a_spectrogram_is_adopted_whole_or_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("'normalized': True", "'normalized': False"))
     with pytest.raises(ConfigError, match="normalized False, which has no counterpart"):
         read_published_network(path)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "CONFIG['self'] = CONFIG",
+        "A = {}\nA['b'] = {'c': [A]}\nCONFIG['self'] = A",
+        "A = Net(1)\n" + "A = [A, A, A, A]\n" * 40 + "CONFIG['self'] = A",
+        "A = {}\n" + "A = Net(A, other=A)\n" * 400 + "CONFIG['self'] = A",
+    ],
+    ids=["of itself", "of itself below", "of many", "deep"],
+)
+def test_a_value_that_holds_itself_or_is_huge_is_listed(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "published.py").write_text(f"{TRAINING}\n{lines}\n")
+    left_out = {one.key: one for one in adopt_config(tmp_path / "published.py", tmp_path / "ours.py")}
+    assert len(left_out["self"].value) < 200_000
+    assert "..." in left_out["self"].value
+    assert load_train_config(tmp_path / "ours.py").seed == 1243

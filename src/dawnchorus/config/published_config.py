@@ -411,15 +411,19 @@ def _background(train: _Section) -> dict[str, Any]:
     """Return the late noises of ``late_aug``."""
     given = train.values.get("late_aug")
     kinds, is_one_of = [given], False
-    if isinstance(given, LiteralPart) and given.last_name == "OneOf" and given.arguments:
-        kinds, is_one_of = list(given.arguments[0]), True
+    if isinstance(given, LiteralPart) and given.last_name == "OneOf":
+        choice = _arguments(given, "transforms")
+        if isinstance(transforms := choice.pop("transforms", None), list):
+            kinds, is_one_of = transforms, True
     noises = [kind for kind in kinds if isinstance(kind, LiteralPart) and kind.last_name == "BackgroundNoise"]
     if not noises or len(noises) < len(kinds):
         return {}  # it stays, and is listed
     train.take("late_aug")
+    if is_one_of:
+        _Section(choice, train.left_out, prefix=f"{train.prefix}late_aug.").leave_rest()
     rows = []
     for noise in noises:
-        keys = _Section(noise.keywords, train.left_out, prefix=f"{train.prefix}late_aug.")
+        keys = _Section(_arguments(noise), train.left_out, prefix=f"{train.prefix}late_aug.")
         row = {
             "folder": keys.take("esc50_root", str, ""),
             "table": keys.take("esc50_df_path", str),
@@ -537,6 +541,13 @@ def _masks(model: _Section) -> dict[str, Any]:
     return {"spectrogram_masks": {"min_width": 0, **values}}
 
 
+def _arguments(part: LiteralPart, *names: str) -> dict[str, Any]:
+    """Return the arguments of a call by name, positional ones without a name by their number."""
+    positional = enumerate(part.arguments or ())
+    numbered = {names[n] if n < len(names) else f"argument {n + 1}": value for n, value in positional}
+    return {**numbered, **part.keywords}
+
+
 def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
     """Return the loss, and the augmentations of batches that the published forward pass holds."""
     given = args.values.get("forward")
@@ -544,7 +555,7 @@ def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
     if not isinstance(forward, LiteralPart) or forward.last_name != "MultilabelClsForwardLongShort":
         return "bce_focal", {}
     args.take("forward")
-    keys = _Section(forward.keywords, args.left_out, prefix=f"{args.prefix}forward.")
+    keys = _Section(_arguments(forward), args.left_out, prefix=f"{args.prefix}forward.")
     loss = "bce_focal" if keys.take("use_bce_focal_loss", bool, False) else "bce"
     for key, usual in (("loss_type", "baseline"), ("use_weights", False)):
         if keys.values.get(key) == usual:
@@ -553,7 +564,7 @@ def _loss(args: _Section) -> tuple[str, dict[str, Any]]:
     filtering = keys.values.get("batch_aug")
     if isinstance(filtering, LiteralPart) and filtering.last_name == "RandomFiltering":
         keys.take("batch_aug")
-        inner = _Section(filtering.keywords, args.left_out, prefix=f"{keys.prefix}batch_aug.")
+        inner = _Section(_arguments(filtering), args.left_out, prefix=f"{keys.prefix}batch_aug.")
         augmentations["random_filtering"] = {
             "min_db": inner.take("min_db", (int, float), -20),
             "flat_ends": True,
@@ -572,14 +583,21 @@ def _optimizer(args: _Section) -> dict[str, Any]:
     if not isinstance(made, LiteralPart) or not re.fullmatch(r"torch\.optim\.[A-Za-z]+", made.name):
         return {}
     args.take("optimizer_init")
-    keys = _Section(made.keywords, args.left_out, prefix=f"{args.prefix}optimizer_init.")
+    # All optimisers of torch begin with these two; what follows has other names in each.
+    keys = _Section(_arguments(made, "params", "lr"), args.left_out, prefix=f"{args.prefix}optimizer_init.")
+    if keys.values.get("params") == LiteralPart("model.parameters", ()):
+        keys.take("params")
     name = made.last_name
     values: dict[str, Any] = {"name": name if name in OPTIMIZERS else f"torch.optim:{name}"}
     if (rate := keys.take("lr", (int, float))) is not None:
         values["lr"] = rate
     # AdamW is the one optimiser of torch that decays weights by default, by 0.01.
     values["weight_decay"] = keys.take("weight_decay", (int, float), 0.01 if name == "AdamW" else 0.0)
-    further = {key: keys.take(key) for key, value in [*keys.values.items()] if _is_plain(value)}
+    further = {
+        key: keys.take(key)
+        for key, value in [*keys.values.items()]
+        if key.isidentifier() and _is_plain(value)
+    }
     if further:
         values["args"] = further
     keys.leave_rest()
@@ -596,11 +614,17 @@ def _scheduler(args: _Section, n_epochs: int) -> dict[str, Any]:
     )  # one step an epoch
     if not isinstance(made, LiteralPart) or made.last_name != "CosineAnnealingWarmRestarts":
         return {}
-    period, factor = made.keywords.get("T_0"), made.keywords.get("T_mult", 1)
+    given = _arguments(made, "optimizer", "T_0", "T_mult", "eta_min")
+    keys = _Section(given, args.left_out, prefix=f"{args.prefix}scheduler_init.")
+    period, factor = given.get("T_0"), given.get("T_mult", 1)
     if type(period) is not int or period < 1 or factor != 1 or n_epochs % period:
         return {}
     args.take("scheduler_init")
-    return {"name": "cosine", "min_lr": made.keywords.get("eta_min", 0), "restarts": n_epochs // period - 1}
+    lowest = keys.take("eta_min", (int, float), 0)
+    for key in ("optimizer", "T_0", "T_mult", *(["last_epoch"] if given.get("last_epoch") == -1 else [])):
+        keys.take(key)
+    keys.leave_rest()
+    return {"name": "cosine", "min_lr": lowest, "restarts": n_epochs // period - 1}
 
 
 def _training(args: _Section, *, debug: bool) -> dict[str, Any]:

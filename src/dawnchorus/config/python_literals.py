@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from dawnchorus.errors import ConfigError
 from dawnchorus.wording import in_line, shown
 
 _LONGEST_JOINED = 100_000  # letters or items
+_DEEPEST = 50
 _LARGEST_NUMBER = 1e18
 _LARGEST_FILE = 1_000_000  # bytes; a config has about 10,000
 _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
@@ -71,10 +73,7 @@ class LiteralPart:
         return self.name.rpartition(".")[2]
 
     def __str__(self) -> str:
-        if self.arguments is None:
-            return self.name
-        given = [*map(text_of, self.arguments), *(f"{key}={text_of(v)}" for key, v in self.keywords.items())]
-        return f"{self.name}({', '.join(given)})"
+        return self.name if self.arguments is None else text_of(self)
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,44 @@ class Function:
 
 
 def text_of(value: Any) -> str:
-    """Return a value as Python text.
+    """Return a value as Python text, cut off where it is long; what is deep or holds itself is ``...``.
 
     Examples
     --------
     >>> text_of({"lr": 0.1, "of": LiteralPart("AdamW")})
     "{'lr': 0.1, 'of': AdamW}"
     """
+    pieces, length = [], 0
+    for piece in _pieces(value, 0):
+        pieces.append(piece)
+        length += len(piece)
+        if length > _LONGEST_JOINED:
+            return f"{''.join(pieces)[:_LONGEST_JOINED]}..."
+    return "".join(pieces)
+
+
+def _pieces(value: Any, depth: int) -> Iterator[str]:
+    """Yield the text of a value piece by piece."""
+    items: Iterable[tuple[str, Any]]
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {text_of(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(text_of, value)) + "]"
-    return str(value) if isinstance(value, Unread | LiteralPart | Function) else repr(value)
+        start, end, items = "{", "}", ((f"{key!r}: ", item) for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        start, end, items = "[", "]", (("", item) for item in value)
+    elif isinstance(value, LiteralPart) and value.arguments is not None:
+        keywords = ((f"{key}=", item) for key, item in value.keywords.items())
+        start, end = f"{value.name}(", ")"
+        items = chain((("", item) for item in value.arguments), keywords)
+    else:
+        yield str(value) if isinstance(value, Unread | LiteralPart | Function) else repr(value)
+        return
+    yield start
+    if depth == _DEEPEST:
+        yield "..."
+    else:
+        for number, (name, item) in enumerate(items):
+            yield f"{', ' if number else ''}{name}"
+            yield from _pieces(item, depth + 1)
+    yield end
 
 
 def read_expression(text: str) -> Any:
