@@ -257,3 +257,20 @@ def test_a_debug_run_spares_no_recordings(tmp_path: Path, data_factory: Any) -> 
     prepared = prepare_run(config.model_copy(update={"train_function_args": debug}))
     assert len(prepared.recordings) == 8
     assert prepared.assignment.validated.all()
+
+
+def test_pseudo_labels_that_one_fold_alone_learns_from_must_not_be_of_labelled_recordings(
+    tmp_path: Path, data_factory: Any
+) -> None:
+    root = data_factory.recordings(n_species=2, n_per_species=6, duration_s=(5.0, 5.5))
+    config = config_for(root, tmp_path / "logdirs")
+    data_factory.tone("nights/H1.flac", 6.0)
+    (root / "nights" / "XC0.wav").symlink_to(root / "species_0" / "XC0.wav")
+    table = tmp_path / "own.csv"
+    table.write_text("row_id,species_0,fold\nXC0_5,0.9,0\nH1_5,0.9,1\nH1_6,0.9,0\n")
+    pseudo = {"tables": [{"table": table, "audio_dir": root / "nights"}], "out_of_fold": True}
+    args = config.train_function_args
+    dataset = {**args.train_dataset_config, "soundscape_pseudo_config": pseudo}
+    learning = args.model_copy(update={"train_dataset_config": dataset})
+    with pytest.raises(DataError, match=r"XC0\.wav both a labelled recording and a pseudo-labelled"):
+        prepare_run(config.model_copy(update={"train_function_args": learning}))

@@ -26,6 +26,7 @@ from dawnchorus.config import (
     validate,
 )
 from dawnchorus.datasets.clip_settings import ClipSettings
+from dawnchorus.datasets.labelled_audio import composition_untold
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import write_failures, write_text
 from dawnchorus.folds.assignment import FoldAssignment, assign_folds, save_folds
@@ -129,6 +130,10 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
         args = config.train_function_args
         unread = {key: value for key, value in train_dataset_config(config).items() if key != "precompute"}
         args.train_dataset_class(recordings, labels, unread)
+        if any(unread.get(key) for key in ("soundscape_pseudo_config", "out_of_fold_targets")):
+            with composition_untold():
+                for fold in range(1, assignment.n_folds):  # each learns from other rows
+                    args.train_dataset_class(recordings, labels, unread, fold=fold)
         _write_run(prepared, config, card, config_file)
         if started.weights is not None:
             write_starting_weights(prepared.run, config, started.weights)
