@@ -232,13 +232,13 @@ def describe_os_error(error: OSError, *, what: str | None = None) -> str:
     """
     if error.errno is None:
         return str(error)
-    free = ""
-    if error.filename and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        above = Path(str(error.filename)).absolute().parents
+    free, name = "", error.filename2 or error.filename  # of a copy the second is the one that is written
+    if name and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        above = Path(str(name)).absolute().parents
         folder = next(each for each in above if each.is_dir())
         free = f" ({shutil.disk_usage(folder).free / 1e6:.1f} MB are free)"
     remedy = "check the path" if error.errno == errno.ENOENT else WRITE_REMEDIES.get(error.errno)
-    what = what or error.filename or ("what was to be written" if remedy else None)
+    what = what or name or ("what was to be written" if remedy else None)
     reason = f"{error.strerror}{free}{f'; {remedy}' if remedy else ''}"
     return f"{what}: {reason}" if what else reason
 

@@ -14,7 +14,7 @@ from dawnchorus.competition.bundle import bundle_runs
 from dawnchorus.engines import open_engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel, models_in
 from dawnchorus.engines.opening import EXPORTS
-from dawnchorus.errors import RunError
+from dawnchorus.errors import RunError, WriteError
 
 
 @pytest.fixture
@@ -58,6 +58,18 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
 def test_an_engine_without_exports_is_refused(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(RunError, match="torch is no export; legal: openvino, onnx, int8"):
         bundle_runs(runs, tmp_path / "bundle", "torch")
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_bundle(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(source: Path, target: Path) -> None:  # as shutil raises it
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr(shutil, "copy2", copy)
+    with pytest.raises(WriteError, match=r"bundle: cannot be written: No space left .*make room"):
+        bundle_runs(runs, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_two_runs_of_one_name_are_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dawnchorus.engines.ensembles import bundled_models
 from dawnchorus.engines.opening import BUNDLE_NAME, EXPORTS, EngineName, holds_model, is_run
 from dawnchorus.errors import RunError
-from dawnchorus.files import mend, refuse_existing, replacing
+from dawnchorus.files import mend, refuse_existing, replacing, walk
 
 
 def bundle_runs(
@@ -63,7 +63,10 @@ def bundle_runs(
         folders[name] = file.parent
     with replacing(out) as temporary:
         for name, folder in folders.items():
-            shutil.copytree(folder, temporary / name)
+            for file in walk(folder):  # copytree would hide the cause of a failure
+                copy = temporary / name / file.relative_to(folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(file, copy)
     return list(folders)
 
 

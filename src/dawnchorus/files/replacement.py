@@ -184,9 +184,8 @@ def naming(path: Path) -> Iterator[None]:
 
 def _is_of(error: OSError, path: Path) -> bool:
     """Return whether an error is of a path, a folder above it or a temporary file, or names nothing."""
-    if error.filename is None or _OURS.search(str(error.filename)):
-        return True
-    return Path(str(error.filename)) in (path, *path.parents)
+    name = error.filename2 or error.filename  # of a copy the second is the one that is written
+    return name is None or _OURS.search(str(name)) is not None or Path(str(name)) in (path, *path.parents)
 
 
 def _raise_if_full(path: Path, cause: Exception) -> None:

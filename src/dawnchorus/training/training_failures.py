@@ -72,7 +72,7 @@ def told_in_a_sentence(args: TrainFunctionArgs, *, fold: int, folder: Path) -> I
         if error.errno not in _DISK_ERRORS:
             raise
         raise TrainingError(
-            f"the disk of {folder} is full ({error.strerror}); the checkpoints there are whole. Make room "
+            f"the disk of {folder} is full ({error.strerror}); the checkpoints there are whole; make room "
             "and run the same command again to go on after the last of them"
         ) from error
     except RuntimeError as error:
