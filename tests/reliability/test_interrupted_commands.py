@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,13 @@ CONFIG = {{
     }},
 }}
 """
+SAMPLE_CONFIG = """
+CONFIG = {{
+    "base": {base!r},
+    "train_function_args": {{"clips_per_epoch": 32, "n_epochs": 1, "train_dataset_config": {clips!r}}},
+}}
+"""
+SURE_OF_NOTHING = {"soundscape_pseudo_config": {"primary_label_min_prob": 0.0}}
 DOWNLOAD = """
 import sys
 from dawnchorus.downloads import retries, xeno_canto
@@ -118,8 +126,8 @@ JOBS = (
     ),
     Job(
         "rock-that-bird",
-        ("rock-that-bird", "--sample", "--out", "sample", "--n-cores", "1", "--checkout", str(REPOSITORY)),
-        (),
+        ("rock-that-bird", "--sample", "--out", "sample", "--n-cores", "1", "--checkout", "checkout"),
+        ("checkout",),
         ("sample/submission.csv", "sample/data/pseudo_labels.parquet"),
     ),
 )
@@ -232,6 +240,12 @@ def given(tmp_path_factory: pytest.TempPathFactory, data_factory_in: Any) -> Pat
     (work / "sample_submission.csv").write_text(SAMPLE_ROWS)
     base = str(REPOSITORY / "train_configs" / "smoke.py")
     (work / "train.py").write_text(TRAIN_CONFIG.format(base=base))
+    shutil.copytree(REPOSITORY / "inference_configs", work / "checkout" / "inference_configs")
+    (work / "checkout" / "train_configs").mkdir()
+    for name, clips in (("sample_a.py", {}), ("sample_b.py", SURE_OF_NOTHING)):
+        base = str(REPOSITORY / "train_configs" / name)
+        text = SAMPLE_CONFIG.format(base=base, clips=clips)
+        (work / "checkout" / "train_configs" / name).write_text(text)
     for arguments in (
         ("train", "train.py"),
         ("export", RUN),
@@ -289,12 +303,18 @@ def test_a_killed_command_run_again_ends_with_the_same_bytes(undisturbed: Undist
     place, made, seconds, _ = undisturbed
     moments = random.Random(place.job.name)
     place.prepare()
-    n_killed = 0
-    for _ in range(N_KILLS):
-        process = place.start()
-        time.sleep(seconds * moments.uniform(0.2, 1))
-        os.killpg(process.pid, signal.SIGKILL)
-        n_killed += ended(process).code == -signal.SIGKILL
+    n_killed, shortest = 0, seconds
+    while n_killed < N_KILLS:
+        process, began = place.start(), time.perf_counter()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(shortest * moments.uniform(0.2, 1))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if ended(process).code == -signal.SIGKILL:
+            n_killed += 1
+        else:  # it was faster, and is done
+            shortest = min(shortest, time.perf_counter() - began)
+            place.prepare()
     last = place.run()
     _tell("kill -9", place, made, [last], n_tried=n_killed)
 
@@ -330,4 +350,4 @@ def test_a_full_disk_is_told_and_after_room_is_made_it_ends_with_the_same_bytes(
 
 
 def _names_file_and_remedy(stderr: str) -> bool:
-    return ": " in stderr and ("make room" in stderr or "free" in stderr)
+    return ": " in stderr and "make room" in stderr
