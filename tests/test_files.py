@@ -195,6 +195,26 @@ def test_what_killed_processes_left_goes_when_another_writes_there(tmp_path: Pat
     assert names(tmp_path) == sorted([*ours, "new.txt"])
 
 
+def test_what_cannot_be_put_in_place_does_not_keep_the_others_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stems = [f".dawnchorus-{number}{number}abcdef" for number in range(10)]
+    for stem in stems:
+        (tmp_path / f"{stem}.whole").mkdir()
+        (tmp_path / f"{stem}.whole" / stem[-8:]).write_text("whole")
+    replace, refused = Path.replace, stems[4][-8:]
+
+    def failing(path: Path, target: Path) -> Path:
+        if target.name == refused:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    mend(tmp_path)
+    placed = [stem[-8:] for stem in stems if stem[-8:] != refused]
+    assert names(tmp_path) == sorted([f"{stems[4]}.whole/{refused}", *placed])
+
+
 def test_what_is_being_written_stays(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")

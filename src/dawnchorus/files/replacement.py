@@ -136,15 +136,16 @@ def mend(folder: Path) -> None:
     []
     """
     _mended.add(folder)
-    with suppress(OSError):  # it is not there, or not ours to change
+    names: list[re.Match[str]] = []
+    with suppress(OSError):  # it is not there, or may not be looked into
         names = [found for path in folder.iterdir() if (found := _OURS.fullmatch(path.name))]
-        for stem in {folder / found[1] for found in names}:
-            with _claimed(stem) as is_abandoned:
-                if is_abandoned:
-                    _complete(stem)
-                    for found in names:
-                        if found[1] == stem.name and not found[0].endswith(".lock"):
-                            _remove(folder / found[0])
+    for stem in {folder / found[1] for found in names}:
+        with suppress(OSError), _claimed(stem) as is_abandoned:  # it may not be ours to change
+            if is_abandoned:
+                _complete(stem)
+                for found in names:
+                    if found[1] == stem.name and not found[0].endswith(".lock"):
+                        _remove(folder / found[0])
 
 
 _mended: set[Path] = set()
