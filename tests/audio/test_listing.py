@@ -75,3 +75,14 @@ def test_files_of_kinds_that_are_not_read_are_counted_and_named(data_factory, ca
     assert len(list_audio_files(data_factory.root)) == 1
     assert len(find_recordings([str(data_factory.root)]).recordings) == 1
     assert [record.message.startswith(message) for record in caplog.records] == [True, True]
+
+
+def test_hidden_recordings_are_counted_and_named_but_not_what_a_mac_adds(data_factory, caplog):
+    for name in ("a.wav", ".b.wav", "night/.c.flac", "._a.wav"):
+        data_factory.tone(name)
+    (data_factory.root / ".notes.txt").touch()
+    (data_factory.root / ".folder.wav").mkdir()
+    assert [path.name for path in list_audio_files(data_factory.root)] == ["a.wav"]
+    assert len(find_recordings([str(data_factory.root)]).recordings) == 1
+    message = f"{data_factory.root}: 2 recordings are passed over, being hidden: .b.wav, .c.flac; rename what"
+    assert [record.message.startswith(message) for record in caplog.records] == [True, True]

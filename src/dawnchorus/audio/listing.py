@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.files import is_file, walk
-from dawnchorus.wording import in_line
+from dawnchorus.wording import first_few, in_line
 
 logger = logging.getLogger(__name__)
 
@@ -122,22 +121,41 @@ def list_audio_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; name a folder that holds recordings")
-    everything = list(walk(folder))
-    warn_of_unread(folder, everything)
+    everything = files_below(folder)
     found = sorted(path for path in everything if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise DataError(f"{folder}: no recordings here or below; {legal_suffixes()} are read")
     return found
 
 
-def warn_of_unread(folder: Path, paths: Iterable[Path]) -> None:
-    """Log how many files below a folder are sound by their names, but of kinds that are not read.
+def files_below(folder: Path) -> list[Path]:
+    """Return the files at any depth below a folder, and log how many are sound and still passed over.
+
+    These are hidden ones, and those whose kind is not read. What a Mac adds to its files, ``._night.wav``, is
+    no sound.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> warn_of_unread(Path("card"), [Path("card/night.wac")])  # card: 1 file is passed over: 1 .wac; ...
+    >>> Path("card").mkdir()
+    >>> Path("card/night.wac").touch()
+    >>> [path.name for path in files_below(Path("card"))]  # logs that 1 file is passed over, whose kind ...
+    ['night.wac']
     """
+    passed_over: list[Path] = []
+    paths = list(walk(folder, passed_over=passed_over))
+    hidden = [
+        path.name
+        for path in passed_over
+        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._") and is_file(path)
+    ]
+    if hidden:
+        logger.warning(
+            "%s: %s passed over, being hidden: %s; rename what is to be read",
+            folder,
+            "1 recording is" if len(hidden) == 1 else f"{len(hidden)} recordings are",
+            first_few(hidden),
+        )
     counts = Counter(suffix for path in paths if (suffix := path.suffix.lower()) in _UNREAD_SUFFIXES)
     if counts:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
@@ -148,6 +166,7 @@ def warn_of_unread(folder: Path, paths: Iterable[Path]) -> None:
             "1 file is" if number == 1 else f"{number} files are",
             kinds,
         )
+    return paths
 
 
 def _read_json_list(path: Path) -> list[str]:

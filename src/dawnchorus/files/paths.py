@@ -146,7 +146,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
+def walk(folder: Path, *, hidden: bool = False, passed_over: list[Path] | None = None) -> Iterator[Path]:
     """Yield the files below ``folder``, at any depth.
 
     Links are followed, except into a folder that contains the link. A folder that may not be read is left
@@ -158,6 +158,8 @@ def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
         Where to begin; nothing is yielded where it is missing.
     hidden
         Whether files and folders whose names begin with a dot are included.
+    passed_over
+        List to which those are added that are not included.
 
     Examples
     --------
@@ -168,10 +170,12 @@ def walk(folder: Path, *, hidden: bool = False) -> Iterator[Path]:
     >>> [path.as_posix() for path in walk(Path("2024"))]
     ['2024/may/dawn.wav']
     """
-    return _walk(folder, hidden, ())
+    return _walk(folder, hidden, [] if passed_over is None else passed_over, ())
 
 
-def _walk(folder: Path, hidden: bool, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _walk(
+    folder: Path, hidden: bool, passed_over: list[Path], above: tuple[tuple[int, int], ...]
+) -> Iterator[Path]:
     try:
         status = folder.stat()
         entries = sorted(folder.iterdir())
@@ -185,9 +189,9 @@ def _walk(folder: Path, hidden: bool, above: tuple[tuple[int, int], ...]) -> Ite
         return
     for entry in entries:
         if entry.name.startswith(".") and not hidden:
-            continue
-        if _is_folder(entry):
-            yield from _walk(entry, hidden, (*above, identity))
+            passed_over.append(entry)
+        elif _is_folder(entry):
+            yield from _walk(entry, hidden, passed_over, (*above, identity))
         else:
             yield entry
 

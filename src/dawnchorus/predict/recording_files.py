@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
-from dawnchorus.audio.listing import warn_of_unread
+from dawnchorus.audio.listing import files_below
 from dawnchorus.audio.source import STORE_SUFFIXES
 from dawnchorus.errors import DataError
-from dawnchorus.files import walk
 from dawnchorus.wording import counted
 
 STDIN = "-"
@@ -116,8 +115,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
     Clips that ``dawnchorus segments`` has cut are left out.
     """
-    everything = list(walk(folder))
-    warn_of_unread(folder, everything)
+    everything = files_below(folder)
     clips = {path.parent for path in everything if path.name == SEGMENTS_INDEX}
     files = [
         path for path in everything if path.suffix.lower() in _SUFFIXES and clips.isdisjoint(path.parents)
