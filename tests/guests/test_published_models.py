@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -367,15 +369,22 @@ def test_a_checkpoint_of_another_network_is_refused(
         adopt(published_run, tmp_path / "run", labels=labels)
 
 
-def test_several_configs_that_differ_are_told(published_run: Path, labels: Path, tmp_path: Path) -> None:
+def test_several_configs_that_differ_are_told_and_so_is_the_one_that_is_taken(
+    published_run: Path, labels: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     text = CONFIG.format(name="another")
     (published_run / "code" / "train_configs___ebs.py").write_text(text)
     (published_run / "code" / "train_configs___eca.py").write_text(text.replace("r160", "r161"))
     with pytest.raises(ConfigError, match=r"has several configs.*give one with --config"):
         adopt(published_run, tmp_path / "run", labels=labels)
     (published_run / "code" / "train_configs___ebs.py").unlink()
-    with pytest.raises(DataError, match="does not exist; give a CSV file"):
+    (published_run / "code" / "train.py").write_text("import torch")
+    with (
+        caplog.at_level(logging.INFO, logger="dawnchorus"),
+        pytest.raises(DataError, match="does not exist; give a CSV file"),
+    ):
         adopt(published_run, tmp_path / "run", labels=tmp_path / "none.csv")
+    assert re.search(r"settings are those of .*train_configs___eca\.py\.$", caplog.text, re.MULTILINE)
 
 
 def test_eight_bits_of_an_adopted_run_are_refused(

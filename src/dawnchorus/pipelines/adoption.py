@@ -225,16 +225,18 @@ def _network_of(folder: Path, config: Path | str | None) -> PublishedNetwork | N
         try:
             found[file] = read_published_network(file)
         except ConfigError:
-            continue  # other code of the run
+            continue  # other code of the run, which has no CONFIG with a network
     own = [network for network in found.values() if network.exp_name == folder.resolve().name]
     candidates = own or list(found.values())
     if len(candidates) > 1 and any(one != candidates[0] for one in candidates):
         raise ConfigError(
             f"{folder} has several configs: {first_few(list(map(str, found)))}; give one with --config"
         )
-    if candidates:
-        logger.info("The network's settings are those of %s.", first_few(list(map(str, found))))
-    return candidates[0] if candidates else None
+    if not candidates:
+        return None
+    taken = next(file for file, network in found.items() if network is candidates[0])
+    logger.info("The network's settings are those of %s.", taken)
+    return candidates[0]
 
 
 def _card(name: str, labels: Path, network: PublishedNetwork | None, given: AdoptionSettings) -> ModelCard:
