@@ -605,7 +605,7 @@ def test_a_full_disk_ends_with_one_sentence_and_keeps_what_is_whole(data_factory
     result = dawnchorus(data_factory.root, features, "--n_cores", n_cores)
     assert result.returncode == 1
     message = result.stderr.splitlines()[-1]
-    assert message.startswith(f"error: {features}: no space left on the disk, so free some; ")
+    assert message.startswith(f"error: {features}: no space left on the disk; make room; ")
     assert message.endswith("are converted and whole, run the same command again for the rest")
     assert "Traceback" not in result.stderr
     assert temporary_files(disk) == []

@@ -176,6 +176,10 @@ def test_precompute_salvages_on_request_and_its_stores_say_so(data_factory: Any,
     assert (again.n_done, again.n_skipped) == (0, 3)
     without = precompute_recordings(whole.parent, features, PrecomputeSettings(StoreSettings(lossless=True)))
     assert (without.n_skipped, len(without.failures)) == (1, 2)
+    for failure in without.failures:
+        store = features / f"{failure.path}.hdf5"
+        assert failure.reason.endswith(f"; {store}, which was made before, stays as it is")
+        assert store.is_file()
     with pytest.raises(ConfigError, match=r"torchaudio cannot salvage; leave salvage out"):
         StoreSettings(decoder="torchaudio", salvage=True)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -185,6 +185,7 @@ def precompute_recordings(
     n_replaced = sum(item.job.store.exists() for item in chosen)
     stopped_by = _convert_all(chosen, settings, limits, outcomes)
     report = _report(surveyed, outcomes, n_replaced)
+    report = replace(report, failures=[_with_store(failure, features_dir) for failure in report.failures])
 
     # Lines about the recordings of this run are replaced; lines about others stay.
     covered = None if Path(audio).is_dir() else set(listing.relative_paths)
@@ -306,7 +307,7 @@ def _convert_all(
         ):
             outcomes.append(outcome)
             if outcome.ending is Ending.DISK_FULL:
-                stopped_by = f"{limits.features_dir}: no space left on the disk, so free some"
+                stopped_by = f"{limits.features_dir}: no space left on the disk; make room"
     except DawnchorusError as error:
         stopped_by = str(error)
         _mend_all(limits.features_dir)
@@ -340,6 +341,14 @@ def _report(
             Failure(outcome.item.job.relative_path, note) for outcome in outcomes for note in outcome.notes
         ),
     )
+
+
+def _with_store(failure: Failure, features_dir: Path) -> Failure:
+    """Return a failure that tells of a store that was made before, such as with ``--salvage``, and stays."""
+    store = store_path(features_dir, failure.path)
+    if not store.is_file():
+        return failure
+    return failure._replace(reason=f"{failure.reason}; {store}, which was made before, stays as it is")
 
 
 def _ended(outcomes: list[Outcome], ending: Ending) -> list[Todo]:
