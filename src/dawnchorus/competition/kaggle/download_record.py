@@ -10,6 +10,7 @@ from dawnchorus.competition.kaggle.kaggle_catalogue import Part
 from dawnchorus.config import Record, read_json
 from dawnchorus.errors import DownloadError
 from dawnchorus.files import inside, size_of, write_text
+from dawnchorus.wording import in_line
 
 RECORD_NAME = ".downloads.json"
 
@@ -116,7 +117,8 @@ def read_record(out: Path, competition: str) -> DownloadRecord:
     record = read_json(path, DownloadRecord, error=DownloadError, remedy=remedy)
     if record.competition != competition:
         raise DownloadError(
-            f"{out} holds {record.competition}, and {competition} would mix with it; choose another --out"
+            f"{out} holds {in_line(record.competition)}, and {competition} would mix with it; choose another "
+            "--out"
         )
     for part in record.parts.values():
         for name in part.files():
