@@ -193,6 +193,14 @@ class Place:
         found = {path for pattern in self.job.makes for path in self.work.glob(pattern) if path.is_file()}
         return {path.relative_to(self.work).as_posix(): _digest(path) for path in sorted(found)}
 
+    def keep(self, name: str) -> Path:
+        """Copy what the job has made to a folder that stays, and return it."""
+        kept = self.root / name / self.job.name
+        for file in self.made():
+            (kept / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.work / file, kept / file)
+        return kept
+
 
 def ended(process: subprocess.Popen[str]) -> Ended:
     began = time.perf_counter()
@@ -217,7 +225,8 @@ def _tell(kind: str, place: Place, made: dict[str, str], endings: list[Ended], *
     there = place.made()
     if not faults and there != made:
         differing = sorted(name for name in {**there, **made} if there.get(name) != made.get(name))
-        faults = [f"other bytes than undisturbed: {differing[:4]}; {endings[-1].stderr[-300:]}"]
+        kept = place.keep("differing")
+        faults = [f"other bytes than undisturbed: {differing[:4]}, in {kept}; {endings[-1].stderr[-300:]}"]
     if faults:
         counted.badly[faults[0]] += n_tried
     elif any(each.code == 1 for each in endings):
@@ -290,6 +299,7 @@ def undisturbed(request: pytest.FixtureRequest, given: Path, server: Any) -> Und
     assert done.code == 0, done.stderr
     made = place.made()
     assert made
+    place.keep("undisturbed")
     return Undisturbed(place, made, done.seconds, _size(place.work) - before)
 
 
