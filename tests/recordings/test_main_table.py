@@ -101,7 +101,11 @@ def test_folds_of_an_array_are_those_of_the_rows_of_the_whole_table(main_table: 
         (np.array([0, 1]), r"holds 2 folds, and .*main\.csv has 7 rows"),
         (np.zeros((7, 2), int), r"holds int64 of shape \(7, 2\); legal is .* shape \(7,\)"),
         (np.zeros(7), r"holds float64 of shape \(7,\)"),
-        (np.array([[[0, 1], [2]], [[2], [0, 1]]], dtype=object), "read by unpickling, and that may run code"),
+        (
+            np.array([{"train": [0, 1]}], dtype=object),
+            r"without running code in it: it has the step EMPTY_DICT",
+        ),
+        (np.array([[[0, 1], [2]], [[2], [0, 1]]], dtype=object), r"fold 0 has 2 rows .* the 7 rows"),
     ],
 )
 def test_an_array_that_is_not_a_fold_a_row_is_refused(main_table: Path, array: Any, message: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import DataError, DawnchorusError
+from dawnchorus.formats.pickled_arrays import unpickled_array
 from dawnchorus.wording import in_line
 
 _LARGEST_RATIO = 1032
@@ -61,14 +62,14 @@ def read_array(path: Path, *, remedy: str) -> npt.NDArray[Any]:
     Parameters
     ----------
     path
-        The file.
+        The file. It may hold objects, where these are whole numbers, text, or lists and arrays of them.
     remedy
         End of a message.
 
     Raises
     ------
     DataError
-        The file is missing or damaged, or holds objects, which only unpickling could read.
+        The file is missing or damaged, or holds other objects, which only unpickling could read.
 
     Examples
     --------
@@ -80,22 +81,17 @@ def read_array(path: Path, *, remedy: str) -> npt.NDArray[Any]:
     """
     try:
         with path.open("rb") as file:
+            if _header(file)[-1].hasobject:
+                return unpickled_array(file.read())
+            file.seek(0)
             return _array(file, path.name, path.stat().st_size)
     except OSError as cause:
         raise DataError(f"{path} cannot be read: {cause.strerror or cause}; {remedy}") from None
-    except _ObjectsError:
-        raise DataError(
-            f"{path} holds Python objects, which can only be read by unpickling, and that may run code in "
-            f"the file; {remedy}"
-        ) from None
     except Exception as cause:  # of a damaged file, NumPy raises what it does
         raise DataError(
-            f"{path} is damaged, or no array of NumPy: {in_line(str(cause))}; {remedy}"
+            f"{path} is damaged, or no array of NumPy that can be read without running code in it: "
+            f"{in_line(str(cause))}; {remedy}"
         ) from cause
-
-
-class _ObjectsError(ValueError):
-    """An array holds objects."""
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
@@ -108,7 +104,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
 def _array(file: IO[bytes], name: str, file_bytes: int) -> npt.NDArray[Any]:
     shape, is_fortran, dtype = _header(file)
     if dtype.hasobject:
-        raise _ObjectsError(f"{name} holds objects")
+        raise ValueError(f"{name} holds objects")
     n_bytes, n_there = math.prod(shape) * dtype.itemsize, file_bytes - file.tell()
     if n_bytes != n_there or min(shape, default=0) < 0:
         raise ValueError(f"{name} claims {n_bytes} bytes of {dtype} and has {n_there}")

@@ -18,9 +18,9 @@ from dawnchorus.config import TableInMemory
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.annotations import TABLE_NAME
-from dawnchorus.formats.array_archives import read_array
 from dawnchorus.formats.faults import Fault
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
+from dawnchorus.recordings.fold_arrays import read_folds
 from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.wording import shown
 
@@ -89,7 +89,7 @@ class RowsOfRoot(NamedTuple):
     names
         Names of the root.
     folds_array
-        ``.npy`` with the fold of each row of the whole table, or None.
+        ``.npy`` with the folds of all rows of the table, as :func:`.read_folds` reads it, or None.
 
     Examples
     --------
@@ -110,7 +110,7 @@ class RowsOfRoot(NamedTuple):
             The column is missing or names the root in no row, or the array is not one fold a row.
         """
         if self.folds_array is not None:
-            table = table.assign(fold=_folds_in(self.folds_array, len(table), source))
+            table = table.assign(fold=read_folds(self.folds_array, len(table), source))
         if self.column is None:
             return table
         if self.column not in table:
@@ -128,21 +128,6 @@ class RowsOfRoot(NamedTuple):
 
 
 ALL_ROWS = RowsOfRoot()
-
-
-def _folds_in(path: Path, n_rows: int, source: Path) -> list[str]:
-    folds = read_array(path, remedy="save an array with the fold of each row of the table with numpy.save")
-    if folds.ndim != 1 or folds.dtype.kind not in "iuU":
-        raise DataError(
-            f"{path} holds {folds.dtype} of shape {folds.shape}; legal is a whole number or a name for each "
-            f"row of {source}, shape ({n_rows},)"
-        )
-    if len(folds) != n_rows:
-        raise DataError(
-            f"{path} holds {len(folds)} folds, and {source} has {n_rows} rows; give the table that the folds "
-            "were made for"
-        )
-    return [str(fold) for fold in folds.tolist()]
 
 
 def read_recordings_table(
