@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXTRAS := train,download
+DEV_EXTRAS := $(EXTRAS),docs,nncf,wandb,tensorboard,imagenet,audiomentations,ffmpeg,speech,test,check
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(SOUNDSCAPES),--soundscapes "$(SOUNDSCAPES)") $(if $(OUT),--out "$(OUT)")
 
@@ -17,11 +19,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages pinned in constraints.txt (a few minutes the first time) ..."
-	$(PIP_INSTALL) --editable ".[train,download]"
+	$(PIP_INSTALL) --editable ".[$(EXTRAS)]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP_INSTALL) --editable ".[train,download,docs,test,check]"
+	$(PIP_INSTALL) --editable ".[$(DEV_EXTRAS)]"
 	@touch $@
 
 demo: setup

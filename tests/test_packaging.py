@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -58,16 +61,62 @@ def test_poetry_and_pip_install_the_same_training_stack(project: dict) -> None:
     )
 
 
+def name_of(requirement: str) -> str:
+    """Return the name of a package as package indexes spell it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
 def test_everything_that_is_asked_for_is_pinned(project: dict) -> None:
-    pinned = {
-        line.partition("==")[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().split()
-    }
+    pinned = {name_of(line) for line in (REPOSITORY / "constraints.txt").read_text().split()}
     extras = project["project"]["optional-dependencies"]
     asked = [*project["project"]["dependencies"]]
-    for extra in ("train", "download", "docs", "test", "check"):
+    for extra in extras.keys() - {"torchaudio"}:
         asked += extras[extra]
-    names = {requirement.partition(">")[0].partition("=")[0].lower() for requirement in asked}
-    assert names <= pinned
+    assert {name_of(requirement) for requirement in asked} <= pinned
+
+
+def test_no_package_stands_in_two_extras(project: dict) -> None:
+    asked = [*project["project"]["dependencies"]]
+    for packages in project["project"]["optional-dependencies"].values():
+        asked += packages
+    names = [name_of(requirement) for requirement in asked]
+    assert len(names) == len(set(names))
+
+
+def test_make_test_and_the_checks_install_every_extra_but_torchaudio(project: dict) -> None:
+    text = (REPOSITORY / "Makefile").read_text()
+    (few,) = re.findall(r"^EXTRAS := (.*)$", text, re.MULTILINE)
+    (all_of_them,) = re.findall(r"^DEV_EXTRAS := (.*)$", text, re.MULTILINE)
+    installed = all_of_them.replace("$(EXTRAS)", few)
+    assert set(installed.split(",")) == project["project"]["optional-dependencies"].keys() - {"torchaudio"}
+    assert f'".[{installed}]"' in (REPOSITORY / ".github" / "workflows" / "checks.yml").read_text()
+
+
+def test_the_lock_is_that_of_pyproject(project: dict) -> None:
+    lock = tomllib.loads((REPOSITORY / "poetry.lock").read_text())
+    asked, poetry = project["project"], project["tool"]["poetry"]
+    # As poetry.packages.locker.Locker does: what requirements follow from, as JSON with sorted keys.
+    content = {
+        "project": {key: asked[key] for key in ("requires-python", "dependencies", "optional-dependencies")},
+        "tool": {"poetry": {key: poetry[key] for key in ("dependencies", "group")}},
+    }
+    expected = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert lock["metadata"]["content-hash"] == expected, "run poetry lock"
+    assert lock["metadata"]["python-versions"] == poetry["dependencies"]["python"]
+
+
+def test_the_lock_has_the_versions_of_constraints_and_no_address(project: dict) -> None:
+    text = (REPOSITORY / "poetry.lock").read_text()
+    packages = tomllib.loads(text)["package"]
+    assert not [package["name"] for package in packages if "source" in package]
+    assert not re.search(r"/simple|pythonhosted", text)
+    assert all(file["hash"].startswith("sha256:") for package in packages for file in package["files"])
+    locked: dict[str, set[str]] = {}
+    for package in packages:
+        locked.setdefault(package["name"], set()).add(package["version"])
+    for line in (REPOSITORY / "constraints.txt").read_text().split():
+        name, _, version = line.partition("==")
+        assert version in locked[name_of(name)], line
 
 
 def test_predicting_with_a_bundle_imports_nothing_of_the_training_stack(
