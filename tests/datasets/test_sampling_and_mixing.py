@@ -54,6 +54,14 @@ def test_drawn_frequencies_are_as_announced(balance: str, repeat_rare_to: int, s
     assert (drawn >= 90).mean() == pytest.approx(share_of_rare, abs=0.02)
 
 
+def test_extra_recordings_weigh_as_if_they_were_there() -> None:
+    # As if 30 copies of the rare ones were added, by which the recordings themselves are drawn more often.
+    weights = class_weights(LABELS, "inverse_sqrt", extra_recordings={"rare": 30, "absent": 5})
+    assert weights[90:].sum() / weights[:90].sum() == pytest.approx(np.sqrt(40 / 90))
+    both = class_weights(LABELS, "none", repeat_rare_to=40, extra_recordings={"rare": 50})
+    assert both[90:].sum() == pytest.approx(0.5)
+
+
 def test_equal_weights_draw_every_recording_before_any_twice() -> None:
     sampler = ClipSampler(class_weights(["a"] * 7, "none"), n_draws=14, seed=0, fold=0)
     drawn = [draw.item for draw in sampler]

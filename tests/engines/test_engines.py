@@ -17,10 +17,11 @@ import onnxruntime
 import openvino
 import pytest
 import torch
+from scipy.stats import pmean
 from timm.layers import EcaModule
 
 from dawnchorus.engines import open_engine, opening
-from dawnchorus.engines.combined import CombinedEngine
+from dawnchorus.engines.combined import CombinedEngine, lowered, raised
 from dawnchorus.engines.engine import Engine, Outputs, filled_up, fingerprint_of
 from dawnchorus.engines.engine_settings import (
     EngineSettings,
@@ -319,6 +320,33 @@ def test_models_are_joined_by_label_with_their_weights(card: Any, stub: Any) -> 
         expected[:, place] = np.average(columns, axis=0, weights=[weights[k] for k in knowing])
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6, rtol=0)
     np.testing.assert_array_equal(found.embeddings, stub(cards[0], 10).outputs(waves).embeddings)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.5, 1, 2, 30])
+def test_models_are_joined_by_the_power_mean_of_scipy(card: Any, stub: Any, exponent: float) -> None:
+    engines, weights = [stub(card(exp_name=name), 4) for name in ("a", "b", "c")], np.array([1.0, 2.5, 0.25])
+    waves = np.random.default_rng(0).uniform(-1, 1, (10, 32_000)).astype(np.float32)
+    said = np.stack([engine.predict(waves).astype(np.float64) for engine in engines])
+    combined = CombinedEngine(engines, weights, exponent=exponent)
+    expected = pmean(said, exponent, weights=np.broadcast_to(weights[:, None, None], said.shape))
+    found = combined.predict(waves)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert ("exponent" in combined.fingerprint) == (exponent != 1)
+
+
+def test_one_model_that_says_0_does_not_make_a_geometric_mean_0() -> None:
+    said = np.array([[0.0], [0.25]])
+    assert lowered(raised(said, 0).mean(axis=0), 0)[0] == pytest.approx(0.5 * np.sqrt(1.1754944e-38))
+    assert raised(said, 0)[0, 0] == pytest.approx(np.log(1.1754944e-38))
+
+
+@pytest.mark.parametrize("exponent", [-1, float("inf"), float("nan")])
+def test_an_exponent_below_0_is_refused(card: Any, stub: Any, exponent: float) -> None:
+    with pytest.raises(
+        ModelError, match=r"exponent of the models' mean is .*; legal: 0 or above, 1 is the arith"
+    ):
+        CombinedEngine([stub(card()), stub(card())], [1, 1], exponent=exponent)
 
 
 def test_exported_engines_are_combined(exported: Any, clips: np.ndarray, reference: Outputs) -> None:

@@ -190,12 +190,21 @@ def adopted(tmp_path: Path, text: str) -> tuple[Any, list[LeftOut]]:
 
 def test_a_published_config_is_written_in_our_keys(tmp_path: Path) -> None:
     config, _ = adopted(tmp_path, TRAINING)
-    assert (config.exp_name, config.seed, config.folds.n_folds, config.folds.trained) == (NAME, 1243, 5, None)
+    assert (config.exp_name, config.seed, config.folds.n_folds, config.folds.trained) == (
+        NAME,
+        1243,
+        5,
+        (0, 1, 2, 3, 4),
+    )
     assert [(root.audio_dir.name, root.features_dir.name) for root in config.data] == [
         ("train_audio", "train_features"),
         ("add_train_audio", "add_train_features"),
     ]
     assert all(root.recordings.name == "all.csv" for root in config.data)
+    assert [(root.root_column, root.name, root.folds_array.name) for root in config.data] == [
+        ("data_root_id", None, "split.npy"),
+        ("data_root_id", "more", "split.npy"),
+    ]
     assert config.labels == Path("data/bird2int.json")
     assert config.nn_model_class.__name__ == "WaveCNNAttenClassifier"
     network = config.nn_model_config
@@ -205,6 +214,7 @@ def test_a_published_config_is_written_in_our_keys(tmp_path: Path) -> None:
     assert network["frontend"] == {**frontend, "f_min_hz": 20, "f_max_hz": 16_000}
     args = config.train_function_args
     assert (args.class_balance, args.loss, args.n_epochs) == ("inverse_sqrt", "bce_focal", 50)
+    assert args.extra_recordings == {"turvul": 96}
     assert (args.optimizer.name, args.optimizer.lr, args.optimizer.weight_decay) == ("RAdam", 1e-3, 0)
     assert args.optimizer.args == {"eps": 1e-8}
     assert (args.scheduler.name, args.scheduler.min_lr, args.scheduler.restarts) == ("cosine", 1e-6, 0)
@@ -321,7 +331,13 @@ def test_arguments_of_calls_are_carried_by_position_too_or_listed(
 
 @pytest.mark.parametrize(
     ("folds", "n_folds", "trained"),
-    [("[0, 1, 2]", 3, None), ("[6]", 7, (6,)), ("2", 5, (2,)), ("None", 1, None), ("'train_valid'", 5, None)],
+    [
+        ("[0, 1, 2]", 5, (0, 1, 2)),
+        ("[6]", 7, (6,)),
+        ("2", 5, (2,)),
+        ("None", 1, None),
+        ("'train_valid'", 5, None),
+    ],
 )
 def test_folds_are_those_that_are_trained(
     tmp_path: Path, folds: str, n_folds: int, trained: tuple[int, ...] | None
@@ -329,6 +345,7 @@ def test_folds_are_those_that_are_trained(
     config, _ = adopted(tmp_path, TRAINING.replace('"folds": [0, 1, 2, 3, 4]', f'"folds": {folds}'))
     assert (config.folds.n_folds, config.folds.trained) == (n_folds, trained)
     assert config.folds.fold_column == ("subset" if "valid" in folds else "fold")
+    assert {root.folds_array is None for root in config.data} == {trained is None}
 
 
 def test_a_published_inference_config_names_its_run(tmp_path: Path) -> None:
@@ -354,7 +371,7 @@ def test_the_command_lists_what_has_no_counterpart(
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert "ebs.py: written; " in printed
-    assert "  split_path = 'data/split.npy': " in printed
+    assert "  files_to_save = " in printed
     assert load_train_config("ebs.py").exp_name == NAME
     with pytest.raises(OverwriteError, match="exists; choose another name"):
         adopt_config(Path("published/ebs.py"), Path("ebs.py"))

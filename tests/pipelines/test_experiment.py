@@ -55,7 +55,9 @@ def test_a_dataframe_is_trained_scored_exported_and_found_again_without_it(
     assert opened.config().data[0].recordings == moved / "recordings.csv"
     assert opened.config().train_function_args.n_epochs == 1
     pd.testing.assert_frame_equal(opened.out_of_fold().predictions, scored.predictions)
-    assert len(opened.export()) == 2
+    parities = opened.export(one_file=True, onnx_fp16=True, frames=True)
+    assert [one.engine for one in parities] == ["ONNX", "OpenVINO fp16", "ONNX one file", "ONNX fp16"]
+    assert dc.load_model(opened.onnx_file).frame_logits(root / table["filename"][0]).shape[-1] == 2
     assert opened.onnx_file.is_file()
     assert opened.model().labels == ("species_0", "species_1")
     assert len(opened.calibrate(precision=0.5).thresholds) == 2

@@ -319,7 +319,12 @@ def test_evaluate_and_calibrate_renew_the_page_and_an_ensemble_is_weighed(
     weighed = told("ensemble", str(run.path), str(run.path))
     assert "12 recordings and 2 classes that all runs have, mean of probabilities" in weighed
     assert f"1 × {run.path}, chosen on these predictions" in weighed
-    assert f"dawnchorus predict {run.path} RECORDINGS --weight 1" in weighed
+    assert f"dawnchorus predict {run.path} RECORDINGS --weight 1\n" in weighed
+    geometric = told("ensemble", str(run.path), "--combination", "geometric")
+    assert "RECORDINGS --weight 1 --exponent 0\n" in geometric
+    power = told("ensemble", str(run.path), "--combination", "power", "--exponent", "1.5")
+    assert "RECORDINGS --weight 1 --exponent 1.5\n" in power
+    assert "predict joins no ranks" in told("ensemble", str(run.path), "--combination", "rank")
 
 
 def test_scores_are_of_windows_and_of_a_subset_of_the_classes(

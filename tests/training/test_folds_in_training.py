@@ -204,10 +204,15 @@ def test_one_model_may_be_trained_on_all_recordings_without_validation(
     with pytest.raises(DataError, match="was trained on all recordings, so that none is left to score it on"):
         predict_out_of_fold(run, config)
     run.one_file.parent.mkdir()  # as an earlier export with --one-file left it
-    compiled = compile_run(InferenceConfig(run=run.path, int8=True))
+    compiled = compile_run(InferenceConfig(run=run.path, int8=True, onnx_fp16=True))
     assert not run.one_file.parent.exists()
     assert compiled.out_of_fold is None
-    assert [parity.engine for parity in compiled.parities] == ["ONNX", "OpenVINO fp16", "OpenVINO int8"]
+    assert [parity.engine for parity in compiled.parities] == [
+        "ONNX",
+        "OpenVINO fp16",
+        "OpenVINO int8",
+        "ONNX fp16",
+    ]
     stopping = config.train_function_args.model_copy(update={"early_stopping_epochs": 2})
     with pytest.raises(ConfigError, match="early_stopping_epochs is 2, and no recording is validated"):
         prepare_run(config.model_copy(update={"train_function_args": stopping}))

@@ -43,6 +43,10 @@ AddOption = Annotated[
     typer.Option("--add", metavar="MODEL=WEIGHT", help="One more model of the ensemble, joined by label."),
 ]
 WeightOption = Annotated[float, typer.Option(help="Weight of the first model in an ensemble.")]
+ExponentOption = Annotated[
+    float,
+    typer.Option(help="Mean over the models: 1 of probabilities, 0 geometric, else the power mean."),
+]
 EngineOption = Annotated[
     EngineChoice | None,
     typer.Option(help="Otherwise the fastest of the run's exports, or what the model is for."),
@@ -169,6 +173,7 @@ def predict(
     salvage: SalvageOption = False,
     add: AddOption = None,
     weight: WeightOption = 1.0,
+    exponent: ExponentOption = 1.0,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
@@ -205,7 +210,12 @@ def predict(
             "number or a file"
         )
     ensemble = ensemble_of(
-        bundled_models(model), add or [], weight, engine=engine, threads=threads, batch_size=batch_size
+        bundled_models(model),
+        add or [],
+        (weight, exponent),
+        engine=engine,
+        threads=threads,
+        batch_size=batch_size,
     )
     opened = ensemble.open()
     labels = opened.card.labels
@@ -261,7 +271,7 @@ def _folder_of(model: Path) -> Path:
 def ensemble_of(
     models: Sequence[Path],
     added: Sequence[str],
-    weight: float,
+    weight_and_exponent: tuple[float, float],
     *,
     engine: EngineChoice | None,
     threads: int | None,
@@ -271,6 +281,7 @@ def ensemble_of(
     from dawnchorus.engines.ensembles import Ensemble, WeightedModel
     from dawnchorus.errors import ModelError
 
+    weight, exponent = weight_and_exponent
     weighted = [WeightedModel(model, weight) for model in models]
     for text in added:
         path, separator, number = text.rpartition("=")
@@ -280,7 +291,9 @@ def ensemble_of(
             )
         except ValueError:
             raise ModelError(f"--add {text}: {number!r} is no weight; write MODEL=WEIGHT") from None
-    return Ensemble(weighted, None if engine is None else engine.value, threads, batch_size)
+    return Ensemble(
+        weighted, None if engine is None else engine.value, threads, batch_size, exponent=exponent
+    )
 
 
 def print_predictions(result: BulkPredictions, out: Path) -> None:

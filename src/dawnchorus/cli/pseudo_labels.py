@@ -12,6 +12,7 @@ from dawnchorus.cli.prediction import (
     AddOption,
     BatchOption,
     EngineOption,
+    ExponentOption,
     ForceOption,
     ModelArgument,
     RecordingsArgument,
@@ -55,6 +56,7 @@ def pseudo_label(
     min_prob: MinProbOption = 0.0,
     add: AddOption = None,
     weight: WeightOption = 1.0,
+    exponent: ExponentOption = 1.0,
     shift: ShiftOption = None,
     smooth: SmoothOption = False,
     scale_by_maximum: ScaleOption = None,
@@ -86,7 +88,9 @@ def pseudo_label(
     )
     check_model_first(model, recordings)
     found = find_recordings(recordings, names=names_from_stdin())
-    ensemble = ensemble_of([model], add or [], weight, engine=engine, threads=threads, batch_size=batch_size)
+    ensemble = ensemble_of(
+        [model], add or [], (weight, exponent), engine=engine, threads=threads, batch_size=batch_size
+    )
     out_dir = out.with_name(f"{out.stem}_work")
     result = run(ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force)
     _print(result, found, out_dir, out_of_fold=out_of_fold)

@@ -69,7 +69,7 @@ def ensemble(
     combination: Annotated[
         CombinationName,
         typer.Option(
-            help="Mean of the probabilities, as predict joins them, or of ranks; geometric or power mean."
+            help="Mean of the probabilities, geometric or power mean, as predict joins them; or of ranks."
         ),
     ] = CombinationName.mean,
     exponent: Annotated[float, typer.Option(help="Exponent of the power mean, above 0.")] = 2.0,
@@ -112,12 +112,17 @@ def ensemble(
             f"  {found.held_out_score:.4f}  mean of the folds, each with weights found on the others; "
             f"{found.held_out_equal_score:.4f} with equal weights"
         )
-    if combination not in ("mean", "rank"):
-        typer.echo("dawnchorus predict joins models by the mean of their probabilities alone")
+    if combination == "rank":
+        typer.echo(
+            "dawnchorus predict joins no ranks: a rank needs all recordings at once, and says nothing of one "
+            "alone; --combination geometric is the nearest that predicts"
+        )
         return
     (first, weight), *others = chosen
     added = "".join(f" --add {folder}={number}" for folder, number in others)
-    typer.echo(f"dawnchorus predict {first} RECORDINGS --weight {weight}{added}")
+    power = {"mean": 1.0, "geometric": 0.0, "power": exponent}[combination.value]
+    mean = "" if power == 1 else f" --exponent {power:g}"
+    typer.echo(f"dawnchorus predict {first} RECORDINGS --weight {weight}{added}{mean}")
 
 
 def _print_runs(table: pd.DataFrame) -> None:

@@ -14,6 +14,7 @@ from dawnchorus.cli.prediction import (
     BatchOption,
     EngineChoice,
     EngineOption,
+    ExponentOption,
     ForceOption,
     ScaleOption,
     ShiftOption,
@@ -67,6 +68,7 @@ def submit_kaggle(
     scale_by_maximum: ScaleOption = None,
     add: AddOption = None,
     weight: WeightOption = 1.0,
+    exponent: ExponentOption = 1.0,
     engine: EngineOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
@@ -97,13 +99,19 @@ def submit_kaggle(
     form = find_form(sample_submission, soundscapes)
     found = find_soundscapes(soundscapes, has_form=form is not None)
     ensemble = ensemble_of(
-        models_in(models), add or [], weight, engine=engine, threads=threads, batch_size=batch_size
+        models_in(models),
+        add or [],
+        (weight, exponent),
+        engine=engine,
+        threads=threads,
+        batch_size=batch_size,
     )
     smoothing = NEIGHBOUR_KERNEL if smooth else None
     settings = SubmissionSettings(
         float("inf") if budget_minutes is None else 60 * budget_minutes,
         PostprocessSettings(shift, smoothing=smoothing, scale_exponent=scale_by_maximum),
         frontend_threads(threads),
+        exponent,
     )
     weights = [model.weight for model in ensemble.models]
     submission = predict_submission(ensemble.open_each(), weights, found, form, settings, started=started)

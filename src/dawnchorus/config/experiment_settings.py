@@ -257,8 +257,8 @@ class InferenceConfig(Settings):
         Folds of the ensemble; None takes all that are finished.
     batch_size
         Clips per forward pass.
-    int8
-        Whether to export in 8 bits too.
+    int8, one_file, onnx_fp16, frames, taxonomy
+        As the options of ``dawnchorus export``: exports that are written too, and what they hold.
     soundscapes
         Folder to predict with the exported ensemble at the end; None predicts nothing.
     threshold
@@ -282,6 +282,10 @@ class InferenceConfig(Settings):
     soundscapes: Path | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
     int8: bool = False
+    one_file: bool = False
+    onnx_fp16: bool = False
+    frames: bool = False
+    taxonomy: Path | None = None
     overlap_s: float = Field(default=0.0, ge=0)
     shift_s: float | None = Field(default=None, gt=0)
     overlap_average: bool = False

@@ -26,6 +26,7 @@ from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset, 
 _UNKNOWN = "dawnchorus does not know this key"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _LINE_LENGTH = 80
+_ROOT_COLUMN = "data_root_id"  # of the published main table
 METRICS: Mapping[str, str] = {"valid_roc_auc": "val_macro_roc_auc", "valid_avg_loss": "val_loss"}
 _BALANCES = {"balanced": "inverse", "sqrt": "inverse_sqrt", None: "none"}
 
@@ -265,12 +266,13 @@ def _training_config(config: Mapping[str, Any]) -> AdoptedConfig:
     train, val = args.section("train_dataset_config"), args.section("val_dataset_config")
     model = args.section("nn_model_config")
     network, masks, sample_rate = _network(args, model)
-    data, soundscapes = _data(top, train)
+    folds = _folds(top)
+    data, soundscapes = _data(top, train, has_split="trained" in folds)
     values: dict[str, Any] = {
         "exp_name": _experiment_name(top),
         "seed": top.take("seed", int, 42),
         **data,
-        "folds": _folds(top),
+        "folds": folds,
         "train_function": _known_part(top, "train_function", "lightning_training"),
         "nn_model_class": _known_part(
             args, "nn_model_class", "WaveCNNAttenClassifier", "WaveCNNAttenClasifier"
@@ -287,6 +289,7 @@ def _training_config(config: Mapping[str, Any]) -> AdoptedConfig:
         "train_loader": _loader(args.section("train_dataloader_config")),
         "val_loader": _loader(args.section("val_dataloader_config")),
         "class_balance": _class_balance(args),
+        "extra_recordings": _extra_recordings(train),
         "loss": loss,
         "batch_augmentations": {**augmentations, **masks},
         "optimizer": _optimizer(args),
@@ -327,11 +330,6 @@ def _numbers(section: _Section, key: str) -> list[int] | None:
 def _folds(top: _Section) -> dict[str, Any]:
     folds = top.values.get("folds", [])
     if numbers := _numbers(top, "folds"):
-        if len(numbers) > 1 and numbers == list(range(len(numbers))):
-            return {"n_folds": len(numbers)}
-        top.leave(
-            "folds", numbers, "these are trained; how many there are, split_path knows: set folds.n_folds"
-        )
         return {"trained": numbers, "n_folds": max(5, max(numbers) + 1)}
     if folds is None or folds == "train_valid" or type(folds) is int:
         top.take("folds")
@@ -342,9 +340,10 @@ def _folds(top: _Section) -> dict[str, Any]:
     return {"trained": [folds], "n_folds": max(5, folds + 1)} if type(folds) is int else {}
 
 
-def _data(top: _Section, train: _Section) -> tuple[dict[str, Any], dict[str, Any]]:
+def _data(top: _Section, train: _Section, *, has_split: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ``data`` and ``labels``, and the folders of soundscapes."""
     root, table = train.take("root", str, "data/train_audio"), top.take("df_path", str)
+    split = top.take("split_path", str) if has_split and table is not None else None
     mapping = train.take("filename_change_mapping", dict, {})
     replaced = train.take("replace_pathes", list, [])
     # The published loader puts the name of each root in the place of that of the first, "base".
@@ -353,13 +352,19 @@ def _data(top: _Section, train: _Section) -> tuple[dict[str, Any], dict[str, Any
     soundscapes = {"audio_dir": (Path(root).parent / "train_soundscapes").as_posix()}
     if stored := next((folder for key, folder in renamed.items() if key.startswith("soundscape")), None):
         soundscapes["features_dir"] = stored
+    # "base" is no root of its own, where another key has its folder.
+    keys = {folder: key for key, folder in renamed.items() if not key.startswith("soundscape")}
     roots = []
-    for folder in dict.fromkeys(f for key, f in renamed.items() if not key.startswith("soundscape")) or [
-        root
-    ]:
+    for folder, key in keys.items() or [(root, "")]:
         place = {"audio_dir": folder, "faulty": "leave_out"}
         if table is not None:
             place["recordings"] = table
+            if split is not None:
+                place["folds_array"] = split
+            if len(keys) > 1:
+                place["root_column"] = _ROOT_COLUMN
+                if Path(folder).name != key:
+                    place["name"] = key
         if len(replaced) == 2 and all(isinstance(text, str) for text in replaced):
             place["features_dir"] = folder.replace(*replaced)
         roots.append(place)
@@ -436,6 +441,13 @@ def _background(train: _Section) -> dict[str, Any]:
         keys.leave_rest()
         rows.append({key: value for key, value in row.items() if value is not None})
     return {"background": rows, **({"background_choice": "one_of"} if is_one_of else {})}
+
+
+def _extra_recordings(train: _Section) -> dict[str, int]:
+    given = train.values.get("oversample_classes_dict")
+    if isinstance(given, dict) and all(type(number) is int and number >= 0 for number in given.values()):
+        return {str(label): number for label, number in train.take("oversample_classes_dict", dict).items()}
+    return {}
 
 
 def _loader(section: _Section) -> dict[str, Any]:

@@ -42,7 +42,9 @@ _OF_RUN = "the run knows it"
 PUBLISHED_KEYS: dict[str, Counterpart] = {
     "seed": Counterpart("seed", "a list has none: all folds have one seed"),
     "df_path": Counterpart("data.recordings", "faulty rows and missing files are left out and listed"),
-    "split_path": Counterpart("", "folds are made of the table; a column fold keeps official ones"),
+    "split_path": Counterpart(
+        "data.folds_array", "a .npy file with the rows of each fold, of which nothing is run"
+    ),
     "exp_name": Counterpart("exp_name", "the folder of its run is logdirs/NAME there too"),
     "files_to_save": Counterpart("", "a run keeps its config and the state of git"),
     "folds": Counterpart(
@@ -67,7 +69,9 @@ PUBLISHED_KEYS: dict[str, Counterpart] = {
     f"{_TRAIN}.replace_pathes": Counterpart(
         "data.features_dir", "the same replacement in each folder's name"
     ),
-    f"{_TRAIN}.filename_change_mapping": Counterpart("data", "one dataset root for each folder"),
+    f"{_TRAIN}.filename_change_mapping": Counterpart(
+        "data", "one dataset root for each folder, with its rows by the column data_root_id"
+    ),
     f"{_TRAIN}.ignore_setting_dataset_value": Counterpart("", "data names the roots"),
     f"{_TRAIN}.check_all_files_exist": Counterpart("", "missing files are left out and listed"),
     f"{_TRAIN}.late_aug": Counterpart(
@@ -82,7 +86,7 @@ PUBLISHED_KEYS: dict[str, Counterpart] = {
     ),
     f"{_TRAIN}.label_smoothing": Counterpart(f"{_TRAIN}.label_smoothing"),
     f"{_TRAIN}.oversample_classes_dict": Counterpart(
-        "", "repeat_rare_to has one number for all rare classes; selected_eca has 100"
+        f"{_ARGS}.extra_recordings", "recordings that a class gets beside its own"
     ),
     f"{_TRAIN}.oof_df_path": Counterpart(f"{_TRAIN}.out_of_fold_targets.table"),
     f"{_TRAIN}.oof_sampling_config": Counterpart(
@@ -187,7 +191,7 @@ PUBLISHED_INFERENCE_KEYS: dict[str, Counterpart] = {
     "delete_prefix": Counterpart("", "the prefix is known"),
     "model_output_key": Counterpart("", "the outputs are probabilities"),
     "use_openvino": Counterpart("", "exports are made for both engines"),
-    "use_fp16": Counterpart("", "OpenVINO's weights are in fp16"),
+    "use_fp16": Counterpart("", "OpenVINO's weights are in fp16; onnx_fp16 is for ONNX"),
     "final_activation": Counterpart("", "the outputs are probabilities"),
 }
 """By the key of an inference config."""

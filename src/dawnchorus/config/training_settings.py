@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, field_validator, model_validator
 
 from dawnchorus.config.registry import CALLBACKS, SCHEDULES
 from dawnchorus.config.settings import Settings
@@ -171,6 +171,8 @@ class TrainFunctionArgs(Settings):
         ``inverse_sqrt`` by 1 / sqrt of it. Weighted draws are with replacement.
     repeat_rare_to
         Weigh a class with fewer recordings as if they were repeated to this number.
+    extra_recordings
+        Weigh a class as if it had so many recordings more, by label: ``{"turvul": 96}``.
     loss, loss_args
         A loss by name, an import path ``package.module:name``, a function of logits and targets, a class or
         an object; and the keyword arguments of the function or class. See :mod:`dawnchorus.training.losses`.
@@ -246,6 +248,7 @@ class TrainFunctionArgs(Settings):
     batch_augmentations: BatchAugmentationSettings = BatchAugmentationSettings()
     class_balance: Literal["none", "inverse", "inverse_sqrt"] = "none"
     repeat_rare_to: int = Field(default=0, ge=0)
+    extra_recordings: dict[str, NonNegativeInt] = Field(default_factory=dict)
     clips_per_epoch: int | None = Field(default=None, ge=1)
     loss: str | Any = "bce_focal"
     loss_args: dict[str, Any] = Field(default_factory=dict)

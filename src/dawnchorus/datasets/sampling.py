@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -67,22 +67,32 @@ def torch_seeds(seed: int, fold: int, *stream: int, n_seeds: int) -> tuple[int, 
     return tuple(int(word) for word in sequence.generate_state(n_seeds))
 
 
-def class_weights(labels: list[str], balance: Balance, *, repeat_rare_to: int = 0) -> npt.NDArray[np.float64]:
+def class_weights(
+    labels: list[str],
+    balance: Balance,
+    *,
+    repeat_rare_to: int = 0,
+    extra_recordings: Mapping[str, int] | None = None,
+) -> npt.NDArray[np.float64]:
     """Return the probability of drawing each recording, shape (n_recordings,), sum 1.
 
     ``inverse`` draws all classes equally often (weight 1 / count), ``none`` all recordings, and
     ``inverse_sqrt`` lies in between (weight count^-0.5 each, the recipe's setting for eca_nfnet_l0).
-    A class with fewer than ``repeat_rare_to`` recordings weighs as if they were repeated to that number.
+    A class with fewer than ``repeat_rare_to`` recordings weighs as if they were repeated to that number, and
+    one in ``extra_recordings`` as if it had that many more.
 
     Examples
     --------
     >>> class_weights(["owl", "owl", "owl", "wren"], "inverse").round(3)
     array([0.167, 0.167, 0.167, 0.5  ])
+    >>> class_weights(["owl", "owl", "owl", "wren"], "none", extra_recordings={"wren": 5}).round(3)
+    array([0.111, 0.111, 0.111, 0.667])
     """
     power = {"none": 0.0, "inverse": 1.0, "inverse_sqrt": 0.5}[balance]
     names, classes = np.unique(labels, return_inverse=True)
     counts = np.bincount(classes, minlength=len(names))
-    repeated = np.maximum(counts, repeat_rare_to).astype(np.float64)
+    added = [(extra_recordings or {}).get(name, 0) for name in names.tolist()]
+    repeated = (np.maximum(counts, repeat_rare_to) + added).astype(np.float64)
     weights = (repeated ** (1 - power) / counts)[classes]
     return weights / weights.sum()
 

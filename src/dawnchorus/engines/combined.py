@@ -1,4 +1,4 @@
-"""Several experiments as one ensemble: a weighted mean, joined by label."""
+"""Several experiments as one ensemble: a weighted power mean, joined by label."""
 
 from __future__ import annotations
 
@@ -18,6 +18,77 @@ _HEARD = ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_nor
 """What models of one ensemble must have in common, for each clip is read once."""
 
 
+_SMALLEST = float(np.finfo(np.float32).tiny)  # in place of a probability of 0, which has no logarithm
+
+
+def check_exponent(exponent: float) -> None:
+    """Refuse the exponent of a power mean that is below 0 or infinite.
+
+    Raises
+    ------
+    ModelError
+        It is.
+
+    Examples
+    --------
+    >>> check_exponent(0)
+    """
+    if not 0 <= exponent < float("inf"):
+        raise ModelError(
+            f"the exponent of the models' mean is {exponent:g}; legal: 0 or above, 1 is the arithmetic mean, "
+            "0 the geometric one"
+        )
+
+
+def raised(probabilities: npt.NDArray[Any], exponent: float) -> npt.NDArray[Any]:
+    """Return what a power mean averages: the powers of probabilities, or with exponent 0 their logarithms.
+
+    ``(Σ w·pᵉ / Σ w)^(1/e)``, whose limit for e = 0 is the geometric mean ``exp(Σ w·log p / Σ w)`` (Hardy,
+    Littlewood and Pólya, 1934, "Inequalities", chapter II). A probability of 0 counts as 1.2e-38 there, so
+    that one model alone does not decide.
+
+    Parameters
+    ----------
+    probabilities
+        Any shape, in [0, 1].
+    exponent
+        0 or above; 1 gives the probabilities back.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> raised(np.array([0.5, 1.0]), 2).tolist(), raised(np.array([1.0]), 0).tolist()
+    ([0.25, 1.0], [0.0])
+    """
+    if exponent == 1:
+        return probabilities
+    wide = probabilities.astype(np.float64)
+    powers: npt.NDArray[Any] = np.log(wide.clip(_SMALLEST)) if exponent == 0 else wide**exponent
+    return powers
+
+
+def lowered(means: npt.NDArray[Any], exponent: float) -> npt.NDArray[Any]:
+    """Return the probabilities whose :func:`raised` are means.
+
+    Parameters
+    ----------
+    means
+        Any shape.
+    exponent
+        As there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lowered(np.array([0.25, 1.0]), 2).tolist(), lowered(np.array([0.0]), 0).tolist()
+    ([0.5, 1.0], [1.0])
+    """
+    if exponent == 1:
+        return means
+    probabilities: npt.NDArray[Any] = np.exp(means) if exponent == 0 else means ** (1 / exponent)
+    return probabilities
+
+
 class CombinedEngine(Engine):
     """The weighted mean of several engines.
 
@@ -30,11 +101,13 @@ class CombinedEngine(Engine):
         Ensembles for clips of one kind.
     weights
         One for each engine, above 0.
+    exponent
+        Of the mean, as for :func:`raised`: 1 is the arithmetic mean, 0 the geometric one.
 
     Raises
     ------
     ModelError
-        The models take clips of different kinds, or a weight is not above 0.
+        The models take clips of different kinds, a weight is not above 0, or the exponent is below 0.
 
     Examples
     --------
@@ -45,8 +118,9 @@ class CombinedEngine(Engine):
     ('tiny+tiny', (1, 3))
     """
 
-    def __init__(self, engines: Sequence[Engine], weights: Sequence[float]) -> None:
-        self.engines = list(engines)
+    def __init__(self, engines: Sequence[Engine], weights: Sequence[float], *, exponent: float = 1.0) -> None:
+        check_exponent(exponent)
+        self.engines, self.exponent = list(engines), exponent
         self.card = combined_card([engine.card for engine in self.engines])
         labels = self.card.labels
         for engine, weight in zip(self.engines, weights, strict=True):
@@ -62,6 +136,8 @@ class CombinedEngine(Engine):
             self.total[columns] += share
         parts = zip(weights, self.engines, strict=True)
         self.fingerprint = " + ".join(f"{float(weight)!r} {engine.fingerprint}" for weight, engine in parts)
+        if exponent != 1:
+            self.fingerprint += f", exponent {float(exponent)!r}"
         self.has_embeddings = self.engines[0].has_embeddings
         self.clips_per_request = max(engine.clips_per_request for engine in self.engines)
         for engine in self.engines:
@@ -93,10 +169,11 @@ class CombinedEngine(Engine):
             engine.resize(clips_per_request)
 
     def _mean(self, outputs: Sequence[Outputs]) -> npt.NDArray[np.float32]:
-        total = np.zeros((len(outputs[0].probabilities), len(self.card.labels)), np.float32)
+        shape = (len(outputs[0].probabilities), len(self.card.labels))
+        total = np.zeros(shape, np.float32 if self.exponent == 1 else np.float64)
         for output, columns, weight in zip(outputs, self.columns, self.weights, strict=True):
-            total[:, columns] += weight * output.probabilities
-        return total / self.total
+            total[:, columns] += weight * raised(output.probabilities, self.exponent)
+        return lowered(total / self.total, self.exponent).astype(np.float32)
 
 
 def _through(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines import Engine, EngineName, open_engine
-from dawnchorus.engines.combined import CombinedEngine, combined_card
+from dawnchorus.engines.combined import CombinedEngine, check_exponent, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
 from dawnchorus.errors import ModelError, RunError
 from dawnchorus.files import mend
@@ -107,6 +107,8 @@ class Ensemble:
         One or more.
     engine, n_threads, clips_per_request, folds
         As for :func:`dawnchorus.engines.open_engine`.
+    exponent
+        Of the mean over the models, as for :class:`.CombinedEngine`.
 
     Examples
     --------
@@ -121,6 +123,7 @@ class Ensemble:
     n_threads: int | None = None
     clips_per_request: int | None = None
     folds: Sequence[int] | None = None
+    exponent: float = 1.0
 
     def open(self) -> Engine:
         """Return the engine of all models, with all their folds."""
@@ -171,7 +174,8 @@ class Ensemble:
         weights = [model.weight for model in self.models]
         if not 0 < weights[0] < float("inf"):
             raise ModelError(f"the weight of {self.models[0].path} is {weights[0]:g}; legal: above 0")
-        return engines[0] if len(engines) == 1 else CombinedEngine(engines, weights)
+        check_exponent(self.exponent)
+        return engines[0] if len(engines) == 1 else CombinedEngine(engines, weights, exponent=self.exponent)
 
     def _engines(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Engine]:
         return [

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
+from dawnchorus.engines.combined import raised
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.evaluate.out_of_fold import saved_out_of_fold
 from dawnchorus.metrics import macro_roc_auc
@@ -29,7 +30,6 @@ Search = Literal["forward", "simplex"]
 _MAX_STEPS = 30  # sum of the whole weights; more only rounds them more finely
 _LEAST_GAIN = 1e-6
 _SIMPLEX_PARTS = 100  # sum of the whole weights that the simplex search rounds to
-_SMALLEST = float(np.finfo(np.float32).tiny)  # in place of a probability of 0, which has no logarithm
 
 
 class EnsembleWeights(NamedTuple):
@@ -135,11 +135,11 @@ def _averaged(
     if combination == "rank":
         return rankdata(members, axis=1) / members.shape[1]
     if combination == "geometric":
-        return np.log(members.clip(_SMALLEST))
+        return raised(members, 0)
     if combination == "power":
         if not exponent > 0:
             raise DataError(f"the exponent of a power mean is {exponent:g}; legal: above 0")
-        return members**exponent
+        return raised(members, exponent)
     return members
 
 
@@ -222,7 +222,8 @@ def weigh_runs(
     runs
         Evaluated runs; their folds may differ. The held-out score goes by the folds of the first.
     combination, exponent, search
-        As in :func:`ensemble_weights`; predictions of an ensemble are ``mean``.
+        As in :func:`ensemble_weights`. An ensemble predicts by any of them but ``rank``, which needs all
+        recordings at once.
 
     Raises
     ------

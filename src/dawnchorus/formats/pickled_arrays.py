@@ -50,7 +50,7 @@ def unpickled_array(pickle: bytes) -> npt.NDArray[Any]:
     """
     stack: list[Any] = []
     marks: list[int] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for opcode, value, _ in pickletools.genops(pickle):
         name = opcode.name
         if name in _CONSTANTS:

@@ -100,17 +100,51 @@ class TrainedRun(Run):
         saved = saved_out_of_fold(self, config, folds=folds)
         return saved or evaluate_run(self, config, folds=folds, batch_size=batch_size)
 
-    def export(self, *, int8: bool = False, folds: Sequence[int] | None = None) -> list[Parity]:
+    def export(
+        self,
+        *,
+        folds: Sequence[int] | None = None,
+        int8: bool = False,
+        one_file: bool = False,
+        onnx_fp16: bool = False,
+        frames: bool = False,
+        taxonomy: str | Path | None = None,
+    ) -> list[Parity]:
         """Write the ensemble for ONNX Runtime and OpenVINO; return the difference of each from PyTorch.
+
+        Parameters
+        ----------
+        folds
+            Folds of the ensemble; None takes all that are finished.
+        int8, one_file, onnx_fp16
+            Whether to write it in 8 bits too, as one ONNX file, and as one with weights in fp16.
+        frames
+            Whether the exports give frame logits too.
+        taxonomy
+            Table with names of the classes for the model card.
 
         Raises
         ------
+        DataError
+            The taxonomy cannot be read, or knows none of the classes.
         ExportError
-            An export differs from PyTorch by more than the tolerance.
+            An export differs from PyTorch by more than the tolerance, one file would exceed 2 GB, or frames
+            are wanted of heads that have none.
+        MissingExtraError
+            8 bits are wanted and nncf is not installed.
         """
         from dawnchorus.export.ensemble_export import export_ensemble
 
-        return export_ensemble(self, self.config(), folds=folds, int8=int8)
+        return export_ensemble(
+            self,
+            self.config(),
+            folds=folds,
+            int8=int8,
+            one_file=one_file,
+            onnx_fp16=onnx_fp16,
+            frames=frames,
+            taxonomy=None if taxonomy is None else Path(taxonomy),
+        )
 
     def calibrate(self, *, precision: float = 0.9) -> Calibrated:
         """Return the lowest threshold of each class at a wanted precision, and write it for predictions.

@@ -71,7 +71,16 @@ def compile_run(config: InferenceConfig, *, debug: bool = False) -> Compiled:
     out_of_fold = None
     if run.folds()["validated"].any():
         out_of_fold = evaluate_run(run, train_config, folds=config.folds, batch_size=config.batch_size)
-    parities = export_ensemble(run, train_config, folds=config.folds, int8=config.int8)
+    parities = export_ensemble(
+        run,
+        train_config,
+        folds=config.folds,
+        int8=config.int8,
+        one_file=config.one_file,
+        onnx_fp16=config.onnx_fp16,
+        frames=config.frames,
+        taxonomy=config.taxonomy,
+    )
     predictions = None
     if config.soundscapes is not None:
         engine = open_engine(run.path)

@@ -393,6 +393,7 @@ def load_model(
     config: Path | str | TrainConfig | None = None,
     folds: Sequence[int] | None = None,
     weights: Sequence[float] | None = None,
+    exponent: float = 1.0,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
 ) -> Model:
@@ -414,6 +415,9 @@ def load_model(
         Folds of a run whose checkpoints are taken, in PyTorch; None takes all that are finished.
     weights
         Weights of several models, above 0; equal if not given.
+    exponent
+        Of the weighted mean over several models: 1 is the arithmetic mean, 0 the geometric one, another the
+        power mean, as ``dawnchorus ensemble --combination`` finds it.
     n_threads, clips_per_request
         Threads of the engine and clips that it computes at once; if not given, those that ``dawnchorus tune``
         has stored for this machine, else all cores.
@@ -423,7 +427,7 @@ def load_model(
     RunError
         There is no such model.
     ModelError
-        It is not a model of dawnchorus, or the models take clips of different kinds.
+        It is not a model of dawnchorus, the models take clips of different kinds, or the exponent is below 0.
     ConfigError
         The number of weights is not that of the models, or the run has a network of one's own and is opened
         without its config.
@@ -443,7 +447,7 @@ def load_model(
     if isinstance(config, str):
         config = Path(config)
     models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
-    opened = Ensemble(models, engine, n_threads, clips_per_request, folds).open()
+    opened = Ensemble(models, engine, n_threads, clips_per_request, folds, exponent).open()
     own_path = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
     return Model(opened, path=own_path if len(paths) == 1 else None)
 

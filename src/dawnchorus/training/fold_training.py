@@ -20,7 +20,7 @@ from dawnchorus.datasets.labelled_audio import composition_untold
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.datasets.sampling import ClipSampler, class_weights, shared_out, torch_seeds
 from dawnchorus.engines.torch_engine import TorchEngine
-from dawnchorus.errors import TrainingError
+from dawnchorus.errors import ConfigError, TrainingError
 from dawnchorus.files import replacing, write_text
 from dawnchorus.metrics import chosen_metrics
 from dawnchorus.models.weights import load_weights
@@ -42,6 +42,7 @@ from dawnchorus.training.run_preparation import PreparedRun, check_made_so, trai
 from dawnchorus.training.trainer import make_trainer, without_advice
 from dawnchorus.training.training_failures import NotFiniteError, not_finite, told_in_a_sentence
 from dawnchorus.training.validation import Validation
+from dawnchorus.wording import first_few
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,18 @@ class FoldTraining:
                 metrics=chosen_metrics(args.metrics, args.main_metric, where=config.exp_name),
                 main=args.main_metric,
             )  # fmt: skip
+        if unknown := sorted(set(args.extra_recordings) - set(self.labels.labels)):
+            raise ConfigError(
+                f"{config.exp_name}: extra_recordings names {first_few(unknown)}, and the classes are "
+                f"{first_few(self.labels.labels)}; take it out"
+            )
         self.sampler = ClipSampler(
-            class_weights(self.train_set.item_labels, args.class_balance, repeat_rare_to=args.repeat_rare_to),
+            class_weights(
+                self.train_set.item_labels,
+                args.class_balance,
+                repeat_rare_to=args.repeat_rare_to,
+                extra_recordings=args.extra_recordings,
+            ),
             n_draws=args.clips_per_epoch or len(self.train_set),
             seed=config.seed,
             fold=fold,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dawnchorus.competition.submission.form import ROW_S
 from dawnchorus.engines import Engine
-from dawnchorus.engines.combined import CombinedEngine
+from dawnchorus.engines.combined import CombinedEngine, check_exponent
 from dawnchorus.errors import ModelError
 from dawnchorus.files import Failure
 from dawnchorus.predict.birds_inference import BirdsInference, Predicted
@@ -79,6 +79,8 @@ class ShrinkingEnsemble:
         The models; networks are left out of these engines themselves.
     settings
         Postprocessing of the probabilities of a soundscape's windows.
+    exponent
+        Of the mean over the models, as for :class:`.CombinedEngine`.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
 
@@ -90,7 +92,7 @@ class ShrinkingEnsemble:
     Raises
     ------
     ModelError
-        The models' windows are shorter than a row.
+        The models' windows are shorter than a row, or the exponent is below 0.
 
     Examples
     --------
@@ -109,8 +111,11 @@ class ShrinkingEnsemble:
         weights: Sequence[float],
         settings: PostprocessSettings,
         *,
+        exponent: float = 1.0,
         n_workers: int | None = None,
     ) -> None:
+        check_exponent(exponent)
+        self.exponent = exponent
         self.engines, self.weights = list(engines), list(weights)
         segment_s = self.engines[0].card.segment_len
         if segment_s < ROW_S:
@@ -180,7 +185,7 @@ class ShrinkingEnsemble:
                 left.append((engine, weight))
         engines, weights = zip(*left, strict=True)
         self.inference = BirdsInference(
-            engines[0] if len(engines) == 1 else CombinedEngine(engines, weights),
+            engines[0] if len(engines) == 1 else CombinedEngine(engines, weights, exponent=self.exponent),
             overlap_s=self.overlap_s,
             shift_s=self.settings.shift_s if way.shift else None,
             n_workers=self.n_workers,

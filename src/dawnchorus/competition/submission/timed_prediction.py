@@ -49,6 +49,8 @@ class SubmissionSettings:
         Postprocessing of the probabilities of a soundscape's windows.
     n_workers
         Threads that make spectrograms; one for two cores if not given.
+    exponent
+        Of the mean over the models, as for :class:`.CombinedEngine`.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class SubmissionSettings:
     budget_s: float = math.inf
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     n_workers: int | None = None
+    exponent: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.budget_s > 0:
@@ -157,7 +160,9 @@ def predict_submission(
     (['night_5', 'night_10', 'night_15'], ['wren', 'robin', 'owl'])
     """
     started = clock() if started is None else started
-    ensemble = ShrinkingEnsemble(engines, weights, settings.postprocess, n_workers=settings.n_workers)
+    ensemble = ShrinkingEnsemble(
+        engines, weights, settings.postprocess, exponent=settings.exponent, n_workers=settings.n_workers
+    )
     durations_s = _durations(soundscapes)
     table = SubmissionTable(form or SubmissionForm(ensemble.labels), durations_s)
     table.check_classes(ensemble.labels)
