@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -515,3 +516,10 @@ def test_a_value_that_holds_itself_or_is_huge_is_listed(tmp_path: Path, lines: s
     assert len(left_out["self"].value) < 200_000
     assert "..." in left_out["self"].value
     assert load_train_config(tmp_path / "ours.py").seed == 1243
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    page = (REPOSITORY / "docs" / "explanation" / "published.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[\w/.]+)`", page))
+    assert len(named) > 15
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []

@@ -31,8 +31,8 @@ class DataSettings(Settings):
         ``data_root_id``. Only the rows with ``name``, or with the name of ``audio_dir``, are read; the others
         are no faults. None takes all rows.
     folds_array
-        NumPy file, ``.npy``, with the fold of each row of the whole table, in its order: it becomes the
-        column ``fold``.
+        NumPy file, ``.npy``, with the fold of each row of the whole table, in its order, or with the numbers
+        of the rows for training and validation of each fold: it becomes the column ``fold``.
     annotations
         Labels in time: a CSV table of boxes, a Raven or Audacity table, or a folder of such. Without
         one, the column ``boxes`` of the recordings table is taken, or else ``annotations.csv`` in
