@@ -106,7 +106,7 @@ def test_a_module_in_the_working_folder_is_found_and_a_wrong_name_is_a_wrong_usa
 
 
 def test_the_help_lists_all_formats(dawnchorus_command: Callable[..., str]) -> None:
-    assert "[csv|raven|audacity|birdnet|kaleidoscope|raven_combined|parquet|" in dawnchorus_command(
+    assert "[csv|raven|audacity|birdnet|kaleidoscope|raven_combined|effort|parquet|" in dawnchorus_command(
         "predict", "--help"
     )
 

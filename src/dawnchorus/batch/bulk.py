@@ -33,7 +33,7 @@ from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_FORMATS = ("csv", "raven")
+DEFAULT_FORMATS = ("csv", "effort", "raven")
 SHORT_S = 600.0
 """A single recording of at most this length, seconds, leaves no journal unless one is requested."""
 

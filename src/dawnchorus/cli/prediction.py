@@ -162,7 +162,7 @@ def predict(
     merge: MergeOption = False,
     gap: GapOption = 0.0,
     longest: LongestOption = None,
-    formats: FormatsOption = ["csv", "raven"],  # noqa: B006  typer copies it
+    formats: FormatsOption = ["csv", "effort", "raven"],  # noqa: B006  typer copies it
     windows: Annotated[bool, typer.Option(help="Write windows.parquet: every window and class.")] = True,
     embeddings: EmbeddingsOption = False,
     recorder_name: RecorderNameOption = None,

@@ -216,6 +216,7 @@ FORMATS = Registry(
         "birdnet": "dawnchorus.formats.folder_tables:BirdnetWriter",
         "kaleidoscope": "dawnchorus.formats.single_tables:KaleidoscopeWriter",
         "raven_combined": "dawnchorus.formats.folder_tables:CombinedRavenWriter",
+        "effort": "dawnchorus.formats.single_tables:EffortWriter",
         "parquet": "dawnchorus.formats.parquet:ParquetWriter",
     },
 )

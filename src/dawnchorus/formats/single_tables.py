@@ -1,4 +1,4 @@
-"""Single tables of all recordings: our own CSV file, and the one that Kaleidoscope opens."""
+"""Single tables of all recordings: our own CSV files, and the one that Kaleidoscope opens."""
 
 from __future__ import annotations
 
@@ -116,6 +116,43 @@ class CsvWriter(TableWriter):
                 *(self.settings.model.name, self.settings.model.thresholds.get(row.label)),
                 *channel,
             ]
+
+
+class EffortWriter(TableWriter):
+    """``effort.csv``: every recording with its start and length, those without a detection too.
+
+    It tells silence from a recorder that was off. ``start`` is in ISO 8601 as the times of ``detections.csv``
+    are; ``site``, place and device are empty where they are not known.
+
+    Examples
+    --------
+    >>> from datetime import datetime
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> from dawnchorus.formats import RecordingDetections, open_writers
+    >>> nothing = pd.DataFrame(columns=["start_s", "end_s", "label", "probability"])
+    >>> began = datetime(2024, 5, 4, 22)
+    >>> with open_writers(["effort"], Path("tables"), labels=["owl"], high_hz=16_000) as writers:
+    ...     writers.add(RecordingDetections("pond/night.wav", Path("night.wav"), 12.0, began, nothing))
+    >>> print(Path("tables/effort.csv").read_text().splitlines()[1])
+    pond/night.wav,2024-05-04T22:00:00.000,12.0,0,pond,,,
+    """
+
+    goal = "effort.csv"
+    columns = (
+        *("filename", "start", "duration_s", "n_detections"),
+        *("site", "latitude", "longitude", "device"),
+    )
+
+    def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
+        start, (device, latitude, longitude) = recording.start, recording.recorder
+        yield [
+            recording.filename,
+            nearest_millisecond(start).isoformat(timespec="milliseconds") if start else "",
+            round(recording.duration_s, _TIME_DECIMALS),
+            len(recording.detections),
+            *(recording.site, latitude, longitude, device),
+        ]
 
 
 class KaleidoscopeWriter(TableWriter):

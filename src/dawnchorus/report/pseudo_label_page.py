@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from dawnchorus.audio.source import STORE_SUFFIXES, open_source, open_stored
@@ -20,6 +17,7 @@ from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.recording_files import RecordingFile
+from dawnchorus.report.excerpts import PICTURE_INCHES, jpeg_of, write_frequencies_into
 from dawnchorus.report.page_template import rendered
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,
@@ -34,8 +32,6 @@ from dawnchorus.report.run_curves import DARK, LIGHT, png_of
 MAX_CLASSES = 12
 _TEMPLATE_NAME = "pseudo_label_page.html.jinja"
 _HISTOGRAM_INCHES = (10.0, 2.6)
-_PICTURE_INCHES, _PICTURE_DPI = (3.6, 1.8), 120
-_JPEG_QUALITY = 85  # a spectrogram is noise, which PNG would keep in full at five times the size
 _BLUE, _PALE_BLUE = "#0072b2", "#8cbfdc"
 
 
@@ -196,7 +192,7 @@ class _Painter:
     def _picture(self, wave: np.ndarray) -> bytes:
         """Return a JPEG that is all spectrogram, with the frequencies written into it, for any page."""
         picture = self.logmel(wave[None])[0, 0]
-        figure = Figure(figsize=_PICTURE_INCHES)
+        figure = Figure(figsize=PICTURE_INCHES)
         axes = figure.add_axes((0, 0, 1, 1))
         show_spectrogram(
             axes,
@@ -205,23 +201,8 @@ class _Painter:
             duration_s=self.card.segment_len,
             darkest=float(np.quantile(picture, 0.3)),
         )
-        _write_into(axes, highest=0.95 * self.frontend.n_mels)
-        file = io.BytesIO()
-        figure.savefig(
-            file, format="jpeg", dpi=_PICTURE_DPI, pil_kwargs={"quality": _JPEG_QUALITY, "optimize": True}
-        )
-        return file.getvalue()
-
-
-def _write_into(axes: Axes, *, highest: float) -> None:
-    """Put the labels of the y axis into the picture, up to a height at which they are not cut off."""
-    texts = [label.get_text() for label in axes.get_yticklabels()]
-    shown = [tick for tick in zip(axes.get_yticks(), texts, strict=True) if tick[0] <= highest]
-    axes.set_yticks([tick for tick, _ in shown], [text for _, text in shown])
-    axes.tick_params(axis="y", direction="in", pad=-7, length=3, colors="white", labelsize=7)
-    for label in axes.get_yticklabels():
-        label.set_horizontalalignment("left")
-        label.set_path_effects([withStroke(linewidth=1.5, foreground="black")])
+        write_frequencies_into(axes, highest=0.95 * self.frontend.n_mels)
+        return jpeg_of(figure)
 
 
 def _summary(survey: Survey) -> list[str]:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import soundfile
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_crop
 from dawnchorus.config import DataSettings
-from dawnchorus.errors import DawnchorusError
+from dawnchorus.errors import AudioError, DawnchorusError
 from dawnchorus.evaluate.confusions import (
     CONFUSION_COLUMNS,
     CONFUSIONS_NAME,
@@ -27,6 +26,7 @@ from dawnchorus.evaluate.reliability import reliability_of
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import inside
+from dawnchorus.report.excerpts import Excerpt, sound_of
 from dawnchorus.report.reliability_picture import reliability_figure
 from dawnchorus.report.run_tables import read_csv_table
 from dawnchorus.runs import Run
@@ -141,11 +141,8 @@ def _spectrogram(wave: npt.NDArray[np.float32], frontend: FrontendSettings) -> b
 
 def _ogg(wave: npt.NDArray[np.float32], sample_rate: int) -> bytes | None:
     """Return a sound as Ogg Vorbis, or None where libsndfile cannot write it or it is large."""
-    file = io.BytesIO()
-    peak = float(np.abs(wave).max(initial=0.0))
     try:
-        soundfile.write(file, wave * (0.9 / peak if peak > 0 else 1.0), sample_rate, "VORBIS", format="OGG")
-    except (soundfile.LibsndfileError, ValueError):
+        content = sound_of(Excerpt(wave, sample_rate, 0.0, (0.0, 0.0)))
+    except AudioError:
         return None
-    content = file.getvalue()
     return content if len(content) <= _SOUND_BYTES else None
