@@ -104,7 +104,7 @@ class RecorderTimes:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_pattern", None if self.name is None else name_pattern(self.name))
         object.__setattr__(
-            self, "_zone", None if self.time_zone is None else _zone_of(self.time_zone.strip())
+            self, "_zone", None if self.time_zone is None else time_zone_of(self.time_zone.strip())
         )
 
     def start_of(self, path: Path, found: datetime | None) -> datetime | None:
@@ -132,7 +132,19 @@ class RecorderTimes:
         return found if found is None or found.tzinfo is not None else found.replace(tzinfo=self._zone)
 
 
-def _zone_of(text: str) -> tzinfo:
+def time_zone_of(text: str) -> tzinfo:
+    """Return a time zone from an offset from UTC or a name of the IANA database.
+
+    Raises
+    ------
+    ConfigError
+        There is no such time zone.
+
+    Examples
+    --------
+    >>> time_zone_of("+02:00"), time_zone_of("Europe/Berlin")
+    (datetime.timezone(datetime.timedelta(seconds=7200)), zoneinfo.ZoneInfo(key='Europe/Berlin'))
+    """
     offset = utc_offset(text.upper())
     if offset is not None:
         return offset

@@ -256,7 +256,9 @@ def cut_segments(
     """
     _check_detections(detections)
     _check_earlier_clips(out_dir, settings)
-    clips = _clips_of(_shortened(choose_detections(detections, settings), settings, windows), settings)
+    clips = _clips_of(
+        shorten_detections(choose_detections(detections, settings), settings.longest_s, windows), settings
+    )
     failures: dict[str, Failure] = {}
     notes: dict[str, Failure] = {}
     failed: set[str] = set()
@@ -296,9 +298,18 @@ def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
     write_text(file, json.dumps(ours))
 
 
-def _shortened(chosen: pd.DataFrame, settings: SegmentSettings, windows: Path | None) -> pd.DataFrame:
-    """Return the detections, of those that are too long the stretch around the surest window."""
-    longest_s = settings.longest_s
+def shorten_detections(chosen: pd.DataFrame, longest_s: float | None, windows: Path | None) -> pd.DataFrame:
+    """Return the detections, of those that are longer than ``longest_s`` the stretch around the surest window.
+
+    Without the table of windows, it is the middle.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> detections = pd.DataFrame({"filename": "night.wav", "start_s": [0.0], "end_s": [60.0], "label": "owl"})
+    >>> shorten_detections(detections, 10.0, None)[["start_s", "end_s"]].iloc[0].tolist()
+    [25.0, 35.0]
+    """
     if longest_s is None:
         return chosen
     chosen = chosen.astype({"start_s": float, "end_s": float})

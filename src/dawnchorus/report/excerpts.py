@@ -1,6 +1,6 @@
 """An excerpt of a recording around a detection: its sound, compressed, and its spectrogram as a picture.
 
-Pages that show detections take both from here. The spectrogram is computed in NumPy, so that no PyTorch is needed.
+Pages that show detections take both from here. The spectrogram is made in NumPy, without PyTorch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from dawnchorus.audio.channels import Channel
-from dawnchorus.audio.decode import read_crop, read_info
+from dawnchorus.audio.decode import read_info, stream_crop
 from dawnchorus.errors import AudioError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
@@ -105,7 +105,8 @@ def read_excerpt(
     rate = min(highest_rate, info.sample_rate)
     first = max(0, round((start_s - padding_s) * rate))
     n_samples = round((end_s + padding_s) * rate) - first
-    wave = read_crop(path, first, n_samples, sample_rate=rate, channel=channel, salvage=salvage)
+    blocks = stream_crop(path, first, n_samples, sample_rate=rate, channel=channel, salvage=salvage)
+    wave = np.concatenate([np.zeros(0, np.float32), *blocks])
     if len(wave) < _SHORTEST_S * rate:
         raise AudioError(
             f"{path}: has no sound from {start_s:g} s on, where a detection begins; it lasts "

@@ -1,0 +1,1 @@
+"""A page on what was detected in soundscapes: who sings when, and when nobody listened."""
