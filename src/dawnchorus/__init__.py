@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dawnchorus.predict.predictions import Detections, Predictions
     from dawnchorus.recordings.labels import LabelMap
     from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
+    from dawnchorus.report.soundscapes.soundscape_page import write_report
     from dawnchorus.training.lightning_training import lightning_training
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "register",
     "registered",
     "train",
+    "write_report",
 ]
 
 _HOME = {
@@ -88,6 +90,7 @@ _HOME = {
     "register": "dawnchorus.config.registry",
     "registered": "dawnchorus.config.registry",
     "train": "dawnchorus.pipelines.experiment",
+    "write_report": "dawnchorus.report.soundscapes.soundscape_page",
 }
 
 disable_telemetry()  # before any engine is imported

@@ -28,7 +28,12 @@ def rendered(template: str, **parts: object) -> str:
         ...
     jinja2.exceptions.UndefinedError: ... is undefined
     """
-    text = (importlib.resources.files("dawnchorus.report") / template).read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text_of), autoescape=True, undefined=jinja2.StrictUndefined
+    )
     environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
-    return legible(environment.from_string(text).render(light=LIGHT, dark=DARK, **parts))
+    return legible(environment.get_template(template).render(light=LIGHT, dark=DARK, **parts))
+
+
+def _text_of(template: str) -> str:
+    return (importlib.resources.files("dawnchorus.report") / template).read_text(encoding="utf-8")

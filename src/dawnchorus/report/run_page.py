@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
 from dawnchorus.files import replacing, write_text
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
+from dawnchorus.report.page_parts import Column, picture_of, shown_table
 from dawnchorus.report.page_template import rendered
-from dawnchorus.report.run_curves import DARK, LIGHT, draw_classes, draw_curves, png_of
+from dawnchorus.report.run_curves import draw_classes, draw_curves
 from dawnchorus.report.run_mistakes import confusion_table, draw_reliability, wrong_recordings
 from dawnchorus.report.run_tables import (
     FINISHED,
@@ -43,64 +42,6 @@ _NOT_RECORDED = "not recorded"
 _DASH = "—"
 
 
-class Column(NamedTuple):
-    """A column of a table: its heading, and the format of its numbers.
-
-    Examples
-    --------
-    >>> Column("ROC-AUC", show="{:.3f}".format).is_number, Column("species").is_number
-    (True, False)
-    """
-
-    heading: str
-    show: Callable[[Any], str] | None = None
-
-    @property
-    def is_number(self) -> bool:
-        """Whether it is aligned right, and sorted by value."""
-        return self.show is not None
-
-
-class Cell(NamedTuple):
-    """The text of a cell, and the value that it is sorted by; an empty one comes last.
-
-    Examples
-    --------
-    >>> Cell("0.913", value="0.9127").text
-    '0.913'
-    """
-
-    text: str
-    value: str
-
-
-class ShownTable(NamedTuple):
-    """A table as the page has it.
-
-    Examples
-    --------
-    >>> ShownTable([Column("species")], [[Cell("owl", "owl")]]).rows[0][0].text
-    'owl'
-    """
-
-    columns: list[Column]
-    rows: list[list[Cell]]
-
-
-class Picture(NamedTuple):
-    """A PNG for light and one for dark pages, and a description in words.
-
-    Examples
-    --------
-    >>> Picture(b"...", b"...", "Loss over the epochs").description
-    'Loss over the epochs'
-    """
-
-    light: bytes
-    dark: bytes
-    description: str
-
-
 def write_run_page(run: Run, *, with_recordings: bool = True) -> Path:
     """Write ``report.html`` and ``curves.png`` into a run, and return the page.
 
@@ -124,7 +65,7 @@ def write_run_page(run: Run, *, with_recordings: bool = True) -> Path:
     folds = fold_table(run, histories)
     best_epochs = dict(zip(folds["fold"], folds["best_epoch"], strict=True))
     curves = draw_curves(histories, best_epochs, shown_metrics(run))
-    picture = _picture(curves, "The curves of every fold, epoch by epoch")
+    picture = picture_of(curves, "The curves of every fold, epoch by epoch")
     page = rendered(
         _TEMPLATE_NAME,
         **_training_part(run, folds, class_table(run, histories)),
@@ -190,19 +131,19 @@ def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict
     return {
         "title": str(read_object(run.card_file).get("exp_name") or run.path.name),
         "summary": _summary(folds, read_object(run.path / "oof_score.json"), metrics, _newer_folds(run)),
-        "folds": _shown(folds, {**_FOLD_COLUMNS, **scores, **_COLUMNS_AFTER_METRICS}),
+        "folds": shown_table(folds, {**_FOLD_COLUMNS, **scores, **_COLUMNS_AFTER_METRICS}),
         "note_on_folds": _NOTE_ON_FOLDS,
-        "classes": _shown(classes, _CLASS_COLUMNS),
+        "classes": shown_table(classes, _CLASS_COLUMNS),
         "note_on_classes": _note_on_classes(classes),
-        "spread": _picture(spread, "The ROC-AUC of every class, the worst first") if spread else None,
+        "spread": picture_of(spread, "The ROC-AUC of every class, the worst first") if spread else None,
     }
 
 
 def _out_of_fold_part(run: Run, *, with_recordings: bool) -> dict[str, Any]:
     figure, pairs = draw_reliability(run), confusion_table(run)
     return {
-        "reliability": _picture(figure, "Reliability of the out-of-fold scores") if figure else None,
-        "confusions": _shown(pairs, _CONFUSION_COLUMNS),
+        "reliability": picture_of(figure, "Reliability of the out-of-fold scores") if figure else None,
+        "confusions": shown_table(pairs, _CONFUSION_COLUMNS),
         "wrong_recordings": wrong_recordings(run, with_sound=with_recordings),
         "is_evaluated": bool(read_object(run.path / "oof_score.json")),
         "note_on_thresholds": _note_on_thresholds(read_object(run.path / CALIBRATION_NAME)),
@@ -237,11 +178,11 @@ def _note_on_thresholds(calibration: Mapping[str, Any]) -> str:
 def _making_part(run: Run) -> dict[str, Any]:
     failures, weights = failures_table(run), starting_weights_table(run)
     return {
-        "failures": _shown(failures, {"path": Column("recording"), "reason": Column("reason")}),
+        "failures": shown_table(failures, {"path": Column("recording"), "reason": Column("reason")}),
         "note_on_failures": f"{counted(len(failures), 'recording')} could not be used.",
-        "config": _shown(config_table(run), {"key": Column("key"), "value": Column("value")}),
-        "weights": _shown(weights, {name: Column(name) for name in weights}),
-        "facts": _shown(_facts(run), {"name": Column("what"), "value": Column("value")}),
+        "config": shown_table(config_table(run), {"key": Column("key"), "value": Column("value")}),
+        "weights": shown_table(weights, {name: Column(name) for name in weights}),
+        "facts": shown_table(_facts(run), {"name": Column("what"), "value": Column("value")}),
     }
 
 
@@ -322,21 +263,3 @@ def _facts(run: Run) -> pd.DataFrame:
     }
     texts = [(name, str(value or _NOT_RECORDED)) for name, value in rows.items()]
     return pd.DataFrame(texts, columns=["name", "value"])
-
-
-def _shown(table: pd.DataFrame, columns: Mapping[str, Column]) -> ShownTable:
-    rows = [
-        [_cell(value, column) for value, column in zip(row, columns.values(), strict=True)]
-        for row in table[list(columns)].itertuples(index=False, name=None)
-    ]
-    return ShownTable(list(columns.values()), rows)
-
-
-def _cell(value: Any, column: Column) -> Cell:
-    if column.show is None:
-        return Cell(str(value), str(value))
-    return Cell(_DASH, "") if math.isnan(value) else Cell(column.show(value), str(value))
-
-
-def _picture(figure: Figure, description: str) -> Picture:
-    return Picture(png_of(figure, LIGHT), png_of(figure, DARK), description)
