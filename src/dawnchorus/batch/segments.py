@@ -299,14 +299,15 @@ def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
 
 
 def shorten_detections(chosen: pd.DataFrame, longest_s: float | None, windows: Path | None) -> pd.DataFrame:
-    """Return the detections, of those that are longer than ``longest_s`` the stretch around the surest window.
+    """Return the detections; of those longer than ``longest_s``, the stretch around the surest window.
 
     Without the table of windows, it is the middle.
 
     Examples
     --------
     >>> import pandas as pd
-    >>> detections = pd.DataFrame({"filename": "night.wav", "start_s": [0.0], "end_s": [60.0], "label": "owl"})
+    >>> detections = pd.DataFrame({"filename": "night.wav", "start_s": [0.0], "end_s": [60.0]})
+    >>> detections = detections.assign(label="owl")
     >>> shorten_detections(detections, 10.0, None)[["start_s", "end_s"]].iloc[0].tolist()
     [25.0, 35.0]
     """

@@ -11,9 +11,7 @@ import typer
 def report(
     predictions: Annotated[
         Path,
-        typer.Argument(
-            help="Folder that dawnchorus predict wrote, or a table of detections as for segments."
-        ),
+        typer.Argument(help="Folder that dawnchorus predict wrote, or a table of detections."),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report; otherwise PREDICTIONS/report.")
@@ -25,15 +23,13 @@ def report(
     sites: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of site, latitude, longitude, and if wanted time_zone and recordings, a pattern of names; "
-            "the site * stands for all others."
+            help="CSV of site, latitude, longitude, and if wanted time_zone and recordings, a pattern of "
+            "names; the site * stands for all others."
         ),
     ] = None,
     species_shown: Annotated[
         int,
-        typer.Option(
-            min=0, help="Species with a picture and clips, the most detected; all are in the table."
-        ),
+        typer.Option(min=0, help="Species with a picture and clips, the most detected; the table has all."),
     ] = 20,
     clips: Annotated[
         int, typer.Option(min=0, help="Clips of each of them: the surest, and as many of the most doubtful.")

@@ -79,7 +79,8 @@ def shown_table(table: pd.DataFrame, columns: Mapping[str, Column]) -> ShownTabl
     --------
     >>> import pandas as pd
     >>> table = pd.DataFrame({"label": ["owl"], "score": [0.9127]})
-    >>> shown_table(table, {"label": Column("class"), "score": Column("score", "{:.2f}".format)}).rows[0][1].text
+    >>> columns = {"label": Column("class"), "score": Column("score", "{:.2f}".format)}
+    >>> shown_table(table, columns).rows[0][1].text
     '0.91'
     """
     rows = [

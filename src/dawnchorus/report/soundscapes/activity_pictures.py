@@ -1,7 +1,7 @@
-"""Pictures of activity: species over days and hours, accumulation, sites, effort; each with its finding in words.
+"""Pictures of activity: species over days and hours, accumulation, sites and effort, with their findings.
 
-Colour is detections per recorded hour. What was not recorded is hatched, what was recorded without a detection
-is grey, so that a gap is never taken for silence.
+Colour is detections per recorded hour. What was not recorded is hatched, what was recorded without a
+detection is grey, so that a gap is never taken for silence.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ _BLUE, _SUN = "#0072b2", "#e69f00"
 _HATCH = (0.5, 0.5, 0.5, 0.28)
 _SILENT = (0.5, 0.5, 0.5, 0.22)
 _LEAST = 1e-9
+_FEW = MaxNLocator(4)
 _HOUR_S = 3600.0
 _NAME_LETTERS = 34
 
 
-class Picture(NamedTuple):
-    """A picture: the name of its file, and what it shows in words.
+class Drawing(NamedTuple):
+    """A figure: the name of its file, and what it shows in words.
 
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> Picture("effort", Figure(), "Two sites were recorded on one day.").name
+    >>> Drawing("effort", Figure(), "Two sites were recorded on one day.").name
     'effort'
     """
 
@@ -110,7 +111,7 @@ def rates_of(
 ) -> npt.NDArray[np.float64]:
     """Return detections per recorded hour, NaN where nothing was recorded.
 
-    Where there are detections at a time that is not known to be recorded, an hour stands for the unknown effort.
+    Where there are detections at a time that is not known to be recorded, one hour stands for the effort.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def rates_of(
     return np.divide(n_detections, hours, out=np.full(hours.shape, np.nan), where=hours > 0)
 
 
-def draw_species_hours(activity: Activity, label: str, name: str, sun: SunTimes | None) -> Picture | None:
+def draw_species_hours(activity: Activity, label: str, name: str, sun: SunTimes | None) -> Drawing | None:
     """Return one species by hour and day; None where no time is known.
 
     Parameters
@@ -157,11 +158,11 @@ def draw_species_hours(activity: Activity, label: str, name: str, sun: SunTimes 
     axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     _finish_days(axes, calendar)
     axes.set_title(f"{_short(name)}: hours and days", loc="left", fontsize="medium")
-    figure.colorbar(image, ax=axes, label="detections\nper recorded hour", pad=0.01, aspect=12)
-    return Picture(f"hours {label}", figure, _describe_species(name, hours, found, recorded, calendar))
+    figure.colorbar(image, ax=axes, label="detections\nper recorded hour", pad=0.01, aspect=12, ticks=_FEW)
+    return Drawing(f"hours {label}", figure, _describe_species(name, hours, found, recorded, calendar))
 
 
-def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Picture | None:
+def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Drawing | None:
     """Return the most detected species by day and by hour of the day; None where no time is known.
 
     Parameters
@@ -192,23 +193,29 @@ def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Pi
     for axes, rates, n_columns in zip((by_day, by_hour), grids, (calendar.n_columns, 24), strict=True):
         image = _show_rates(axes, rates, (0, n_columns, n, 0))
         figure.colorbar(
-            image, ax=axes, location="bottom", shrink=0.7, aspect=30, label="detections per recorded hour"
+            image,
+            ax=axes,
+            location="bottom",
+            shrink=0.7,
+            aspect=30,
+            label="detections per recorded hour",
+            ticks=_FEW,
         )
     by_day.set_yticks(np.arange(n) + 0.5, [_short(name) for _, name in names], fontsize="small")
-    _finish_days(by_day, calendar)
+    _finish_days(by_day, calendar, n_shown=6)
     by_hour.set_xticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     by_day.set_title("by day", loc="left", fontsize="medium")
     by_hour.set_title("by hour of the day", loc="left", fontsize="medium")
     best_hour = hours.groupby("hour")["n_detections"].sum().idxmax()
     description = (
         f"{counted(n, 'species', 'species')} by day and by hour of the day, the most detected first: "
-        f"{first_few([name for _, name in names], 5)}. Most detections of all of them are from {best_hour}:00 to "
-        f"{best_hour + 1}:00."
+        f"{first_few([name for _, name in names], 5)}. Most detections of all of them are from "
+        f"{best_hour}:00 to {best_hour + 1}:00."
     )
-    return Picture("all species", figure, description)
+    return Drawing("all species", figure, description)
 
 
-def draw_accumulation(activity: Activity) -> Picture | None:
+def draw_accumulation(activity: Activity) -> Drawing | None:
     """Return the number of species over the hours recorded; None where nothing was recorded."""
     table = activity.accumulation
     if table.empty:
@@ -228,13 +235,13 @@ def draw_accumulation(activity: Activity) -> Picture | None:
     total, hours = heights[-1], edges[-1]
     half = next((x for x, y in zip(edges, heights, strict=True) if y >= total / 2), 0.0)
     description = (
-        f"{counted(total, 'species', 'species')} were detected in {hours:.1f} recorded hours; half of them within "
-        f"the first {half:.1f}. The last new one came after {_last_new(table):.1f} hours."
+        f"{counted(total, 'species', 'species')} in {hours:.1f} recorded hours; half of them within the "
+        f"first {half:.1f}, and the last new one after {_last_new(table):.1f}."
     )
-    return Picture("accumulation", figure, description)
+    return Drawing("accumulation", figure, description)
 
 
-def draw_sites(activity: Activity) -> Picture | None:
+def draw_sites(activity: Activity) -> Drawing | None:
     """Return detections per recorded hour at each site; None where there is no site."""
     sites = activity.sites[activity.sites["recorded_h"] > 0]
     if sites.empty:
@@ -260,10 +267,10 @@ def draw_sites(activity: Activity) -> Picture | None:
         if len(rates) > 1
         else "; it is the only site."
     )
-    return Picture("sites", figure, legible(description))
+    return Drawing("sites", figure, legible(description))
 
 
-def draw_effort(activity: Activity) -> Picture | None:
+def draw_effort(activity: Activity) -> Drawing | None:
     """Return the recorded hours of each site and day; None where no time is known."""
     if activity.effort.empty:
         return None
@@ -284,15 +291,16 @@ def draw_effort(activity: Activity) -> Picture | None:
     axes.set_yticks(np.arange(len(rows)) + 0.5, [_short(site_name(site)) for site in shown], fontsize="small")
     _finish_days(axes, calendar)
     axes.set_title("Recorded hours; hatched: not recorded", loc="left", fontsize="medium")
-    figure.colorbar(image, ax=axes, label="hours", pad=0.01, aspect=8)
+    figure.colorbar(image, ax=axes, label="hours", pad=0.01, aspect=8, ticks=_FEW)
     n_columns = int((recorded.sum(axis=0) > 0).sum())
+    unit = "day" if calendar.n_days == 1 else f"stretch of {calendar.n_days} days"
     gap = _longest_gap(recorded.sum(axis=0) > 0, calendar)
     description = (
-        f"{counted(len(by_site), 'site')}, recorded for {by_site.sum() / _HOUR_S:.1f} hours on {n_columns} of "
-        f"{counted(calendar.n_columns, 'day' if calendar.n_days == 1 else 'stretch of days', None)}"
+        f"{counted(len(by_site), 'site')}, recorded for {by_site.sum() / _HOUR_S:.1f} hours on {n_columns} "
+        f"of {counted(calendar.n_columns, unit)}"
         + (f"; the longest gap is {gap}." if gap else ", without a gap of whole days.")
     )
-    return Picture("effort", figure, description)
+    return Drawing("effort", figure, description)
 
 
 def calendar_of(activity: Activity) -> Calendar:
@@ -347,14 +355,18 @@ def _draw_sun(axes: Axes, sun: SunTimes) -> None:
         axes.plot(x, y, style, color=_SUN, linewidth=1.4, path_effects=casing)
 
 
-def _finish_days(axes: Axes, calendar: Calendar) -> None:
+def _finish_days(axes: Axes, calendar: Calendar, *, n_shown: int = 8) -> None:
+    """Label some days; the year stands where it begins to hold."""
     days = calendar.days
-    n_shown = 8 if calendar.n_columns > 8 else calendar.n_columns
-    step = max(1, math.ceil(calendar.n_columns / max(1, n_shown)))
+    step = max(1, math.ceil(calendar.n_columns / n_shown))
     places = list(range(0, calendar.n_columns, step))
-    axes.set_xticks(
-        [place + 0.5 for place in places], [f"{days[place]:%-d %b %Y}" for place in places], fontsize="small"
-    )
+    years = [days[place].year for place in places]
+    texts = [
+        f"{days[place].day} {days[place]:%b}" + (f"\n{year}" if year != before else "")
+        for place, year, before in zip(places, years, [0, *years], strict=False)
+    ]
+    axes.set_xticks([place + 0.5 for place in places], texts, fontsize="small")
+    axes.tick_params(axis="x", pad=5)
 
 
 def _finish_grid(axes: Axes, axis: Any) -> None:
@@ -381,7 +393,8 @@ def _describe_species(
     of_days = f"of {n_recorded} recorded days" if calendar.n_days == 1 else "days"
     return (
         f"{in_line(name)}: {counted(n, 'detection')} on {n_days} {of_days}, {hours['day'].min():%Y-%m-%d} to "
-        f"{hours['day'].max():%Y-%m-%d}; most per recorded hour from {best}:00 to {best + 1}:00 ({rates[best]:.3g})."
+        f"{hours['day'].max():%Y-%m-%d}; most per recorded hour from {best}:00 to {best + 1}:00, "
+        f"{rates[best]:.3g}."
     )
 
 
@@ -403,6 +416,6 @@ def _longest_gap(is_recorded: npt.NDArray[np.bool_], calendar: Calendar) -> str:
 
 def _short(name: str) -> str:
     """Return a name for a picture; a dollar in it begins no formula."""
-    line = " ".join(legible(name).split())
+    line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(legible(name).split()))
     line = line if len(line) <= _NAME_LETTERS else f"{line[: _NAME_LETTERS - 1]}…"
     return line.replace("$", r"\$")

@@ -1,9 +1,9 @@
 """What a report is made from: detections a batch at a time, all recordings with their times, and settings.
 
 A source is a folder that ``dawnchorus predict`` wrote, a table of detections, or :class:`Detections` of the
-library. Batches are DataFrames with ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``, ``time``
-(local, naive; NaT where unknown), and ``channel``, ``scientific_name``, ``common_name`` and ``threshold`` where
-the table has them.
+library. Batches are DataFrames with ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``,
+``time`` (local, naive; NaT where unknown), and ``channel``, ``scientific_name``, ``common_name`` and
+``threshold`` where the table has them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Recorded:
     filename: str
     start: datetime | None
     duration_s: float
-    recorder: Recorder = Recorder()
+    recorder: Recorder = field(default_factory=Recorder)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Sites of recordings: names, coordinates and time zones from a table, where metadata and folders lack them."""
+"""Sites of recordings: names, places and time zones from a table, where metadata and folders lack them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,12 @@ class Site(NamedTuple):
 
 
 def read_sites(path: Path) -> list[Site]:
-    """Return the sites of a table: ``site``, ``latitude``, ``longitude``; ``time_zone``, ``recordings`` if given.
+    """Return the sites of a table: ``site``, ``latitude``, ``longitude``, ``time_zone``, ``recordings``.
 
-    A site is the first folder in the names of its recordings. Where all lie in one folder, ``recordings``
-    holds a pattern of their names, such as ``AM1_*``. The site ``*`` stands for all others. ``time_zone``
-    is that of the recorders' clocks, where their times have none: ``+02:00`` or ``Europe/Berlin``.
+    The last two may be missing. A site is the first folder in the names of its recordings. Where all lie in
+    one folder, ``recordings`` holds a pattern of their names, such as ``AM1_*``. The site ``*`` stands for
+    all others. ``time_zone`` is that of the recorders' clocks, where their times have none: ``+02:00`` or
+    ``Europe/Berlin``.
 
     Raises
     ------
@@ -85,7 +86,7 @@ def _degrees(path: Path, row: dict[str, str], column: str, most: float) -> float
         value = math.nan
     if not abs(value) <= most:
         raise DataError(
-            f"{path}: the {column} of the site {shown(row['site'])} is {shown(row[column])}; write degrees from "
-            f"-{most:g} to {most:g}"
+            f"{path}: the {column} of the site {shown(row['site'])} is {shown(row[column])}; write degrees "
+            f"from -{most:g} to {most:g}"
         )
     return value

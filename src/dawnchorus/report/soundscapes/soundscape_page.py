@@ -1,4 +1,4 @@
-"""The report on detections: one page that needs no network, its pictures as files, and a table behind each."""
+"""The report on detections: one page that needs no network, its pictures as files, a table behind each."""
 
 from __future__ import annotations
 
@@ -235,7 +235,8 @@ def _check_page(page: Path, *, overwrite: bool) -> None:
         is_ours = False
     if not is_ours:
         raise OverwriteError(
-            f"{page} exists and is no report of dawnchorus; choose another folder with --out, or replace it with --force"
+            f"{page} exists and is no report of dawnchorus; choose another folder with --out, or replace it "
+            "with --force"
         )
 
 
@@ -303,8 +304,8 @@ def _summary(source: PredictionSource, activity: Activity) -> list[str]:
     if len(timed):
         days = timed["local"].dt.normalize()
         sentences.append(
-            f"Recorded from {days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}, on {counted(days.nunique(), 'day')}. "
-            f"{_zone_sentence(timed)}"
+            f"Recorded from {days.min():%Y-%m-%d} to {days.max():%Y-%m-%d}, on "
+            f"{counted(days.nunique(), 'day')}. {_zone_sentence(timed)}"
         )
     if source.failures:
         sentences.append(
@@ -314,7 +315,7 @@ def _summary(source: PredictionSource, activity: Activity) -> list[str]:
 
 
 def _zone_sentence(timed: pd.DataFrame) -> str:
-    offsets = {f"{start:%:z}" if start.tzinfo else "" for start in timed["start"]}
+    offsets = {start.isoformat()[-len("+02:00") :] if start.tzinfo else "" for start in timed["start"]}
     known = sorted(offsets - {""})
     text = "Times are the local times of the recorders"
     if known:
@@ -324,7 +325,8 @@ def _zone_sentence(timed: pd.DataFrame) -> str:
 
 def _sentence(activity: Activity, label: str) -> str:
     row = activity.species.loc[label]
-    text = f"{counted(int(row['n_detections']), 'detection')} in {counted(int(row['n_recordings']), 'recording')}"
+    n_detections, n_recordings = int(row["n_detections"]), int(row["n_recordings"])
+    text = f"{counted(n_detections, 'detection')} in {counted(n_recordings, 'recording')}"
     if row["n_days"]:
         text += f" on {counted(int(row['n_days']), 'day')}"
     text += f"; highest probability {row['highest_probability']:.3f}"
@@ -338,8 +340,8 @@ def _note_on_clips(clips: Clips, settings: ReportSettings) -> str:
         return "Sounds and spectrograms were not asked for."
     n = sum(len(each) for each in clips.of.values())
     text = (
-        f"{counted(n, 'clip')}, {clips.n_bytes / _MB:.1f} MB of at most {settings.most_mb:g} MB. Below each: its "
-        "probability, when it was, and where it is. A white bar above a spectrogram marks the detection."
+        f"{counted(n, 'clip')}, {clips.n_bytes / _MB:.1f} MB of at most {settings.most_mb:g} MB. Below each: "
+        "its probability, when it was, and where it is. A white bar above a spectrogram marks the detection."
     )
     if clips.n_left_out:
         text += f" {counted(clips.n_left_out, 'clip')} found no room."
@@ -417,9 +419,8 @@ def facts_of(source: PredictionSource, activity: Activity) -> pd.DataFrame:
 
 def _fact(name: str, value: Any) -> str:
     if name == "threshold" and isinstance(value, list | Mapping):
-        numbers = pd.to_numeric(
-            pd.Series(list(value.values() if isinstance(value, Mapping) else value)), errors="coerce"
-        )
+        each = list(value.values() if isinstance(value, Mapping) else value)
+        numbers = pd.to_numeric(pd.Series(each), errors="coerce")
         finite = numbers[np.isfinite(numbers)]
         if len(finite):
             return f"{finite.min():g} to {finite.max():g}, one a species"

@@ -134,7 +134,8 @@ def sun_of_sites(sites: pd.DataFrame, days: Sequence[date], zones: Mapping[date,
     >>> sun_of_sites(sites, [date(2024, 5, 4)], {date(2024, 5, 4): UTC}).site
     'pond'
     """
-    placed = sites[sites["latitude"].notna() & sites["longitude"].notna()].sort_values("recorded_h")[::-1]
+    placed = sites[sites["latitude"].notna() & sites["longitude"].notna()]
+    placed = placed.sort_values("recorded_h", ascending=False, kind="stable")
     if placed.empty or not zones or not days:
         return None
     known = sorted(zones)
