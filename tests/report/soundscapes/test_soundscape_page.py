@@ -59,7 +59,7 @@ def test_a_season_has_all_pictures_with_descriptions_and_a_table_behind_each(
     alts = " ".join(picture["alt"] for picture in pictures)
     n = int((pd.read_csv(folder / "detections.csv")["label"] == "species_0").sum())
     assert f"species_0: {n:,} detections on" in alts
-    assert "2 sites, recorded for 175.0 hours on 21 of 21 days" in alts
+    assert "2 sites, recorded for 175 hours on 21 of 21 days" in alts
     assert "most per recorded hour from" in alts
     for fact in ("time zone", "+02:00", "3f9a", '{"n": 7}', "Lines: civil dawn and dusk"):
         assert fact in page.text
@@ -126,7 +126,7 @@ def test_silence_alone_is_effort_without_species(predicted: Any, tmp_path: Path)
     predicted.add(NIGHT, "2024-05-04T22:00:00", [])
     made = write_report(predicted.write(), tmp_path / "out")
     alts = [picture["alt"] for picture in Page(made.page).all("img")]
-    assert any("1 site, recorded for 1.0 hours on 1 of 1 day, without a gap" in str(alt) for alt in alts)
+    assert any("1 site, recorded for 1 hours on 1 of 1 day, without a gap" in str(alt) for alt in alts)
 
 
 def test_what_is_missing_is_said_with_its_remedy(predicted: Any, tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ _BLUE, _SUN = "#0072b2", "#e69f00"
 _HATCH = (0.5, 0.5, 0.5, 0.28)
 _SILENT = (0.5, 0.5, 0.5, 0.22)
 _LEAST = 1e-9
-_FEW = MaxNLocator(4)
 _HOUR_S = 3600.0
 _NAME_LETTERS = 34
 
@@ -158,7 +157,9 @@ def draw_species_hours(activity: Activity, label: str, name: str, sun: SunTimes 
     axes.set_yticks(range(0, 25, 6), [f"{hour}:00" for hour in range(0, 25, 6)])
     _finish_days(axes, calendar)
     axes.set_title(f"{_short(name)}: hours and days", loc="left", fontsize="medium")
-    figure.colorbar(image, ax=axes, label="detections\nper recorded hour", pad=0.01, aspect=12, ticks=_FEW)
+    figure.colorbar(
+        image, ax=axes, label="detections\nper recorded hour", pad=0.01, aspect=12, ticks=MaxNLocator(4)
+    )
     return Drawing(f"hours {label}", figure, _describe_species(name, hours, found, recorded, calendar))
 
 
@@ -199,7 +200,7 @@ def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Dr
             shrink=0.7,
             aspect=30,
             label="detections per recorded hour",
-            ticks=_FEW,
+            ticks=MaxNLocator(4),
         )
     by_day.set_yticks(np.arange(n) + 0.5, [_short(name) for _, name in names], fontsize="small")
     _finish_days(by_day, calendar, n_shown=6)
@@ -235,8 +236,8 @@ def draw_accumulation(activity: Activity) -> Drawing | None:
     total, hours = heights[-1], edges[-1]
     half = next((x for x, y in zip(edges, heights, strict=True) if y >= total / 2), 0.0)
     description = (
-        f"{counted(total, 'species', 'species')} in {hours:.1f} recorded hours; half of them within the "
-        f"first {half:.1f}, and the last new one after {_last_new(table):.1f}."
+        f"{counted(total, 'species', 'species')} in {_rounded(hours)} recorded hours; half of them within "
+        f"the first {_rounded(half)}, and the last new one after {_rounded(_last_new(table))}."
     )
     return Drawing("accumulation", figure, description)
 
@@ -254,7 +255,7 @@ def draw_sites(activity: Activity) -> Drawing | None:
     axes.barh(place, shown, height=0.7, color=_BLUE)
     for row, (site, rate) in enumerate(shown.items()):
         of = sites.loc[site]
-        text = f"  {rate:.3g} per hour · {counted(int(of['n_species']), 'species', 'species')}"
+        text = f"  {_rounded(rate)} per hour · {counted(int(of['n_species']), 'species', 'species')}"
         axes.text(rate, row, text, va="center", fontsize="small")
     axes.set_yticks(place, [_short(site_name(site)) for site in shown.index], fontsize="small")
     axes.invert_yaxis()
@@ -262,8 +263,8 @@ def draw_sites(activity: Activity) -> Drawing | None:
     axes.set_title("Detections per recorded hour at each site", loc="left", fontsize="medium")
     _finish_grid(axes, "x")
     first, last = rates.index[0], rates.index[-1]
-    description = f"{site_name(first)} has {rates.iloc[0]:.3g} detections per recorded hour" + (
-        f", the most of {len(rates)} sites; {site_name(last)} has {rates.iloc[-1]:.3g}, the fewest."
+    description = f"{site_name(first)} has {_rounded(rates.iloc[0])} detections per recorded hour" + (
+        f", the most of {len(rates)} sites; {site_name(last)} has {_rounded(rates.iloc[-1])}, the fewest."
         if len(rates) > 1
         else "; it is the only site."
     )
@@ -291,13 +292,13 @@ def draw_effort(activity: Activity) -> Drawing | None:
     axes.set_yticks(np.arange(len(rows)) + 0.5, [_short(site_name(site)) for site in shown], fontsize="small")
     _finish_days(axes, calendar)
     axes.set_title("Recorded hours; hatched: not recorded", loc="left", fontsize="medium")
-    figure.colorbar(image, ax=axes, label="hours", pad=0.01, aspect=8, ticks=_FEW)
+    figure.colorbar(image, ax=axes, label="hours", pad=0.01, aspect=8, ticks=MaxNLocator(4))
     n_columns = int((recorded.sum(axis=0) > 0).sum())
     unit = "day" if calendar.n_days == 1 else f"stretch of {calendar.n_days} days"
     gap = _longest_gap(recorded.sum(axis=0) > 0, calendar)
     description = (
-        f"{counted(len(by_site), 'site')}, recorded for {by_site.sum() / _HOUR_S:.1f} hours on {n_columns} "
-        f"of {counted(calendar.n_columns, unit)}"
+        f"{counted(len(by_site), 'site')}, recorded for {_rounded(by_site.sum() / _HOUR_S)} hours on "
+        f"{n_columns} of {counted(calendar.n_columns, unit)}"
         + (f"; the longest gap is {gap}." if gap else ", without a gap of whole days.")
     )
     return Drawing("effort", figure, description)
@@ -394,7 +395,7 @@ def _describe_species(
     return (
         f"{in_line(name)}: {counted(n, 'detection')} on {n_days} {of_days}, {hours['day'].min():%Y-%m-%d} to "
         f"{hours['day'].max():%Y-%m-%d}; most per recorded hour from {best}:00 to {best + 1}:00, "
-        f"{rates[best]:.3g}."
+        f"{_rounded(rates[best])}."
     )
 
 
@@ -412,6 +413,11 @@ def _longest_gap(is_recorded: npt.NDArray[np.bool_], calendar: Calendar) -> str:
     days = calendar.days
     first, last = days[edges[longest] + 1], days[edges[longest + 1]] - timedelta(1)
     return f"{first:%Y-%m-%d}" if first == last else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def _rounded(value: float) -> str:
+    """Return a number with three digits, or all those before the point."""
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _short(name: str) -> str:

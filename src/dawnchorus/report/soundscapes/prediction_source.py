@@ -258,8 +258,8 @@ def _recordings_in(folder: Path, source: PredictionSource) -> list[Recorded] | N
     return [Recorded(name, None, end_s) for name, end_s in ends.items()]
 
 
-def _read_effort(path: Path) -> list[Recorded] | None:
-    """Return the recordings that ``effort.csv`` lists; None where the file is none of ours."""
+def _read_effort(path: Path) -> list[Recorded]:
+    """Return the recordings that ``effort.csv`` lists."""
     columns = ("filename", "start", "duration_s", "latitude", "longitude", "device")
     try:
         table = read_text_table(path, required=columns, names=("filename", "site"), stripped=False)

@@ -253,7 +253,7 @@ def _sun(activity: Activity) -> tuple[SunHere | None, str]:
 def _sun_sentence(sun: SunHere | None) -> str:
     if sun is None:
         return ""
-    text = f"Lines: civil dawn and dusk, dotted: sunrise and sunset, at {pictures.site_name(sun.site)}"
+    text = "Lines: civil dawn and dusk, dotted: sunrise and sunset" + (f", at {sun.site}" if sun.site else "")
     if sun.spread_minutes > _SPREAD_TOLD_MINUTES:
         text += f"; at other sites they differ by up to {sun.spread_minutes:.0f} minutes"
     return f"{text}."
@@ -341,7 +341,8 @@ def _note_on_clips(clips: Clips, settings: ReportSettings) -> str:
     n = sum(len(each) for each in clips.of.values())
     text = (
         f"{counted(n, 'clip')}, {clips.n_bytes / _MB:.1f} MB of at most {settings.most_mb:g} MB. Below each: "
-        "its probability, when it was, and where it is. A white bar above a spectrogram marks the detection."
+        "its probability, when it was, and where it is. A white bar above a spectrogram marks the "
+        "detection; frequencies are in kHz."
     )
     if clips.n_left_out:
         text += f" {counted(clips.n_left_out, 'clip')} found no room."
