@@ -12,7 +12,7 @@ from common import SHARED_DATA
 from dawnchorus.config import TrainConfig, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.evaluate.out_of_fold import recordings_with_folds
+from dawnchorus.evaluate.validated_recordings import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, score_clips
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.recordings.labels import LabelMap

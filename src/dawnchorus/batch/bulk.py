@@ -123,6 +123,8 @@ class BulkPredictions(NamedTuple):
         Files of tables that a person has changed, and that stay as they are.
     dropped
         Recordings that have left the tables, since they were predicted without a journal.
+    surest
+        Where there is no detection, the highest probability of each label, the highest first.
 
     Examples
     --------
@@ -145,6 +147,7 @@ class BulkPredictions(NamedTuple):
     gone: Sequence[str] = ()
     changed: Sequence[Path] = ()
     dropped: Sequence[str] = ()
+    surest: Mapping[str, float] = MappingProxyType({})
 
 
 def predict_bulk(
@@ -211,7 +214,12 @@ def predict_bulk(
     settings = _with_earlier(settings, tables)
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
     keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal
-    made = {"folder of recordings": str(found.root.absolute()), **_table_settings(settings)}
+    calibration = None if engine.calibration is None else engine.calibration.digest
+    made = {
+        "folder of recordings": str(found.root.absolute()),
+        "calibration": calibration,
+        **_table_settings(settings),
+    }
     goals = {**_check_goals(settings.formats), **_window_goals(settings)}
     if not force:
         tables.check(made, goals, has_journal=had_journal)
@@ -238,9 +246,10 @@ def predict_bulk(
         names = {recording.name for recording in recordings}
         dropped = [name for name in alone if name not in names]
         written = _source_of_tables(work, found.root, settings).write(recordings, tables)
-    counts: Counter[str] = Counter()
-    for tabled in written.recordings.values():
-        counts.update(tabled.counts)
+        counts: Counter[str] = Counter()
+        for tabled in written.recordings.values():
+            counts.update(tabled.counts)
+        surest = {} if counts else _surest(work, recordings, settings.detection)
     return BulkPredictions(
         n_recordings=len(recordings),
         n_new=n_new,
@@ -255,7 +264,21 @@ def predict_bulk(
         gone=gone,
         changed=[out_dir / path for path in written.changed],
         dropped=dropped,
+        surest=surest,
     )
+
+
+def _surest(
+    work: JournaledInference, recordings: Sequence[RecordingFile], detection: DetectionSettings
+) -> dict[str, float]:
+    """Return the highest probability of each label that may be detected, the highest first."""
+    labels = work.inference.card.labels
+    best = np.zeros(len(labels), np.float32)
+    for recording in recordings:
+        best = np.maximum(best, work.read(recording).predictions.probabilities.max(axis=0, initial=0))
+    allowed = set(labels if detection.species is None else detection.species)
+    found = [(label, float(value)) for label, value in zip(labels, best, strict=True) if label in allowed]
+    return dict(sorted(found, key=lambda pair: -pair[1]))
 
 
 def _recordings_of_tables(

@@ -214,7 +214,7 @@ class JournaledInference:
             self.journal.forget(outdated)
 
     def read(self, recording: RecordingFile) -> Entry:
-        """Return the entry of a recording that was predicted, its windows after postprocessing.
+        """Return the entry of a recording that was predicted, its windows calibrated and postprocessed.
 
         Raises
         ------
@@ -225,7 +225,9 @@ class JournaledInference:
         if entry is None or entry.version != self.versions.get(recording.name, entry.version):
             raise RunError(f"{self.journal.folder} has lost {recording.name}; run the command again")
         window, step = self.inference.card.n_segment, self.inference.plan.step
-        windows = postprocess(entry.predictions, self.postprocess, window=window, step=step)
+        # The journal has raw scores, so that another calibration needs no new prediction.
+        calibrated = entry.predictions.calibrated(self.inference.engine.calibration)
+        windows = postprocess(calibrated, self.postprocess, window=window, step=step)
         return entry._replace(predictions=windows)
 
     def _is_known(self, recording: RecordingFile) -> bool:

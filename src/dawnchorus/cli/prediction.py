@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from math import floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,11 @@ from dawnchorus.cli.salvage_option import SalvageOption, print_notes
 
 if TYPE_CHECKING:
     from dawnchorus.batch.bulk import BulkPredictions
+    from dawnchorus.engines.engine import Engine
     from dawnchorus.engines.ensembles import Ensemble
 
 _SPECIES_SHOWN = 15
+_SPECIES_WANTED = 3  # that the proposed threshold detects
 
 MODEL_HELP = "Run directory or its training config, an exported folder, model.onnx, or OpenVINO's model.xml."
 
@@ -57,7 +60,15 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace tables that were made with another model or other settings.")
 ]
 ThresholdOption = Annotated[
-    str, typer.Option(help="Probability of a detection, a CSV of label and threshold, or: calibrated.")
+    str | None,
+    typer.Option(
+        help="Probability of a detection, a CSV of label and threshold, or: calibrated, for those of "
+        "dawnchorus calibrate. Otherwise that of the best F1, and 0.5 for raw scores."
+    ),
+]
+RawScoresOption = Annotated[
+    bool,
+    typer.Option("--raw-scores", help="Keep the networks' own scores, instead of probabilities of presence."),
 ]
 SpeciesOption = Annotated[
     Path | None, typer.Option(help="List of the only species to detect, one a line: labels or names.")
@@ -151,7 +162,8 @@ def predict(
     model: ModelArgument,
     recordings: RecordingsArgument,
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
-    threshold: ThresholdOption = "0.5",
+    threshold: ThresholdOption = None,
+    raw_scores: RawScoresOption = False,
     species: SpeciesOption = None,
     top_k: TopOption = None,
     overlap: OverlapOption = 0.0,
@@ -198,7 +210,7 @@ def predict(
     from dawnchorus.predict.detections import DetectionSettings, read_species
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
-    from dawnchorus.predict.thresholds import CALIBRATED, thresholds_from
+    from dawnchorus.predict.thresholds import CALIBRATED, default_thresholds, thresholds_from
 
     check_model_first(model, recordings)
     with own_parts_of(recorder_name):
@@ -217,11 +229,16 @@ def predict(
         threads=threads,
         batch_size=batch_size,
     )
-    opened = ensemble.open()
+    opened = ensemble.open(calibrated=not raw_scores)
     labels = opened.card.labels
+    if threshold is None:
+        thresholds = default_thresholds(opened.thresholds, len(labels))
+    else:
+        folder = _folder_of(model) if threshold == CALIBRATED else model
+        thresholds = thresholds_from(threshold, labels, folder, opened.calibration)
     settings = BulkSettings(
         DetectionSettings(
-            thresholds_from(threshold, labels, _folder_of(model) if threshold == CALIBRATED else model),
+            thresholds,
             species=None if species is None else read_species(species, labels, opened.card.species),
             top_k=top_k,
             merge=merge,
@@ -243,7 +260,7 @@ def predict(
         salvage=salvage,
     )
     result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
-    print_predictions(result, out)
+    print_predictions(result, out, scores=_scores_told(opened, threshold, raw_scores=raw_scores))
 
 
 def check_model_first(model: Path, recordings: Sequence[str]) -> None:
@@ -296,8 +313,20 @@ def ensemble_of(
     )
 
 
-def print_predictions(result: BulkPredictions, out: Path) -> None:
-    """Print the detections of each species and the paths; exit with code 2 where recordings failed."""
+def _scores_told(engine: Engine, threshold: str | None, *, raw_scores: bool) -> str:
+    """Return what the scores are, and by what the thresholds were chosen."""
+    if engine.thresholds is None:
+        why = "" if raw_scores else "; dawnchorus calibrate RUN calibrates the run that the model comes from"
+        return f"raw scores of the networks, no probabilities of presence{why}"
+    aim = "" if threshold is not None else f", {engine.thresholds.aim} on recordings held out"
+    return f"scores are calibrated probabilities of presence{aim}"
+
+
+def print_predictions(result: BulkPredictions, out: Path, *, scores: str = "") -> None:
+    """Print the detections of each species and the paths; exit with code 2 where recordings failed.
+
+    ``scores`` says what the scores are.
+    """
     from dawnchorus.files import FAILURES_NAME, NOTES_NAME
     from dawnchorus.wording import counted, first_few
 
@@ -306,6 +335,10 @@ def print_predictions(result: BulkPredictions, out: Path) -> None:
         f"{counted(result.n_detections, 'detection')} in {counted(result.n_recordings, 'recording')}, "
         f"{hours:.2f} h of audio; thresholds {result.thresholds}"
     )
+    if scores:
+        typer.echo(scores, err=True)
+    if result.surest:
+        _print_surest(result.surest)
     shown = list(result.counts.items())[:_SPECIES_SHOWN]
     for label, n_detections in shown:
         typer.echo(f"{n_detections:>9}  {label}")
@@ -342,6 +375,22 @@ def print_predictions(result: BulkPredictions, out: Path) -> None:
             f"{counted(len(result.failures), 'recording')} failed; the reasons are in {failed}", err=True
         )
         raise typer.Exit(2)
+
+
+def _print_surest(surest: Mapping[str, float]) -> None:
+    """Print the highest score of each species, and how to detect some of them."""
+    typer.echo("no score reaches its threshold; the surest of each species:", err=True)
+    for label, score in list(surest.items())[:_SPECIES_SHOWN]:
+        typer.echo(f"{score:>9.3f}  {label}", err=True)
+    if len(surest) > _SPECIES_SHOWN:
+        typer.echo(f"{'':>9}  and {len(surest) - _SPECIES_SHOWN} more species, less sure", err=True)
+    ranked = list(surest.values())
+    wanted = floor(ranked[min(_SPECIES_WANTED, len(ranked)) - 1] * 100) / 100
+    typer.echo(
+        f"to detect some of them, run the same command with --threshold {wanted:g} --force; what the journal "
+        "in --out has is not predicted again",
+        err=True,
+    )
 
 
 def _is(things: Sequence[object]) -> str:

@@ -183,6 +183,10 @@ def _print_scores(run: Run, result: OutOfFold) -> None:
         f"out-of-fold macro ROC-AUC {result.macro_roc_auc:.4f} over {len(result.scored_labels)} of "
         f"{len(run.card().labels)} species, {len(result.predictions)} {rows} of all folds pooled"
     )
+    if len(result.fold_macro_roc_auc) > 1:
+        typer.echo(
+            f"pooled after the folds' scores were brought to one scale {result.together_macro_roc_auc:.4f}"
+        )
     if result.fold_macro_roc_auc:
         each = ", ".join(f"fold {fold} {score:.4f}" for fold, score in result.fold_macro_roc_auc.items())
         typer.echo(f"mean of the folds' macro ROC-AUC {result.mean_of_folds:.4f}: {each}")

@@ -41,9 +41,15 @@ def train(
         bool, typer.Option("--debug", help="A few recordings and steps: the whole line in seconds.")
     ] = False,
 ) -> None:
-    """Train the folds of an experiment. A killed run goes on when the same command is run again."""
+    """Train the folds of an experiment. A killed run goes on when the same command is run again.
+
+    At the end, scores are calibrated on the recordings that each fold was not trained on.
+    """
+    from dataclasses import replace
+
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
+    from dawnchorus.pipelines.run_score_calibration import calibrate_after_training, summary_of
     from dawnchorus.training.processes import this_process
 
     speed = {"devices": devices, "num_nodes": num_nodes, "auto_batch": auto_batch or None}
@@ -55,7 +61,10 @@ def train(
     run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:
         return  # the first process of a data-parallel training prints for all
+    calibration = calibrate_after_training(replace(run, experiment=experiment), experiment)
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")
+    if calibration is not None:
+        typer.echo(summary_of(calibration))
     typer.echo(f"what happened is on one page: {run.path / 'report.html'}")
     left_out = read_failures(run.path)
     if left_out:

@@ -262,7 +262,8 @@ class InferenceConfig(Settings):
     soundscapes
         Folder to predict with the exported ensemble at the end; None predicts nothing.
     threshold
-        Probability from which a window counts as a detection.
+        Probability from which a window counts as a detection; None takes that of the best F1, and 0.5 for
+        scores that are not calibrated.
     overlap_s, shift_s, overlap_average, smoothing, scale_exponent, merge, top_k, formats
         As the options of ``dawnchorus predict``: windows, processing of their probabilities, tables. A
         format may also be the class of a writer of your own.
@@ -280,7 +281,7 @@ class InferenceConfig(Settings):
     folds: list[int] | None = None
     batch_size: int = Field(default=16, ge=1)
     soundscapes: Path | None = None
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    threshold: float | None = Field(default=None, gt=0, lt=1)
     int8: bool = False
     one_file: bool = False
     onnx_fp16: bool = False

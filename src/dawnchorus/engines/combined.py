@@ -13,6 +13,7 @@ from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.errors import ModelError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
+from dawnchorus.models.score_calibration import ScoreCalibration, Thresholds
 
 _HEARD = ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_normalize", "channel")
 """What models of one ensemble must have in common, for each clip is read once."""
@@ -103,6 +104,8 @@ class CombinedEngine(Engine):
         One for each engine, above 0.
     exponent
         Of the mean, as for :func:`raised`: 1 is the arithmetic mean, 0 the geometric one.
+    calibrations
+        Of each engine, applied before the mean, which brings them to one scale; None takes raw scores.
 
     Raises
     ------
@@ -118,9 +121,17 @@ class CombinedEngine(Engine):
     ('tiny+tiny', (1, 3))
     """
 
-    def __init__(self, engines: Sequence[Engine], weights: Sequence[float], *, exponent: float = 1.0) -> None:
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        weights: Sequence[float],
+        *,
+        exponent: float = 1.0,
+        calibrations: Sequence[ScoreCalibration] | None = None,
+    ) -> None:
         check_exponent(exponent)
         self.engines, self.exponent = list(engines), exponent
+        self.calibrations = None if calibrations is None else list(calibrations)
         self.card = combined_card([engine.card for engine in self.engines])
         labels = self.card.labels
         for engine, weight in zip(self.engines, weights, strict=True):
@@ -138,6 +149,11 @@ class CombinedEngine(Engine):
         self.fingerprint = " + ".join(f"{float(weight)!r} {engine.fingerprint}" for weight, engine in parts)
         if exponent != 1:
             self.fingerprint += f", exponent {float(exponent)!r}"
+        if self.calibrations is not None:
+            self.fingerprint += f" calibrated {' '.join(each.digest for each in self.calibrations)}"
+            aims = dict.fromkeys(each.aim for each in self.calibrations)
+            means = self._mean([each.thresholds()[None] for each in self.calibrations])[0]
+            self.thresholds = Thresholds(means, " and ".join(aims))
         self.has_embeddings = self.engines[0].has_embeddings
         self.clips_per_request = max(engine.clips_per_request for engine in self.engines)
         for engine in self.engines:
@@ -160,7 +176,10 @@ class CombinedEngine(Engine):
         for index, engine in enumerate(self.engines):
             flow = _through(engine, index, flow)
         for (key, _), outputs in flow:
-            yield key, Outputs(self._mean(outputs), outputs[0].embeddings)
+            scores = [output.probabilities for output in outputs]
+            if self.calibrations is not None:
+                scores = [each.apply(raw) for each, raw in zip(self.calibrations, scores, strict=True)]
+            yield key, Outputs(self._mean(scores), outputs[0].embeddings)
 
     def resize(self, clips_per_request: int) -> None:
         """Set the number of clips that are computed at once."""
@@ -168,11 +187,11 @@ class CombinedEngine(Engine):
         for engine in self.engines:
             engine.resize(clips_per_request)
 
-    def _mean(self, outputs: Sequence[Outputs]) -> npt.NDArray[np.float32]:
-        shape = (len(outputs[0].probabilities), len(self.card.labels))
+    def _mean(self, scores: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        shape = (len(scores[0]), len(self.card.labels))
         total = np.zeros(shape, np.float32 if self.exponent == 1 else np.float64)
-        for output, columns, weight in zip(outputs, self.columns, self.weights, strict=True):
-            total[:, columns] += weight * raised(output.probabilities, self.exponent)
+        for each, columns, weight in zip(scores, self.columns, self.weights, strict=True):
+            total[:, columns] += weight * raised(each, self.exponent)
         return lowered(total / self.total, self.exponent).astype(np.float32)
 
 

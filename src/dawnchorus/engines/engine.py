@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.card import ModelCard
+from dawnchorus.models.score_calibration import ScoreCalibration, Thresholds
 from dawnchorus.wording import counted
 
 KeyT = TypeVar("KeyT")
@@ -76,6 +77,13 @@ class Engine(ABC):
         Networks in the mean that can be left out one by one; 1 where they cannot.
     has_embeddings
         Whether it gives embeddings. Without, those of its outputs have no features, shape (batch, 0).
+    folder
+        The run or the export that it was opened from; None where it was made otherwise.
+    calibration
+        What is still to be applied to its probabilities, which are raw scores; None for nothing. It is set
+        where calibrated scores are asked for (:meth:`dawnchorus.engines.ensembles.Ensemble.open`).
+    thresholds
+        Default thresholds of calibrated scores; None for raw ones.
 
     Examples
     --------
@@ -95,6 +103,9 @@ class Engine(ABC):
     input_kind: Literal["wave", "logmel"] = "wave"
     n_networks: int = 1
     has_embeddings: bool = True
+    folder: Path | None = None
+    calibration: ScoreCalibration | None = None
+    thresholds: Thresholds | None = None
 
     @abstractmethod
     def prepare(self, waves: npt.NDArray[np.float32]) -> Inputs:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.engines import Engine, EngineName, open_engine
+from dawnchorus.engines.calibrations import calibrations_of, with_calibration
 from dawnchorus.engines.combined import CombinedEngine, check_exponent, combined_card
 from dawnchorus.engines.opening import holds_model, is_run
 from dawnchorus.errors import ModelError, RunError
@@ -125,9 +126,22 @@ class Ensemble:
     folds: Sequence[int] | None = None
     exponent: float = 1.0
 
-    def open(self) -> Engine:
-        """Return the engine of all models, with all their folds."""
-        return self._combined(self.engine, self.folds)
+    def open(self, *, calibrated: bool = False) -> Engine:
+        """Return the engine of all models, with all their folds.
+
+        Parameters
+        ----------
+        calibrated
+            Whether its scores become probabilities of presence: a single model gets its ``calibration``, and
+            several are calibrated before their mean. Where a model has no calibration, the scores of all stay
+            raw, and ``thresholds`` of the engine is None.
+
+        Raises
+        ------
+        ModelError
+            A calibration is damaged or of another model.
+        """
+        return self._combined(self.engine, self.folds, calibrated=calibrated)
 
     def open_each(self) -> list[Engine]:
         """Return the engines of the models one by one, with all their folds."""
@@ -169,13 +183,18 @@ class Ensemble:
         """Return the combined card of models of runs, without opening any network."""
         return combined_card([model.open_run().card() for model in self.models])
 
-    def _combined(self, engine: EngineName | None, folds: Sequence[int] | None) -> Engine:
+    def _combined(
+        self, engine: EngineName | None, folds: Sequence[int] | None, *, calibrated: bool = False
+    ) -> Engine:
         engines = self._engines(engine, folds)
         weights = [model.weight for model in self.models]
         if not 0 < weights[0] < float("inf"):
             raise ModelError(f"the weight of {self.models[0].path} is {weights[0]:g}; legal: above 0")
         check_exponent(self.exponent)
-        return engines[0] if len(engines) == 1 else CombinedEngine(engines, weights, exponent=self.exponent)
+        if len(engines) == 1:
+            return with_calibration(engines[0]) if calibrated else engines[0]
+        calibrations = calibrations_of(engines) if calibrated else None
+        return CombinedEngine(engines, weights, exponent=self.exponent, calibrations=calibrations)
 
     def _engines(self, engine: EngineName | None, folds: Sequence[int] | None) -> list[Engine]:
         return [

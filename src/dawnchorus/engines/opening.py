@@ -38,8 +38,21 @@ BUNDLE_NAME = "bundle.json"
 """The card of an exported model for people, and the fingerprint of its checkpoints."""
 
 
-class _Bundle(Record):
-    """The content of ``bundle.json`` that is read again."""
+class BundleFacts(Record):
+    """The content of ``bundle.json`` that is read again.
+
+    Attributes
+    ----------
+    checkpoints
+        Fingerprint of the checkpoints that the export was made of.
+    folds
+        Their folds.
+
+    Examples
+    --------
+    >>> BundleFacts(checkpoints="torch 59f3d85be3f9f90b", folds=(0, 1), exp_name="left out").folds
+    (0, 1)
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -116,7 +129,9 @@ def open_engine(
     settings = engine_settings(
         file.parent, engine_of(file), n_threads=n_threads, clips_per_request=clips_per_request
     )
-    return open_file(file, settings)
+    opened = open_file(file, settings)
+    opened.folder = file.parent
+    return opened
 
 
 def is_run(path: Path) -> bool:
@@ -283,12 +298,14 @@ def _open_checkpoints(
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     chosen = run.chosen_folds(folds)
-    return TorchEngine(
+    opened = TorchEngine(
         [run.load_model(fold) for fold in chosen],
         replace(run.card(), folds=chosen),
         clips_per_request=clips_per_request,
         fingerprint=checkpoints_fingerprint(run, chosen),
     )
+    opened.folder = run.path
+    return opened
 
 
 def checkpoints_fingerprint(run: Run, folds: Sequence[int]) -> str:
@@ -321,7 +338,7 @@ def _warn_if_outdated(run_dir: Path, file: Path) -> None:
     """Log a warning where an export was made from other checkpoints than the run has now, or lacks folds."""
     from dawnchorus.runs import Run
 
-    bundle = read_json_if_sound(file.parent / BUNDLE_NAME, _Bundle)
+    bundle = read_json_if_sound(file.parent / BUNDLE_NAME, BundleFacts)
     if bundle is None:
         return
     try:

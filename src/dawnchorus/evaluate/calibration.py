@@ -147,6 +147,27 @@ def precision_recall(targets: ArrayLike, scores: ArrayLike) -> PrecisionRecall:
     return PrecisionRecall(score[last_of_equals], n_true / n_above, recall)
 
 
+def best_f1_threshold(targets: ArrayLike, scores: ArrayLike) -> float:
+    """Return the score from which on detections have the largest F1, over all pairs that are not unknown.
+
+    F1 is the harmonic mean of precision and recall; of several such scores, the lowest.
+
+    Parameters
+    ----------
+    targets, scores
+        As for :func:`precision_recall`, with its errors; one target at least is positive.
+
+    Examples
+    --------
+    >>> best_f1_threshold([1, 0, 1, 0, 0], [0.9, 0.6, 0.4, 0.2, 0.1])
+    0.4
+    """
+    curve = precision_recall(targets, scores)
+    total = curve.precision + curve.recall
+    f1 = 2 * curve.precision * curve.recall / np.where(total > 0, total, 1)
+    return float(curve.thresholds[int(f1.argmax())])
+
+
 def thresholds_at_precision(
     targets: ArrayLike,
     scores: ArrayLike,

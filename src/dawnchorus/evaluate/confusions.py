@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 RELIABILITY_NAME, CONFUSIONS_NAME = "oof_reliability.csv", "oof_confusions.csv"
+CALIBRATED_RELIABILITY_NAME = "oof_reliability_calibrated.csv"
 MOST_WRONG_NAME = "oof_most_wrong.csv"
 CONFUSION_COLUMNS = ("label", "taken_for", "n_taken", "n_recordings", "fraction")
 WRONG_COLUMNS = ("filename", "primary_label", "fold", "probability", "taken_for", "its_probability")

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.config import TrainConfig
-from dawnchorus.datasets.labelled_audio import composition_untold
 from dawnchorus.engines.torch_engine import TorchEngine
-from dawnchorus.errors import DataError, RunError
+from dawnchorus.errors import DataError
 from dawnchorus.evaluate.confusions import (
     CONFUSIONS_NAME,
     MOST_WRONG_NAME,
@@ -23,8 +22,9 @@ from dawnchorus.evaluate.confusions import (
     most_wrong,
 )
 from dawnchorus.evaluate.reliability import reliability, reliability_table
+from dawnchorus.evaluate.score_fitting import folds_together
+from dawnchorus.evaluate.validated_recordings import recordings_with_folds, validated_by
 from dawnchorus.files import write_text
-from dawnchorus.folds.assignment import validation_rows
 from dawnchorus.folds.groups import learnt_labels
 from dawnchorus.formats.text_tables import some
 from dawnchorus.formats.whole_tables import read_whole_table, write_csv, write_parquet
@@ -37,9 +37,7 @@ from dawnchorus.metrics import (
     per_class_table,
 )
 from dawnchorus.predict.birds_inference import BirdsInference
-from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.recordings.labels import LabelMap
-from dawnchorus.recordings.recordings_table import load_recordings, names_of_roots
 from dawnchorus.runs import Run
 from dawnchorus.wording import counted
 
@@ -63,6 +61,10 @@ class OutOfFold(NamedTuple):
         Shape (n_rows, n_classes), in the order of the predictions.
     macro_roc_auc
         Of the rows of all folds together (pooled), over the classes in ``scored_labels``.
+    together_macro_roc_auc
+        Of the rows of all folds after their scores were brought to one scale
+        (:func:`dawnchorus.evaluate.score_fitting.folds_together`), for networks of different folds score
+        differently; with one fold, the same.
     fold_macro_roc_auc
         Of the rows of each fold alone, over those of these classes that have both outcomes there. A
         fold without any is not in it.
@@ -89,6 +91,7 @@ class OutOfFold(NamedTuple):
     scored_labels: tuple[str, ...]
     scores: dict[str, float]
     fold_macro_roc_auc: dict[int, float]
+    together_macro_roc_auc: float = math.nan
 
     @property
     def mean_of_folds(self) -> float:
@@ -103,70 +106,30 @@ class OutOfFold(NamedTuple):
         return f"OutOfFold({counted(len(self.predictions), rows)}, {scored}, {mean})"
 
 
-def recordings_with_folds(run: Run, config: TrainConfig) -> pd.DataFrame:
-    """Return the run's recordings table with its columns ``fold`` and ``validated``.
-
-    Recordings that the run left out, or that were added later, are not in it.
-
-    Raises
-    ------
-    RunError
-        Recordings of the folds are missing.
-
-    Examples
-    --------
-    >>> from dawnchorus.runs import Run
-    >>> run = Run.open("logdirs/tiny")
-    >>> table = recordings_with_folds(run, run.config())
-    >>> len(table), sorted(set(table["fold"]))
-    (8, [0, 1])
-    """
-    labels = None if config.labels is None else LabelMap(run.card().labels)
-    recordings = load_recordings(config.data, labels=labels).table.drop(
-        columns=["fold", "validated"], errors="ignore"
-    )
-    folds = run.folds()[["filename", "fold", "validated"]]
-    joined = recordings.merge(folds, on="filename")
-    if len(joined) < len(folds):
-        folders = " or ".join(str(root.audio_dir) for root in config.data)
-        raise RunError(
-            f"{len(folds) - len(joined)} recordings of {run.folds_file} are no longer in {folders}; restore "
-            "them or choose another exp_name"
-        )
-    return joined
-
-
-def folds_of_files(run: Run) -> dict[str, int]:
-    """Return the fold of each labelled recording of a run, by its resolved path; the files may be gone.
-
-    Examples
-    --------
-    >>> from dawnchorus.runs import Run
-    >>> folds = folds_of_files(Run.open("logdirs/tiny"))
-    >>> len(folds), set(folds.values())
-    (8, {0, 1})
-    """
-    if not run.folds_file.is_file():
-        return {}
-    roots = run.data()
-    names = names_of_roots(roots)
-    folders = {f"{name}/" if name else "": root.audio_dir for name, root in zip(names, roots, strict=True)}
-    table = run.folds()
-    fold_of = {}
-    for filename, fold in zip(table["filename"], table["fold"].tolist(), strict=True):
-        prefix = next(prefix for prefix in folders if filename.startswith(prefix))
-        fold_of[real_path(folders[prefix] / filename.removeprefix(prefix))] = fold
-    return fold_of
-
-
 def predict_out_of_fold(
-    run: Run, config: TrainConfig, *, folds: Sequence[int] | None = None, batch_size: int = 16
+    run: Run,
+    config: TrainConfig,
+    *,
+    folds: Sequence[int] | None = None,
+    batch_size: int = 16,
+    reuse: bool = False,
 ) -> OutOfFold:
     """Return the predictions of every finished fold on its own validation recordings.
 
     They are written beside the run as ``oof_predictions.parquet``, ``oof_scores.csv`` (per class) and
     ``oof_score.json``; reliability, confusions and the recordings that are most wrong as
     ``oof_reliability.csv``, ``oof_confusions.csv`` and ``oof_most_wrong.csv``.
+
+    Parameters
+    ----------
+    run, config
+        The run, and its config.
+    folds
+        Folds that predict; None takes all that are finished.
+    batch_size
+        Clips per forward pass.
+    reuse
+        Whether folds do not predict again whose predictions were saved with their present weights.
 
     Raises
     ------
@@ -186,11 +149,14 @@ def predict_out_of_fold(
     True
     """
 
-    def of_fold(inference: BirdsInference, rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
-        probabilities = inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold")
-        return probabilities, dataset.targets, rows[_KEYS]
+    def of_fold(rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
+        saved = _saved_of(run, fold, rows) if reuse else None
+        if saved is None:
+            inference = _inference(run, fold, batch_size)
+            saved = inference.predict_dataset(dataset, description=f"Fold {fold}, out of fold")
+        return saved, dataset.targets, rows[_KEYS]
 
-    result = _predicted(run, config, folds, batch_size, of_fold)
+    result = _predicted(run, config, folds, of_fold)
     _write(run, result)
     return result
 
@@ -219,7 +185,8 @@ def predict_windows_out_of_fold(
     ['filename', 'primary_label', 'fold', 'start_s', 'owl', 'wren']
     """
 
-    def of_fold(inference: BirdsInference, rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
+    def of_fold(rows: pd.DataFrame, dataset: Any, fold: int) -> _FoldPredictions:
+        inference = _inference(run, fold, batch_size)
         probabilities = inference.predict_dataset_windows(
             dataset, description=f"Fold {fold}, windows out of fold"
         )
@@ -227,7 +194,7 @@ def predict_windows_out_of_fold(
         of_window = rows[_KEYS].iloc[numbers].assign(**{START_COLUMN: starts / run.card().sample_rate})
         return probabilities, dataset.window_targets(), of_window
 
-    result = _predicted(run, config, folds, batch_size, of_fold)
+    result = _predicted(run, config, folds, of_fold)
     write_parquet(run.path / WINDOWS_NAME, result.predictions)
     return result
 
@@ -240,8 +207,7 @@ def _predicted(
     run: Run,
     config: TrainConfig,
     folds: Sequence[int] | None,
-    batch_size: int,
-    of_fold: Callable[[BirdsInference, pd.DataFrame, Any, int], _FoldPredictions],
+    of_fold: Callable[[pd.DataFrame, Any, int], _FoldPredictions],
 ) -> OutOfFold:
     """Return the predictions of every fold on what it validates, one below the other, with their scores."""
     chosen, recordings = _chosen(run, config, folds)
@@ -249,7 +215,7 @@ def _predicted(
     parts = []
     for fold in chosen:
         rows, dataset = validated_by(recordings, config, labels, fold)
-        parts.append(of_fold(_inference(run, fold, batch_size), rows, dataset, fold))
+        parts.append(of_fold(rows, dataset, fold))
     outputs, targets, tables = zip(*parts, strict=True)
     output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
     predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
@@ -329,14 +295,8 @@ def saved_out_of_fold(
     ('owl', 'wren')
     """
     chosen, labels = run.chosen_folds(folds), LabelMap(run.card().labels)
-    trained = [run.best_checkpoint(fold).stat().st_mtime_ns for fold in chosen]
-    if not run.oof_file.is_file() or run.oof_file.stat().st_mtime_ns <= max(trained):
-        return None
-    try:
-        saved = read_whole_table(run.oof_file)
-    except DataError:
-        return None
-    if list(saved) != [*_KEYS, *labels.labels]:
+    saved = _saved_table(run, chosen)
+    if saved is None:
         return None
     recordings = recordings_with_folds(run, config)
     rows, datasets = zip(*(validated_by(recordings, config, labels, fold) for fold in chosen), strict=True)
@@ -347,6 +307,28 @@ def saved_out_of_fold(
     _warn_of_missing(recordings, chosen)
     targets = np.concatenate([dataset.targets for dataset in datasets])
     return _scored(predictions, targets, recordings, labels, config)
+
+
+def _saved_table(run: Run, folds: Sequence[int]) -> pd.DataFrame | None:
+    """Return the saved predictions where they are of the present weights of these folds."""
+    if not run.oof_file.is_file() or run.oof_file.stat().st_mtime_ns <= run.newest_weights_ns(folds):
+        return None
+    try:
+        saved = read_whole_table(run.oof_file)
+    except DataError:
+        return None
+    return saved if list(saved) == [*_KEYS, *run.card().labels] else None
+
+
+def _saved_of(run: Run, fold: int, rows: pd.DataFrame) -> np.ndarray | None:
+    """Return the saved probabilities of these rows of a fold, shape (n_rows, n_labels)."""
+    saved = _saved_table(run, [fold])
+    if saved is None:
+        return None
+    found = rows[_KEYS].merge(saved.drop(columns="primary_label"), on=["filename", "fold"])
+    if not len(rows) == len(found) == (saved["fold"] == fold).sum():
+        return None
+    return found[list(run.card().labels)].to_numpy()
 
 
 def scored_columns(
@@ -388,39 +370,6 @@ def _warn_of_missing(recordings: pd.DataFrame, chosen: Sequence[int]) -> None:
         logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
 
 
-class Validated(NamedTuple):
-    """The recordings that a fold is validated on, and the dataset of their windows.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> Validated(pd.DataFrame({"filename": ["owl.wav"]}), dataset=None).recordings["filename"].tolist()
-    ['owl.wav']
-    """
-
-    recordings: pd.DataFrame
-    dataset: Any
-
-
-def validated_by(recordings: pd.DataFrame, config: TrainConfig, labels: LabelMap, fold: int) -> Validated:
-    """Return the recordings that a fold is validated on, of :func:`recordings_with_folds`, and their windows.
-
-    Examples
-    --------
-    >>> from dawnchorus.recordings.labels import LabelMap
-    >>> from dawnchorus.runs import Run
-    >>> run = Run.open("logdirs/tiny")
-    >>> config, labels = run.config(), LabelMap(run.card().labels)
-    >>> len(validated_by(recordings_with_folds(run, config), config, labels, fold=0).recordings)
-    4
-    """
-    tested = validation_rows(recordings["fold"].to_numpy(), recordings["validated"].to_numpy(), fold)
-    rows = recordings[tested].reset_index(drop=True)
-    args = config.train_function_args
-    with composition_untold():
-        return Validated(rows, args.val_dataset_class(rows, labels, args.val_dataset_config))
-
-
 def _scored(
     predictions: pd.DataFrame,
     targets: np.ndarray,
@@ -452,8 +401,10 @@ def _scored_over(
             scores[metric.name] = metric(truth, output)
         except DataError as error:
             logger.warning("The metric %s is left out: %s", metric.name, error)
-    of_folds = _fold_scores(truth, output, predictions["fold"].to_numpy())
-    return OutOfFold(predictions, targets, scores[MACRO_ROC_AUC.name], names, scores, of_folds)
+    fold_of_row = predictions["fold"].to_numpy()
+    of_folds, pooled = _fold_scores(truth, output, fold_of_row), scores[MACRO_ROC_AUC.name]
+    together = macro_roc_auc(truth, folds_together(output, fold_of_row)) if len(of_folds) > 1 else pooled
+    return OutOfFold(predictions, targets, pooled, names, scores, of_folds, together)
 
 
 def _fold_scores(truth: np.ndarray, output: np.ndarray, fold_of_row: np.ndarray) -> dict[int, float]:
@@ -477,6 +428,7 @@ def _write(run: Run, result: OutOfFold) -> None:
     mean = result.mean_of_folds
     summary = {
         **{f"oof_{name}": score for name, score in result.scores.items()},
+        "oof_macro_roc_auc_folds_together": result.together_macro_roc_auc,
         "oof_macro_roc_auc_mean_of_folds": None if math.isnan(mean) else mean,
         "oof_macro_roc_auc_of_each_fold": result.fold_macro_roc_auc,
         "folds": sorted(int(fold) for fold in result.predictions["fold"].unique()),

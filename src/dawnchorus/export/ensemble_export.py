@@ -14,13 +14,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from dawnchorus.config import TrainConfig
+from dawnchorus.engines.calibrations import checkpoint_digests
 from dawnchorus.engines.engine_settings import TUNED_NAME, default_settings
 from dawnchorus.engines.onnx_engine import OnnxEngine
 from dawnchorus.engines.opening import BUNDLE_NAME, checkpoints_fingerprint
 from dawnchorus.engines.openvino_engine import OpenVinoEngine
 from dawnchorus.engines.torch_engine import TorchEngine
 from dawnchorus.errors import ExportError
-from dawnchorus.evaluate.out_of_fold import recordings_with_folds
+from dawnchorus.evaluate.validated_recordings import recordings_with_folds
 from dawnchorus.export.int8 import ScoreClips, check_score, quantize, score_clips
 from dawnchorus.export.onnx import write_one_file, write_onnx, write_onnx_fp16
 from dawnchorus.export.openvino import read_onnx, write_fp16, write_ir
@@ -28,6 +29,7 @@ from dawnchorus.export.parity import TOLERANCE_FP16, Parity, check_parity, gener
 from dawnchorus.files import replacing_all
 from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.models.card import ModelCard
+from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.runs import Run
@@ -183,4 +185,14 @@ def _calibration_of(run: Run, card: ModelCard) -> list[Path]:
     outdated = [file for file in there if file.stat().st_mtime_ns <= newest]
     for file in outdated:
         logger.warning("%s is of earlier weights and left out; run dawnchorus calibrate again.", file)
+    scores = run.path / SCORE_CALIBRATION_NAME
+    if scores.is_file():
+        if ScoreCalibration.read(scores).is_of(checkpoint_digests(run, card.folds)):
+            there.append(scores)
+        else:
+            logger.warning(
+                "%s is of other weights and left out, so that the export gives raw scores; run dawnchorus "
+                "calibrate, and export again.",
+                scores,
+            )
     return [file for file in there if file not in outdated]

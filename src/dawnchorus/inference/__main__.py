@@ -15,10 +15,14 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
+
 from dawnchorus.engines import open_engine
+from dawnchorus.engines.calibrations import with_calibration
 from dawnchorus.engines.engine_settings import frontend_threads
 from dawnchorus.errors import DawnchorusError, describe_os_error
 from dawnchorus.files import Failure
+from dawnchorus.models.score_calibration import RAW_THRESHOLD
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
 from dawnchorus.wording import USED_WRONGLY
@@ -39,7 +43,12 @@ def main() -> int:
     parser.add_argument("bundle", type=Path, help="folder that dawnchorus export has made")
     parser.add_argument("recordings", nargs="+", help="recordings, folders, patterns, or -")
     parser.add_argument(
-        "--threshold", type=_probability, default=0.5, help="probability that makes a detection"
+        "--threshold",
+        type=_probability,
+        help="probability that makes a detection; otherwise that of the best F1, and 0.5 for raw scores",
+    )
+    parser.add_argument(
+        "--raw-scores", action="store_true", help="the networks' own scores, not probabilities of presence"
     )
     parser.add_argument("--overlap", type=float, default=0.0, help="seconds that windows share")
     parser.add_argument("--threads", type=_count, help="cores to use; otherwise all")
@@ -58,6 +67,15 @@ def main() -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     found = find_recordings(arguments.recordings, names=names_from_stdin())
     engine = open_engine(arguments.bundle, n_threads=arguments.threads)
+    if not arguments.raw_scores:
+        with_calibration(engine)
+        if engine.thresholds is None:
+            sys.stderr.write(f"{arguments.bundle} has no calibration; its scores are raw\n")
+    thresholds = np.full(len(engine.card.labels), RAW_THRESHOLD, np.float32)
+    if arguments.threshold is not None:
+        thresholds[:] = arguments.threshold
+    elif engine.thresholds is not None:
+        thresholds = engine.thresholds.values
     n_workers = frontend_threads(arguments.threads)
     inference = BirdsInference(engine, overlap_s=arguments.overlap, n_workers=n_workers)
     names = {recording.path: recording.name for recording in found.recordings}
@@ -71,9 +89,10 @@ def _predict(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"failed: {outcome.reason}\n")
             failed = True
             continue
-        for start, stop, row in zip(outcome.starts, outcome.stops, outcome.probabilities, strict=True):
+        probabilities = outcome.calibrated(engine.calibration).probabilities
+        for start, stop, row in zip(outcome.starts, outcome.stops, probabilities, strict=True):
             times = start / outcome.sample_rate, stop / outcome.sample_rate
-            for column in (row >= arguments.threshold).nonzero()[0]:
+            for column in (row >= thresholds).nonzero()[0]:
                 table.writerow([names[path], *times, engine.card.labels[column], f"{row[column]:.4f}"])
     return 2 if failed else 0
 

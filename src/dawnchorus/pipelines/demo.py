@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from dawnchorus.audio.listing import list_audio_files
@@ -22,6 +21,7 @@ from dawnchorus.config import TrainConfig, validate
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import open_engine
+from dawnchorus.engines.calibrations import with_calibration
 from dawnchorus.errors import DataError
 from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
@@ -30,8 +30,10 @@ from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.pipelines.run_evaluation import evaluate_run
+from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
+from dawnchorus.predict.thresholds import default_thresholds
 from dawnchorus.report.measurements import PATH, Measurement
 from dawnchorus.report.soundscape_picture import draw_soundscape
 from dawnchorus.runs import Run
@@ -64,8 +66,6 @@ TRAINING: dict[str, Any] = {
     },
 }
 """A small residual network (0.5 million weights, made for timm's own tests), trained from scratch."""
-
-THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
         result.notes.append("Training went on from an earlier run in this folder: its time is only the rest.")
     with stage("Out-of-fold score"):
         _score(result, run, config, synthetic=inputs.synthetic)
+        calibrate_after_training(run, config)
     with stage("Export"):
         for parity in export_ensemble(run, config):
             result.measurements.append(
@@ -246,8 +247,8 @@ def _mean_of_folds(network: OutOfFold) -> list[Measurement]:
 def _predict_soundscapes(
     result: DemoResult, run: Run, soundscapes: Path, out: Path, *, synthetic: bool
 ) -> None:
-    engine = open_engine(run.path)
-    thresholds = np.full(len(engine.card.labels), THRESHOLD, dtype=np.float32)
+    engine = with_calibration(open_engine(run.path))
+    thresholds = default_thresholds(engine.thresholds, len(engine.card.labels))
     bulk = BulkSettings(DetectionSettings(thresholds))
     # With force, because a demo that is run again may have trained another model.
     predicted = predict_bulk(

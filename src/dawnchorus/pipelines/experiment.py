@@ -175,6 +175,9 @@ def train(
 ) -> TrainedRun:
     """Return the run of an experiment, trained to its end; a run that was interrupted goes on.
 
+    Its scores are then calibrated, as
+    :func:`dawnchorus.pipelines.run_score_calibration.calibrate_after_training` does it.
+
     Parameters
     ----------
     data
@@ -238,9 +241,15 @@ def train(
     values = {"exp_name": name, **values, **{key: value for key, value in given.items() if value is not None}}
     config = validate(TrainConfig, changed(values, changes), where="dawnchorus.train")
     _check_packages(config)
+    from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
+    from dawnchorus.training.processes import this_process
+
     chosen = [folds] if isinstance(folds, int) else folds
     run = config.train_function(config, folds=chosen, config_file=config_file)
-    return TrainedRun(run.path, config)
+    trained = TrainedRun(run.path, config)
+    if this_process(config.train_function_args).rank == 0:
+        calibrate_after_training(trained, config)
+    return trained
 
 
 def open_run(source: Experiment, *, config: Experiment | None = None) -> TrainedRun:

@@ -1,4 +1,8 @@
-"""Thresholds of the classes from out-of-fold predictions, and a picture of their reliability."""
+"""Thresholds of the classes at a precision, from out-of-fold predictions, and a picture of their reliability.
+
+They are of calibrated scores, whose calibration is fitted first
+(:mod:`dawnchorus.pipelines.run_score_calibration`); of raw ones where these cannot be calibrated.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dawnchorus.config import TrainConfig
+from dawnchorus.errors import DataError
 from dawnchorus.evaluate.calibration import (
     NEVER,
     OWN,
@@ -25,7 +32,16 @@ from dawnchorus.evaluate.calibration import (
 )
 from dawnchorus.evaluate.out_of_fold import OutOfFold, predict_out_of_fold, saved_out_of_fold
 from dawnchorus.evaluate.reliability import Reliability, reliability
+from dawnchorus.evaluate.score_fitting import calibrated as calibrated_by
+from dawnchorus.evaluate.score_fitting import folds_together
 from dawnchorus.files import replacing, write_text
+from dawnchorus.models.score_calibration import ScoreCalibration
+from dawnchorus.pipelines.run_score_calibration import (
+    calibrate_scores,
+    copy_to_exports,
+    export_dirs,
+    present_calibration,
+)
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.report.reliability_picture import Calibration, draw_calibration
 from dawnchorus.report.run_page import write_run_page
@@ -34,7 +50,6 @@ from dawnchorus.runs import Run
 logger = logging.getLogger(__name__)
 
 PICTURE_NAME = "reliability.png"
-_EXPORTS = "onnx_ensem_5first_folds*"
 
 
 class Calibrated(NamedTuple):
@@ -55,6 +70,8 @@ class Calibrated(NamedTuple):
         ``thresholds.csv``, ``reliability.png`` and ``calibration.json`` in the run.
     export_dirs
         Folders of exports that have copies of the table and the summary.
+    scores
+        Calibration of the scores that the thresholds are of; None where they are raw.
 
     Examples
     --------
@@ -73,6 +90,7 @@ class Calibrated(NamedTuple):
     picture: Path
     summary: Path
     export_dirs: list[Path]
+    scores: ScoreCalibration | None = None
 
 
 def calibrate_run(
@@ -86,8 +104,8 @@ def calibrate_run(
     """Return the lowest threshold of each class at a wanted precision, and write it for later predictions.
 
     The run's out-of-fold predictions are used where they are those of its present folds; otherwise every fold
-    predicts its own recordings first. For the limits of the thresholds see
-    :mod:`dawnchorus.evaluate.calibration`.
+    predicts its own recordings first. So is the calibration of the scores, which is of all finished folds.
+    For the limits of the thresholds see :mod:`dawnchorus.evaluate.calibration`.
 
     Parameters
     ----------
@@ -123,6 +141,8 @@ def calibrate_run(
         result = predict_out_of_fold(run, config, folds=folds, batch_size=batch_size)
     else:
         logger.info(f"Using the predictions that are there: {run.oof_file}")
+    calibration = _score_calibration(run, config, result, batch_size)
+    result = _on_its_scale(result, run.card().labels, calibration)
     labels = run.card().labels
     thresholds = thresholds_at_precision(
         result.targets,
@@ -131,12 +151,50 @@ def calibrate_run(
         precision,
         scored_labels=result.scored_labels,
     )
-    calibrated = _written(run, result, thresholds, precision)
+    calibrated = _written(run, result, thresholds, precision, calibration)
     write_run_page(run)
     return calibrated
 
 
-def _written(run: Run, result: OutOfFold, thresholds: list[ClassThreshold], precision: float) -> Calibrated:
+def _score_calibration(
+    run: Run, config: TrainConfig, result: OutOfFold, batch_size: int
+) -> ScoreCalibration | None:
+    """Return the calibration of all finished folds, made where it is missing; None where none can be."""
+    folds = run.finished_folds()
+    present = present_calibration(run, folds)
+    if present is not None:
+        copy_to_exports(run, present)
+        return present
+    try:
+        if sorted(result.predictions["fold"].unique().tolist()) != folds:
+            result = predict_out_of_fold(run, config, folds=folds, batch_size=batch_size, reuse=True)
+        return calibrate_scores(run, config, result).calibration
+    except DataError as error:
+        logger.warning("The thresholds are of raw scores, which cannot be calibrated: %s", error)
+        return None
+
+
+def _on_its_scale(
+    result: OutOfFold, labels: Sequence[str], calibration: ScoreCalibration | None
+) -> OutOfFold:
+    """Return predictions with calibrated scores, or as they are where there is no calibration."""
+    if calibration is None:
+        return result
+    predictions, names = result.predictions.copy(), list(labels)
+    scores = predictions[names].to_numpy(np.float64)
+    if calibration.folds_together:
+        scores = folds_together(scores, predictions["fold"].to_numpy())
+    predictions[names] = calibrated_by(scores, calibration.classes).astype(np.float32)
+    return result._replace(predictions=predictions)
+
+
+def _written(
+    run: Run,
+    result: OutOfFold,
+    thresholds: list[ClassThreshold],
+    precision: float,
+    calibration: ScoreCalibration | None,
+) -> Calibrated:
     labels, scored = run.card().labels, list(result.scored_labels)
     targets = result.targets[:, [labels.index(label) for label in scored]]
     scores = result.predictions[scored].to_numpy()
@@ -151,7 +209,8 @@ def _written(run: Run, result: OutOfFold, thresholds: list[ClassThreshold], prec
         run.path / THRESHOLDS_NAME,
         run.path / PICTURE_NAME,
         run.path / CALIBRATION_NAME,
-        sorted(path for path in run.path.glob(_EXPORTS) if path.is_dir()),
+        export_dirs(run),
+        calibration,
     )
     write_thresholds(calibrated.table, thresholds)
     _draw(run, result, calibrated, curve, precision)
@@ -179,6 +238,7 @@ def _summary(result: OutOfFold, calibrated: Calibrated, precision: float) -> dic
     pooled = calibrated.pooled_threshold
     return {
         "precision": precision,
+        "calibration": None if calibrated.scores is None else calibrated.scores.digest,
         "pooled_threshold": None if math.isinf(pooled) else pooled,  # JSON has no infinity
         "ece": calibrated.reliability.expected_calibration_error,
         "n_recordings": len(result.predictions),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from dawnchorus.engines.ensembles import Ensemble
 from dawnchorus.errors import RunError
-from dawnchorus.evaluate.out_of_fold import folds_of_files
+from dawnchorus.evaluate.validated_recordings import folds_of_files
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFiles

@@ -62,6 +62,8 @@ class Model:
         The experiment that it comes from.
     card
         The model card.
+    is_calibrated
+        Whether its scores are probabilities of presence; otherwise they are the networks' own.
 
     Examples
     --------
@@ -107,6 +109,11 @@ class Model:
         return self.card.exp_name
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether its scores are probabilities of presence; otherwise they are the networks' own."""
+        return self.engine.thresholds is not None
+
+    @property
     def _facts(self) -> ModelFacts:
         return ModelFacts(self.name, self.card.species)
 
@@ -121,7 +128,7 @@ class Model:
         channel: Channel | None = None,
         salvage: bool = False,
     ) -> Predictions:
-        """Return the probability of each class in each window.
+        """Return the probability of each class in each window, that of its presence where it is calibrated.
 
         The numbers do not depend on what is predicted together, or on the form of a sound: a file, the
         samples of that file, or a stream of them in blocks.
@@ -173,8 +180,9 @@ class Model:
                 if isinstance(outcome, Failure):
                     failures.append(outcome)
                 else:
+                    calibrated = outcome.calibrated(self.engine.calibration)
                     windows = postprocess(
-                        outcome, settings, window=self.card.n_segment, step=inference.plan.step
+                        calibrated, settings, window=self.card.n_segment, step=inference.plan.step
                     )
                     recorder = Recorder() if done.path is None else recorder_of(done.path)
                     recordings.append(
@@ -182,7 +190,10 @@ class Model:
                     )
         if not recordings:
             raise _none_readable(failures, n_sounds=len(sounds))
-        return Predictions(self.labels, recordings, failures, self.path, overlap_s, notes, self._facts)
+        return Predictions(
+            self.labels, recordings, failures, self.path, overlap_s, notes, self._facts,
+            self.engine.thresholds, self.engine.calibration,
+        )  # fmt: skip
 
     def stream(
         self,
@@ -222,8 +233,12 @@ class Model:
         def parts() -> Iterator[Predictions]:
             began = _start_of(sound)
             for windows in inference.stream_windows(sound):
-                part = PredictedRecording(sound.name, sound.path, began, windows)
-                yield Predictions(self.labels, [part], (), self.path, overlap_s, facts=self._facts)
+                calibrated = windows.calibrated(self.engine.calibration)
+                part = PredictedRecording(sound.name, sound.path, began, calibrated)
+                yield Predictions(
+                    self.labels, [part], (), self.path, overlap_s, (), self._facts,
+                    self.engine.thresholds, self.engine.calibration,
+                )  # fmt: skip
 
         return parts()
 
@@ -396,6 +411,7 @@ def load_model(
     exponent: float = 1.0,
     n_threads: int | None = None,
     clips_per_request: int | None = None,
+    calibrated: bool = True,
 ) -> Model:
     """Return a model.
 
@@ -421,13 +437,17 @@ def load_model(
     n_threads, clips_per_request
         Threads of the engine and clips that it computes at once; if not given, those that ``dawnchorus tune``
         has stored for this machine, else all cores.
+    calibrated
+        Whether scores become probabilities of presence by the calibration that lies beside the model since it
+        was trained. Without one, or with False, they are raw: the networks' own, which only rank windows.
 
     Raises
     ------
     RunError
         There is no such model.
     ModelError
-        It is not a model of dawnchorus, the models take clips of different kinds, or the exponent is below 0.
+        It is not a model of dawnchorus, its calibration is damaged, the models take clips of different kinds,
+        or the exponent is below 0.
     ConfigError
         The number of weights is not that of the models, or the run has a network of one's own and is opened
         without its config.
@@ -447,7 +467,8 @@ def load_model(
     if isinstance(config, str):
         config = Path(config)
     models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
-    opened = Ensemble(models, engine, n_threads, clips_per_request, folds, exponent).open()
+    ensemble = Ensemble(models, engine, n_threads, clips_per_request, folds, exponent)
+    opened = ensemble.open(calibrated=calibrated)
     own_path = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
     return Model(opened, path=own_path if len(paths) == 1 else None)
 

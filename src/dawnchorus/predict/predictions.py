@@ -18,8 +18,9 @@ from dawnchorus.config.settings import nearest
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import Failure, legible, refuse_existing
 from dawnchorus.formats import Format, ModelFacts, RecordingDetections, absolute_time, open_writers
+from dawnchorus.models.score_calibration import ScoreCalibration, Thresholds
 from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
-from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, thresholds_from
+from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, default_thresholds, thresholds_from
 from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.predict.window_tables import window_table
 from dawnchorus.wording import counted
@@ -81,6 +82,10 @@ class Predictions:
         Seconds that a window shares with the next one.
     facts
         Name and taxonomy of the model.
+    thresholds
+        Default thresholds of calibrated scores; None where scores are raw.
+    calibration
+        By which they were calibrated; None for raw scores, and for several models.
 
     Examples
     --------
@@ -110,6 +115,8 @@ class Predictions:
     overlap_s: float = 0.0
     notes: Sequence[Failure] = ()
     facts: ModelFacts = field(default_factory=ModelFacts)
+    thresholds: Thresholds | None = None
+    calibration: ScoreCalibration | None = None
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -163,7 +170,7 @@ class Predictions:
 
     def detections(
         self,
-        threshold: float | str | Path | Mapping[str, float] = 0.5,
+        threshold: float | str | Path | Mapping[str, float] | None = None,
         *,
         species: Iterable[str] | None = None,
         top_k: int | None = None,
@@ -178,7 +185,8 @@ class Predictions:
         threshold
             Probability of a detection in [0, 1]; or one a label, with ``"*"`` for all others; or a CSV file
             of label and threshold; or ``"calibrated"``, for the thresholds that ``dawnchorus calibrate`` has
-            put beside the model.
+            put beside the model. If not given, that of the best F1 where the scores are calibrated, and 0.5
+            where they are raw.
         species
             Labels of the only classes to detect.
         top_k
@@ -225,14 +233,18 @@ class Predictions:
                 table.add(recording.name, recording.windows)
         return Path(path)
 
-    def _thresholds(self, threshold: float | str | Path | Mapping[str, float]) -> npt.NDArray[np.float32]:
+    def _thresholds(
+        self, threshold: float | str | Path | Mapping[str, float] | None
+    ) -> npt.NDArray[np.float32]:
+        if threshold is None:
+            return default_thresholds(self.thresholds, len(self.labels))
         if isinstance(threshold, str | Path):
             if self.model is None and str(threshold) == CALIBRATED:
                 raise ConfigError(
                     f"the threshold is {str(threshold)!r}, and these predictions do not know their model; "
                     "give a number, or one a label"
                 )
-            return thresholds_from(str(threshold), self.labels, self.model or Path())
+            return thresholds_from(str(threshold), self.labels, self.model or Path(), self.calibration)
         if isinstance(threshold, Mapping | pd.Series):
             given = dict(threshold)
             strangers = [label for label in given if label not in (*self.labels, ALL_OTHERS)]

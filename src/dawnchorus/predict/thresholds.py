@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
 
+from dawnchorus.config import Record, read_json_if_sound
 from dawnchorus.engines.opening import is_run
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.text_tables import read_text_table, some
+from dawnchorus.models.score_calibration import RAW_THRESHOLD, ScoreCalibration, Thresholds
 from dawnchorus.predict.detections import is_threshold
 from dawnchorus.runs import Run
 
@@ -26,7 +29,17 @@ ALL_OTHERS = "*"
 """The label of a threshold file that stands for every class without a line of its own."""
 
 
-def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArray[np.float32]:
+class _Summary(Record):
+    """The content of ``calibration.json`` that is read again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    calibration: str | None = None
+
+
+def thresholds_from(
+    text: str, labels: Sequence[str], model: Path, calibration: ScoreCalibration | None = None
+) -> npt.NDArray[np.float32]:
     """Return the threshold of each class, shape (n_classes,), float32 in [0, 1] or infinity.
 
     Parameters
@@ -38,13 +51,15 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
         The model's classes.
     model
         A run directory, a bundle or a model file.
+    calibration
+        Of the scores that they are for; None for raw scores.
 
     Raises
     ------
     ConfigError
         The number is out of its range, or the text is none of these.
     DataError
-        The table cannot be read, or there is none.
+        The table cannot be read, or there is none; or it is of calibrated scores, and those here are raw.
 
     Examples
     --------
@@ -60,7 +75,7 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
                 "--threshold a number"
             )
         _warn_of_earlier_weights(folder)
-        return read_thresholds(folder / THRESHOLDS_NAME, labels)
+        return _on_scale(read_thresholds(folder / THRESHOLDS_NAME, labels), folder, calibration)
     try:
         value = float(text)
     except ValueError:
@@ -75,6 +90,22 @@ def thresholds_from(text: str, labels: Sequence[str], model: Path) -> npt.NDArra
     return np.full(len(labels), value, dtype=np.float32)
 
 
+def _on_scale(
+    thresholds: npt.NDArray[np.float32], folder: Path, calibration: ScoreCalibration | None
+) -> npt.NDArray[np.float32]:
+    """Return thresholds for calibrated scores; those of older tables are of raw ones."""
+    summary = read_json_if_sound(folder / CALIBRATION_NAME, _Summary) or _Summary()
+    if calibration is None and summary.calibration is not None:
+        raise DataError(
+            f"{folder / THRESHOLDS_NAME} is of calibrated scores, and these are raw; leave --raw-scores out, "
+            "or give --threshold a number"
+        )
+    if calibration is None or summary.calibration is not None:
+        return thresholds
+    never = np.isinf(thresholds)
+    return np.where(never, thresholds, calibration.apply(np.where(never, 0, thresholds)))
+
+
 def _warn_of_earlier_weights(folder: Path) -> None:
     """Log where a run was trained on after its thresholds were made; an export has thresholds of its own."""
     file = folder / THRESHOLDS_NAME
@@ -82,6 +113,17 @@ def _warn_of_earlier_weights(folder: Path) -> None:
         run = Run(folder)
         if file.stat().st_mtime_ns <= run.newest_weights_ns(run.finished_folds()):
             logger.warning("%s is of earlier weights; run dawnchorus calibrate again.", file)
+
+
+def default_thresholds(given: Thresholds | None, n_classes: int) -> npt.NDArray[np.float32]:
+    """Return the default thresholds of calibrated scores, or 0.5 of raw ones; shape (n_classes,), float32.
+
+    Examples
+    --------
+    >>> default_thresholds(None, 2)
+    array([0.5, 0.5], dtype=float32)
+    """
+    return np.full(n_classes, RAW_THRESHOLD, np.float32) if given is None else given.values
 
 
 def read_thresholds(path: Path, labels: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.models.score_calibration import ScoreCalibration
 from dawnchorus.wording import counted
 
 
@@ -44,6 +45,12 @@ class WindowPredictions(NamedTuple):
     sample_rate: int
     embeddings: npt.NDArray[np.float32] | None = None
     channels: npt.NDArray[np.int64] | None = None
+
+    def calibrated(self, calibration: ScoreCalibration | None) -> WindowPredictions:
+        """Return the windows with probabilities of presence for raw scores; as they are for None."""
+        if calibration is None or not len(self.starts):
+            return self
+        return self._replace(probabilities=calibration.apply(self.probabilities))
 
     def by_channel(self) -> list[WindowPredictions]:
         """Return the windows of each channel; all together where they are of one."""

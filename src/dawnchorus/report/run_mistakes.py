@@ -64,8 +64,10 @@ def confusion_table(run: Run) -> pd.DataFrame:
     return table.head(N_CONFUSIONS)
 
 
-def draw_reliability(run: Run) -> Figure | None:
+def draw_reliability(run: Run, name: str = RELIABILITY_NAME) -> Figure | None:
     """Return the reliability of the out-of-fold predictions, or None where it is not recorded.
+
+    ``name`` is that of its table, for raw or for calibrated scores.
 
     Examples
     --------
@@ -73,7 +75,7 @@ def draw_reliability(run: Run) -> Figure | None:
     >>> draw_reliability(Run.open("logdirs/tiny"))
     """
     columns = ("from_score", "to_score", "n_pairs", "mean_score", "observed_fraction", "low", "high")
-    table = read_csv_table(run.path / RELIABILITY_NAME, columns, numbers=columns)
+    table = read_csv_table(run.path / name, columns, numbers=columns)
     usable = len(table) > 0 and table["n_pairs"].notna().all() and table["n_pairs"].sum() > 0
     return reliability_figure(reliability_of(table)) if usable else None
 

@@ -10,9 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
+from dawnchorus.evaluate.confusions import CALIBRATED_RELIABILITY_NAME
 from dawnchorus.files import replacing, write_text
+from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
 from dawnchorus.report.page_parts import Column, picture_of, shown_table
 from dawnchorus.report.page_template import rendered
@@ -141,7 +144,12 @@ def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict
 
 def _out_of_fold_part(run: Run, *, with_recordings: bool) -> dict[str, Any]:
     figure, pairs = draw_reliability(run), confusion_table(run)
+    calibration = read_json_if_sound(run.path / SCORE_CALIBRATION_NAME, ScoreCalibration)
+    held_out = None if calibration is None else draw_reliability(run, CALIBRATED_RELIABILITY_NAME)
     return {
+        "calibrated_reliability": held_out
+        and picture_of(held_out, "Reliability of calibrated scores on recordings held out"),
+        "note_on_calibration": "" if calibration is None else _note_on_calibration(calibration),
         "reliability": picture_of(figure, "Reliability of the out-of-fold scores") if figure else None,
         "confusions": shown_table(pairs, _CONFUSION_COLUMNS),
         "wrong_recordings": wrong_recordings(run, with_sound=with_recordings),
@@ -161,6 +169,22 @@ def _newer_folds(run: Run) -> list[int]:
             if run.best_checkpoint(fold).stat().st_mtime_ns > predicted:
                 newer.append(fold)
     return newer
+
+
+def _note_on_calibration(calibration: ScoreCalibration) -> str:
+    """Return sentences on how good calibrated scores are on recordings held out, and what was held out."""
+    held, own = calibration.held_out, sum(each.how == OWN for each in calibration.classes)
+    scale = "brought to one scale before" if calibration.folds_together else "taken as they are"
+    one_by_one = "each fold" if held.by == "fold" else f"each of {held.n_parts} parts of the fold's groups"
+    return (
+        f"Calibrated scores, held out: {one_by_one} is calibrated by the others, which is how their "
+        f"reliability and these numbers are measured. The folds' scores are {scale}. Expected calibration "
+        f"error {held.ece:.3f}, of raw scores {held.raw_ece:.3f}. At the default threshold "
+        f"{calibration.threshold:g} ({calibration.aim}), {held.n_right} of "
+        f"{counted(held.n_above, 'detection')} are right ({held.precision:.0%}), and {held.recall:.0%} of the birds are found. {own} of "
+        f"{counted(len(calibration.classes), 'class', 'classes')} are calibrated on their own, the others on "
+        f"all together ({SCORE_CALIBRATION_NAME})."
+    )
 
 
 def _note_on_thresholds(calibration: Mapping[str, Any]) -> str:
@@ -218,12 +242,18 @@ def _summary(
     n_recordings = out_of_fold.get("n_recordings")
     if texts:
         over = f" over {counted(n_recordings, 'recording')}" if isinstance(n_recordings, int) else ""
-        sentences.append(f"Out-of-fold {', '.join(texts)}{over}, all folds pooled.")
+        sentences.append(f"Out-of-fold {', '.join(texts)}{over}, all folds pooled, raw scores.")
         if newer:
             sentences.append(
                 f"The weights of {'fold' if len(newer) == 1 else 'folds'} {', '.join(map(str, newer))} are "
                 "newer than the out-of-fold predictions; dawnchorus evaluate makes them anew."
             )
+    together = out_of_fold.get("oof_macro_roc_auc_folds_together")
+    if isinstance(together, int | float) and not math.isnan(together):
+        sentences.append(
+            f"Out-of-fold macro ROC-AUC {together:.4f}, pooled after the folds' scores were brought to one "
+            "scale."
+        )
     mean, of_folds = (
         out_of_fold.get(f"oof_macro_roc_auc_{key}") for key in ("mean_of_folds", "of_each_fold")
     )

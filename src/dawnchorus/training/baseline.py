@@ -15,7 +15,8 @@ from sklearn.preprocessing import StandardScaler
 from dawnchorus.config import LoaderSettings, TrainConfig
 from dawnchorus.datasets.loaders import ClipLoader
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
-from dawnchorus.evaluate.out_of_fold import OutOfFold, recordings_with_folds
+from dawnchorus.evaluate.out_of_fold import OutOfFold
+from dawnchorus.evaluate.validated_recordings import recordings_with_folds
 from dawnchorus.features.frontend import LogMelFrontend
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.folds.assignment import training_rows, validation_rows

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dawnchorus.config import TrainConfig
 from dawnchorus.errors import ConfigError, RunError
-from dawnchorus.evaluate.out_of_fold import recordings_with_folds, validated_by
+from dawnchorus.evaluate.validated_recordings import recordings_with_folds, validated_by
 from dawnchorus.files import write_text
 from dawnchorus.metrics import LOG_PREFIX, LOSS, chosen_metrics
 from dawnchorus.recordings.labels import LabelMap
