@@ -22,6 +22,8 @@ from dawnchorus.cli.calibrate_command import calibrate
 from dawnchorus.config import TrainConfig, merge, read_config_file, validate
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.evaluate.out_of_fold import predict_out_of_fold, saved_out_of_fold, scored_on
+from dawnchorus.evaluate.score_fitting import folds_together
+from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration
 from dawnchorus.pipelines import run_calibration
 from dawnchorus.pipelines.run_calibration import calibrate_run
 from dawnchorus.predict.birds_inference import BirdsInference
@@ -87,10 +89,23 @@ def with_scores(trained: Trained) -> Iterator[Any]:
             present = table["primary_label"].to_numpy() == label
             table[label] = np.asarray(scores_of(number, present), dtype=np.float32)
         table.to_parquet(run.oof_file, index=False)
+        (run.path / SCORE_CALIBRATION_NAME).unlink(missing_ok=True)
         return table
 
     yield write
     run.oof_file.write_bytes(before)
+    (run.path / SCORE_CALIBRATION_NAME).unlink(missing_ok=True)
+
+
+def calibrated_scores(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with scores as the run's own calibration makes them."""
+    calibration = ScoreCalibration.read(run.path / SCORE_CALIBRATION_NAME)
+    scores = table[list(LABELS)].to_numpy(np.float64)
+    if calibration.folds_together:
+        scores = folds_together(scores, table["fold"].to_numpy())
+    made = table.copy()
+    made[list(LABELS)] = calibration.apply(scores)
+    return made
 
 
 def test_predictions_are_made_once_and_again_for_a_fold_that_is_trained_again(
@@ -173,18 +188,24 @@ def test_the_table_the_picture_and_the_summary_hold_the_same_run(trained: Traine
 
     table = with_scores(scores)
     calibrated = calibrate_run(run, config, precision=0.9)
+    raw_order = table[list(LABELS)].rank().to_numpy()
+    table = calibrated_scores(run, table)
     rows = pd.read_csv(run.path / "thresholds.csv").set_index("label")
     assert list(rows.index) == list(LABELS)
     for label in LABELS:
         precision, _, thresholds = precision_recall_curve(table["primary_label"] == label, table[label])
         expected = thresholds[np.flatnonzero(precision[:-1] >= 0.9)[0]]
-        assert rows["threshold"][label] == expected
+        assert rows["threshold"][label] == pytest.approx(expected, abs=1e-6)
         assert rows["precision"][label] >= 0.9
-        assert (table[label] >= rows["threshold"][label]).sum() == rows["n_above"][label]
+        assert (table[label] >= rows["threshold"][label] - 1e-6).sum() == rows["n_above"][label]
     assert rows["recall"].tolist() == [1.0, pytest.approx(2 / 6, abs=1e-4)]
     assert rows["how"].tolist() == ["class", "class"]
     summary = json.loads((run.path / "calibration.json").read_text())
     assert summary["precision"] == 0.9
+    assert calibrated.scores is not None
+    assert summary["calibration"] == calibrated.scores.digest
+    if not calibrated.scores.folds_together:
+        np.testing.assert_array_equal(table[list(LABELS)].rank().to_numpy(), raw_order)
     assert summary["n_recordings"] == 12
     assert summary["folds"] == [0, 1]
     assert summary["n_classes_by_how"] == {"class": 2, "pooled": 0, "never": 0}
@@ -206,10 +227,10 @@ def test_every_export_has_the_same_table_and_summary(trained: Trained, with_scor
         calibrated = calibrate_run(run, config, precision=0.5)
         assert [folder.name for folder in calibrated.export_dirs] == names
         for name in names:
-            for file in ("thresholds.csv", "calibration.json"):
+            for file in ("thresholds.csv", "calibration.json", SCORE_CALIBRATION_NAME):
                 assert (run.path / name / file).read_bytes() == (run.path / file).read_bytes()
-        assert len(list((run.path / names[0]).iterdir())) == 3
-        assert len(list((run.path / names[1]).iterdir())) == 2
+        assert len(list((run.path / names[0]).iterdir())) == 4
+        assert len(list((run.path / names[1]).iterdir())) == 3
         assert not list((run.path / "soundscapes").iterdir())
     finally:
         for name in [*names, "soundscapes"]:
@@ -264,9 +285,10 @@ def test_the_command_says_where_the_thresholds_are(trained: Trained, with_scores
     run, _ = trained
     with_scores(lambda number, present: np.where(present, 0.75, 0.25 - 0.05 * number))
     printed = command(str(run.path))
+    pooled = json.loads((run.path / "calibration.json").read_text())["pooled_threshold"]
     assert printed.stdout.splitlines() == [
         "precision 0.9 of recordings: 2 of 2 classes with a threshold of their own, 0 with the pooled one "
-        "of 0.750, 0 never reach it",
+        f"of {pooled:.3f}, 0 never reach it",
         f"thresholds: {run.path / 'thresholds.csv'}",
         f"picture: {run.path / 'reliability.png'}",
     ]
