@@ -18,6 +18,7 @@
     │   └── finished.json         written last: the best checkpoint and its scores
     ├── report.html, curves.png   scores and curves, on one page
     ├── oof_predictions.parquet   every recording as predicted by the fold not trained on it
+    ├── score_calibration.json    raw scores → probabilities of presence, and the default threshold
     ├── onnx_ensem_5first_folds/
     ├── onnx_ensem_5first_folds_openvino_fp16/
     ├── onnx_ensem_5first_folds_openvino_int8/
