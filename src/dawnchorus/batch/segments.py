@@ -189,24 +189,46 @@ def choose_detections(detections: pd.DataFrame, settings: SegmentSettings) -> pd
     order = ["label", "probability", "filename", "start_s", "end_s"]
     falling = [True, False, True, True, True]
     kept = kept.drop_duplicates().sort_values(order, ascending=falling).reset_index(drop=True)
-    ranked = kept.assign(rank=_ranks(kept, settings)).sort_values(["label", "rank"], kind="stable")
+    ranks = detection_ranks(kept, settings.order, settings.seed)
+    ranked = kept.assign(rank=ranks).sort_values(["label", "rank"], kind="stable")
     chosen = ranked.groupby("label", sort=False).head(settings.per_species)
     return chosen.sort_index().drop(columns="rank").reset_index(drop=True)
 
 
-def _ranks(detections: pd.DataFrame, settings: SegmentSettings) -> pd.Series:
-    """Return a number for each detection, lowest where it is wanted most."""
-    if settings.order == "surest":
+def detection_ranks(detections: pd.DataFrame, order: Order, seed: int) -> pd.Series:
+    """Return a number for each detection of a table, lowest where an order wants it most.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> detections = pd.DataFrame({"label": ["owl", "owl"], "probability": [0.6, 0.9]})
+    >>> detection_ranks(detections, "surest", seed=42).tolist()
+    [-0.6, -0.9]
+    """
+    if order == "surest":
         return -detections["probability"]
-    if settings.order == "doubtful":
+    if order == "doubtful":
         return (detections["probability"] - _DOUBT).abs()
     # Drawn row by row, so that more recordings do not change which of the others are before which.
-    key = f"{settings.seed:016d}"[-16:]
+    key = f"{seed:016d}"[-16:]
     drawn = pd.util.hash_pandas_object(detections, index=False, hash_key=key) / 2.0**64
-    if settings.order == "random":
+    if order == "random":
         return drawn
-    stratum = (detections["probability"] * _N_STRATA).astype(int).clip(upper=_N_STRATA - 1)
-    return drawn.groupby([detections["label"], stratum]).rank(method="first") + drawn
+    return (
+        drawn.groupby([detections["label"], strata(detections["probability"])]).rank(method="first") + drawn
+    )
+
+
+def strata(probabilities: pd.Series) -> pd.Series:
+    """Return the tenth of the scale of probabilities that each lies in, 0 to 9, int64.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> strata(pd.Series([0.05, 0.5, 1.0])).tolist()
+    [0, 5, 9]
+    """
+    return (probabilities * _N_STRATA).astype(int).clip(upper=_N_STRATA - 1)
 
 
 def cut_segments(
@@ -298,7 +320,9 @@ def _check_earlier_clips(out_dir: Path, settings: SegmentSettings) -> None:
     write_text(file, json.dumps(ours))
 
 
-def shorten_detections(chosen: pd.DataFrame, longest_s: float | None, windows: Path | None) -> pd.DataFrame:
+def shorten_detections(
+    chosen: pd.DataFrame, longest_s: float | None, windows: Path | None = None
+) -> pd.DataFrame:
     """Return the detections; of those longer than ``longest_s``, the stretch around the surest window.
 
     Without the table of windows, it is the middle.

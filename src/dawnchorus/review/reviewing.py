@@ -1,0 +1,465 @@
+"""``Review``, the review of a folder of predictions: its queues, its answers, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from dawnchorus.audio.channels import Channel
+from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
+from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
+from dawnchorus.review.agreement import CONFLICT, Agreement, agreement
+from dawnchorus.review.answer_store import Answer, AnswerStore, Box, Verdict
+from dawnchorus.review.clip_order import BY_SCORE, ClipOrder, Queue, ordered_clips, similar_clips
+from dawnchorus.review.clip_pool import (
+    LONGEST_S,
+    POOL_COLUMNS,
+    labels_of_windows,
+    read_clip_table,
+    read_pool,
+)
+from dawnchorus.review.excerpts import Excerpt, read_excerpt
+from dawnchorus.review.reviewed_precision import (
+    PrecisionCurve,
+    ScoreCalibration,
+    answers_for,
+    calibrate_scores,
+    precision_curve,
+    reviewed_thresholds,
+)
+from dawnchorus.wording import counted
+
+STORE_NAME = "review.sqlite"
+FOLDER_NAME = "review"
+"""Folder beside the detections for the answers and what is made of them."""
+
+_FAIR = "fair:"
+"""Begins the queue of an answer whose clip was chosen by nothing but its score."""
+
+_N_SUGGESTIONS = 9
+_ORDERS_KEPT = 64
+
+
+class Progress(NamedTuple):
+    """How far a queue is, and what more answers would improve.
+
+    Attributes
+    ----------
+    n_left, n_clips
+        Clips of the queue without an answer, and all of them.
+    species
+        The species that the following is about; None for all together.
+    precision, low, high
+        Of all clips of the species in the pool, with its interval; NaN before the first answer.
+    n_answers
+        Answers that it is counted on.
+    half_width_after
+        About half the interval once the queue is done.
+
+    Examples
+    --------
+    >>> progress = Progress(90, 96, "owl", 0.5, 0.2, 0.8, n_answers=6, half_width_after=0.1)
+    >>> progress.sentence()
+    '90 of 96 left. 6 answers say that 50 % of the clips are right (20 to 80 %); all of them would make it about
+    ±10 points.'
+    """
+
+    n_left: int
+    n_clips: int
+    species: str | None
+    precision: float
+    low: float
+    high: float
+    n_answers: int
+    half_width_after: float
+
+    def sentence(self) -> str:
+        """Return both in words."""
+        left = f"{self.n_left:,} of {self.n_clips:,} left."
+        if not self.n_answers or math.isnan(self.precision):
+            return f"{left} The first answers will say how many of the clips are right."
+        says = (
+            f"{left} {counted(self.n_answers, 'answer')} say{'s' * (self.n_answers == 1)} that "
+            f"{self.precision:.0%} of the clips are right ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
+        ).replace("%", " %", 1)
+        if not self.n_left:
+            return f"{says}."
+        return f"{says}; all of them would make it about ±{100 * self.half_width_after:.0f} points."
+
+
+class Review:
+    """The review of a folder of predictions.
+
+    Made by :func:`open_review`.
+
+    Attributes
+    ----------
+    pool
+        The clips, by their number: ``filename``, ``start_s``, ``end_s``, ``label``, ``channel``,
+        ``probability``.
+    store
+        The answers on disk.
+    labels
+        The classes of the model where the predictions name them, else the species of the pool.
+    folder
+        Where the answers are, and what is made of them.
+    audio_dir
+        Folder of the recordings.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability\\nnight.wav,0.0,5.0,wren,0.9\\n"
+    ... )
+    >>> with open_review("detections.csv", ".") as review:
+    ...     clip = review.queue("surest").index[0]
+    ...     review.answer(clip, "Ada", "yes")
+    ...     review.answers()[["filename", "label", "verdict", "reviewer"]].values.tolist()
+    [['night.wav', 'wren', 'yes', 'Ada']]
+    """
+
+    def __init__(
+        self,
+        pool: pd.DataFrame,
+        folder: Path,
+        audio_dir: Path,
+        *,
+        windows: Path | None = None,
+        embeddings: Path | None = None,
+        table: pd.DataFrame | None = None,
+        channel: Channel = "mean",
+    ) -> None:
+        self.folder, self.audio_dir, self.channel = folder, audio_dir, channel
+        self.windows, self.embeddings = windows, embeddings
+        self.store = AnswerStore(folder / STORE_NAME)
+        self.pool = pool.set_index(pd.Index(self.store.add_clips(pool), name="id"))
+        self.table_clips: list[int] = []
+        if table is not None:
+            self.table_clips = self.store.add_clips(table)
+            extra = table.set_index(pd.Index(self.table_clips, name="id"))
+            self.pool = pd.concat([self.pool, extra[~extra.index.isin(self.pool.index)]])
+        own = () if windows is None else labels_of_windows(windows)
+        self.labels = own or tuple(sorted(self.pool["label"].unique()))
+        self._ordered = lru_cache(_ORDERS_KEPT)(self._order_of)
+        self._windows_of = lru_cache(32)(self._read_windows)
+        self._curves = lru_cache(256)(self._curve)
+        self._wholes = lru_cache(256)(lambda species, n_rows: self._curve(species, n_rows, at=[0.0]))
+
+    def __enter__(self) -> Review:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.store.close()
+
+    def __repr__(self) -> str:
+        species = counted(self.pool["label"].nunique(), "species", "species")
+        return f"Review({counted(len(self.pool), 'clip')} of {species}, {self.store.n_rows()} answers)"
+
+    def queue(
+        self, order: ClipOrder | Queue = "strata", *, reviewer: str = "", **choice: Any
+    ) -> pd.DataFrame:
+        """Return the clips that are left in a queue, the next first.
+
+        Parameters
+        ----------
+        order
+            The order, or a whole queue.
+        reviewer
+            For ``second`` and ``conflicts``, who asks.
+        **choice
+            ``species``, ``site``, ``per_species`` and ``like`` of a :class:`Queue`.
+
+        Raises
+        ------
+        ConfigError, DataError
+            The queue is not legal, or there is nothing to order it by.
+        """
+        queue = order if isinstance(order, Queue) else Queue(order, **choice)
+        return self.pool.loc[self.left_in(queue, reviewer)]
+
+    def left_in(self, queue: Queue, reviewer: str) -> list[int]:
+        """Return the numbers of the clips that are left in a queue for a reviewer."""
+        reviewers = self.store.reviewers_of()
+        if queue.order == "conflicts":
+            return [clip for clip in self._of(queue, sorted(reviewers)) if self._waits_for(clip, reviewer)]
+        if queue.order == "second":
+            waiting = [clip for clip, names in reviewers.items() if names and reviewer not in names]
+            return self._of(queue, sorted(waiting))
+        return [clip for clip in self._ordered(queue).tolist() if clip not in reviewers]
+
+    def answer(
+        self,
+        clip: int,
+        reviewer: str,
+        verdict: Verdict,
+        *,
+        heard: Sequence[str] = (),
+        boxes: Iterable[Box] = (),
+        queue: Queue | None = None,
+        session: str = "",
+    ) -> None:
+        """Write an answer; it is on disk when this returns.
+
+        An answer without ``queue`` counts as one of a clip that was chosen by its score.
+
+        Raises
+        ------
+        ConfigError, DataError
+            The reviewer has no name, the verdict or a label is none, or there is no such clip.
+        """
+        labels = [label.strip() for label in (*heard, *(box.label for box in boxes))]
+        if "" in labels:
+            raise ConfigError("a species that was heard is empty; name it or leave it out")
+        chosen = Queue("random") if queue is None else queue
+        text = f"{_FAIR * chosen.is_fair}{chosen.order}"
+        found = Answer(int(clip), reviewer.strip(), verdict, tuple(heard), tuple(boxes), text)
+        self.store.record(found, session=session)
+
+    def answers(self) -> pd.DataFrame:
+        """Return a row for what each reviewer says of each clip, with the clip.
+
+        ``heard`` is a list of species, ``boxes`` one of (start_s, end_s, low_hz, high_hz, label), and
+        ``answered_at`` a time in UTC.
+        """
+        rows = self.store.current()
+        frame = pd.DataFrame(rows, columns=Answer._fields).set_index("clip")
+        frame["answered_at"] = pd.to_datetime(frame["answered_at"], unit="s", utc=True)
+        frame["queue"] = frame["queue"].str.removeprefix(_FAIR)
+        return self._all_clips(sorted({row.clip for row in rows})).join(frame, how="right")
+
+    def verdicts(self) -> pd.DataFrame:
+        """Return a row a clip with what its reviewers say together: ``verdict``, ``heard``, ``boxes``, …
+
+        ``is_fair`` says whether a precision is counted on it.
+        """
+        by_clip: dict[int, list[Answer]] = {}
+        for answer in self.store.current():
+            by_clip.setdefault(answer.clip, []).append(answer)
+        together = {clip: agreement(found) for clip, found in by_clip.items()}
+        frame = pd.DataFrame(list(together.values()), columns=Agreement._fields, index=list(together))
+        frame["is_fair"] = [any(a.queue.startswith(_FAIR) for a in by_clip[clip]) for clip in together]
+        return self._all_clips(list(together)).join(frame)
+
+    def conflicts(self) -> pd.DataFrame:
+        """Return the clips that as many reviewers say yes to as no."""
+        found = self.verdicts()
+        return found[found["verdict"] == CONFLICT]
+
+    def precision(self, species: str) -> PrecisionCurve:
+        """Return precision and recall of a species over the threshold, as far as the answers say.
+
+        Counted on clips of the pool that were chosen by their scores alone; conflicts and those nobody is
+        sure of are left out.
+        """
+        return self._curves(species, self.store.n_rows())
+
+    def thresholds(self, precision: float = 0.9) -> list[ClassThreshold]:
+        """Return the lowest threshold of each species with a wanted precision.
+
+        Raises
+        ------
+        DataError
+            The precision is not in (0, 1].
+        """
+        check_precision(precision)
+        return reviewed_thresholds(self.pool, self.counted(), precision)
+
+    def calibration(self) -> list[ScoreCalibration]:
+        """Return the probability of being right over the score, of each species with enough answers."""
+        return calibrate_scores(self.pool, self.counted())
+
+    def counted(self) -> pd.DataFrame:
+        """Return the clips that a precision is counted on, with ``is_right``."""
+        found = self.verdicts()
+        is_used = found["verdict"].isin(["yes", "no"]) & found["is_fair"] & found.index.isin(self.pool.index)
+        found = found[is_used & found["probability"].notna()]
+        return found.assign(is_right=found["verdict"] == "yes")
+
+    def progress(self, queue: Queue, reviewer: str = "") -> Progress:
+        """Return how far a queue is, and what more answers would improve."""
+        left = len(self.left_in(queue, reviewer))
+        all_clips = left if queue.order in ("second", "conflicts") else len(self._ordered(queue))
+        whole = self._wholes(queue.species, self.store.n_rows())
+        n = int(whole.n_reviewed[0])
+        if not n:
+            return Progress(left, all_clips, queue.species, math.nan, 0.0, 1.0, 0, math.nan)
+        precision, low, high = (float(values[0]) for values in (whole.precision, whole.low, whole.high))
+        half = (high - low) / 2
+        more = left if queue.order in BY_SCORE else 0
+        after = half * math.sqrt(n / (n + more))
+        return Progress(left, all_clips, queue.species, precision, low, high, n, after)
+
+    def excerpt(self, clip: int) -> Excerpt:
+        """Return sound and spectrogram around a clip.
+
+        Raises
+        ------
+        DataError, AudioError, UnsafePathError
+            There is no such clip, or its recording cannot be read.
+        """
+        row = self.clip(clip)
+        channel: Channel = int(row["channel"]) or self.channel
+        return read_excerpt(
+            self.audio_dir, row["filename"], float(row["start_s"]), float(row["end_s"]), channel=channel
+        )
+
+    def clip(self, clip: int) -> pd.Series:
+        """Return the row of a clip.
+
+        Raises
+        ------
+        DataError
+            There is none of this number.
+        """
+        if clip not in self.pool.index:
+            raise DataError(f"there is no clip {clip} in this review")
+        return self.pool.loc[clip]
+
+    def suggestions(self, clip: int, n: int = _N_SUGGESTIONS) -> list[str]:
+        """Return the likeliest other species in a clip: by the windows' scores, else the most frequent."""
+        row = self.clip(clip)
+        scores = pd.Series(dtype=float)
+        if self.windows is not None:
+            windows = self._windows_of(row["filename"])
+            of_channel = row["channel"] in (0, *([] if "channel" in windows else [row["channel"]]))
+            is_here = (windows["start_s"] < row["end_s"]) & (windows["end_s"] > row["start_s"])
+            if not of_channel:
+                is_here &= windows["channel"] == row["channel"]
+            scores = windows.loc[is_here, list(self.labels)].max()
+        others = scores.dropna().drop(row["label"], errors="ignore").nlargest(n).index
+        frequent = self._frequent.drop(row["label"], errors="ignore").index
+        return list(dict.fromkeys([*map(str, others), *map(str, frequent)]))[:n]
+
+    @property
+    def _frequent(self) -> pd.Series:
+        return self.pool["label"].value_counts()
+
+    def write_answers(self, path: Path) -> None:
+        """Write :meth:`answers` as CSV; lists are written as JSON."""
+        from dawnchorus.formats.whole_tables import write_csv
+
+        table = self.answers().reset_index(drop=True)
+        for column in ("heard", "boxes"):
+            table[column] = [json.dumps(list(cell), ensure_ascii=False) for cell in table[column]]
+        write_csv(path, table)
+
+    def _all_clips(self, clips: list[int]) -> pd.DataFrame:
+        """Return the rows of clips, those of earlier predictions too, with their present scores."""
+        known = self.pool.index.intersection(clips)
+        missing = np.setdiff1d(clips, known)
+        earlier = self.store.clips().loc[missing] if len(missing) else self.pool[:0]
+        return pd.concat([self.pool.loc[known], earlier[POOL_COLUMNS]]).sort_index().rename_axis("clip")
+
+    def _of(self, queue: Queue, clips: list[int]) -> list[int]:
+        is_species = queue.species is None or self.pool["label"].eq(queue.species)
+        there = set(self.pool.index[is_species] if queue.species is not None else self.pool.index)
+        return [clip for clip in clips if clip in there]
+
+    def _waits_for(self, clip: int, reviewer: str) -> bool:
+        """Return whether a clip is in conflict, and the last word was not this reviewer's."""
+        found = self.store.of_clip(clip)
+        if len(found) < 2 or agreement(found).verdict != CONFLICT:
+            return False
+        return max(found, key=lambda answer: answer.answered_at).reviewer != reviewer
+
+    def _order_of(self, queue: Queue) -> npt.NDArray[np.int64]:
+        if queue.order == "table":
+            if not self.table_clips:
+                raise DataError("this review was opened without a table of clips; give one with --queue")
+            return np.array(self._of(queue, self.table_clips), np.int64)
+        if queue.order == "similar":
+            if self.embeddings is None:
+                raise DataError("there are no embeddings; predict with --embeddings to find similar clips")
+            return similar_clips(self.pool, queue, self.embeddings)
+        return ordered_clips(self.pool, queue)
+
+    def _read_windows(self, filename: str) -> pd.DataFrame:
+        assert self.windows is not None
+        return pq.read_table(self.windows, filters=[("filename", "==", filename)]).to_pandas()
+
+    def _curve(
+        self, species: str | None, n_rows: int, *, at: Sequence[float] | None = None
+    ) -> PrecisionCurve:
+        """Return the curve of a species, or at some thresholds alone; ``n_rows`` is there for the cache."""
+        pool, reviewed = self.pool[self.pool["probability"].notna()], self.counted()
+        if species is not None:
+            pool, reviewed = (each[each["label"] == species] for each in (pool, reviewed))
+        else:
+            pool = pool[pool["label"].isin(reviewed["label"].unique())]
+        scores = (pool["probability"], reviewed["probability"])
+        return precision_curve(*scores, reviewed["is_right"], thresholds=at)
+
+
+def open_review(
+    predictions: Path | str,
+    audio_dir: Path | str | None = None,
+    *,
+    folder: Path | str | None = None,
+    min_probability: float | None = None,
+    table: Path | str | pd.DataFrame | None = None,
+    longest_s: float = LONGEST_S,
+    channel: Channel = "mean",
+) -> Review:
+    """Return the review of a folder of predictions, with the answers that it has so far.
+
+    Parameters
+    ----------
+    predictions
+        Folder that ``dawnchorus predict`` wrote, or a table of detections.
+    audio_dir
+        Folder of the recordings; the working directory if not given.
+    folder
+        Where the answers are kept; ``review`` beside the detections if not given.
+    min_probability
+        Review every window and class with at least this score, instead of the detections alone: precision
+        and recall are then known below the threshold of the detections too.
+    table
+        Clips in an order of its own, such as the result of a search: see :func:`read_clip_table`.
+    longest_s
+        Seconds of a clip at most; of a longer detection, the stretch around its surest window.
+    channel
+        Channel of recordings with several, where a detection names none.
+
+    Raises
+    ------
+    DataError
+        There are no detections, or the answers cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability\\nnight.wav,0.0,5.0,wren,0.9\\n"
+    ... )
+    >>> open_review("detections.csv", ".")
+    Review(1 clip of 1 species, 0 answers)
+    """
+    predictions = Path(predictions)
+    audio = Path() if audio_dir is None else Path(audio_dir)
+    audio = audio.parent if audio.is_file() else audio  # predict takes a single recording too
+    if not audio.is_dir():
+        raise DataError(f"{audio}: no such folder; name the folder of the recordings")
+    beside = predictions if predictions.is_dir() else predictions.parent
+    pool = read_pool(predictions, audio, min_probability=min_probability, longest_s=longest_s)
+    given = read_clip_table(Path(table)) if isinstance(table, str | Path) else table
+    windows, embeddings = beside / WINDOWS_NAME, beside / EMBEDDINGS_NAME
+    return Review(
+        pool,
+        beside / FOLDER_NAME if folder is None else Path(folder),
+        audio,
+        windows=windows if windows.is_file() else None,
+        embeddings=embeddings if embeddings.is_file() else None,
+        table=given,
+        channel=channel,
+    )
