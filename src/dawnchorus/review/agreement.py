@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from dawnchorus.review.answer_store import Answer, Box
 
-CONFLICT = "conflict"
 Agreed = Literal["yes", "no", "unsure", "conflict"]
+CONFLICT: Agreed = "conflict"
 
 
 class Agreement(NamedTuple):

@@ -1,8 +1,8 @@
 """The answers of reviewers in an SQLite file: written through at once, added to and never changed.
 
-An answer is a row of clip, reviewer and time. What a reviewer says of a clip is the latest of the rows; taking
-an answer back is a row too. A clip that is shown to someone is leased, so that two pages are given different
-ones. Several processes may use one file.
+An answer is a row of clip, reviewer and time. What a reviewer says of a clip is the latest of the rows;
+taking an answer back is a row too. A clip that is shown to someone is leased, so that two pages are given
+different ones. Several processes may use one file.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class AnswerStore:
         self.refresh()
 
     def withdraw_last(self, reviewer: str, session: str) -> int | None:
-        """Take the last answer of a session back, lease its clip to it, and return the clip; None for none."""
+        """Take the last answer of a session back, lease its clip to it, and return it; None for none."""
         with self._lock:
             self.refresh()
             rows = self._db.execute(
@@ -251,7 +251,7 @@ class AnswerStore:
             return int(self._db.execute("SELECT count(*) FROM answers").fetchone()[0])
 
     def lease(self, order: Iterable[int], session: str, n: int, *, lease_s: float = LEASE_S) -> list[int]:
-        """Return the first ``n`` clips of an order that no other session holds, and keep them for this one."""
+        """Return the first ``n`` clips of an order that no other session holds, and keep them for it."""
         now = time.time()
         with self._transaction() as db:
             held = db.execute("SELECT clip FROM leases WHERE until > ? AND session <> ?", (now, session))

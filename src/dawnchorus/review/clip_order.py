@@ -178,7 +178,7 @@ def similar_clips(pool: pd.DataFrame, queue: Queue, embeddings: Path) -> npt.NDA
     query = _embedding_at(embeddings, like)
     kept = chosen_clips(pool, queue).drop(index=queue.like, errors="ignore")
     best = pd.Series(-np.inf, index=kept.index)
-    by_name = {name: clips for name, clips in kept.groupby("filename", sort=False)}
+    by_name = dict(iter(kept.groupby("filename", sort=False)))
     for windows in _batches(embeddings):
         matrix = np.stack(windows["embedding"].to_numpy()).astype(np.float32)
         norms = np.maximum(np.linalg.norm(matrix, axis=1), 1e-12)

@@ -95,7 +95,8 @@ def read_excerpt(
     wave = read_crop(path, first, stop - first, sample_rate=info.sample_rate, channel=channel)
     if first + len(wave) <= round(start_s * info.sample_rate):
         raise AudioError(
-            f"{path}: has no sound from {start_s:g} s on, where the clip begins; it lasts {info.duration_s:g} s"
+            f"{path}: has no sound from {start_s:g} s on, where the clip begins; it lasts "
+            f"{info.duration_s:g} s"
         )
     levels, high_hz = spectrogram_levels(wave, info.sample_rate)
     begins_s = first / info.sample_rate

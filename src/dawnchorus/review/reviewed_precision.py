@@ -1,4 +1,4 @@
-"""Precision over the threshold from reviewed clips, with intervals, and what follows: thresholds, calibration.
+"""Precision over the threshold from reviewed clips, with intervals; thresholds and calibration from it.
 
 Clips are reviewed in strata, the tenths of the scale of scores, not in proportion to how many there are. The
 precision at and above a threshold is therefore the mean of the strata's, weighted by the clips of each in the
@@ -72,21 +72,6 @@ class PrecisionCurve(NamedTuple):
     def to_frame(self) -> pd.DataFrame:
         """Return a row a threshold."""
         return pd.DataFrame(self._asdict())
-
-
-def proportion_interval(n_right: int, n: int, *, level: float = LEVEL) -> tuple[float, float]:
-    """Return Wilson's interval of a share (Wilson, 1927), for clips that were drawn at random.
-
-    Examples
-    --------
-    >>> low, high = proportion_interval(8, 10)
-    >>> round(low, 3), round(high, 3)
-    (0.49, 0.943)
-    """
-    if not n:
-        return 0.0, 1.0
-    found = stats.binomtest(n_right, n).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def precision_curve(
@@ -237,21 +222,6 @@ def reviewed_thresholds(
             )
         )
     return found
-
-
-def answers_for(half_width: float, share: float) -> int:
-    """Return about how many random answers an interval of this half width needs.
-
-    The normal approximation, with 1 added to both outcomes so that a share of 0 or 1 needs some too.
-
-    Examples
-    --------
-    >>> answers_for(0.1, 0.5), answers_for(0.05, 0.9)
-    (97, 139)
-    """
-    z = stats.norm.ppf((1 + LEVEL) / 2)
-    share = min(max(share, 0.02), 0.98)
-    return math.ceil(z**2 * share * (1 - share) / half_width**2)
 
 
 class ScoreCalibration(NamedTuple):

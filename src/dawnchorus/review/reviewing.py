@@ -32,7 +32,6 @@ from dawnchorus.review.excerpts import Excerpt, read_excerpt
 from dawnchorus.review.reviewed_precision import (
     PrecisionCurve,
     ScoreCalibration,
-    answers_for,
     calibrate_scores,
     precision_curve,
     reviewed_thresholds,
@@ -70,8 +69,8 @@ class Progress(NamedTuple):
     --------
     >>> progress = Progress(90, 96, "owl", 0.5, 0.2, 0.8, n_answers=6, half_width_after=0.1)
     >>> progress.sentence()
-    '90 of 96 left. 6 answers say that 50 % of the clips are right (20 to 80 %); all of them would make it about
-    ±10 points.'
+    '90 of 96 left. 6 answers say that 50 % of the clips are right (20 to 80 %); all of them would make it
+    about ±10 points.'
     """
 
     n_left: int
