@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
     from dawnchorus.pipelines.adoption import adopt
     from dawnchorus.pipelines.experiment import TrainedRun, open_run, train
+    from dawnchorus.pipelines.retraining import retrain
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
     from dawnchorus.predict.predictions import Detections, Predictions
     from dawnchorus.recordings.labels import LabelMap
     from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
     from dawnchorus.report.soundscapes.soundscape_page import write_report
+    from dawnchorus.review.reviewing import Review, open_review
     from dawnchorus.training.lightning_training import lightning_training
 
 __version__ = "0.1.0"
@@ -43,6 +45,7 @@ __all__ = [
     "Model",
     "ModelOutput",
     "Predictions",
+    "Review",
     "Sound",
     "Spectrogram",
     "TrainedRun",
@@ -57,9 +60,11 @@ __all__ = [
     "load_model",
     "load_recordings",
     "open_engine",
+    "open_review",
     "open_run",
     "register",
     "registered",
+    "retrain",
     "train",
     "write_report",
 ]
@@ -91,6 +96,9 @@ _HOME = {
     "registered": "dawnchorus.config.registry",
     "train": "dawnchorus.pipelines.experiment",
     "write_report": "dawnchorus.report.soundscapes.soundscape_page",
+    "retrain": "dawnchorus.pipelines.retraining",
+    "Review": "dawnchorus.review.reviewing",
+    "open_review": "dawnchorus.review.reviewing",
 }
 
 disable_telemetry()  # before any engine is imported

@@ -107,6 +107,7 @@ def _absolute(cell: Any) -> Any:
 
 _WRITTEN = {
     "secondary_labels": _as_names,
+    "known_labels": _as_names,
     "boxes": _as_boxes,
     "audio_path": _absolute,
     "stored_path": _absolute,

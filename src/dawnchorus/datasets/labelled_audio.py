@@ -89,6 +89,9 @@ class LabelledAudio:
         Settings of clips and of reading.
     unknown_secondary_labels
         Make the targets of secondary labels unknown, for recordings that are labelled as a whole.
+    known_labels_only
+        Make the targets of species unknown that are neither labels of a recording nor among its
+        ``known_labels``, where it has some; otherwise they are absent.
 
     Raises
     ------
@@ -118,6 +121,7 @@ class LabelledAudio:
         settings: LabelledAudioSettings,
         *,
         unknown_secondary_labels: bool = False,
+        known_labels_only: bool = False,
     ) -> None:
         self.settings = settings
         _check_primary_labels(recordings["primary_label"], labels)
@@ -139,6 +143,7 @@ class LabelledAudio:
             )
         ]
         self._unknown = self._only_secondary(recordings, labels) if unknown_secondary_labels else None
+        self._unasked = _unasked(recordings, labels) if known_labels_only else {}
         self._cache = AudioCache(settings.audio_cache_gb * _GB) if settings.use_audio_cache else None
         logger.info(composition(self.sources))
 
@@ -148,9 +153,11 @@ class LabelledAudio:
     def target(self, recording: int) -> npt.NDArray[np.float32]:
         """Return 1 for each label of a recording, or for the labels of its boxes; shape (n_classes,).
 
-        With ``unknown_secondary_labels``, -1 for its secondary labels.
+        With ``unknown_secondary_labels``, -1 for its secondary labels; with ``known_labels_only``, -1 for
+        the species that nobody looked for.
         """
         target = np.zeros(self.n_classes, dtype=np.float32)
+        target[self._unasked.get(recording, [])] = UNKNOWN
         target[self._classes[recording]] = 1
         if self._unknown is not None:
             target[self._unknown[recording]] = UNKNOWN
@@ -218,13 +225,17 @@ class LabelledAudio:
         length = self.settings.n_segment if n_samples is None else n_samples
         stops = np.minimum(starts + length, self.sources[recording].n_samples)
         rate = self.settings.sample_rate
-        return time_targets(
+        targets = time_targets(
             starts / rate,
             stops / rate,
             boxes,
             self.n_classes,
             min_overlap_s=self.settings.min_overlap_s,
         )
+        if recording in self._unasked:
+            unasked = np.isin(np.arange(self.n_classes), self._unasked[recording])
+            targets[unasked & (targets == 0)] = UNKNOWN
+        return targets
 
     def _secondary(self, recordings: pd.DataFrame) -> Iterable[tuple[str, ...]]:
         if self.settings.use_secondary_labels and "secondary_labels" in recordings:
@@ -244,6 +255,16 @@ class LabelledAudio:
         clip = f"clips of {self.settings.n_samples / self.settings.sample_rate:g} s"
         classes = counted(self.n_classes, "class", "classes")
         return f"LabelledAudio({counted(len(self), 'recording')}, {classes}, {clip})"
+
+
+def _unasked(recordings: pd.DataFrame, labels: LabelMap) -> dict[int, npt.NDArray[np.int64]]:
+    """Return the classes that nobody looked for in a recording, of those that have ``known_labels``."""
+    known = recordings.get("known_labels", [()] * len(recordings))
+    return {
+        place: np.setdiff1d(np.arange(len(labels)), labels.indices(asked))
+        for place, asked in enumerate(known)
+        if isinstance(asked, tuple | list) and len(asked)
+    }
 
 
 class AudioCache:

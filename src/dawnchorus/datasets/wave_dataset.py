@@ -139,7 +139,8 @@ class WaveDatasetSettings(LabelledAudioSettings):
 class Clip(NamedTuple):
     """A training example: ``wave``, shape (n_samples,), and ``target``, (n_classes,), in [0, 1]; float32.
 
-    With ``unknown_secondary_labels``, or with noise that has ``unknown_labels``, a target may be -1,
+    With ``unknown_secondary_labels``, noise that has ``unknown_labels``, or recordings that have
+    ``known_labels``, a target may be -1,
     :data:`dawnchorus.recordings.labels.UNKNOWN`.
 
     Examples
@@ -316,6 +317,7 @@ class WaveDataset(Dataset[Clip]):
             labels,
             self.settings,
             unknown_secondary_labels=self.settings.unknown_secondary_labels,
+            known_labels_only=True,
         )
         self.rating = _rating_factors(recordings, self.settings)
         self.stretches = self._listed_stretches()

@@ -13,6 +13,9 @@ secondary_labels tuple of other species in it
 duration_s       length in seconds, NaN where it cannot be read
 boxes            tuple of (start_s, end_s, label), or None where the labels are for the
                  whole recording
+known_labels     tuple of the only species that somebody looked for, only where the
+                 source has it; empty for all. Training passes over the others, where
+                 they are not labels: see ``masked_bce``
 author           recordist, empty where unknown
 rating           quality from 0 to 5, NaN where unknown
 fold             official fold, only where the source has one
@@ -131,6 +134,10 @@ def load_recordings(
     ):  # a column that only some roots have is unknown elsewhere
         if column in recordings:
             recordings[column] = recordings[column].fillna("")
+    if "known_labels" in recordings:
+        recordings["known_labels"] = [
+            found if isinstance(found, tuple) else () for found in recordings["known_labels"]
+        ]
     return LoadedRecordings(recordings, left_out)
 
 
@@ -386,6 +393,7 @@ def digest_of_labels(recordings: pd.DataFrame) -> str:
     True
     """
     columns = ["filename", "primary_label", "secondary_labels", "rating", "boxes"]
+    columns += ["known_labels"] if "known_labels" in recordings else []
     rows = sorted(zip(*(recordings[column] for column in columns), strict=True), key=lambda row: row[0])
     return hashlib.sha256(repr(rows).encode("utf-8", errors="surrogateescape")).hexdigest()
 
@@ -401,6 +409,7 @@ def write_recordings(path: Path, recordings: pd.DataFrame) -> None:
     9
     """
     boxes = ["" if found is None else len(found) for found in recordings["boxes"]]
-    secondary = recordings["secondary_labels"].map(";".join)
+    lists = [name for name in ("secondary_labels", "known_labels") if name in recordings]
+    joined = {name: recordings[name].map(";".join) for name in lists}
     with replacing(path) as temporary:
-        recordings.assign(boxes=boxes, secondary_labels=secondary).to_csv(temporary, index=False)
+        recordings.assign(boxes=boxes, **joined).to_csv(temporary, index=False)

@@ -166,7 +166,7 @@ def read_recordings_table(
     if table.empty:
         raise DataError(f"{source} lists no recordings; add a {unit} for each")
     table = rows.of(table, source)
-    for column in ("primary_label", "secondary_labels"):
+    for column in ("primary_label", "secondary_labels", "known_labels"):
         if column in table:
             table[column] = table[column].map(clean_label)
     faults: dict[int, list[str]] = {}
@@ -180,7 +180,9 @@ def read_recordings_table(
     for row in table.index[table["filename"].duplicated() & (table["filename"] != "")]:
         note(row, f"{table['filename'][row]} listed more than once; keep one {unit} a recording")
     table = with_all_columns(table).assign(line=table.index + first)
-    table["secondary_labels"] = _parsed_label_lists(table, known, note)
+    for column in ("secondary_labels", "known_labels"):
+        if column in table:
+            table[column] = _parsed_label_lists(table, column, known, note)
     if "boxes" in table:
         table["boxes"] = _parsed_boxes(table["boxes"], note)
     for column, (low, high) in _RANGES.items():
@@ -276,18 +278,19 @@ def _parsed_literal(cell: str) -> list[str] | None:
     return [label.strip() for label in value]
 
 
-def _parsed_label_lists(table: pd.DataFrame, others: Iterable[str], note: Any) -> list[tuple[str, ...]]:
+def _parsed_label_lists(
+    table: pd.DataFrame, column: str, others: Iterable[str], note: Any
+) -> list[tuple[str, ...]]:
     known = {*table["primary_label"], *others}
     lists: list[tuple[str, ...]] = []
-    for row, cell, primary in zip(
-        table.index, table["secondary_labels"], table["primary_label"], strict=True
-    ):
+    for row, cell, primary in zip(table.index, table[column], table["primary_label"], strict=True):
         try:
             labels = parse_label_list(cell, known=known)
         except ValueError as error:
-            note(row, f"secondary_labels is {cell!r}: {error}; write ['a', 'b'], a;b, or nothing")
+            note(row, f"{column} is {cell!r}: {error}; write ['a', 'b'], a;b, or nothing")
             labels = ()
-        lists.append(tuple(label for label in labels if label != primary))
+        of_others = column == "secondary_labels"
+        lists.append(tuple(label for label in labels if label != primary or not of_others))
     return lists
 
 

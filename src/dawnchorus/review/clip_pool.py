@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from dawnchorus.batch.segments import shortened
+from dawnchorus.batch.segments import shorten_detections
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, read_detections
@@ -71,7 +71,7 @@ def read_pool(
     windows = (predictions if predictions.is_dir() else predictions.parent) / WINDOWS_NAME
     if min_probability is None:
         found = read_detections(predictions, audio_dir)
-        found = shortened(found, longest_s, windows if windows.is_file() else None)
+        found = shorten_detections(found, longest_s, windows if windows.is_file() else None)
     else:
         if not 0 <= min_probability <= 1:
             raise ConfigError(f"min_probability is {min_probability:g}; legal: 0 to 1")

@@ -224,12 +224,12 @@ def reviewed_thresholds(
     return found
 
 
-class ScoreCalibration(NamedTuple):
+class AnswerCalibration(NamedTuple):
     """A species' probability of being right: ``expit(slope · logit(score) + intercept)``.
 
     Examples
     --------
-    >>> ScoreCalibration("owl", slope=1.0, intercept=0.0, n_answers=20).probability(0.9)
+    >>> AnswerCalibration("owl", slope=1.0, intercept=0.0, n_answers=20).probability(0.9)
     0.9
     """
 
@@ -245,7 +245,7 @@ class ScoreCalibration(NamedTuple):
 
 def calibrate_scores(
     pool: pd.DataFrame, reviewed: pd.DataFrame, *, min_answers: int = MIN_ANSWERS
-) -> list[ScoreCalibration]:
+) -> list[AnswerCalibration]:
     """Return the logistic curve of each species that has enough answers of both kinds.
 
     The regression of right and wrong on the logit of the score (Platt, 1999; for bird detectors: Wood and
@@ -276,7 +276,7 @@ def calibrate_scores(
         inputs = _logit(own["probability"].to_numpy())[:, None]
         model = LogisticRegression(C=100.0).fit(inputs, own["is_right"], weights / weights.mean())
         slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
-        found.append(ScoreCalibration(str(label), slope, intercept, len(own)))
+        found.append(AnswerCalibration(str(label), slope, intercept, len(own)))
     return found
 
 

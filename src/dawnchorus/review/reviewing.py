@@ -20,6 +20,7 @@ from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 from dawnchorus.review.agreement import CONFLICT, Agreement, agreement
 from dawnchorus.review.answer_store import Answer, AnswerStore, Box, Verdict
+from dawnchorus.review.clip_excerpts import ClipExcerpt, read_clip_excerpt
 from dawnchorus.review.clip_order import BY_SCORE, ClipOrder, Queue, ordered_clips, similar_clips
 from dawnchorus.review.clip_pool import (
     LONGEST_S,
@@ -28,10 +29,9 @@ from dawnchorus.review.clip_pool import (
     read_clip_table,
     read_pool,
 )
-from dawnchorus.review.excerpts import Excerpt, read_excerpt
 from dawnchorus.review.reviewed_precision import (
+    AnswerCalibration,
     PrecisionCurve,
-    ScoreCalibration,
     calibrate_scores,
     precision_curve,
     reviewed_thresholds,
@@ -274,7 +274,7 @@ class Review:
         check_precision(precision)
         return reviewed_thresholds(self.pool, self.counted(), precision)
 
-    def calibration(self) -> list[ScoreCalibration]:
+    def calibration(self) -> list[AnswerCalibration]:
         """Return the probability of being right over the score, of each species with enough answers."""
         return calibrate_scores(self.pool, self.counted())
 
@@ -299,7 +299,7 @@ class Review:
         after = half * math.sqrt(n / (n + more))
         return Progress(left, all_clips, queue.species, precision, low, high, n, after)
 
-    def excerpt(self, clip: int) -> Excerpt:
+    def excerpt(self, clip: int) -> ClipExcerpt:
         """Return sound and spectrogram around a clip.
 
         Raises
@@ -309,7 +309,7 @@ class Review:
         """
         row = self.clip(clip)
         channel: Channel = int(row["channel"]) or self.channel
-        return read_excerpt(
+        return read_clip_excerpt(
             self.audio_dir, row["filename"], float(row["start_s"]), float(row["end_s"]), channel=channel
         )
 

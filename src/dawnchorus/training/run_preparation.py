@@ -48,7 +48,7 @@ from dawnchorus.training.frozen_layers import frozen_layers
 from dawnchorus.training.networks import new_model, write_starting_weights
 from dawnchorus.training.processes import this_process, wait_for
 from dawnchorus.training.run_locks import is_being_trained
-from dawnchorus.training.setting_checks import check_training_args
+from dawnchorus.training.setting_checks import check_known_labels, check_training_args
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ def prepare_run(config: TrainConfig, *, config_file: Path | None = None) -> Prep
     recordings, failures = leave_out_unreadable(
         listed, config.data, sample_rate=clip.sample_rate, channel=clip.channel
     )
+    check_known_labels(recordings, config.train_function_args, where=config.exp_name)
     labels = given_labels or label_map_of(recordings)
     assignment = assign_folds(recordings, _fold_settings(config), seed=config.seed)
     _check_validation(config, assignment)

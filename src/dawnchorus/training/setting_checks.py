@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import torch
 
 from dawnchorus.config import TrainFunctionArgs
@@ -14,6 +15,7 @@ from dawnchorus.training.losses import losses_that_take_unknown, make_loss
 from dawnchorus.training.optimizer import make_optimizer, make_schedule
 from dawnchorus.training.run_loggers import chosen_loggers
 from dawnchorus.training.trainer import make_callbacks
+from dawnchorus.wording import counted
 
 
 def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
@@ -44,19 +46,15 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
         ...
     dawnchorus.errors.ConfigError: train.py: loss is 'bce_focl', which is not known; ...
     """
-    loss = make_loss(args.loss, args.loss_args, where=where)
+    make_loss(args.loss, args.loss_args, where=where)
     optimizer = make_optimizer(torch.nn.Linear(1, 1), args.optimizer, where=where)
     make_schedule(optimizer, args.scheduler, n_steps=2, monitor=args.main_metric, where=where)
     make_callbacks(args.callbacks, where=where)
     chosen_metrics(args.metrics, args.main_metric, where=where)
     chosen_loggers(args)
     unknown = _unknown_targets(args.train_dataset_config)
-    if unknown and not loss.takes_unknown:
-        raise ConfigError(
-            f"{where}: {unknown} needs a loss that passes over unknown targets, and loss is "
-            f"{loss.name}; take one of {', '.join(losses_that_take_unknown())}, or give your own the "
-            "attribute takes_unknown = True"
-        )
+    if unknown:
+        _refuse_unknown(unknown, args, where=where)
     on_gpu = args.accelerator != "cpu" and torch.cuda.is_available()
     n_gpus = torch.cuda.device_count() if on_gpu else 0
     rules = (
@@ -80,6 +78,35 @@ def check_training_args(args: TrainFunctionArgs, *, where: str) -> None:
     for holds, message in rules:
         if not holds:
             raise ConfigError(f"{where}: {message}")
+
+
+def check_known_labels(recordings: pd.DataFrame, args: TrainFunctionArgs, *, where: str) -> None:
+    """Raise a ConfigError where recordings make targets unknown, and the loss does not pass over them.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from dawnchorus.config import load_train_config
+    >>> args = load_train_config("train.py").train_function_args
+    >>> check_known_labels(pd.DataFrame({"known_labels": [("owl",)]}), args, where="train.py")
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.ConfigError: train.py: known_labels of 1 recording needs a loss ...
+    """
+    asked = recordings["known_labels"].map(len) if "known_labels" in recordings else pd.Series(dtype=int)
+    n_recordings = int((asked > 0).sum())
+    if n_recordings:
+        _refuse_unknown(f"known_labels of {counted(n_recordings, 'recording')}", args, where=where)
+
+
+def _refuse_unknown(what: str, args: TrainFunctionArgs, *, where: str) -> None:
+    loss = make_loss(args.loss, args.loss_args, where=where)
+    if not loss.takes_unknown:
+        raise ConfigError(
+            f"{where}: {what} needs a loss that passes over unknown targets, and loss is "
+            f"{loss.name}; take one of {', '.join(losses_that_take_unknown())}, or give your own the "
+            "attribute takes_unknown = True"
+        )
 
 
 def _unknown_targets(dataset: Mapping[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ _QUIETEST, _LOUDEST = 0.35, 0.9995  # quantiles of the level that are drawn as 0
 _LEAST_RANGE_DB = 25.0
 
 
-class Excerpt(NamedTuple):
+class ClipExcerpt(NamedTuple):
     """A clip with its context.
 
     Attributes
@@ -45,7 +45,7 @@ class Excerpt(NamedTuple):
     Examples
     --------
     >>> from pathlib import Path
-    >>> excerpt = read_excerpt(Path("."), "night.wav", 2.0, 4.0)
+    >>> excerpt = read_clip_excerpt(Path("."), "night.wav", 2.0, 4.0)
     >>> excerpt.start_s, excerpt.end_s, excerpt.high_hz, excerpt.levels.dtype
     (0.0, 7.0, 16000.0, dtype('uint8'))
     """
@@ -64,7 +64,7 @@ class Excerpt(NamedTuple):
         return file.getvalue()
 
 
-def read_excerpt(
+def read_clip_excerpt(
     audio_dir: Path,
     filename: str,
     start_s: float,
@@ -72,7 +72,7 @@ def read_excerpt(
     *,
     context_s: float = CONTEXT_S,
     channel: Channel = "mean",
-) -> Excerpt:
+) -> ClipExcerpt:
     """Return a clip of a recording with its context, at the recording's own sample rate.
 
     Raises
@@ -85,7 +85,7 @@ def read_excerpt(
     Examples
     --------
     >>> from pathlib import Path
-    >>> len(read_excerpt(Path("."), "night.wav", 2.0, 4.0, context_s=0.5).wave)
+    >>> len(read_clip_excerpt(Path("."), "night.wav", 2.0, 4.0, context_s=0.5).wave)
     96000
     """
     path = inside(audio_dir, from_legible(filename), named_in="the table of detections")
@@ -100,7 +100,9 @@ def read_excerpt(
         )
     levels, high_hz = spectrogram_levels(wave, info.sample_rate)
     begins_s = first / info.sample_rate
-    return Excerpt(begins_s, begins_s + len(wave) / info.sample_rate, info.sample_rate, wave, high_hz, levels)
+    return ClipExcerpt(
+        begins_s, begins_s + len(wave) / info.sample_rate, info.sample_rate, wave, high_hz, levels
+    )
 
 
 def spectrogram_levels(

@@ -1,0 +1,158 @@
+"""What a review writes: its answers, verified detections in any format, precision and thresholds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dawnchorus.evaluate.calibration import ClassThreshold, write_thresholds
+from dawnchorus.formats import Format
+from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, write_detections
+from dawnchorus.formats.whole_tables import write_csv
+from dawnchorus.predict.thresholds import ALL_OTHERS, THRESHOLDS_NAME
+from dawnchorus.recordings.labels import NOCALL
+from dawnchorus.review.reviewed_precision import AnswerCalibration
+from dawnchorus.review.reviewing import Review
+
+ANSWERS_NAME, VERIFIED_NAME = "answers.csv", "verified.csv"
+PRECISION_NAME, SCORES_NAME = "precision.csv", "score_probability.csv"
+TABLES_FOLDER = "verified"
+DEFAULT_FORMATS = ("csv", "raven")
+OTHERWISE = 0.5
+"""Threshold of classes that were not reviewed."""
+
+
+class Results(NamedTuple):
+    """The files that a review has written.
+
+    Attributes
+    ----------
+    folder
+        Where they are.
+    files
+        The files and folders.
+    n_clips
+        Clips with an answer.
+    n_confirmed
+        Rows of the verified tables.
+    thresholds
+        Those in ``thresholds.csv``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Results(Path("review"), [], n_clips=96, n_confirmed=80, thresholds=[]).n_confirmed
+    80
+    """
+
+    folder: Path
+    files: list[Path]
+    n_clips: int
+    n_confirmed: int
+    thresholds: list[ClassThreshold]
+
+
+def write_results(
+    review: Review,
+    folder: Path | None = None,
+    *,
+    precision: float = 0.9,
+    formats: Format | Iterable[Format] = DEFAULT_FORMATS,
+    otherwise: float = OTHERWISE,
+) -> Results:
+    """Write the tables of a review into its folder, or another; earlier ones are replaced.
+
+    ``answers.csv`` has a row for each reviewer and clip, ``verified.csv`` one for each clip, ``verified/``
+    the confirmed detections and what was heard beside them in other programs' formats, ``precision.csv`` the
+    curve of each species, ``score_probability.csv`` its probability of being right over the score, and
+    ``thresholds.csv`` what ``dawnchorus predict --threshold`` reads.
+
+    Parameters
+    ----------
+    review
+        The review.
+    folder
+        The review's own if not given.
+    precision
+        Wanted, for the thresholds.
+    formats
+        Of the verified detections.
+    otherwise
+        Threshold of the classes of which no clip is in the review.
+
+    Raises
+    ------
+    DataError
+        The precision is not in (0, 1].
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.review.reviewing import open_review
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability\\nnight.wav,0.0,5.0,wren,0.9\\n"
+    ... )
+    >>> review = open_review("detections.csv", ".")
+    >>> review.answer(review.queue().index[0], "Ada", "yes")
+    >>> [path.name for path in write_results(review, formats="csv").files][:2]
+    ['answers.csv', 'verified.csv']
+    """
+    folder = review.folder if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    thresholds = review.thresholds(precision)
+    verdicts = review.verdicts()
+    files = [folder / name for name in (ANSWERS_NAME, VERIFIED_NAME, PRECISION_NAME, SCORES_NAME)]
+    review.write_answers(files[0])
+    lists = {name: [_json(cell) for cell in verdicts[name]] for name in ("heard", "boxes", "reviewers")}
+    write_csv(files[1], verdicts.assign(**lists).reset_index(drop=True))
+    write_csv(files[2], _curves(review))
+    write_csv(files[3], pd.DataFrame(review.calibration(), columns=AnswerCalibration._fields))
+    rest = ClassThreshold(ALL_OTHERS, otherwise, float("nan"), float("nan"), 0, 0, "not reviewed")
+    files.append(folder / THRESHOLDS_NAME)
+    write_thresholds(files[-1], [*thresholds, rest])
+    confirmed = verified_detections(verdicts)
+    paths = write_detections(confirmed, formats, folder / TABLES_FOLDER)
+    return Results(folder, [*files, *paths.values()], len(verdicts), len(confirmed), thresholds)
+
+
+def verified_detections(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return the confirmed detections, and a row for each other species that was heard, as a table.
+
+    What was heard beside a clip's species has the probability 1, as what a person has drawn elsewhere.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> verdicts = pd.DataFrame({"filename": ["a.wav"], "start_s": [0.0], "end_s": [5.0], "label": ["owl"]})
+    >>> verdicts = verdicts.assign(channel=0, probability=0.8, verdict="no", heard=[("wren",)])
+    >>> verified_detections(verdicts)[["label", "probability"]].values.tolist()
+    [['wren', 1.0]]
+    """
+    right = verdicts[verdicts["verdict"] == "yes"]
+    columns = [*DETECTION_COLUMNS, "channel"]
+    heard = verdicts.explode("heard")
+    heard = heard[heard["heard"].notna() & (heard["heard"] != NOCALL)]
+    others = heard.assign(label=heard["heard"], probability=1.0)
+    found = pd.concat([right[columns], others[columns]], ignore_index=True)
+    found["probability"] = found["probability"].astype(float).fillna(1.0)
+    keys = ["filename", "start_s", "end_s", "label", "channel"]
+    found = found.sort_values([*keys, "probability"]).drop_duplicates(keys)
+    if not (found["channel"] != 0).any():
+        found = found.drop(columns="channel")
+    return found.reset_index(drop=True)
+
+
+def _curves(review: Review) -> pd.DataFrame:
+    species = sorted(review.counted()["label"].unique())
+    parts = [review.precision(label).to_frame().assign(label=label) for label in species]
+    columns = ["label", "thresholds", "precision", "low", "high", "recall", "n_above", "n_reviewed"]
+    found = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+    return found.rename(columns={"thresholds": "threshold"}).round(6)
+
+
+def _json(cell: Iterable[object]) -> str:
+    return json.dumps(list(cell), ensure_ascii=False)
