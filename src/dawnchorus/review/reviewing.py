@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -340,7 +340,7 @@ class Review:
         frequent = self._frequent.drop(row["label"], errors="ignore").index
         return list(dict.fromkeys([*map(str, others), *map(str, frequent)]))[:n]
 
-    @property
+    @cached_property
     def _frequent(self) -> pd.Series:
         return self.pool["label"].value_counts()
 

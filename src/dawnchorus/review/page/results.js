@@ -1,7 +1,7 @@
 // The curve of precision over the threshold, in a picture and in words.
 
 const NS = "http://www.w3.org/2000/svg";
-const WIDTH = 300, HEIGHT = 170, LEFT = 30, BOTTOM = 24, TOP = 8, RIGHT = 8;
+const WIDTH = 300, HEIGHT = 170, LEFT = 36, BOTTOM = 24, TOP = 8, RIGHT = 8;
 
 function element(name, attributes, text) {
   const made = document.createElementNS(NS, name);
@@ -45,6 +45,6 @@ export function inWords(found, wanted) {
   const place = thresholds.findIndex((at) => at >= threshold - 1e-4);
   const says = `From ${threshold.toFixed(3)} on, ${percent(precision[place])} are right ` +
     `(${percent(low[place])} to ${percent(high[place])}), which keeps ${percent(recall[place])} of the right clips: ` +
-    `${n_above[place].toLocaleString("en")} clips.`;
-  return `${n_answers} answers. ${says}`;
+    `${n_above[place].toLocaleString("en")} ${n_above[place] === 1 ? "clip" : "clips"}.`;
+  return `${n_answers} ${n_answers === 1 ? "answer" : "answers"}. ${says}`;
 }

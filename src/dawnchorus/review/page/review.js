@@ -44,15 +44,15 @@ const reviewer = () => $("reviewer").value.trim();
 const request = (more = {}) => ({ session, reviewer: reviewer(), queue: queue(), ...more });
 
 async function loaded(found) {
-  const [picture, sound] = await Promise.all([
-    ask(`/api/clips/${found.id}/spectrogram`), ask(`/api/clips/${found.id}/sound`),
-  ]);
+  const picture = await ask(`/api/clips/${found.id}/spectrogram`);
   const header = (name) => Number(picture.headers.get(name));
   const excerpt = {
     levels: new Uint8Array(await picture.arrayBuffer()), bins: header("X-Bins"), frames: header("X-Frames"),
     highHz: header("X-High-Hz"), start: header("X-Start-S"), end: header("X-End-S"),
   };
-  return { excerpt, picture: painted(excerpt, spectrogram.contrast), sound: await sound.arrayBuffer() };
+  const sound = ask(`/api/clips/${found.id}/sound`).then((answer) => answer.arrayBuffer());
+  sound.catch(() => null); // told when it is played
+  return { excerpt, picture: painted(excerpt, spectrogram.contrast), sound };
 }
 
 function prepared(found) {
@@ -114,7 +114,7 @@ async function show() {
   const { name, scientific } = named(clip.label);
   const species = document.createElement("em");
   species.textContent = scientific;
-  $("question").replaceChildren(clip.label ? `Is this ${name}?` : "What is this?", ...(scientific ? [species] : []));
+  $("question").replaceChildren(clip.label ? `Is this ${name}? ` : "What is this?", ...(scientific ? [species] : []));
   $("yes").disabled = !clip.label;
   where();
   const earlier = clip.answers.map((each) => `${each.reviewer} says ${each.verdict}${each.heard.length ? `, and hears ${each.heard.join(", ")}` : ""}`);
@@ -163,7 +163,7 @@ async function frames(shown) {
 function chip(label, key, text) {
   const button = document.createElement("button");
   button.type = "button";
-  button.append(text);
+  button.append(`${text} `);
   if (key) {
     const shown = document.createElement("kbd");
     shown.textContent = key;
@@ -243,8 +243,9 @@ async function play() {
   if (!clip?.content) return;
   context ??= new AudioContext();
   if (context.state === "suspended") await context.resume();
-  const { sound, excerpt } = clip.content;
-  clip.decoded ??= await context.decodeAudioData(sound.slice(0));
+  const asked = clip, { sound, excerpt } = clip.content;
+  asked.decoded ??= await context.decodeAudioData((await sound).slice(0));
+  if (asked !== clip) return;
   stop();
   source = context.createBufferSource();
   const gain = context.createGain();
