@@ -29,6 +29,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: setup
 	$(BIN)/dawnchorus demo $(DEMO_ARGS)
 
+# The page of a review is tested in Chromium where there is one: apt-get install chromium, or CHROMIUM=path.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope $(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""Fixtures of the review: a few minutes of sound, its detections and windows, and a page in a real browser."""
+"""Fixtures of the review: a minute of sound, its detections and windows, and a page in a real browser."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+
+from dawnchorus.review.reviewing import Review
 
 RATE = 16_000
 SPECIES = ("owl", "robin", "wren")
@@ -28,6 +31,12 @@ def song(species: str, duration_s: float, rng: np.random.Generator) -> np.ndarra
     time_s = np.arange(round(duration_s * RATE)) / RATE
     note = np.sin(2 * np.pi * 3 * time_s) ** 2 * np.sin(2 * np.pi * PITCH_HZ[species] * time_s)
     return 0.3 * note + 0.01 * rng.standard_normal(len(time_s))
+
+
+@pytest.fixture(scope="session")
+def sing() -> Callable[[str, float, np.random.Generator], np.ndarray]:
+    """A function (species, duration_s, rng) → its song at 16 kHz."""
+    return song
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +116,31 @@ def served() -> Iterator[Callable[..., Served]]:
         each.kill()
 
 
+@pytest.fixture
+def served_here() -> Iterator[Callable[[Review], str]]:
+    """A function (review) → the address of its page, served by a thread of this process."""
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra review is not installed")
+    from dawnchorus.review.web_app import AppSettings, review_app
+    from dawnchorus.review.web_server import listen
+
+    running = []
+
+    def start(review: Review, **settings: Any) -> str:
+        address, chosen = listen(port=0), AppSettings(**settings)
+        config = uvicorn.Config(review_app(review, chosen), log_level="warning", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [address.socket]}, daemon=True)
+        thread.start()
+        running.append((server, thread, review))
+        return address.url(chosen.token)
+
+    yield start
+    for server, thread, review in running:
+        server.should_exit = True
+        thread.join(30)
+        review.store.close()
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium, as the system has it."""
@@ -150,7 +184,8 @@ class Page:
         before = str(self.clip())
         for key in keys:
             self.page.keyboard.press(key)
-        self.expect(self.page.locator("#clip")).not_to_have_attribute("data-clip", before, timeout=TIMEOUT_MS)
+        clip = self.page.locator("#clip")
+        self.expect(clip).not_to_have_attribute("data-clip", before, timeout=TIMEOUT_MS)
 
     def choose(self, name: str, value: str) -> None:
         """Choose an order, a species or a site."""

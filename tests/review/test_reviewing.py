@@ -19,7 +19,7 @@ from dawnchorus.errors import AudioError, ConfigError, DataError, UnsafePathErro
 from dawnchorus.formats.detection_tables import read_detections
 from dawnchorus.predict.thresholds import read_thresholds
 from dawnchorus.review.answer_store import AnswerStore, Box
-from dawnchorus.review.clip_order import Queue
+from dawnchorus.review.clip_order import Queue, ordered_clips
 from dawnchorus.review.review_results import write_results
 from dawnchorus.review.reviewing import Review, open_review
 from dawnchorus.review.training_data import write_training_data

@@ -32,11 +32,8 @@ from dawnchorus.cli import (
     preparation,
     pseudo_labels,
     recordings,
-<<<<<<< HEAD
     report_command,
-=======
     review_commands,
->>>>>>> 2190c34 (Review detections on a page in the browser, and train again with the answers)
     rock_that_bird,
     run_commands,
     run_comparison,
@@ -127,12 +124,9 @@ _add(_PREDICTION, adopt_commands.adopt, "Make a published model one that dawncho
 _add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
 _add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
 _add(_PREDICTION, segments_command.segments, "Cut detections out of recordings, to listen to.")
-<<<<<<< HEAD
 _add(_PREDICTION, report_command.report, "Make a page on who sang when, with sounds.")
-=======
 _add(_PREDICTION, review_commands.review, "Look, hear and correct detections, in a browser.")
 _add(_PREDICTION, review_commands.retrain, "Train a run again with what was reviewed.")
->>>>>>> 2190c34 (Review detections on a page in the browser, and train again with the answers)
 _add(_PREDICTION, pseudo_labels.pseudo_label, "Label soundscapes, to train the next model on.")
 _add(_COMPETITION, run_commands.compile_, "Score, export and predict as a config asks.", name="compile")
 _add(_COMPETITION, submission.bundle, "Gather several exported models in one folder.")

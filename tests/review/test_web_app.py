@@ -1,0 +1,191 @@
+"""The requests behind the page: who may make them, what they take, and that none leads out of the folders."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("fastapi", reason="the extra review is not installed")
+
+from fastapi.testclient import TestClient
+
+from dawnchorus.review.reviewing import Review, open_review
+from dawnchorus.review.web_app import AppSettings, review_app
+
+TOKEN = "a-secret-of-this-test"
+URL = "http://127.0.0.1:8765"
+KNOWN = {"Authorization": f"Bearer {TOKEN}"}
+
+Truth = tuple[Path, pd.DataFrame]
+
+
+@pytest.fixture
+def review(predictions: Path, soundscapes: Truth) -> Review:
+    return open_review(predictions, soundscapes[0])
+
+
+@pytest.fixture
+def app(review: Review) -> Any:
+    return review_app(review, AppSettings(token=TOKEN))
+
+
+@pytest.fixture
+def client(app: Any) -> TestClient:
+    return TestClient(app, base_url=URL, headers=KNOWN)
+
+
+def asked(**more: Any) -> dict[str, Any]:
+    return {"session": "s", "reviewer": "Ada", "queue": {"order": "surest"}, **more}
+
+
+def test_every_route_wants_the_token(app: Any) -> None:
+    stranger = TestClient(app, base_url=URL)
+    n_routes = 0
+    for route in app.routes:
+        path = route.path.replace("{number}", "1").replace("{name}", "review.js")
+        for method in route.methods:
+            for headers in (
+                {},
+                {"Authorization": "Bearer wrong"},
+                {"Cookie": "dawnchorus_review_8765=wrong"},
+            ):
+                answer = stranger.request(method, path, headers=headers, json={})
+                assert answer.status_code == 403, (method, path)
+            n_routes += 1
+    assert n_routes >= 12
+    assert stranger.get("/nowhere").status_code == 403
+
+
+def test_the_address_with_the_token_sets_a_cookie_and_drops_the_token(app: Any) -> None:
+    visitor = TestClient(app, base_url=URL)
+    assert visitor.get("/?token=wrong").status_code == 403
+    answer = visitor.get(f"/?token={TOKEN}", follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    page = visitor.get("/")
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "http" not in page.text  # nothing is fetched from elsewhere
+
+
+def test_another_host_or_origin_is_refused(client: TestClient) -> None:
+    assert client.get("/api/state", headers={"Host": "evil.example:8765"}).status_code == 400
+    assert client.get("/api/state", headers={"Host": "localhost:8765"}).status_code == 200
+    for origin in ("http://evil.example", "http://127.0.0.1:9999", "null"):
+        answer = client.post("/api/undo", json=asked(), headers={"Origin": origin})
+        assert answer.status_code == 403
+    assert client.post("/api/undo", json=asked(), headers={"Origin": URL}).status_code == 200
+
+
+def test_without_a_token_everybody_who_can_reach_it_is_let_in(review: Review) -> None:
+    app = review_app(review, AppSettings(token=None))
+    assert TestClient(app, base_url=URL).get("/api/state").json()["n_clips"] == 40
+
+
+@pytest.mark.parametrize("name", ["..%2fweb_app.py", "%2e%2e/web_app.py", "review.html", "/etc/passwd", "x"])
+def test_no_file_but_the_pages_own_is_served(client: TestClient, name: str) -> None:
+    assert client.get(f"/page/{name}").status_code == 404
+
+
+def test_a_clip_whose_recording_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret.wav").write_bytes(b"secret")
+    (tmp_path / "audio").mkdir()
+    rows = "".join(f"{name},0.0,5.0,owl,0.9\n" for name in ("../secret.wav", str(tmp_path / "secret.wav")))
+    (tmp_path / "detections.csv").write_text("filename,start_s,end_s,label,probability\n" + rows)
+    review = open_review(tmp_path / "detections.csv", tmp_path / "audio")
+    client = TestClient(review_app(review, AppSettings(token=None)), base_url=URL)
+    for clip in review.pool.index:
+        for kind in ("sound", "spectrogram"):
+            answer = client.get(f"/api/clips/{clip}/{kind}")
+            assert answer.status_code == 400
+            assert "does not lie below" in answer.json()["error"]
+
+
+def test_two_pages_get_different_clips_and_both_answers_are_kept(client: TestClient, review: Review) -> None:
+    one = client.post("/api/next", json=asked(session="one", n=4)).json()["clips"]
+    two = client.post("/api/next", json=asked(session="two", reviewer="Bea", n=4)).json()["clips"]
+    assert not {c["id"] for c in one} & {c["id"] for c in two}
+    held = [c["id"] for c in one]
+    more = client.post("/api/next", json=asked(session="one", holding=held, n=2)).json()["clips"]
+    assert not {c["id"] for c in more} & {*held, *(c["id"] for c in two)}
+    for session, reviewer, clips in (("one", "Ada", one), ("two", "Bea", two)):
+        for clip in clips:
+            sent = asked(session=session, reviewer=reviewer, clip=clip["id"], verdict="yes")
+            assert client.post("/api/answers", json=sent).json() == {"written": True}
+    assert review.answers()["reviewer"].value_counts().to_dict() == {"Ada": 4, "Bea": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"verdict": "perhaps"}, 422, "verdict"),
+        ({"clip": 99_999}, 400, "there is no clip 99999"),
+        ({"reviewer": ""}, 422, "reviewer"),
+        ({"reviewer": " "}, 400, "needs the name of its reviewer"),
+        ({"stranger": 1}, 422, "stranger"),
+        ({"heard": [" "]}, 400, "a species that was heard is empty"),
+        ({"heard": ["x" * 10_000], "queue": {"order": "best"}}, 422, "order"),
+        (
+            {"boxes": [{"start_s": 2, "end_s": 1, "low_hz": 1, "high_hz": 2, "label": "owl"}]},
+            400,
+            "a box ends before it begins",
+        ),
+        (
+            {"boxes": [{"start_s": 1, "end_s": "inf", "low_hz": 1, "high_hz": 2, "label": "owl"}]},
+            422,
+            "end_s",
+        ),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_and_not_written(
+    client: TestClient, review: Review, change: dict[str, Any], status: int, said: str
+) -> None:
+    clip = int(review.pool.index[0])
+    answer = client.post("/api/answers", json={**asked(clip=clip, verdict="yes"), **change})
+    assert answer.status_code == status
+    assert said in answer.json()["error"]
+    assert review.answers().empty
+
+
+def test_sound_and_spectrogram_of_a_clip_are_those_of_its_excerpt(client: TestClient, review: Review) -> None:
+    clip = int(review.queue("time").index[0])
+    found = review.excerpt(clip)
+    assert client.get(f"/api/clips/{clip}/sound").content == found.wav()
+    answer = client.get(f"/api/clips/{clip}/spectrogram")
+    shape = int(answer.headers["x-bins"]), int(answer.headers["x-frames"])
+    assert np.array_equal(np.frombuffer(answer.content, np.uint8).reshape(shape), found.levels)
+
+
+def test_suggestions_are_the_likeliest_other_species_of_the_windows(
+    client: TestClient, review: Review
+) -> None:
+    (clip,) = client.post("/api/next", json=asked()).json()["clips"]
+    assert review.windows is not None
+    windows = pd.read_parquet(review.windows)
+    here = windows[(windows["filename"] == clip["filename"]) & (windows["start_s"] == clip["start_s"])]
+    scores = here[["owl", "robin", "wren"]].iloc[0].drop(clip["label"]).sort_values(ascending=False)
+    assert clip["suggestions"] == list(scores.index)
+
+
+def test_every_request_is_answered_in_a_thread(app: Any) -> None:
+    assert not any(inspect.iscoroutinefunction(route.endpoint) for route in app.routes)
+
+
+def test_results_are_written_and_told(client: TestClient, review: Review) -> None:
+    for clip in review.queue("surest").index[:12]:
+        client.post("/api/answers", json=asked(clip=int(clip), verdict="yes"))
+    found = client.get("/api/results", params={"species": "owl", "precision": 0.9}).json()
+    assert found["n_answers"] == review.counted()["label"].eq("owl").sum()
+    assert "12 clips with an answer" in client.post("/api/write", json={"precision": 0.8}).json()["sentence"]
+    assert (review.folder / "thresholds.csv").is_file()
+    said = client.post("/api/progress", json=asked()).json()
+    assert (said["n_left"], said["n_clips"]) == (28, 40)
+    assert "12 answers say" in said["sentence"]
+    assert "start the review with --model RUN" in client.post("/api/retrain", json={}).json()["error"]
