@@ -262,5 +262,8 @@ def test_a_hundred_thousand_detections_stay_quick(
         page.page.wait_for_timeout(700)
         page.press("y")
     taken_ms = page.page.evaluate("performance.getEntriesByName('key to clip').map((each) => each.duration)")
-    print(f"{len(review.pool)} clips opened in {opened_s:.1f} s; key to clip {np.median(taken_ms):.0f} ms")
-    assert np.median(taken_ms) < 100
+    measured = (
+        f"{len(review.pool)} clips opened in {opened_s:.1f} s; key to clip {np.median(taken_ms):.0f} ms"
+    )
+    print(measured)  # noqa: T201  for who runs it
+    assert np.median(taken_ms) < 100, measured

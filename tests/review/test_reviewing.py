@@ -65,8 +65,6 @@ def test_strata_take_as_many_of_each_tenth_of_the_scale_as_there_are() -> None:
         {"filename": "a.wav", "start_s": np.arange(3000.0), "probability": rng.beta(1, 3, 3000)}
     )
     pool = pool.assign(end_s=pool["start_s"] + 1, label="owl", channel=0)
-    from dawnchorus.review.clip_order import ordered_clips
-
     chosen = pool.loc[ordered_clips(pool, Queue("strata", per_species=96))]
     counts = (chosen["probability"] * 10).astype(int).value_counts()
     assert len(chosen) == 96
@@ -79,8 +77,6 @@ def test_random_clips_have_the_pools_share_of_each_species() -> None:
         {"filename": "a.wav", "start_s": np.arange(5000.0), "label": ["owl"] * 4500 + ["wren"] * 500}
     )
     pool = pool.assign(end_s=pool["start_s"] + 1, channel=0, probability=0.7)
-    from dawnchorus.review.clip_order import ordered_clips
-
     first = pool.loc[ordered_clips(pool, Queue("random"))[:1000]]
     assert (first["label"] == "owl").mean() == pytest.approx(0.9, abs=0.03)
 

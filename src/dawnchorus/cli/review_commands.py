@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dawnchorus.cli.config_options import SetOption
-from dawnchorus.cli.run_commands import ConfigOption, DebugOption, RunArgument, open_run
+from dawnchorus.cli.run_commands import ConfigOption, RunArgument, open_run
 
 PredictionsArgument = Annotated[
     Path,
@@ -77,12 +77,18 @@ def review(
     clips.
     """
     from dawnchorus.audio.channels import checked_channel
+    from dawnchorus.engines.opening import holds_model
+    from dawnchorus.errors import ConfigError
     from dawnchorus.review.review_results import write_results
     from dawnchorus.review.reviewing import open_review
     from dawnchorus.review.web_server import check_extra, listen
 
     if not write:
         check_extra()
+    if model is not None and not holds_model(model):
+        raise ConfigError(
+            f"{model} is no model; give a run directory or an exported model, or leave --model out"
+        )
     opened = open_review(
         predictions,
         audio,
@@ -133,7 +139,6 @@ def retrain(
     ] = None,
     config: ConfigOption = None,
     changes: SetOption = None,
-    debug: DebugOption = False,
 ) -> None:
     """Train a run again with what was reviewed, negatives included: the next round.
 
@@ -144,7 +149,7 @@ def retrain(
     from dawnchorus.pipelines.retraining import retrain as train_again
     from dawnchorus.review.reviewing import open_review
 
-    opened, settings = open_run(run, config, None, debug=debug)
+    opened, settings = open_run(run, config, None, debug=False)
     with open_review(
         predictions,
         audio,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -13,11 +14,14 @@ from dawnchorus.batch.segments import SegmentSettings, cut_segments
 from dawnchorus.errors import DataError
 from dawnchorus.files import Failure, write_failures
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, TABLE_NAME
+from dawnchorus.formats.text_tables import some
 from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.review.agreement import CONFLICT
 from dawnchorus.review.clip_order import site_of
 from dawnchorus.review.reviewing import Review
+
+logger = logging.getLogger(__name__)
 
 Others = Literal["unknown", "absent"]
 
@@ -94,6 +98,10 @@ def write_training_data(
     (['nocall', 'owl'], ['["owl"]', '["owl"]'])
     """
     windows = _labelled_windows(review, None if labels is None else set(labels))
+    if labels is not None:
+        heard = {label for cell in review.verdicts()["heard"] for label in cell} - {NOCALL, *labels}
+        if heard:
+            logger.warning("Heard, but no class of the model, and left out: %s", some(sorted(heard)))
     if windows.empty:
         raise DataError(f"{review.folder} has no answer yet to train on; review some clips first")
     cut = _cut(review, windows, folder)
