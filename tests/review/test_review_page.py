@@ -166,10 +166,12 @@ def test_two_browsers_share_the_work_and_see_each_others_conflicts(
     assert review.answers().groupby("reviewer").size().to_dict() == {"Ada": 2, "Bea": 2}
     assert review.answers().index.is_unique
     bea.choose("order", "second")
+    bea.clip()
     assert bea.text("#said") == "Ada says yes"
     bea.press("n")
     assert len(review.conflicts()) == 1
     ada.choose("order", "conflicts")
+    ada.clip()
     assert "Bea says no" in ada.text("#said")
 
 

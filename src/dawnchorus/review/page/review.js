@@ -384,6 +384,8 @@ async function restart() {
   generation += 1;
   buffer = [];
   clip = null;
+  isShown = false;
+  $("clip").removeAttribute("data-clip");
   store("order", $("order").value);
   try {
     if (filling) await filling.catch(() => 0);
