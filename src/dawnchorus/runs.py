@@ -53,7 +53,7 @@ from dawnchorus.config import (
     validate,
     with_defaults,
 )
-from dawnchorus.config.registry import NETWORKS
+from dawnchorus.config.registry import MODELS, NETWORKS
 from dawnchorus.config.training_settings import VALIDATION_LOSS
 from dawnchorus.errors import ConfigError, DataError, ModelError, RunError
 from dawnchorus.files import inside, is_file
@@ -123,6 +123,11 @@ class Run:
         """
         run = cls(Path(path), experiment)
         if not run.card_file.is_file():
+            if str(path) in MODELS and not run.path.exists():
+                raise RunError(
+                    f"{path} is a model that others have trained, without the folds and recordings of a run, "
+                    "which this needs; give a run directory"
+                )
             raise RunError(
                 f"{path} holds no run (it has no model_card.json); train it first with dawnchorus train"
             )

@@ -41,6 +41,13 @@ MISTAKES = [
     ("train mine.py --audio nowhere", FAILED, "the audio folder nowhere does not exist"),
     ("train mine.py --audio empty", FAILED, "empty: no recordings here or below", ".wav"),
     ("predict nowhere songs", FAILED, "nowhere is no model; give a run directory"),
+    (
+        "predict perch-2 songs",
+        FAILED,
+        "Perch 2 is not installed: put perch_v2.onnx and labels.csv into a folder",
+    ),
+    ("calibrate birdnet", FAILED, "birdnet is a model that others have trained, without the folds"),
+    ("tune birdnet", FAILED, "birdnet is a model by its name, beside which nothing is written"),
     ("predict empty songs", FAILED, "empty holds no model", "one that dawnchorus export has made"),
     ("predict notes.txt songs", FAILED, "notes.txt is no model"),
     ("predict model nowhere.wav", FAILED, "nowhere.wav: no such file or folder; name recordings"),

@@ -42,6 +42,11 @@ class ClipLayout(Protocol):
         """Whether the clip is divided by ``max |x|``."""
         ...
 
+    @property
+    def zeros_after(self) -> bool:
+        """Whether zeros stand behind a segment that a recording's end cuts short, and not before it."""
+        ...
+
 
 def make_clip(
     wave: npt.NDArray[np.float32], settings: ClipLayout, *, n_before: int = 0
@@ -73,8 +78,9 @@ def fit_clip(
 ) -> npt.NDArray[np.float32]:
     """Return a stretch of audio with zeros around it, shape (n_samples,).
 
-    Where the clip is the segment alone, all zeros stand before it, as in the recipe. Where the clip is
-    longer, ``n_before`` zeros stand before the samples and the rest after them.
+    Where the clip is the segment alone, all zeros stand before it, as in the recipe, unless the layout wants
+    them after it. Where the clip is longer, ``n_before`` zeros stand before the samples and the rest after
+    them.
 
     Examples
     --------
@@ -86,7 +92,7 @@ def fit_clip(
     n_samples = settings.n_samples
     if len(wave) == n_samples:
         return wave
-    if n_samples == settings.n_segment:
+    if n_samples == settings.n_segment and not settings.zeros_after:
         return pad_left(wave, n_samples)
     return np.pad(wave, (n_before, n_samples - n_before - len(wave)))
 

@@ -220,6 +220,8 @@ def predict_bulk(
         "calibration": calibration,
         **_table_settings(settings),
     }
+    if engine.card.licence:
+        made["licence of the weights"] = engine.card.licence
     goals = {**_check_goals(settings.formats), **_window_goals(settings)}
     if not force:
         tables.check(made, goals, has_journal=had_journal)

@@ -204,7 +204,7 @@ class TableSource:
             tables.goals,
             tables.guests,
         ]
-        facts += [card.exp_name, {label: dict(names) for label, names in (card.species or {}).items()}]
+        facts += [card.credit, {label: dict(names) for label, names in (card.species or {}).items()}]
         return hashlib.sha256(json.dumps([*facts, tables.digests]).encode()).hexdigest()
 
     def _writers(self, out: Path, formats: Sequence[Format]) -> DetectionWriters:
@@ -218,7 +218,7 @@ class TableSource:
             escape_formulas=self.escape_formulas,
             has_channels=self.work.inference.has_channels,
             model=ModelFacts(
-                card.exp_name, card.species, rounded_thresholds(card.labels, self.detection.thresholds)
+                card.credit, card.species, rounded_thresholds(card.labels, self.detection.thresholds)
             ),
         )
 

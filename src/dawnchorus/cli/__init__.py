@@ -28,6 +28,7 @@ from dawnchorus.cli import (
     demo_command,
     kaggle_downloads,
     miniature_command,
+    models_command,
     prediction,
     preparation,
     pseudo_labels,
@@ -121,6 +122,7 @@ _add(_TRAINING, training.choose_checkpoints, "Choose among the kept checkpoints 
 _add(_TRAINING, training.extract_backbone, "Write the backbone of a checkpoint for other models.")
 _add(_PREDICTION, run_commands.export, "Write a run for ONNX Runtime and OpenVINO.")
 _add(_PREDICTION, adopt_commands.adopt, "Make a published model one that dawnchorus opens.")
+_add(_PREDICTION, models_command.models, "List the models of others, and how to get them.")
 _add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
 _add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
 _add(_PREDICTION, segments_command.segments, "Cut detections out of recordings, to listen to.")

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _SPECIES_SHOWN = 15
 _SPECIES_WANTED = 3  # that the proposed threshold detects
 
-MODEL_HELP = "Run directory or its training config, an exported folder, model.onnx, or OpenVINO's model.xml."
+MODEL_HELP = (
+    "Run directory or its training config, an exported folder, model.onnx, OpenVINO's model.xml, or a name "
+    "of dawnchorus models."
+)
 
 
 class EngineChoice(StrEnum):
@@ -265,14 +268,11 @@ def predict(
 
 def check_model_first(model: Path, recordings: Sequence[str]) -> None:
     """Raise a ConfigError where something else is given for the model, and a model among the recordings."""
-    from dawnchorus.engines.opening import holds_model
+    from dawnchorus.engines.opening import names_model
     from dawnchorus.errors import ConfigError
 
-    def is_model(path: Path) -> bool:
-        return holds_model(path) or path.suffix in (".onnx", ".xml", ".py")
-
-    swapped = [name for name in recordings if is_model(Path(name))]
-    if swapped and not is_model(model):
+    swapped = [name for name in recordings if names_model(Path(name))]
+    if swapped and not names_model(model):
         raise ConfigError(
             f"{model} is no model, and {swapped[0]} is one; the model comes first, as in {swapped[0]} {model}"
         )

@@ -240,6 +240,16 @@ DOWNLOAD_SOURCES = Registry(
 )
 """Archives of recordings: subclasses of :class:`dawnchorus.downloads.download_source.DownloadSource`."""
 
+MODELS = Registry(
+    "model",
+    {
+        "birdnet": "dawnchorus.engines.named_models:BIRDNET",
+        "perch-2": "dawnchorus.engines.named_models:PERCH",
+        "birdclef-2025": "dawnchorus.engines.named_models:BIRDCLEF_2025",
+    },
+)
+"""Models of others that are opened by a name: :class:`dawnchorus.engines.named_models.NamedModel`."""
+
 DATASETS = Registry(
     "dataset",
     {
@@ -266,6 +276,7 @@ REGISTRIES: dict[str, Registry] = {
     "format": FORMATS,
     "recorder_name": RECORDER_NAMES,
     "download_source": DOWNLOAD_SOURCES,
+    "model": MODELS,
     "dataset": DATASETS,
     "train_function": TRAIN_FUNCTIONS,
 }
@@ -280,7 +291,7 @@ def register(kind: str, name: str) -> Callable[[PartT], PartT]:
     kind
         ``network``, ``backbone``, ``head``, ``loss``, ``augmentation``, ``transform``, ``optimizer``,
         ``schedule``, ``callback``, ``metric``, ``format``, ``recorder_name``, ``download_source``,
-        ``dataset`` or ``train_function``.
+        ``model``, ``dataset`` or ``train_function``.
     name
         Its name.
 

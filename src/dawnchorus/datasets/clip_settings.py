@@ -42,6 +42,11 @@ class ClipSettings(Settings):
     look_ahead_s: float = Field(default=0.0, ge=0, le=3600)
     channel: Annotated[int, Field(ge=1)] | Literal["mean", "loudest"] = "mean"
 
+    @property
+    def zeros_after(self) -> bool:
+        """Whether zeros stand behind a segment that is cut short: never in the recipe."""
+        return False
+
     @cached_property
     def n_segment(self) -> int:
         """Number of samples of a segment: 160,000 for 5 s at 32 kHz."""

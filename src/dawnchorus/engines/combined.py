@@ -15,7 +15,10 @@ from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.score_calibration import ScoreCalibration, Thresholds
 
-_HEARD = ("sample_rate", "segment_len", "look_back_s", "look_ahead_s", "late_normalize", "channel")
+_HEARD = (
+    *("sample_rate", "segment_len", "look_back_s", "look_ahead_s"),
+    *("late_normalize", "channel", "zeros_after"),
+)
 """What models of one ensemble must have in common, for each clip is read once."""
 
 
@@ -232,4 +235,5 @@ def combined_card(cards: Sequence[ModelCard]) -> ModelCard:
     labels = tuple(dict.fromkeys(label for card in cards for label in card.labels))
     species = {label: names for card in reversed(cards) for label, names in card.species.items()}
     name = "+".join(card.exp_name for card in cards)
-    return replace(first, exp_name=name, labels=labels, species=species)
+    licence = ", ".join(dict.fromkeys(card.licence for card in cards if card.licence))
+    return replace(first, exp_name=name, labels=labels, species=species, licence=licence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,17 +40,9 @@ class OnnxEngine(Engine):
     """
 
     def __init__(self, path: Path, settings: EngineSettings) -> None:
-        import onnxruntime
-
-        disable_events(onnxruntime)
         networks = path.with_name(NETWORKS_NAME)
         has_networks = networks.is_file()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors are raised
-        options.intra_op_num_threads = settings.n_threads
-        self.session = onnxruntime.InferenceSession(
-            str(networks if has_networks else path), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(networks if has_networks else path, settings.n_threads)
         metadata = self.session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata:
             raise ModelError(f"{path} {WITHOUT_CARD}")
@@ -74,3 +67,21 @@ class OnnxEngine(Engine):
         for key, inputs in requests:
             outputs = map(np.asarray, self.session.run(self.output_names, {self.input_name: inputs}))
             yield key, named_outputs(dict(zip(self.output_names, outputs, strict=True)))
+
+
+def open_session(path: Path, n_threads: int) -> Any:
+    """Return ONNX Runtime's session of a graph, on the CPU.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> [output.name for output in open_session(Path("model/model.onnx"), 1).get_outputs()]
+    ['output', 'embedding']
+    """
+    import onnxruntime
+
+    disable_events(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised
+    options.intra_op_num_threads = n_threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -13,12 +13,14 @@ from pydantic import ConfigDict
 from dawnchorus.config import Record, read_json_if_sound
 from dawnchorus.engines.engine import Engine, fingerprint_of
 from dawnchorus.engines.engine_settings import EngineSettings, engine_settings, read_tuned
-from dawnchorus.errors import ConfigError, ModelError, RunError
+from dawnchorus.engines.graphs import cards_in, graph_at, named_model
+from dawnchorus.errors import ConfigError, DawnchorusError, ModelError, RunError
 from dawnchorus.files import mend
 from dawnchorus.wording import in_line
 
 if TYPE_CHECKING:
     from dawnchorus.config import TrainConfig
+    from dawnchorus.models.graph_card import GraphCard
     from dawnchorus.runs import Run
 
 logger = logging.getLogger(__name__)
@@ -75,7 +77,8 @@ def open_engine(
     ----------
     path
         A run directory, the training config of a run (a ``.py`` file, which is run), a bundle (the folder of
-        an export), an ``.onnx`` file or an OpenVINO ``.xml`` file.
+        an export), an ``.onnx`` file or an OpenVINO ``.xml`` file; an ``.onnx`` or ``.tflite`` file of
+        somebody else's with a card beside it, or their folder; or the name of a model, such as ``birdnet``.
     engine
         ``torch`` takes a run's checkpoints, the others its exports. None takes the engine of the file; for a
         run, the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
@@ -119,8 +122,12 @@ def open_engine(
         file = _file_of_run(run.path, "torch" if folds is not None and engine is None else engine)
         if file is None:
             return _open_checkpoints(run, folds, n_threads, clips_per_request)
+        card = None
     else:
-        file = _file_of_bundle(path, engine)
+        graph = graph_at(path)
+        file, card = (_file_of_bundle(path, engine), None) if graph is None else graph
+        if graph is not None and engine not in (None, engine_of(file)):
+            raise ConfigError(f"the engine is {engine!r}, and {file} is for {engine_of(file)}; leave it out")
     if folds is not None:
         raise ConfigError(
             f"folds is {list(folds)}, but {file} is the mean of those that it was exported with; folds are "
@@ -129,7 +136,7 @@ def open_engine(
     settings = engine_settings(
         file.parent, engine_of(file), n_threads=n_threads, clips_per_request=clips_per_request
     )
-    opened = open_file(file, settings)
+    opened = open_file(file, settings, card)
     opened.folder = file.parent
     return opened
 
@@ -147,7 +154,7 @@ def is_run(path: Path) -> bool:
 
 
 def holds_model(path: Path) -> bool:
-    """Return whether a folder is a run or a bundle.
+    """Return whether a folder is a run, a bundle, or holds a graph of somebody else's with its card.
 
     Examples
     --------
@@ -155,7 +162,20 @@ def holds_model(path: Path) -> bool:
     >>> holds_model(Path("model")), holds_model(Path("recordings"))
     (True, False)
     """
-    return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES)
+    return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES) or bool(cards_in(path))
+
+
+def names_model(path: Path) -> bool:
+    """Return whether a path or a name stands for a model, as far as that is seen without opening it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> names_model(Path("model")), names_model(Path("birdnet")), names_model(Path("night.wav"))
+    (True, True, False)
+    """
+    suffixes = (*_SUFFIXES.values(), ".tflite", ".py")
+    return holds_model(path) or path.suffix in suffixes or named_model(path) is not None
 
 
 def exported_files(path: Path) -> list[Path]:
@@ -172,15 +192,20 @@ def exported_files(path: Path) -> list[Path]:
     >>> [path.as_posix() for path in exported_files(Path("model"))]
     ['model/model.onnx']
     """
+    if named_model(path) is not None and not holds_model(path):
+        raise RunError(
+            f"{path} is a model by its name, beside which nothing is written; copy it, with a card"
+        )
     if not is_run(path):
-        return [_file_of_bundle(path, None)]
+        graph = graph_at(path)
+        return [_file_of_bundle(path, None) if graph is None else graph.file]
     files = [path / name for name in EXPORTS.values() if (path / name).is_file()]
     if not files:
         raise RunError(f"{path} has no export yet; make it with: dawnchorus export {path}")
     return files
 
 
-def engine_of(file: Path) -> Literal["onnx", "openvino"]:
+def engine_of(file: Path) -> Literal["onnx", "openvino", "litert"]:
     """Return the engine of a model file.
 
     Examples
@@ -189,18 +214,29 @@ def engine_of(file: Path) -> Literal["onnx", "openvino"]:
     >>> engine_of(Path("model/model.onnx")), engine_of(Path("model/model.xml"))
     ('onnx', 'openvino')
     """
+    if file.suffix == ".tflite":
+        return "litert"
     return "onnx" if file.suffix == ".onnx" else "openvino"
 
 
-def open_file(file: Path, settings: EngineSettings) -> Engine:
+def open_file(file: Path, settings: EngineSettings, card: GraphCard | None = None) -> Engine:
     """Return the engine of a model file with given engine settings.
+
+    Parameters
+    ----------
+    file
+        ``model.onnx``, ``model.xml``, or a graph of somebody else's.
+    settings
+        Threads, streams, clips and precision.
+    card
+        The card of somebody else's graph; the one beside the file if not given.
 
     Raises
     ------
     RunError
         The file does not exist.
     ModelError
-        It is no model of dawnchorus, or the engine is not installed.
+        It is no model of dawnchorus and has no card, or the engine is not installed.
 
     Examples
     --------
@@ -209,17 +245,15 @@ def open_file(file: Path, settings: EngineSettings) -> Engine:
     >>> open_file(Path("model/model.onnx"), default_settings(n_threads=1)).card.sample_rate
     16000
     """
-    from dawnchorus.engines.onnx_engine import OnnxEngine
-    from dawnchorus.engines.openvino_engine import OpenVinoEngine
-
     if not file.is_file():
         raise RunError(
             f"{file} does not exist; give a run directory, an exported folder, an .onnx or an .xml file"
         )
-    engine = OnnxEngine if engine_of(file) == "onnx" else OpenVinoEngine
+    if card is None and (graph := graph_at(file)) is not None:
+        card = graph.card
     try:
-        return engine(file, settings)
-    except ModelError:
+        return _engine_in(file, settings, card)
+    except DawnchorusError:
         raise
     except ModuleNotFoundError as error:
         raise ModelError(
@@ -228,6 +262,25 @@ def open_file(file: Path, settings: EngineSettings) -> Engine:
     except Exception as error:  # engines raise classes of their own, which change between releases
         reason = in_line(str(error)) or type(error).__name__
         raise ModelError(f"{file} cannot be opened as a model: {reason}") from error
+
+
+def _engine_in(file: Path, settings: EngineSettings, card: GraphCard | None) -> Engine:
+    """Return the engine of a file; what it needs is imported here, for none needs all."""
+    if card is not None and file.suffix == ".tflite":
+        from dawnchorus.engines.litert_engine import LiteRtEngine
+
+        return LiteRtEngine(file, card, settings)
+    if card is not None:
+        from dawnchorus.engines.onnx_graph_engine import OnnxGraphEngine
+
+        return OnnxGraphEngine(file, card, settings)
+    if engine_of(file) == "onnx":
+        from dawnchorus.engines.onnx_engine import OnnxEngine
+
+        return OnnxEngine(file, settings)
+    from dawnchorus.engines.openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(file, settings)
 
 
 def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
@@ -244,7 +297,10 @@ def _file_of_bundle(path: Path, engine: EngineName | None) -> Path:
             )
         path = path / names[0]
     if path.suffix not in _SUFFIXES.values():
-        raise RunError(f"{path} is no model; give a run directory, an .onnx file or an OpenVINO .xml file")
+        raise RunError(
+            f"{path} is no model; give a run directory, an .onnx file, an OpenVINO .xml file, or one of "
+            "dawnchorus models"
+        )
     if engine == "int8" and path.suffix == ".xml" and not _is_in_8_bits(path):
         raise RunError(f"{path} is no model in 8 bits; make one with: dawnchorus export RUN --int8")
     if engine is not None and _SUFFIXES.get(engine) != path.suffix:

@@ -111,9 +111,11 @@ def tune(
 
 def _candidates(file: Path, n_threads: int, *, lower_precision: bool) -> Iterator[EngineSettings]:
     """Yield settings worth a trial, float32 with one stream first."""
-    if engine_of(file) == "onnx":
-        for n_clips in _CLIPS_PER_REQUEST:
-            yield EngineSettings(n_threads, 1, n_clips)
+    if engine_of(file) != "openvino":
+        several = engine_of(file) == "litert" and n_threads > 1
+        for n_streams in (1, n_threads) if several else (1,):
+            for n_clips in _CLIPS_PER_REQUEST:
+                yield EngineSettings(n_threads, n_streams, n_clips)
         return
     from dawnchorus.engines.openvino_engine import openvino_core
 

@@ -17,7 +17,8 @@ CARD_KEY = "dawnchorus_model_card"
 """Key of the card in an ONNX file's metadata and in an OpenVINO model's runtime information."""
 
 WITHOUT_CARD = (
-    "holds no dawnchorus model card; export the model again, or take a published one with dawnchorus adopt"
+    "holds no dawnchorus model card; export the model again, take a published one with dawnchorus adopt, or "
+    "write a card beside somebody else's graph (docs/how_to/choose_a_model.md)"
 )
 """The end of a message on a graph of somebody else's."""
 
@@ -59,6 +60,10 @@ class ModelCard:
         Channel of the recordings that it was trained on: a number from 1, ``mean`` or ``loudest``.
     species
         By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``.
+    licence
+        Licence of the weights, where they are somebody else's.
+    zeros_after
+        Whether zeros stand behind a segment that a recording's end cuts short; in the recipe, before it.
 
     Examples
     --------
@@ -92,6 +97,13 @@ class ModelCard:
     look_ahead_s: Annotated[float, Field(ge=0, le=_LONGEST_S)] = 0.0
     channel: Annotated[int, Field(ge=1)] | Literal["mean", "loudest"] = "mean"
     species: dict[str, dict[str, str]] = field(default_factory=dict)
+    licence: str = ""
+    zeros_after: bool = False
+
+    @property
+    def credit(self) -> str:
+        """The name of the model for tables, with the licence of its weights where it has one."""
+        return f"{self.exp_name}, {self.licence}" if self.licence else self.exp_name
 
     @property
     def n_samples(self) -> int:

@@ -127,6 +127,10 @@ class BirdsInference:
                 f"{engine.card.exp_name} was exported without embeddings; leave them out, or take a model "
                 "that dawnchorus has exported"
             )
+        if not engine.card.labels and not with_embeddings:
+            raise ModelError(
+                f"{engine.card.exp_name} gives embeddings and names no species; ask for its embeddings"
+            )
         self.engine = engine
         self.card = engine.card
         self.plan = _checked_plan(engine, overlap_s, shift_s)

@@ -115,7 +115,7 @@ class Model:
 
     @property
     def _facts(self) -> ModelFacts:
-        return ModelFacts(self.name, self.card.species)
+        return ModelFacts(self.card.credit, self.card.species)
 
     def predict(
         self,
@@ -419,8 +419,9 @@ def load_model(
     ----------
     path
         A run directory, the training config of a run (``.py``), the folder of an export, ``model.onnx``, or
-        OpenVINO's ``model.xml``; or several of them, which predict together and whose classes are joined by
-        label. A folder of exports, such as a bundle, stands for all of them.
+        OpenVINO's ``model.xml``; an ``.onnx`` or ``.tflite`` file of somebody else's with a card beside it;
+        a name, such as ``"birdnet"``; or several of them, which predict together and whose classes are
+        joined by label. A folder of exports, such as a bundle, stands for all of them.
     engine
         ``torch``, ``onnx``, ``openvino`` or ``int8``; if not given, the engine of the file, and for a run
         that of its fastest export.

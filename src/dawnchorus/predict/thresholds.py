@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 
 from dawnchorus.config import Record, read_json_if_sound
+from dawnchorus.engines.graphs import named_model
 from dawnchorus.engines.opening import is_run
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.formats.text_tables import read_text_table, some
@@ -68,6 +69,11 @@ def thresholds_from(
     array([0.5, 0.5], dtype=float32)
     """
     if text == CALIBRATED:
+        if named_model(model) is not None and not model.exists():
+            raise ConfigError(
+                f"{model} has no calibrated thresholds, for they come from the folds of a run; give "
+                "--threshold a number, or a CSV file with label and threshold"
+            )
         folder = model if model.is_dir() else model.parent
         if not (folder / THRESHOLDS_NAME).is_file():
             raise DataError(
