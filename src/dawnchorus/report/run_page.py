@@ -182,8 +182,8 @@ def _note_on_calibration(calibration: ScoreCalibration) -> str:
         f"reliability and these numbers are measured. The folds' scores are {scale}. Expected calibration "
         f"error {held.ece:.3f}, of raw scores {held.raw_ece:.3f}. At the default threshold "
         f"{calibration.threshold:g} ({calibration.aim}), {held.n_right} of "
-        f"{counted(held.n_above, 'detection')} are right ({held.precision:.0%}), and {held.recall:.0%} of the "
-        f"birds are found. {own} of "
+        f"{counted(held.n_above, 'detection')} are right ({held.precision:.0%}), and {held.recall:.0%} of "
+        f"the birds are found. {own} of "
         f"{counted(len(calibration.classes), 'class', 'classes')} are calibrated on their own, the others on "
         f"all together ({SCORE_CALIBRATION_NAME})."
     )
