@@ -38,6 +38,7 @@ from dawnchorus.cli import (
     rock_that_bird,
     run_commands,
     run_comparison,
+    search_commands,
     segments_command,
     submission,
     training,
@@ -129,6 +130,8 @@ _add(_PREDICTION, segments_command.segments, "Cut detections out of recordings, 
 _add(_PREDICTION, report_command.report, "Make a page on who sang when, with sounds.")
 _add(_PREDICTION, review_commands.review, "Look, hear and correct detections, in a browser.")
 _add(_PREDICTION, review_commands.retrain, "Train a run again with what was reviewed.")
+_add(_PREDICTION, search_commands.search, "Find windows that sound like a clip.")
+_add(_PREDICTION, search_commands.clusters, "Cluster what no class explains.")
 _add(_PREDICTION, pseudo_labels.pseudo_label, "Label soundscapes, to train the next model on.")
 _add(_COMPETITION, run_commands.compile_, "Score, export and predict as a config asks.", name="compile")
 _add(_COMPETITION, submission.bundle, "Gather several exported models in one folder.")
