@@ -217,6 +217,12 @@ FORMATS = Registry(
         "kaleidoscope": "dawnchorus.formats.single_tables:KaleidoscopeWriter",
         "raven_combined": "dawnchorus.formats.folder_tables:CombinedRavenWriter",
         "effort": "dawnchorus.formats.single_tables:EffortWriter",
+        "camtrap_dp": "dawnchorus.formats.camtrap_dp:CamtrapDpWriter",
+        "darwin_core": "dawnchorus.formats.darwin_core:DarwinCoreWriter",
+        "ebird": "dawnchorus.formats.ebird:EbirdWriter",
+        "detection_history": "dawnchorus.formats.detection_histories:DetectionHistoryWriter",
+        "soundevent": "dawnchorus.formats.annotation_tools:SoundeventWriter",
+        "crowsetta": "dawnchorus.formats.annotation_tools:CrowsettaWriter",
         "parquet": "dawnchorus.formats.parquet:ParquetWriter",
     },
 )

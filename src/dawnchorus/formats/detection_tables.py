@@ -230,7 +230,7 @@ def _read_audacity(path: Path) -> pd.DataFrame:
     for line in lines:
         start_s, end_s, text = [*line.split("\t", 2), "", ""][:3]
         label = without_probability(text)
-        rows.append((start_s, end_s, label, text[len(label) + 1 :]))
+        rows.append((start_s, end_s, label, text[len(label) + 1 :].partition(" ")[0]))
     return pd.DataFrame(rows, columns=_ROW_COLUMNS)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, ClassVar, Self
 
-from dawnchorus.formats.names import SpeciesNames, inert
-from dawnchorus.formats.recording import RecordingDetections
+from dawnchorus.formats.names import SpeciesNames, inert, species_names
+from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.taxonomy import Taxonomy
 
 PROBABILITY_DECIMALS = 4
@@ -26,7 +26,7 @@ class ModelFacts:
     name
         Its experiment, empty where unknown.
     taxonomy
-        By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``.
+        By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``.
     thresholds
         By label, the probability from which it was detected, where known.
 
@@ -57,6 +57,8 @@ class TableSettings:
         Whether names that a spreadsheet would take for formulas are written as text.
     has_channels
         Whether rows have the number of a channel.
+    has_verdicts
+        Whether rows have the answers of reviewers.
     model
         The model that made the detections.
 
@@ -73,7 +75,20 @@ class TableSettings:
     overlap_s: float
     escape_formulas: bool = False
     has_channels: bool = False
+    has_verdicts: bool = False
     model: ModelFacts = ModelFacts()
+
+    def names(self, label: str) -> SpeciesNames:
+        """Return the two names of a class, or of a label that a reviewer has written."""
+        return self.species.get(label) or species_names(label)
+
+    def common_name(self, label: str) -> str:
+        """Return the common name of a class, or of a label that a reviewer has written."""
+        return self.names(label).common
+
+    def code(self, label: str, key: str) -> str:
+        """Return ``species_code`` or ``gbif_key`` of a class, empty where it is not known."""
+        return self.model.taxonomy.get(label, {}).get(key, "")
 
 
 class DetectionWriter(ABC):
@@ -153,6 +168,21 @@ class DetectionWriter(ABC):
     @abstractmethod
     def add(self, recording: RecordingDetections) -> None:
         """Write the detections of one more recording; it may have none."""
+
+
+VERDICT_COLUMNS = ("verdict", "heard", "reviewers")
+
+
+def verdict_cells(row: Detection) -> tuple[str, str, str]:
+    """Return the cells of :data:`VERDICT_COLUMNS`.
+
+    Examples
+    --------
+    >>> from dawnchorus.formats.recording import Detection
+    >>> verdict_cells(Detection(0.0, 5.0, "owl", 0.9, None, "no", ("wren", "robin"), ("Ada",)))
+    ('no', 'wren|robin', 'Ada')
+    """
+    return row.verdict, "|".join(row.heard), "|".join(row.reviewers)
 
 
 def open_text(path: Path, mode: str = "w") -> IO[str]:

@@ -19,6 +19,7 @@ from dawnchorus.formats.detection_writer import (
     DetectionWriter,
     TableSettings,
     open_text,
+    verdict_cells,
 )
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
@@ -90,7 +91,8 @@ class FolderWriter(DetectionWriter):
 class RavenWriter(FolderWriter):
     """``raven/<recording>.selections.txt``: selection tables, tab-separated, as Raven Pro and Lite open them.
 
-    Where a recording's time is known, ``Begin Date Time`` is the last column. Boxes end at the highest
+    Where a recording's time is known, ``Begin Date Time`` is a column, and where people have listened,
+    ``Verdict``, ``Heard`` and ``Reviewers`` are. Boxes end at the highest
     frequency of the model, or half the recording's sample rate, beyond which Raven refuses them.
 
     Examples
@@ -114,7 +116,9 @@ class RavenWriter(FolderWriter):
 
     def write(self, file: IO[str], recording: RecordingDetections) -> None:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(self.columns if recording.start is None else (*self.columns, "Begin Date Time"))
+        time = () if recording.start is None else ("Begin Date Time",)
+        verdict = ("Verdict", "Heard", "Reviewers") if self.settings.has_verdicts else ()
+        writer.writerow((*self.columns, *time, *verdict))
         name = PurePosixPath(recording.filename).name.translate(_BREAKS)
         high_hz = _high_hz(recording, self.settings)
         for number, row in enumerate(recording.rows(), start=1):
@@ -123,6 +127,7 @@ class RavenWriter(FolderWriter):
                 *(number, "Spectrogram 1", row.channel or 1, row.start_s, row.end_s, 0.0, high_hz),
                 *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
                 *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
+                *(cell.translate(_BREAKS) for cell in (verdict_cells(row) if verdict else ())),
             )
             writer.writerow(self.cells(cells))
 
@@ -198,7 +203,7 @@ class CombinedRavenWriter(DetectionWriter):
 
 
 class AudacityWriter(FolderWriter):
-    """``audacity/<recording>.txt``: label tracks, with the probability behind the label.
+    """``audacity/<recording>.txt``: label tracks, with the probability behind the label, and the verdict.
 
     Examples
     --------
@@ -219,7 +224,9 @@ class AudacityWriter(FolderWriter):
         for row in recording.rows():
             label = row.label.translate(_BREAKS)  # Audacity does not parse quotes
             probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
-            file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{label} {probability}\n")
+            heard = f": {', '.join(row.heard)}" if row.heard else ""
+            verdict = f" ({row.verdict}{heard})".translate(_BREAKS) if row.verdict else ""
+            file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{label} {probability}{verdict}\n")
 
 
 class BirdnetWriter(FolderWriter):

@@ -15,7 +15,22 @@ _HALF_MILLISECOND_S = 0.0005
 
 
 class Detection(NamedTuple):
-    """One row, in Python's own types; the channel is None where the sound was not of one channel.
+    """One row, in Python's own types.
+
+    Attributes
+    ----------
+    start_s, end_s
+        Where it is, seconds.
+    label, probability
+        The class, and how sure the model is.
+    channel
+        From 1; None where the sound was not of one channel.
+    verdict
+        What reviewers say: ``yes``, ``no``, ``unsure`` or ``conflict``; empty where nobody has listened.
+    heard
+        Labels that reviewers have heard beside it, or instead.
+    reviewers
+        Their names.
 
     Examples
     --------
@@ -28,6 +43,9 @@ class Detection(NamedTuple):
     label: str
     probability: float
     channel: int | None = None
+    verdict: str = ""
+    heard: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
 
 
 class RecordingDetections(NamedTuple):
@@ -44,8 +62,8 @@ class RecordingDetections(NamedTuple):
     start
         When the recording began, aware or naive; None where unknown.
     detections
-        Columns ``start_s``, ``end_s``, ``label``, ``probability``, and ``channel`` where it is known; already
-        sorted.
+        Columns ``start_s``, ``end_s``, ``label``, ``probability``, and ``channel`` where it is known, and
+        ``verdict``, ``heard`` and ``reviewers`` where people have listened; already sorted.
     recorder
         Its device and place, where known.
     sample_rate
@@ -78,10 +96,31 @@ class RecordingDetections(NamedTuple):
 
     def rows(self) -> Iterator[Detection]:
         """Yield the rows, in their order."""
-        columns = [
-            self.detections[column].tolist() for column in Detection._fields if column in self.detections
-        ]
-        return (Detection(*cells) for cells in zip(*columns, strict=True))
+        names = [column for column in Detection._fields if column in self.detections]
+        columns = (self.detections[column].tolist() for column in names)
+        return (Detection(**dict(zip(names, cells, strict=True))) for cells in zip(*columns, strict=True))
+
+    def occurrences(self) -> Iterator[Detection]:
+        """Yield what is said to occur: rows that no reviewer has refused, and what was heard beside them.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"start_s": [5.0], "end_s": [10.0], "label": ["wren"], "probability": [0.9]})
+        >>> table = table.assign(verdict="no", heard=[("owl",)], reviewers=[("Ada",)])
+        >>> recording = RecordingDetections("a.wav", Path("a.wav"), 60.0, None, table)
+        >>> [(row.label, row.verdict, row.probability) for row in recording.occurrences()]
+        [('owl', 'yes', 1.0)]
+        """
+        said: dict[tuple[float, float, str, int | None], Detection] = {}
+        for row in self.rows():
+            if row.verdict != "no":
+                said.setdefault((row.start_s, row.end_s, row.label, row.channel), row)
+        for row in self.rows():
+            for label in row.heard:
+                heard = row._replace(label=label, probability=1.0, verdict="yes", heard=())
+                said.setdefault((row.start_s, row.end_s, label, row.channel), heard)
+        return iter(sorted(said.values(), key=lambda row: (row.channel or 0, row.start_s)))
 
     def time_of(self, row: Detection) -> datetime | None:
         """Return when a detection begins, to the microsecond; None where unknown."""

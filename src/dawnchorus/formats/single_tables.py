@@ -11,10 +11,18 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from dawnchorus.files import replacing
-from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
-from dawnchorus.formats.recording import RecordingDetections, nearest_millisecond
+from dawnchorus.formats.detection_writer import (
+    PROBABILITY_DECIMALS,
+    VERDICT_COLUMNS,
+    DetectionWriter,
+    open_text,
+    verdict_cells,
+)
+from dawnchorus.formats.recording import Detection, RecordingDetections, nearest_millisecond
 
 _TIME_DECIMALS = 6  # drops the rounding error of a difference
+_NO_SPECIES = "NoID"
+"""What Kaleidoscope's reviewers write where they hear nothing that they know."""
 
 
 class TableWriter(DetectionWriter):
@@ -46,11 +54,15 @@ class TableWriter(DetectionWriter):
     columns: ClassVar[Sequence[str]]
     """The header."""
 
+    has_header: ClassVar[bool] = True
+    """Whether the file begins with it."""
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         with replacing(self.path) as temporary, open_text(temporary) as self._file:
             self._writer = csv.writer(self._file, lineterminator="\n")
-            self._writer.writerow(self.header())
+            if self.has_header:
+                self._writer.writerow(self.header())
             yield
 
     def header(self) -> Sequence[str]:
@@ -75,7 +87,8 @@ class CsvWriter(TableWriter):
     ``time`` is in ISO 8601, to the millisecond, with the offset from UTC where it is known; ``date`` and
     ``hour`` are those of the local time. ``site`` is the first folder of the recording's name. Names, place,
     device, model and threshold are empty where they are not known. Where channels were read by their numbers,
-    ``channel`` is the last column.
+    ``channel`` follows; where people have listened, ``verdict``, ``heard`` and ``reviewers`` do, the names in
+    the latter two with ``|`` between.
 
     Examples
     --------
@@ -99,7 +112,8 @@ class CsvWriter(TableWriter):
     )
 
     def header(self) -> Sequence[str]:
-        return (*self.columns, "channel") if self.settings.has_channels else self.columns
+        channel = ("channel",) if self.settings.has_channels else ()
+        return (*self.columns, *channel, *(VERDICT_COLUMNS if self.settings.has_verdicts else ()))
 
     def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
         for row in recording.rows():
@@ -115,6 +129,7 @@ class CsvWriter(TableWriter):
                 *(recording.site, latitude, longitude, device),
                 *(self.settings.model.name, self.settings.model.thresholds.get(row.label)),
                 *channel,
+                *(verdict_cells(row) if self.settings.has_verdicts else ()),
             ]
 
 
@@ -160,7 +175,8 @@ class KaleidoscopeWriter(TableWriter):
 
     Its columns are those of BirdNET-Analyzer's table for Kaleidoscope, and then of Kaleidoscope's own
     ``id.csv`` and ``cluster.csv``: ``TOP1MATCH`` is the species that it shows, ``TOP1DIST`` the distance,
-    here 1 - probability, so that the surest come first, and ``MANUAL ID`` is empty for the reviewer.
+    here 1 - probability, so that the surest come first, and ``MANUAL ID`` is for the reviewer: empty where
+    nobody has listened or is sure, else what was heard, or ``NoID``.
     ``DATE``, ``TIME`` and ``HOUR`` are when the recording began. ``week`` and ``sensitivity`` are settings
     that only BirdNET has.
 
@@ -198,5 +214,13 @@ class KaleidoscopeWriter(TableWriter):
                 *names,
                 f"{row.probability:.{PROBABILITY_DECIMALS}f}",
                 *(latitude, longitude, "", self.settings.overlap_s, ""),
-                *(0, *began, names.common, f"{1 - row.probability:.{PROBABILITY_DECIMALS}f}", ""),
+                *(0, *began, names.common, f"{1 - row.probability:.{PROBABILITY_DECIMALS}f}"),
+                self._manual_id(row),
             ]
+
+    def _manual_id(self, row: Detection) -> str:
+        """Return what a reviewer would have written: one name, ``NoID``, or nothing."""
+        if row.verdict not in ("yes", "no"):
+            return ""
+        name = row.label if row.verdict == "yes" else next(iter(row.heard), None)
+        return _NO_SPECIES if name is None else self.settings.common_name(name)

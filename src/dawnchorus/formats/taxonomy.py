@@ -9,22 +9,23 @@ import pandas as pd
 
 from dawnchorus.errors import DataError
 from dawnchorus.formats.names import SpeciesNames, species_names
-from dawnchorus.formats.text_tables import clean_label, read_text_table
+from dawnchorus.formats.text_tables import clean_label, read_text_table, some
 
 Taxonomy = Mapping[str, Mapping[str, str]]
-"""By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``."""
+"""By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``."""
 
 LABEL_COLUMN = "primary_label"
 _COLUMNS = {
     "scientific_name": ("scientific_name", "sci_name"),
     "common_name": ("common_name", "primary_com_name", "english_name"),
     "species_code": ("species_code", "ebird_code"),
+    "gbif_key": ("gbif_key", "gbif_id", "gbif_taxon_key", "taxonkey", "usagekey"),
 }
 """The columns of a table that hold each name, in any case and with blanks or underscores."""
 
 
 def read_taxonomy(
-    path: Path, labels: Iterable[str], *, may_lack_names: bool = False
+    path: Path, labels: Iterable[str], *, may_lack_names: bool = False, language: str | None = None
 ) -> dict[str, dict[str, str]]:
     """Return the names of the labels that a table knows.
 
@@ -35,16 +36,20 @@ def read_taxonomy(
     ----------
     path
         CSV table, such as BirdCLEF's ``taxonomy.csv`` or eBird's, with ``scientific_name`` or ``SCI_NAME``,
-        and where known ``common_name`` or ``PRIMARY_COM_NAME``, and ``species_code`` or ``ebird_code``.
+        and where known ``common_name`` or ``PRIMARY_COM_NAME``, ``species_code`` or ``ebird_code``, and
+        ``gbif_key``.
     labels
         The model's classes.
     may_lack_names
         Whether a table without columns of names is legal, such as one that lists the classes alone.
+    language
+        Of the common names, whose column is then ``common_name_de``, or has the language's name, as in the
+        IOC's multilingual list. Where a species has none, ``common_name`` stays.
 
     Raises
     ------
     DataError
-        The table cannot be read, has no column of names, or knows none of the labels.
+        The table cannot be read, has no column of names, or of the language, or knows none of the labels.
 
     Examples
     --------
@@ -53,7 +58,11 @@ def read_taxonomy(
     >>> read_taxonomy(Path("names.csv"), ["Strix_aluco", "Engine"])
     {'Strix_aluco': {'scientific_name': 'Strix aluco', 'common_name': 'Tawny Owl'}}
     """
-    table = names_in(read_text_table(path, required=()))
+    given = read_text_table(path, required=())
+    table = names_in(given)
+    if language is not None:
+        translated = _column_of(given, language, path).map(clean_label)
+        table["common_name"] = translated.where(translated != "", table.get("common_name", ""))
     if table.columns.isin([LABEL_COLUMN]).all():
         if may_lack_names:
             return {}
@@ -74,6 +83,18 @@ def read_taxonomy(
         label: {str(column): name for column, name in named[row].items() if name}
         for label, row in found.items()
     }
+
+
+def _column_of(table: pd.DataFrame, language: str, path: Path) -> pd.Series:
+    """Return the column of names in a language."""
+    legal = {f"common_name_{language}".lower(), language.lower()}
+    for column in table.columns:
+        if str(column).lower().replace(" ", "_") in legal:
+            return table[column]
+    raise DataError(
+        f"{path} has no names in the language {language!r}: neither a column common_name_{language} nor "
+        f"{language}; its columns are {some([str(column) for column in table.columns])}"
+    )
 
 
 def names_in(table: pd.DataFrame) -> pd.DataFrame:

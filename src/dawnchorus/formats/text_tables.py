@@ -24,8 +24,8 @@ _UNKNOWN_NAMES = frozenset(
     {"", "-", "?", "anon", "anon.", "anonymous", "n/a", "na", "nan", "none", "null", "unknown"}
 )
 """Names, without spaces and case, of somebody or some place that is not known."""
-_PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}$", re.DOTALL)
-"""Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers."""
+_PROBABILITY = re.compile(r"(?<=.) [01]\.[0-9]{4}(?: \((?:yes|no|unsure|conflict)(?:: .*)?\))?$", re.DOTALL)
+"""Of ``wren 0.9000``; four digits, as PROBABILITY_DECIMALS of the writers, and then perhaps a verdict."""
 
 
 _KINDS = {
@@ -226,12 +226,12 @@ def variant_spellings(labels: Iterable[str]) -> dict[str, str]:
 
 
 def without_probability(label: str) -> str:
-    """Return the label of an Audacity track without the probability that our own writer appends.
+    """Return the label of an Audacity track without the probability and verdict of our own writer.
 
     Examples
     --------
-    >>> without_probability("Turdus merula 0.9000"), without_probability("type 2")
-    ('Turdus merula', 'type 2')
+    >>> [without_probability(text) for text in ("Turdus merula 0.9000", "wren 0.8000 (no: owl)", "type 2")]
+    ['Turdus merula', 'wren', 'type 2']
     """
     return _PROBABILITY.sub("", label)
 

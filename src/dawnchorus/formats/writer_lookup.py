@@ -128,6 +128,7 @@ def open_writers(
     overlap_s: float = 0.0,
     escape_formulas: bool = False,
     has_channels: bool = False,
+    has_verdicts: bool = False,
     model: ModelFacts | None = None,
 ) -> DetectionWriters:
     """Return one context manager that writes several formats; nothing is opened before its block begins.
@@ -148,6 +149,9 @@ def open_writers(
         Whether names that a spreadsheet would take for formulas get a ``'`` before them.
     has_channels
         Whether detections have a column ``channel``, which ``csv`` and ``parquet`` then have too.
+    has_verdicts
+        Whether detections have columns ``verdict``, ``heard`` and ``reviewers``, which the tables that people
+        open then have too.
     model
         Name, taxonomy and thresholds of the model, for the tables that have such columns.
 
@@ -166,7 +170,9 @@ def open_writers(
     """
     model = model or ModelFacts()
     species = names_of(labels, model.taxonomy)
-    settings = TableSettings(species, float(high_hz), float(overlap_s), escape_formulas, has_channels, model)
+    settings = TableSettings(
+        species, float(high_hz), float(overlap_s), escape_formulas, has_channels, has_verdicts, model
+    )
     return DetectionWriters({name: writer(out_dir, settings) for name, writer in formats_of(formats).items()})
 
 
