@@ -35,7 +35,8 @@ from dawnchorus.cli import main
 from dawnchorus.cli.prediction import print_predictions
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import read_failures
-from dawnchorus.formats import FORMATS, read_detections
+from dawnchorus.formats import FORMATS, FolderWriter, TableWriter, read_detections
+from dawnchorus.formats.parquet import ParquetWriter
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, find_recordings
@@ -921,8 +922,10 @@ def test_a_note_whose_names_are_no_names_is_refused(bulk: Bulk, tmp_path: Path) 
 
 
 def everything(**changes: Any) -> BulkSettings:
-    """Return settings of all tables but the one whose rows count through all recordings."""
-    joinable = tuple(name for name in FORMATS if name != "raven_combined")
+    """Return settings of all tables but those whose rows count through all recordings."""
+    joinable = tuple(
+        name for name, kind in FORMATS.items() if issubclass(kind, FolderWriter | TableWriter | ParquetWriter)
+    )
     return settings_of(0.3, **{"with_embeddings": True, "formats": joinable, **changes})
 
 

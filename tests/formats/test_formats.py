@@ -451,7 +451,7 @@ def test_an_unknown_format_is_named_before_anything_is_written(tmp_path: Path) -
     ):
         writers_of(tmp_path / "out", "csv", "parqet")
     with pytest.raises(
-        ConfigError, match="'xlsx', which is not known; legal names are audacity, birdnet, csv, effort"
+        ConfigError, match="'xlsx', which is not known; legal names are audacity, birdnet, camtrap_dp"
     ):
         writers_of(tmp_path / "out", "xlsx")
     assert not (tmp_path / "out").exists()

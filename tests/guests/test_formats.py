@@ -106,9 +106,8 @@ def test_a_module_in_the_working_folder_is_found_and_a_wrong_name_is_a_wrong_usa
 
 
 def test_the_help_lists_all_formats(dawnchorus_command: Callable[..., str]) -> None:
-    assert "[csv|raven|audacity|birdnet|kaleidoscope|raven_combined|effort|parquet|" in dawnchorus_command(
-        "predict", "--help"
-    )
+    own = "csv|raven|audacity|birdnet|kaleidoscope|raven_combined|effort|camtrap_dp|darwin_core|ebird|"
+    assert f"[{own}" in dawnchorus_command("predict", "--help").replace("\n", "").replace(" ", "")
 
 
 def test_a_config_takes_names_paths_and_classes(

@@ -25,6 +25,7 @@ from dawnchorus.cli import (
     adopt_commands,
     calibrate_command,
     configs,
+    convert_command,
     demo_command,
     kaggle_downloads,
     miniature_command,
@@ -132,6 +133,12 @@ _add(_PREDICTION, review_commands.review, "Look, hear and correct detections, in
 _add(_PREDICTION, review_commands.retrain, "Train a run again with what was reviewed.")
 _add(_PREDICTION, search_commands.search, "Find windows that sound like a clip.")
 _add(_PREDICTION, search_commands.clusters, "Cluster what no class explains.")
+_add(
+    _PREDICTION,
+    convert_command.convert,
+    "Hand detections on to standards and programs.",
+    cls=CommandWithFormats,
+)
 _add(_PREDICTION, pseudo_labels.pseudo_label, "Label soundscapes, to train the next model on.")
 _add(_COMPETITION, run_commands.compile_, "Score, export and predict as a config asks.", name="compile")
 _add(_COMPETITION, submission.bundle, "Gather several exported models in one folder.")

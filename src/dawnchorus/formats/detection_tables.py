@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -40,6 +40,7 @@ def write_detections(
     out_dir: Path | str,
     *,
     filenames: Sequence[str] | None = None,
+    recordings: pd.DataFrame | None = None,
     labels: Sequence[str] | None = None,
     high_hz: float = _HIGH_HZ,
     overlap_s: float = 0.0,
@@ -53,7 +54,8 @@ def write_detections(
         A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``. Optional columns:
         ``channel``, a number from 1; ``path`` of the audio file, ``start`` when the recording began, or
         ``time`` when the detection did (datetimes, or text in ISO 8601), ``duration_s`` of the recording, its
-        ``latitude``, ``longitude`` and ``device``.
+        ``latitude``, ``longitude`` and ``device``; ``verdict``, ``heard`` and ``reviewers`` of those that
+        people have listened to, the latter two tuples of text.
     formats
         Such as ``"raven"``, ``"raven,csv"``, ``["raven", "my_package.formats:Tally"]``, or a class.
     out_dir
@@ -61,6 +63,10 @@ def write_detections(
     filenames
         All recordings that were predicted, in their order; those without a detection are then written too. If
         not given, those of the table, in order of first appearance.
+    recordings
+        Facts of the recordings, a row each: ``filename``, and of ``path``, ``start``, ``duration_s``,
+        ``latitude``, ``longitude`` and ``device`` those that are known. They go before what the table of
+        detections says, and those without a detection are written too.
     labels
         Every class of the model; those of the table if not given.
     high_hz
@@ -104,7 +110,8 @@ def write_detections(
     if strangers:
         raise DataError(f"the table of detections has the label {strangers[0]!r}, which is none of labels")
     rows_of = {str(name): rows for name, rows in table.groupby(table["filename"].astype(str), sort=False)}
-    names = list(dict.fromkeys([*map(str, filenames or ()), *rows_of]))
+    facts = {} if recordings is None else {str(row["filename"]): row for row in _records(recordings)}
+    names = list(dict.fromkeys([*map(str, filenames or ()), *facts, *rows_of]))
     paths_of = _paths_of(names)
     known = labels if labels is not None else sorted(set(table["label"]))
     writers = open_writers(
@@ -114,11 +121,13 @@ def write_detections(
         high_hz=high_hz,
         overlap_s=overlap_s,
         has_channels="channel" in table,
+        has_verdicts="verdict" in table,
         model=model,
     )
     with writers:
         for name in names:
-            writers.add(_recording(name, *paths_of[name], rows_of.get(name, table[:0])))
+            rows = rows_of.get(name, table[:0])
+            writers.add(_recording(name, *paths_of[name], rows, facts.get(name, {})))
     return writers.paths
 
 
@@ -262,13 +271,23 @@ def _paths_of(names: Sequence[str]) -> dict[str, tuple[str, Path]]:
     return paths
 
 
-def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> RecordingDetections:
+def _records(recordings: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a dict a row, of what is known."""
+    rows = recordings.astype(object).to_dict("records")
+    return [{str(k): v for k, v in row.items() if not (v is None or v == "" or pd.isna(v))} for row in rows]
+
+
+def _recording(
+    name: str, relative: str, path: Path, rows: pd.DataFrame, facts: Mapping[str, Any]
+) -> RecordingDetections:
     def first(column: str) -> Any:
+        if column in facts:
+            return facts[column]
         return rows[column].iloc[0] if column in rows and len(rows) else None
 
-    start = _moment(first("start"), name)
-    if start is None and (time := _moment(first("time"), name)) is not None:
-        start = time - timedelta(seconds=float(first("start_s")))
+    start = moment_of(first("start"), name)
+    if start is None and (time := moment_of(first("time"), name)) is not None:
+        start = time - timedelta(seconds=float(rows["start_s"].iloc[0]))
     given_s = first("duration_s")
     duration_s = float(rows["end_s"].max()) if given_s is None and len(rows) else float(given_s or 0.0)
     path = path if first("path") is None else Path(str(first("path")))
@@ -282,8 +301,19 @@ def _recording(name: str, relative: str, path: Path, rows: pd.DataFrame) -> Reco
     return RecordingDetections(relative, path, duration_s, start, found, recorder)
 
 
-def _moment(given: Any, name: str) -> datetime | None:
-    """Return a datetime from one, or from its text; None from an empty cell."""
+def moment_of(given: Any, name: str) -> datetime | None:
+    """Return a datetime from one, or from its text; None from an empty cell.
+
+    Raises
+    ------
+    DataError
+        It is none; ``name`` is the recording that has it.
+
+    Examples
+    --------
+    >>> moment_of("2024-05-01T04:00:00", "night.wav"), moment_of("", "night.wav")
+    (datetime.datetime(2024, 5, 1, 4, 0), None)
+    """
     if given is None or given == "" or given is pd.NaT or pd.isna(given):
         return None
     try:

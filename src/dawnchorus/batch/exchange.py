@@ -1,0 +1,187 @@
+"""What was predicted, and reviewed, handed on in the formats of other programs and standards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.errors import DataError
+from dawnchorus.formats import Format, ModelFacts, read_detections, write_detections
+from dawnchorus.formats.detection_tables import DETECTIONS_NAME, moment_of
+from dawnchorus.formats.recorded_effort import (
+    EFFORT_NAME,
+    at_sites,
+    effort_of_audio,
+    read_effort,
+    read_sites,
+)
+from dawnchorus.formats.taxonomy import read_taxonomy
+from dawnchorus.formats.text_tables import read_text_table
+from dawnchorus.formats.verdicts import with_verdicts
+from dawnchorus.predict.window_tables import WINDOWS_NAME
+
+logger = logging.getLogger(__name__)
+
+_KEYS = frozenset({"filename", "start_s", "end_s", "channel"})
+
+
+@dataclass(frozen=True)
+class ExchangeSettings:
+    """What beside the detections goes into what is handed on.
+
+    Attributes
+    ----------
+    audio
+        Folder of the recordings, which tells their times, places and lengths where no ``effort.csv`` does.
+    verified
+        ``verified.csv`` of a review.
+    names
+        Table of the names of species, as for :func:`dawnchorus.formats.taxonomy.read_taxonomy`.
+    language
+        Of the common names.
+    sites
+        Table of the coordinates of sites.
+    times
+        Where the times of recordings come from, where neither metadata nor known names have them.
+
+    Examples
+    --------
+    >>> ExchangeSettings(language="de").times.name is None
+    True
+    """
+
+    audio: Path | None = None
+    verified: Path | None = None
+    names: Path | None = None
+    language: str | None = None
+    sites: Path | None = None
+    times: RecorderTimes = field(default_factory=RecorderTimes)
+
+
+def exchange(
+    predictions: Path | str,
+    formats: Format | Iterable[Format],
+    out_dir: Path | str,
+    settings: ExchangeSettings | None = None,
+) -> dict[str, Path]:
+    """Write detections in the formats of other programs, and return the paths by format.
+
+    Recordings without a detection are in them too, where ``effort.csv`` of the folder, or the folder of the
+    recordings, tells of them.
+
+    Parameters
+    ----------
+    predictions
+        As for :func:`dawnchorus.formats.read_detections`.
+    formats
+        As for :func:`dawnchorus.formats.formats_of`.
+    out_dir
+        Where they go; made if missing. Existing output of these formats is replaced.
+    settings
+        Verdicts, names and places.
+
+    Raises
+    ------
+    DataError
+        A table cannot be read or lacks a column.
+    ConfigError
+        A format is not known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability\\nowl/XC1.wav,0.0,1.0,owl,0.9\\n"
+    ... )
+    >>> made = exchange("detections.csv", "darwin_core", "out", ExchangeSettings(audio=Path("recordings")))
+    >>> len(pd.read_csv(made["darwin_core"] / "event.csv"))
+    8
+    """
+    settings = settings or ExchangeSettings()
+    predictions = Path(predictions)
+    folder = predictions if predictions.is_dir() else predictions.parent
+    detections = read_detections(predictions, settings.audio)
+    if settings.verified is not None:
+        detections = with_verdicts(detections, settings.verified)
+    facts = _facts_of(predictions)
+    recordings = _recordings_of(folder, facts, settings)
+    labels = list(dict.fromkeys([*_labels_in(folder), *detections["label"]]))
+    model = _model_of(facts, labels, settings)
+    return write_detections(
+        detections, formats, out_dir, recordings=recordings, labels=labels or None, model=model
+    )
+
+
+def _facts_of(predictions: Path) -> pd.DataFrame:
+    """Return the rows of our own table of detections, with all columns; none where there is no such table."""
+    table = predictions / DETECTIONS_NAME if predictions.is_dir() else predictions
+    if not table.is_file() or table.suffix != ".csv":
+        return pd.DataFrame({"filename": [], "start_s": []}, dtype=str)
+    try:
+        return read_text_table(table, required=("filename", "start_s"), names=("filename", "site"))
+    except DataError:
+        return pd.DataFrame({"filename": [], "start_s": []}, dtype=str)
+
+
+def _recordings_of(folder: Path, facts: pd.DataFrame, settings: ExchangeSettings) -> pd.DataFrame:
+    """Return the recordings, from the first of: ``effort.csv``, the sound files, the table of detections."""
+    if (folder / EFFORT_NAME).is_file():
+        recordings = read_effort(folder / EFFORT_NAME)
+        if settings.audio is not None:
+            recordings["path"] = [str(settings.audio / name) for name in recordings["filename"]]
+    elif settings.audio is not None:
+        recordings = effort_of_audio(settings.audio, settings.times)
+    else:
+        logger.warning(
+            f"{folder} holds no {EFFORT_NAME}, so that recordings without a detection are not known; name "
+            "the folder of the recordings with --audio, or predict with --format effort"
+        )
+        recordings = _recordings_detected(facts)
+    recordings["start"] = [
+        settings.times.start_of(Path(name), moment_of(start, name))
+        for name, start in zip(recordings["filename"], recordings["start"], strict=True)
+    ]
+    recordings = recordings.astype({"start": object})
+    return recordings if settings.sites is None else at_sites(recordings, read_sites(settings.sites))
+
+
+def _recordings_detected(facts: pd.DataFrame) -> pd.DataFrame:
+    """Return the recordings of a table of detections, each with the time and place of its first row."""
+    first = facts.drop_duplicates("filename")
+    seconds = pd.to_timedelta(pd.to_numeric(first["start_s"], errors="coerce"), unit="s")
+    times = first["time"] if "time" in first else pd.Series("", first.index)
+    starts = [
+        (pd.Timestamp(time) - second).isoformat() if time and not pd.isna(second) else ""
+        for time, second in zip(times, seconds, strict=True)
+    ]
+    columns = {name: first.get(name, "") for name in ("filename", "latitude", "longitude", "device")}
+    return pd.DataFrame({**columns, "start": starts}).reset_index(drop=True)
+
+
+def _labels_in(folder: Path) -> list[str]:
+    """Return the model's classes, where the table of windows tells them."""
+    try:
+        return [name for name in pq.read_schema(folder / WINDOWS_NAME).names if name not in _KEYS]
+    except (OSError, ValueError):
+        return []
+
+
+def _model_of(facts: pd.DataFrame, labels: list[str], settings: ExchangeSettings) -> ModelFacts:
+    name = next(iter(facts["model"]), "") if "model" in facts else ""
+    rows = facts.drop_duplicates("label").to_dict("records") if "label" in facts else []
+    own = {
+        row["label"]: {key: row[key] for key in ("scientific_name", "common_name") if row.get(key)}
+        for row in rows
+    }
+    given = (
+        {} if settings.names is None else read_taxonomy(settings.names, labels, language=settings.language)
+    )
+    taxonomy = {label: {**own.get(label, {}), **given.get(label, {})} for label in {*own, *given}}
+    return ModelFacts(name, taxonomy)

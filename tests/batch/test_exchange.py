@@ -1,0 +1,177 @@
+"""Detections handed on: with recordings in which nothing was found, verdicts, names and places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.batch.exchange import ExchangeSettings, exchange
+from dawnchorus.cli import main
+from dawnchorus.errors import DataError
+from dawnchorus.formats.verdicts import with_verdicts
+
+DETECTIONS = (
+    "filename,start_s,end_s,label,probability,time,latitude,longitude,device,model\n"
+    "pond/a_20240501_040000.wav,5.0,10.0,owl,0.9,2024-05-01T04:00:05.000,,,,owls\n"
+    "pond/a_20240501_040000.wav,10.0,15.0,wren,0.8,2024-05-01T04:00:10.000,,,,owls\n"
+)
+EFFORT = (
+    "filename,start,duration_s,n_detections,site,latitude,longitude,device\n"
+    "pond/a_20240501_040000.wav,2024-05-01T04:00:00.000,60.0,2,pond,,,AudioMoth\n"
+    "hill/b_20240502_040000.wav,2024-05-02T04:00:00.000,60.0,0,hill,,,\n"
+)
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "detections.csv").write_text(DETECTIONS)
+    return folder
+
+
+def test_effort_brings_the_recordings_in_which_nothing_was_found(predictions: Path, tmp_path: Path) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    made = exchange(predictions, "darwin_core,detection_history", tmp_path / "out")
+    events = pd.read_csv(made["darwin_core"] / "event.csv").set_index("eventID")
+    assert events["eventDate"].tolist() == [
+        "2024-05-01T04:00:00/2024-05-01T04:01:00",
+        "2024-05-02T04:00:00/2024-05-02T04:01:00",
+    ]
+    assert events["sampleSizeValue"].tolist() == [60, 60]
+    owl = pd.read_csv(made["detection_history"] / "owl.csv", index_col="site")
+    np.testing.assert_array_equal(owl.loc["hill"], [np.nan, 0])
+    np.testing.assert_array_equal(owl.loc["pond"], [1, np.nan])
+    identified = pd.read_csv(made["darwin_core"] / "occurrence.csv")["identifiedBy"]
+    assert set(identified) == {"owls"}
+
+
+def test_sites_time_zone_and_names_make_a_package_that_holds_all(predictions: Path, tmp_path: Path) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    sites, names = tmp_path / "sites.csv", tmp_path / "names.csv"
+    sites.write_text("site,latitude,longitude\npond,52.1,5.2\nhill,52.2,5.3\n")
+    names.write_text(
+        "primary_label,scientific_name,common_name,common_name_de,gbif_key\n"
+        "owl,Strix aluco,Tawny Owl,Waldkauz,9307\nwren,Troglodytes troglodytes,Eurasian Wren,,\n"
+    )
+    settings = ExchangeSettings(names=names, language="de", sites=sites, times=RecorderTimes(None, "+02:00"))
+    made = exchange(predictions, "camtrap_dp,ebird", tmp_path / "out", settings)
+    media = pd.read_csv(made["camtrap_dp"] / "media.csv")
+    assert media["timestamp"].tolist() == ["2024-05-01T04:00:00+0200", "2024-05-02T04:00:00+0200"]
+    assert not (made["camtrap_dp"] / "left_out.csv").exists()
+    ebird = pd.read_csv(made["ebird"], header=None)
+    assert ebird[0].tolist() == ["Waldkauz", "Eurasian Wren"]
+    assert ebird[[6, 7]].values.tolist() == [[52.1, 5.2]] * 2
+
+
+def test_without_effort_the_sound_files_tell_or_a_warning_says_what_is_missing(
+    predictions: Path, tmp_path: Path, data_factory: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("pond/a_20240501_040000.wav", "hill/b_20240502_040000.wav"):
+        data_factory.tone(name, 20.0, sample_rate=16_000)
+    (data_factory.root / "hill" / "broken.wav").write_bytes(b"no sound")
+    settings = ExchangeSettings(audio=data_factory.root)
+    made = exchange(predictions, "darwin_core", tmp_path / "out", settings)
+    events = pd.read_csv(made["darwin_core"] / "event.csv").set_index("eventID")
+    assert events["sampleSizeValue"].to_dict() == {
+        "hill/b_20240502_040000.wav": 20,
+        "pond/a_20240501_040000.wav": 20,
+    }
+    assert events.loc["hill/b_20240502_040000.wav", "eventDate"].startswith("2024-05-02T04:00:00/")
+    assert "1 of the recordings cannot be read, and count for nothing: hill/broken.wav" in caplog.text
+    caplog.clear()
+    made = exchange(predictions, "darwin_core", tmp_path / "alone")
+    events = pd.read_csv(made["darwin_core"] / "event.csv")
+    assert events["eventDate"].tolist() == ["2024-05-01T04:00:00/2024-05-01T04:00:15"]
+    assert "recordings without a detection are not known; name the folder" in caplog.text
+
+
+VERIFIED = (
+    "filename,start_s,end_s,label,channel,probability,verdict,heard,boxes,reviewers\n"
+    'pond/a_20240501_040000.wav,5.0,10.0,owl,0,0.9,no,"[""robin""]",[],"[""Ada""]"\n'
+    'pond/a_20240501_040000.wav,30.0,35.0,wren,0,,yes,[],[],"[""Bea""]"\n'
+)
+
+
+def test_verdicts_are_joined_and_windows_that_only_reviewers_had_are_added(
+    predictions: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "verified.csv").write_text(VERIFIED)
+    settings = ExchangeSettings(verified=tmp_path / "verified.csv")
+    made = exchange(predictions, "csv,darwin_core", tmp_path / "out", settings)
+    table = pd.read_csv(made["csv"], keep_default_na=False)
+    assert table[["start_s", "label", "probability", "verdict", "heard", "reviewers"]].values.tolist() == [
+        [5.0, "owl", 0.9, "no", "robin", "Ada"],
+        [10.0, "wren", 0.8, "", "", ""],
+        [30.0, "wren", 1.0, "yes", "", "Bea"],
+    ]
+    occurrences = pd.read_csv(made["darwin_core"] / "occurrence.csv")
+    assert occurrences["scientificName"].tolist() == ["robin", "wren", "wren"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (VERIFIED.replace(",no,", ",perhaps,"), "verdict is 'perhaps'; legal are yes, no, unsure, conflict"),
+        (VERIFIED.replace(",5.0,", ",five,"), "start_s is no number in a row; write seconds"),
+        (VERIFIED.replace('"[""robin""]"', "[robin"), "'\\[robin' is no list of names; write a JSON list"),
+        ("filename,start_s\n", "has no column end_s, label, verdict"),
+    ],
+)
+def test_a_table_of_verdicts_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "verified.csv").write_text(text)
+    columns = ["filename", "start_s", "end_s", "label", "probability"]
+    with pytest.raises(DataError, match=message):
+        with_verdicts(pd.DataFrame(columns=columns), tmp_path / "verified.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "sites.csv",
+            "site,latitude,longitude\npond,95,5\n",
+            "the coordinates of pond are 95, 5; write degrees",
+        ),
+        ("effort.csv", EFFORT.replace("60.0", "long"), "duration_s is no number in a row; write seconds"),
+        ("names.csv", "primary_label,scientific_name\nowl,Strix\n", "no names in the language 'de'"),
+    ],
+)
+def test_a_table_of_sites_effort_or_names_that_is_none_is_refused(
+    predictions: Path, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (predictions / name).write_text(text)
+    (predictions / "effort.csv").touch()
+    if name != "effort.csv":
+        (predictions / "effort.csv").write_text(EFFORT)
+    settings = ExchangeSettings(
+        sites=predictions / name if name == "sites.csv" else None,
+        names=predictions / name if name == "names.csv" else None,
+        language="de",
+    )
+    with pytest.raises(DataError, match=message):
+        exchange(predictions, "csv", tmp_path / "out", settings)
+
+
+def test_the_command_writes_formats_and_replaces_none_unasked(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    arguments = ["convert", str(predictions), "--to", "crowsetta,ebird", "--out", str(tmp_path / "out")]
+    for more, code, text in (
+        ([], 0, f"crowsetta: {tmp_path / 'out' / 'crowsetta.csv'}"),
+        ([], 1, "exists; choose another name, or overwrite it with --force"),
+        (["--force"], 0, "ebird: "),
+        (["--force", "--language", "de"], 1, "give the table with --names"),
+        (["--to", "xlsx"], 64, "'xlsx', which is not known"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *more])
+        assert ended.value.code == code
+        output = capsys.readouterr()
+        assert text in " ".join((output.out + output.err).split())
