@@ -29,6 +29,8 @@ from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
+from dawnchorus.predict.region import Region
+from dawnchorus.predict.region_removals import write_removals
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,11 @@ class BulkSettings:
         Channel of the recordings; None takes the one that the model was trained with.
     salvage
         Whether damaged recordings are read as far as they go.
+    region
+        Which species are plausible where and when; it scales scores before detection, and leaves the tables
+        of windows as they are.
+    removed
+        Table of the detections that the region takes away.
 
     Examples
     --------
@@ -92,6 +99,8 @@ class BulkSettings:
     escape_formulas: bool = False
     channel: Channel | None = None
     salvage: bool = False
+    region: Region | None = None
+    removed: Path | None = None
 
 
 class BulkPredictions(NamedTuple):
@@ -125,6 +134,8 @@ class BulkPredictions(NamedTuple):
         Recordings that have left the tables, since they were predicted without a journal.
     surest
         Where there is no detection, the highest probability of each label, the highest first.
+    n_removed
+        Detections that the region took away, where their table was asked for.
 
     Examples
     --------
@@ -148,6 +159,7 @@ class BulkPredictions(NamedTuple):
     changed: Sequence[Path] = ()
     dropped: Sequence[str] = ()
     surest: Mapping[str, float] = MappingProxyType({})
+    n_removed: int | None = None
 
 
 def predict_bulk(
@@ -247,7 +259,12 @@ def predict_bulk(
         notes = _write_notes(out_dir, work, recordings)
         names = {recording.name for recording in recordings}
         dropped = [name for name in alone if name not in names]
-        written = _source_of_tables(work, found.root, settings).write(recordings, tables)
+        source = _source_of_tables(work, found.root, settings)
+        written = source.write(recordings, tables)
+        n_removed = None
+        if settings.region is not None and settings.removed is not None:
+            judged = source.judged(recordings)
+            n_removed = write_removals(settings.removed, settings.region, judged, settings.detection)
         counts: Counter[str] = Counter()
         for tabled in written.recordings.values():
             counts.update(tabled.counts)
@@ -267,6 +284,7 @@ def predict_bulk(
         changed=[out_dir / path for path in written.changed],
         dropped=dropped,
         surest=surest,
+        n_removed=n_removed,
     )
 
 
@@ -394,6 +412,7 @@ def _source_of_tables(work: JournaledInference, root: Path, settings: BulkSettin
         times=settings.times,
         with_windows=settings.with_windows,
         with_embeddings=settings.with_embeddings,
+        region=settings.region,
     )
 
 
@@ -420,4 +439,5 @@ def _table_settings(settings: BulkSettings) -> dict[str, Any]:
         "recorder name": None if given is None else given if isinstance(given, str) else import_path(given),
         "time zone": settings.times.time_zone,
         "escape-formulas": settings.escape_formulas,
+        "region": None if settings.region is None else settings.region.digest,
     }

@@ -45,6 +45,8 @@ from dawnchorus.formats import (
 from dawnchorus.formats.parquet import UNKNOWN_DAY, ParquetWriter
 from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
 from dawnchorus.predict.recording_files import RecordingFile
+from dawnchorus.predict.region import Region
+from dawnchorus.predict.region_removals import JudgedRecording, applied
 from dawnchorus.predict.window_tables import (
     EMBEDDINGS_NAME,
     WINDOWS_NAME,
@@ -125,7 +127,7 @@ class TableSource:
         The journal, and postprocessing.
     root
         Folder that the names of recordings begin at.
-    detection, formats, overlap_s, escape_formulas, times, with_windows, with_embeddings
+    detection, formats, overlap_s, escape_formulas, times, with_windows, with_embeddings, region
         As in :class:`dawnchorus.batch.bulk.BulkSettings`.
 
     Examples
@@ -144,6 +146,7 @@ class TableSource:
     times: RecorderTimes
     with_windows: bool
     with_embeddings: bool
+    region: Region | None = None
 
     def write(self, recordings: Sequence[RecordingFile], tables: EarlierTables) -> WrittenTables:
         """Bring the tables in a folder to the state of the journal.
@@ -261,8 +264,21 @@ class TableSource:
                 )
         return tabled
 
+    def judged(self, recordings: Iterable[RecordingFile]) -> Iterator[JudgedRecording]:
+        """Yield the windows of recordings as the region judges them."""
+        for recording in recordings:
+            yield self._judged(recording, self.work.read(recording))
+
+    def _judged(self, recording: RecordingFile, entry: Entry) -> JudgedRecording:
+        _, *place = recorder_of(recording.path) if entry.recorder is None else entry.recorder
+        start = self.times.start_of(recording.path, entry.start)
+        where = None if self.region is None else self.region.place_of(recording.name, *place)
+        return JudgedRecording(recording.name, entry.predictions, start, where)
+
     def _detections(self, recording: RecordingFile, entry: Entry) -> RecordingDetections:
         card, windows = self.work.inference.card, entry.predictions
+        if self.region is not None:
+            windows = applied(self.region, self._judged(recording, entry))
         return RecordingDetections(
             recording.name,
             self.root / recording.name,

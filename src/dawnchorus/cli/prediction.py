@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dawnchorus.cli.part_options import check_formats, own_parts_of
+from dawnchorus.cli.region_options import (
+    RegionMinimumOption,
+    RegionMode,
+    RegionModeOption,
+    RegionOption,
+    RegionRemovedOption,
+    RegionSitesOption,
+    RegionSynonymsOption,
+    region_of,
+)
 from dawnchorus.cli.salvage_option import SalvageOption, print_notes
 
 if TYPE_CHECKING:
@@ -184,6 +194,12 @@ def predict(
     time_zone: TimeZoneOption = None,
     journal: JournalOption = None,
     escape_formulas: EscapeFormulasOption = False,
+    region: RegionOption = None,
+    region_mode: RegionModeOption = RegionMode.hard,
+    region_minimum: RegionMinimumOption = 0.0,
+    region_synonyms: RegionSynonymsOption = None,
+    region_sites: RegionSitesOption = None,
+    region_removed: RegionRemovedOption = None,
     channel: ChannelOption = None,
     salvage: SalvageOption = False,
     add: AddOption = None,
@@ -214,6 +230,7 @@ def predict(
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
     from dawnchorus.predict.thresholds import CALIBRATED, default_thresholds, thresholds_from
+    from dawnchorus.wording import counted
 
     check_model_first(model, recordings)
     with own_parts_of(recorder_name):
@@ -261,8 +278,20 @@ def predict(
         escape_formulas=escape_formulas,
         channel=None if channel is None else checked_channel(channel),
         salvage=salvage,
+        region=region_of(
+            region,
+            opened.card,
+            region_mode,
+            region_minimum,
+            region_synonyms,
+            region_sites,
+            region_removed,
+        ),
+        removed=region_removed,
     )
     result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
+    if result.n_removed is not None:
+        typer.echo(f"{counted(result.n_removed, 'detection')} removed by the region: {region_removed}")
     print_predictions(result, out, scores=_scores_told(opened, threshold, raw_scores=raw_scores))
 
 

@@ -213,7 +213,7 @@ def read_species(path: Path, labels: Sequence[str], taxonomy: Taxonomy | None = 
     >>> read_species(Path("species.txt"), ["Strix_aluco", "wren"])
     ('Strix_aluco',)
     """
-    names = list(dict.fromkeys(_names_in_file(path)))
+    names = list(dict.fromkeys(names_in_file(path)))
     if not names:
         raise DataError(f"{path} names no species; write one label a line")
     index = SpeciesIndex(labels, taxonomy)
@@ -324,7 +324,21 @@ def is_threshold(value: float) -> bool:
     return 0 <= value <= 1 or value == math.inf
 
 
-def _names_in_file(path: Path) -> list[str]:
+def names_in_file(path: Path) -> list[str]:
+    """Return the names in a list of species, as :func:`read_species` takes it.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("species.csv").write_text("species,seen\\nStrix aluco,2\\n")
+    >>> names_in_file(Path("species.csv"))
+    ['Strix aluco']
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -20,6 +20,8 @@ from dawnchorus.files import Failure, legible, refuse_existing
 from dawnchorus.formats import Format, ModelFacts, RecordingDetections, absolute_time, open_writers
 from dawnchorus.models.score_calibration import ScoreCalibration, Thresholds
 from dawnchorus.predict.detections import DetectionSettings, detect, rounded_thresholds
+from dawnchorus.predict.region import Region
+from dawnchorus.predict.region_removals import JudgedRecording, applied
 from dawnchorus.predict.thresholds import ALL_OTHERS, CALIBRATED, default_thresholds, thresholds_from
 from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.predict.window_tables import window_table
@@ -225,6 +227,27 @@ class Predictions:
         arrays = frozenset(recording.name for recording in self.recordings if recording.path is None)
         facts = replace(self.facts, thresholds=rounded_thresholds(self.labels, settings.thresholds))
         return Detections(self.labels, found, high_hz, self.overlap_s, arrays, facts)
+
+    def within(self, region: Region) -> Predictions:
+        """Return the predictions with the scores that a region leaves, by each recording's day and place.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import dawnchorus as dc
+        >>> from dawnchorus.predict.region import Region
+        >>> _ = Path("birds.txt").write_text("owl\\nwren\\n")
+        >>> scores = dc.load_model("model", n_threads=1).predict("night.wav")
+        >>> plausible = scores.within(Region.of(["birds.txt"], scores.labels))
+        >>> float(plausible.to_frame()["robin"].max())
+        0.0
+        """
+        recordings = []
+        for each in self.recordings:
+            place = region.place_of(each.name, each.recorder.latitude, each.recorder.longitude)
+            judged = JudgedRecording(each.name, each.windows, each.start, place)
+            recordings.append(each._replace(windows=applied(region, judged)))
+        return replace(self, recordings=recordings)
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
