@@ -94,7 +94,13 @@ class EarlierTables:
         found = read_json_if_sound(note, _Note)
         if found is None:
             return cls(folder, is_known=False)
-        earlier = cls(folder, {"calibration": None, **found.made}, found.goals, found.guests, found.tables)
+        earlier = cls(
+            folder,
+            found.made | {"calibration": found.made.get("calibration")},
+            found.goals,
+            found.guests,
+            found.tables,
+        )
         unknown = [goal for name, goal in earlier.goals.items() if _GOALS.get(name) != goal]
         if unknown:
             raise RunError(
