@@ -71,8 +71,15 @@ class GraphEngine(Engine):
 
     Raises
     ------
-    ModelError
+    DataError
         The labels cannot be read.
+
+    Examples
+    --------
+    >>> from dawnchorus.engines.litert_engine import LiteRtEngine
+    >>> from dawnchorus.engines.onnx_graph_engine import OnnxGraphEngine
+    >>> issubclass(LiteRtEngine, GraphEngine), issubclass(OnnxGraphEngine, GraphEngine)
+    (True, True)
     """
 
     n_streams = 1
@@ -197,6 +204,7 @@ def at_level(waves: npt.NDArray[np.float32], settings: GraphInput) -> npt.NDArra
     Examples
     --------
     >>> import numpy as np
+    >>> from dawnchorus.models.graph_card import GraphInput
     >>> at_level(np.float32([[0.5, 1.5]]), GraphInput(remove_mean=True, peak=0.25))
     array([[-0.25,  0.25]], dtype=float32)
     """

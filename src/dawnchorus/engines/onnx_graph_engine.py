@@ -35,7 +35,7 @@ class OnnxGraphEngine(GraphEngine):
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.engines.engine_settings import default_settings
-    >>> from dawnchorus.models.graph_card import GraphScores
+    >>> from dawnchorus.models.graph_card import GraphCard, GraphScores
     >>> _ = Path("model/names.txt").write_text("wren\\nrobin\\nowl\\n")
     >>> card = GraphCard(
     ...     name="A model of ours as if it were another's",
