@@ -129,7 +129,7 @@ def measure_activity(source: PredictionSource, sites: Sequence[Site] = (), *, n_
     ].sum()
     return Activity(
         species=_species_table(counts, tally.names()),
-        hours=hours.astype({"hour": int}),
+        hours=hours.astype({"day": "datetime64[us]", "hour": int, "n_detections": int}),
         effort=effort,
         recordings=recordings,
         sites=_sites_table(recordings, counts),

@@ -324,9 +324,8 @@ def _show_rates(
     axes: Axes, rates: npt.NDArray[np.float64], extent: tuple[float, float, float, float]
 ) -> AxesImage:
     """Draw a grid: hatched where NaN, grey where 0, else in colours that rise with the square root."""
-    map_ = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.18, 0.97, 256)))
-    map_.set_bad((0, 0, 0, 0))
-    map_.set_under(_SILENT)
+    colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.18, 0.97, 256)))
+    colours = colours.with_extremes(bad=(0, 0, 0, 0), under=_SILENT)
     highest = np.nanmax(rates, initial=0.0) if np.isfinite(rates).any() else 0.0
     axes.patch.set(hatch="////", edgecolor=_HATCH, linewidth=0)
     low, high, bottom, top = extent
@@ -338,7 +337,7 @@ def _show_rates(
         extent=extent,
         aspect="auto",
         interpolation="nearest",
-        cmap=map_,
+        cmap=colours,
         norm=PowerNorm(0.5, vmin=_LEAST, vmax=max(float(highest), 1e-6)),
     )
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)

@@ -261,7 +261,7 @@ def _sun_sentence(sun: SunHere | None) -> str:
 
 def _draw(
     folder: Path, activity: Activity, labels: list[str], sun: SunHere | None
-) -> tuple[dict[str, Picture], dict[str, Picture]]:
+) -> tuple[dict[str, Picture | None], dict[str, Picture]]:
     """Return the pictures by name, and those of species by label, and write all as PNG, in light colours."""
     names = [(label, species_name(activity, label)) for label in activity.species.index]
     drawings = {
@@ -270,14 +270,14 @@ def _draw(
         "sites": pictures.draw_sites(activity),
         "effort": pictures.draw_effort(activity),
     }
-    shown: dict[str, Picture] = {}
+    shown: dict[str, Picture | None] = dict.fromkeys(drawings)
     with warnings.catch_warnings(), replacing(folder) as temporary:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a script that the font lacks
         temporary.mkdir()
         for name, drawing in drawings.items():
             if drawing is not None:
-                shown[name] = picture_of(drawing.figure, drawing.description)
-                (temporary / f"{name}.png").write_bytes(shown[name].light)
+                shown[name] = picture = picture_of(drawing.figure, drawing.description)
+                (temporary / f"{name}.png").write_bytes(picture.light)
         of_species: dict[str, Picture] = {}
         (temporary / "species").mkdir()
         for number, (label, name) in enumerate(track(names[: len(labels)], "Drawing species"), 1):
@@ -427,5 +427,7 @@ def _fact(name: str, value: Any) -> str:
             return f"{finite.min():g} to {finite.max():g}, one a species"
     if value is True:
         return "yes"
+    if isinstance(value, float):
+        return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
