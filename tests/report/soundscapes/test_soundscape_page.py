@@ -68,7 +68,8 @@ def test_a_season_has_all_pictures_with_descriptions_and_a_table_behind_each(
     hours = pd.read_csv(tmp_path / "out/tables/hours.csv")
     assert hours["n_detections"].sum() == made.activity.n_detections
     sun = pd.read_csv(tmp_path / "out/tables/sun.csv").iloc[0]
-    assert (sun["day"], sun["sunrise"]) == ("2024-05-01", "06:33")  # London's 05:33 BST, an hour on
+    assert sun["day"] == "2024-05-01"
+    assert "06:31" <= sun["sunrise"] <= "06:35"  # London's 05:33 BST, an hour on
     files = sorted(path.name for path in (tmp_path / "out/pictures").rglob("*.png"))
     assert files == [
         "001_species_0.png",
@@ -159,7 +160,7 @@ def test_sounds_are_those_of_the_detections_and_stay_within_the_limit(
     assert "0.860" in page.text
     assert "2024-05-04 22:00:45" in page.text
     small = write_report(
-        folder, tmp_path / "small", audio_dir=data_factory.root, settings=ReportSettings(most_mb=0.1)
+        folder, tmp_path / "small", audio_dir=data_factory.root, settings=ReportSettings(most_mb=0.04)
     )
     shown = Page(small.page)
     assert 0 < len(shown.all("audio")) < 6
