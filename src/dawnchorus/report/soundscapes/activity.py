@@ -204,7 +204,7 @@ def _see(listed: RecordingList, batch: pd.DataFrame) -> pd.Series:
     starts: dict[str, object] = {}
     for row in batch.drop_duplicates("filename").to_dict("records"):
         place = [row.get(name) for name in ("device", "latitude", "longitude")]
-        recorder = Recorder(*(None if pd.isna(each) else each for each in place))  # type: ignore[arg-type]
+        recorder = Recorder(*(None if pd.isna(each) else each for each in place))
         name = str(row["filename"])
         start = listed.see(name, began(row.get("time_text"), row["start_s"]), recorder).start
         starts[name] = pd.NaT if start is None else start.replace(tzinfo=None)

@@ -28,8 +28,7 @@ from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import NOTES_NAME, Failure, from_legible, legible, read_failures
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, DETECTIONS_NAME, read_detections
 from dawnchorus.formats.parquet import ParquetWriter
-from dawnchorus.formats.single_tables import EffortWriter
-from dawnchorus.formats.text_tables import read_text_table
+from dawnchorus.formats.recorded_effort import EFFORT_NAME, read_effort
 from dawnchorus.predict.predictions import Detections
 from dawnchorus.predict.window_tables import WINDOWS_NAME
 from dawnchorus.wording import shown
@@ -241,7 +240,7 @@ def _times_of(settings: Mapping[str, Any]) -> RecorderTimes:
 
 def _recordings_in(folder: Path, source: PredictionSource) -> list[Recorded] | None:
     """Return the recordings of a folder of predictions, from its table of effort or of windows."""
-    effort = folder / EffortWriter.goal
+    effort = folder / EFFORT_NAME
     if effort.is_file():
         return _read_effort(effort)
     if source.windows is None:
@@ -260,21 +259,19 @@ def _recordings_in(folder: Path, source: PredictionSource) -> list[Recorded] | N
 
 def _read_effort(path: Path) -> list[Recorded]:
     """Return the recordings that ``effort.csv`` lists."""
-    columns = ("filename", "start", "duration_s", "latitude", "longitude", "device")
     try:
-        table = read_text_table(path, required=columns, names=("filename", "site"), stripped=False)
         return [
             Recorded(
                 row.filename,
                 datetime.fromisoformat(row.start) if row.start else None,
-                float(row.duration_s),
+                row.duration_s,
                 Recorder(
                     row.device or None,
                     float(row.latitude) if row.latitude else None,
                     float(row.longitude) if row.longitude else None,
                 ),
             )
-            for row in table.itertuples()
+            for row in read_effort(path).itertuples()
         ]
     except ValueError as error:
         raise DataError(f"{path}: {error}; predict again, which writes it anew") from None

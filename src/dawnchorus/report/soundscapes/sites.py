@@ -41,7 +41,7 @@ class Site(NamedTuple):
         return self.name == ALL_OTHERS or filename.startswith(f"{self.name}/")
 
 
-def read_sites(path: Path) -> list[Site]:
+def read_site_table(path: Path) -> list[Site]:
     """Return the sites of a table: ``site``, ``latitude``, ``longitude``, ``time_zone``, ``recordings``.
 
     The last two may be missing. A site is the first folder in the names of its recordings. Where all lie in
@@ -58,14 +58,14 @@ def read_sites(path: Path) -> list[Site]:
     --------
     >>> from pathlib import Path
     >>> _ = Path("sites.csv").write_text("site,latitude,longitude,time_zone\\npond,51.5,-0.1,+01:00\\n")
-    >>> read_sites(Path("sites.csv"))[0].latitude
+    >>> read_site_table(Path("sites.csv"))[0].latitude
     51.5
     """
     table = read_text_table(path, required=_COLUMNS, names=("site", "recordings"))
     sites = []
     for row in table.to_dict("records"):
-        place = [_degrees(path, row, name, most) for name, most in (("latitude", 90.0), ("longitude", 180.0))]
-        if (place[0] is None) != (place[1] is None):
+        latitude, longitude = _degrees(path, row, "latitude", 90.0), _degrees(path, row, "longitude", 180.0)
+        if (latitude is None) != (longitude is None):
             raise DataError(
                 f"{path}: the site {shown(row['site'])} has only one of latitude and longitude; give both"
             )
@@ -73,7 +73,7 @@ def read_sites(path: Path) -> list[Site]:
             zone = time_zone_of(row["time_zone"]) if row.get("time_zone") else None
         except ConfigError as error:
             raise DataError(f"{path}: {error}") from None
-        sites.append(Site(row["site"], *place, zone, row.get("recordings", "")))
+        sites.append(Site(row["site"], latitude, longitude, zone, row.get("recordings", "")))
     return sites
 
 

@@ -27,7 +27,7 @@ from dawnchorus.report.soundscapes.activity_tables import activity_tables
 from dawnchorus.report.soundscapes.detection_clips import Clip, Clips, chosen_clips, cut_clips
 from dawnchorus.report.soundscapes.missing_facts import missing_facts
 from dawnchorus.report.soundscapes.prediction_source import PredictionSource, open_source_of
-from dawnchorus.report.soundscapes.sites import read_sites
+from dawnchorus.report.soundscapes.sites import read_site_table
 from dawnchorus.report.soundscapes.sun_times import SunHere, sun_of_sites
 from dawnchorus.wording import counted
 
@@ -138,7 +138,7 @@ def write_report(
     audio_dir
         Folder of the recordings, where they are no longer in the one that was predicted.
     sites
-        Table of sites, as :func:`~dawnchorus.report.soundscapes.sites.read_sites` takes it.
+        Table of sites, as :func:`~dawnchorus.report.soundscapes.sites.read_site_table` takes it.
     settings
         How much is shown.
     overwrite
@@ -170,7 +170,7 @@ def write_report(
     if isinstance(predictions, Predictions):
         source.failures, source.notes = predictions.failures, predictions.notes
     activity = measure_activity(
-        source, [] if sites is None else read_sites(Path(sites)), n_clips=settings.n_clips
+        source, [] if sites is None else read_site_table(Path(sites)), n_clips=settings.n_clips
     )
     labels = activity.species.index[: settings.n_species].tolist()
     chosen = chosen_clips(activity, labels if settings.n_clips else [])
