@@ -324,8 +324,8 @@ def _show_rates(
     axes: Axes, rates: npt.NDArray[np.float64], extent: tuple[float, float, float, float]
 ) -> AxesImage:
     """Draw a grid: hatched where NaN, grey where 0, else in colours that rise with the square root."""
-    colours = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.18, 0.97, 256)))
-    colours = colours.with_extremes(bad=(0, 0, 0, 0), under=_SILENT)
+    shades = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.18, 0.97, 256)))
+    colours = shades.with_extremes(bad=(0, 0, 0, 0), under=_SILENT)
     highest = np.nanmax(rates, initial=0.0) if np.isfinite(rates).any() else 0.0
     axes.patch.set(hatch="////", edgecolor=_HATCH, linewidth=0)
     low, high, bottom, top = extent
