@@ -137,8 +137,8 @@ def _print_windows(found: pd.DataFrame, out: Path | None) -> None:
         typer.echo(f"{counted(len(found), 'window')}: {out}")
         return
     columns = [name for name in found if name != "species" or found["species"].any()]
-    for row in found[columns].head(_SHOWN).itertuples(index=False):
-        cells = [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row]
+    for row in found[columns].head(_SHOWN).round({"score": 4}).itertuples(index=False):
+        cells = [f"{cell:.10g}" if isinstance(cell, float) else str(cell) for cell in row]
         typer.echo("\t".join(cells))
     if len(found) > _SHOWN:
         typer.echo(f"... and {len(found) - _SHOWN} more; --out FILE writes all", err=True)

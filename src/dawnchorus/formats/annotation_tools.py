@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from dawnchorus.audio.container import AudioInfo, read_info
 from dawnchorus.errors import AudioError
-from dawnchorus.files import legible, replacing
+from dawnchorus.files import legible, replacing, temporary_folder
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 from dawnchorus.formats.recording import Detection, RecordingDetections
 
 AOEF_VERSION = "1.1.0"
+_PARTS = ("recordings", "sound_events", "clips", "sound_event_predictions", "clip_predictions")
+_CREATED = "1970-01-01T00:00:00"  # so that the same detections give the same bytes
 _NAMESPACE = uuid5(NAMESPACE_URL, "dawnchorus")
 
 
@@ -47,51 +51,54 @@ class SoundeventWriter(DetectionWriter):
     @contextmanager
     def writing(self) -> Iterator[None]:
         self._tags: dict[tuple[str, str], int] = {}
-        self._parts: dict[str, list[dict[str, Any]]] = {
-            name: []
-            for name in ("recordings", "sound_events", "clips", "sound_event_predictions", "clip_predictions")
-        }
-        with replacing(self.path) as temporary:
-            yield
-            tags = [{"id": number, "key": key, "value": value} for (key, value), number in self._tags.items()]
-            data = {
-                "uuid": _identifier("set", self.settings.model.name),
-                "name": self.settings.model.name or "detections",
-                "created_on": "1970-01-01T00:00:00",  # the same detections give the same bytes
-                "collection_type": "prediction_set",
-                "tags": tags,
-                **self._parts,
-            }
-            whole = {"version": AOEF_VERSION, "created_on": data["created_on"], "data": data}
-            with open_text(temporary) as file:
-                json.dump(whole, file, ensure_ascii=False, separators=(",", ":"))
+        with replacing(self.path) as temporary, temporary_folder(self.path.parent) as aside:
+            with ExitStack() as stack:
+                self._parts = {name: stack.enter_context(open_text(aside / name)) for name in _PARTS}
+                yield
+            with open_text(temporary) as whole:
+                self._join(aside, whole)
 
     def add(self, recording: RecordingDetections) -> None:
         name = legible(recording.filename)
         identifier, clip = _identifier("recording", name), _identifier("clip", name)
-        self._parts["recordings"].append({"uuid": identifier, "path": name, **self._facts_of(recording)})
-        clip_times = {"start_time": 0.0, "end_time": recording.duration_s}
-        self._parts["clips"].append({"uuid": clip, "recording": identifier, **clip_times})
+        self._write("recordings", uuid=identifier, path=name, **self._facts_of(recording))
+        self._write("clips", uuid=clip, recording=identifier, start_time=0.0, end_time=recording.duration_s)
         predicted = []
         for row in recording.rows():
             key = f"{name} {row.start_s} {row.end_s} {row.label} {row.channel}"
             event, prediction = _identifier("event", key), _identifier("prediction", key)
             geometry = {"type": "TimeInterval", "coordinates": [row.start_s, row.end_s]}
-            self._parts["sound_events"].append({"uuid": event, "recording": identifier, "geometry": geometry})
+            self._write("sound_events", uuid=event, recording=identifier, geometry=geometry)
             score = round(row.probability, PROBABILITY_DECIMALS)
-            self._parts["sound_event_predictions"].append(
-                {"uuid": prediction, "sound_event": event, "score": score, "tags": self._tags_of(row, score)}
-            )
+            tags = self._tags_of(row, score)
+            self._write("sound_event_predictions", uuid=prediction, sound_event=event, score=score, tags=tags)
             predicted.append(prediction)
-        self._parts["clip_predictions"].append(
-            {
-                "uuid": _identifier("clip prediction", name),
-                "clip": clip,
-                "sound_events": predicted,
-                "tags": [],
-                "features": {},
-            }
-        )
+        whole = _identifier("clip prediction", name)
+        self._write("clip_predictions", uuid=whole, clip=clip, sound_events=predicted, tags=[], features={})
+
+    def _write(self, part: str, **item: Any) -> None:
+        """Write an item of a part of the file, whose items go aside until all are known."""
+        file = self._parts[part]
+        file.write(f"{',' if file.tell() else ''}{_json(item)}")
+
+    def _join(self, aside: Path, whole: IO[str]) -> None:
+        """Write the file, of which no more than a piece is in memory."""
+        tags = [{"id": number, "key": key, "value": value} for (key, value), number in self._tags.items()]
+        data = {
+            "uuid": _identifier("set", self.settings.model.name),
+            "name": self.settings.model.name or "detections",
+            "created_on": _CREATED,
+            "collection_type": "prediction_set",
+            "tags": tags,
+        }
+        head = _json({"version": AOEF_VERSION, "created_on": _CREATED, "data": data})
+        whole.write(head.removesuffix("}}"))
+        for part in _PARTS:
+            whole.write(f",{_json(part)}:[")
+            with (aside / part).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                shutil.copyfileobj(file, whole)
+            whole.write("]")
+        whole.write("}}")
 
     def _facts_of(self, recording: RecordingDetections) -> dict[str, Any]:
         try:
@@ -160,3 +167,7 @@ class CrowsettaWriter(DetectionWriter):
 
 def _identifier(kind: str, key: str) -> str:
     return str(uuid5(_NAMESPACE, f"{kind} {key}"))
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))

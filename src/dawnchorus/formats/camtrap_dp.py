@@ -141,10 +141,11 @@ class CamtrapDpWriter(DetectionWriter):
     def writing(self) -> Iterator[None]:
         self._deployments: dict[tuple[str, str, float, float], _Deployment] = {}
         self._species: dict[str, str] = {}
-        self._n_observations, self._left_out = 0, LeftOut("Camtrap DP")
+        self._n_observations = 0
         with replacing(self.path) as folder:
             folder.mkdir()
             with ExitStack() as stack:
+                self._left_out = stack.enter_context(LeftOut(folder, "Camtrap DP"))
                 self._tables = {}
                 for name, columns in TABLES.items():
                     file = stack.enter_context(open_text(folder / f"{name}.csv"))
@@ -156,7 +157,6 @@ class CamtrapDpWriter(DetectionWriter):
             write_text(
                 folder / "datapackage.json", json.dumps(self._package(), indent=2, ensure_ascii=False) + "\n"
             )
-            self._left_out.write(folder)
 
     def add(self, recording: RecordingDetections) -> None:
         reason = lacking(recording, offset=True, place=True)

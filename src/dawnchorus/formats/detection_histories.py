@@ -55,10 +55,10 @@ class DetectionHistoryWriter(DetectionWriter):
         self._effort_s: dict[tuple[str, date], float] = defaultdict(float)
         self._found: dict[str, set[tuple[str, date]]] = {label: set() for label in self.settings.species}
         self._places: dict[str, tuple[float | None, float | None]] = {}
-        self._left_out = LeftOut("a detection history")
         with replacing(self.path) as folder:
             folder.mkdir()
-            yield
+            with LeftOut(folder, "a detection history") as self._left_out:
+                yield
             self._write(folder)
 
     def add(self, recording: RecordingDetections) -> None:
@@ -104,7 +104,6 @@ class DetectionHistoryWriter(DetectionWriter):
                 self._write_matrix(inside(folder, name, named_in=label), sites, days, cells)
                 n_sites = len({site for site, _ in found})
                 writer.writerow(self.cells((label, name, *self.settings.names(label), n_sites, len(found))))
-        self._left_out.write(folder)
 
     def _write_matrix(
         self, path: Path, sites: list[str], days: list[date], cells: dict[tuple[str, date], object]

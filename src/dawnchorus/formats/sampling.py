@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Self
 
 from dawnchorus.audio.recorder_times import time_at
 from dawnchorus.formats.detection_writer import open_text
@@ -68,39 +69,49 @@ def interval(start: datetime, begin_s: float, end_s: float) -> str:
     return "/".join(moment.isoformat(timespec="seconds") for moment in moments)
 
 
-@dataclass
 class LeftOut:
-    """Recordings that a standard cannot hold, with what they lack.
+    """Recordings that a standard cannot hold, written to ``left_out.csv`` with what they lack.
+
+    Parameters
+    ----------
+    folder
+        Where the table goes; there is none where nothing is left out.
+    standard
+        Its name, for the warning at the end.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> left_out = LeftOut("Camtrap DP")
-    >>> left_out.add("a.wav", "its time is not known")
-    >>> left_out.write(Path("."))
+    >>> with LeftOut(Path("."), "Camtrap DP") as left_out:
+    ...     left_out.add("a.wav", "its time is not known")
     >>> Path("left_out.csv").read_text().splitlines()[1]
     'a.wav,its time is not known'
     """
 
-    standard: str
-    reasons: dict[str, str] = field(default_factory=dict)
+    def __init__(self, folder: Path, standard: str) -> None:
+        self.path, self.standard = folder / LEFT_OUT_NAME, standard
+        self.n_recordings, self.first_reason = 0, ""
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._files.close()
+        if self.n_recordings and kind is None:
+            logger.warning(
+                f"{self.standard} has no place for {counted(self.n_recordings, 'recording')}: "
+                f"{self.first_reason}; {LEFT_OUT_NAME} there lists them all"
+            )
 
     def add(self, filename: str, reason: str) -> None:
-        """Note a recording."""
-        self.reasons[filename] = reason
-
-    def write(self, folder: Path) -> None:
-        """Write ``left_out.csv`` where there are some, and say so in a warning."""
-        if not self.reasons:
-            return
-        with open_text(folder / LEFT_OUT_NAME) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("filename", "reason"))
-            writer.writerows(self.reasons.items())
-        logger.warning(
-            f"{self.standard} has no place for {counted(len(self.reasons), 'recording')}: "
-            f"{next(iter(self.reasons.values()))}; {LEFT_OUT_NAME} there lists them all"
-        )
+        """Write a recording, and the reason."""
+        if not self.n_recordings:
+            self._writer = csv.writer(self._files.enter_context(open_text(self.path)), lineterminator="\n")
+            self._writer.writerow(("filename", "reason"))
+            self.first_reason = reason
+        self.n_recordings += 1
+        self._writer.writerow((filename, reason))
 
 
 def lacking(recording: RecordingDetections, *, offset: bool = False, place: bool = False) -> str | None:

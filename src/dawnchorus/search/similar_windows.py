@@ -224,7 +224,9 @@ def queue_of(windows: WindowVectors, found: Nearest, species: str = "") -> pd.Da
     >>> queue_of(vectors, Nearest(np.array([0]), np.float32([0.9])), "owl").round(2).values.tolist()
     [['night.wav', 0.0, 5.0, 'owl', 0.9]]
     """
-    table = windows.windows_at(found.rows).assign(species=species, score=found.scores.astype(np.float64))
+    table = windows.windows_at(found.rows).assign(
+        species=species, score=found.scores.astype(np.float64).clip(-1, 1)
+    )
     return table[[*QUEUE_COLUMNS, *(["channel"] if "channel" in table else [])]]
 
 
