@@ -44,7 +44,7 @@ def search(
     n_windows: Annotated[int, typer.Option("--n-windows", "-n", min=1, help="How many to find.")] = 50,
     species: Annotated[
         str, typer.Option(help="Species that the windows are to be reviewed for; it goes into the table.")
-    ] = "",
+    ] = "unknown",
     out: OutOption = None,
     exact: Annotated[
         bool | None,
@@ -136,8 +136,7 @@ def _print_windows(found: pd.DataFrame, out: Path | None) -> None:
         (write_csv if out.suffix.lower() == ".csv" else write_parquet)(out, found)
         typer.echo(f"{counted(len(found), 'window')}: {out}")
         return
-    columns = [name for name in found if name != "species" or found["species"].any()]
-    for row in found[columns].head(_SHOWN).round({"score": 4}).itertuples(index=False):
+    for row in found.drop(columns="species").head(_SHOWN).round({"score": 4}).itertuples(index=False):
         cells = [f"{cell:.10g}" if isinstance(cell, float) else str(cell) for cell in row]
         typer.echo("\t".join(cells))
     if len(found) > _SHOWN:

@@ -28,6 +28,9 @@ INDEX_NAME = "nearest.faiss"
 QUEUE_COLUMNS = ("recording", "start_s", "end_s", "species", "score")
 """Columns of a table of windows to be reviewed; ``channel`` follows where it is known."""
 
+UNKNOWN = "unknown"
+"""Stands for the species of windows of which nobody has said what they are."""
+
 _AT = re.compile(r"(?P<recording>.+)@(?P<seconds>\d+(?:\.\d+)?)", re.DOTALL)
 
 
@@ -53,7 +56,7 @@ class SearchSettings:
     k
         How many windows.
     species
-        What they are to be reviewed for; empty where that is open.
+        What they are to be reviewed for; :data:`UNKNOWN` where that is open.
     exact
         Whether all windows are compared. None compares them up to :data:`EXACT_WINDOWS`, and takes an index
         beyond, where faiss is installed.
@@ -70,7 +73,7 @@ class SearchSettings:
     """
 
     k: int = 50
-    species: str = ""
+    species: str = UNKNOWN
     exact: bool | None = None
 
     def __post_init__(self) -> None:
@@ -212,7 +215,7 @@ def check_same_model(windows: WindowVectors, model: Model, *, where: Path | str)
         )
 
 
-def queue_of(windows: WindowVectors, found: Nearest, species: str = "") -> pd.DataFrame:
+def queue_of(windows: WindowVectors, found: Nearest, species: str = UNKNOWN) -> pd.DataFrame:
     """Return windows as a table for review, in the order given.
 
     Examples

@@ -92,8 +92,8 @@ def find_clusters(among: Predictions | Path | str, settings: ClusterSettings | N
     Returns
     -------
     pandas.DataFrame
-        As :func:`~dawnchorus.search.similar_windows.find_similar`; ``species`` is empty, ``score`` the cosine
-        similarity to the middle of the cluster. Columns ``cluster``, from 1, the largest first, and
+        As :func:`~dawnchorus.search.similar_windows.find_similar`; ``species`` is ``unknown``, ``score`` the
+        cosine similarity to the middle of the cluster. Columns ``cluster``, from 1, the largest first, and
         ``n_windows`` of it follow.
 
     Raises
