@@ -82,7 +82,7 @@ def read_areas(path: Path) -> list[Area]:
 def _area_of(feature: dict[str, Any], path: Path) -> Area:
     geometry = feature.get("geometry", feature) or {}
     kind, coordinates = geometry.get("type"), geometry.get("coordinates", [])
-    given = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(kind, [])
+    given = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(kind), [])
     try:
         polygons = tuple(
             tuple(np.array([point[:2] for point in ring], np.float64).reshape(-1, 2) for ring in polygon)
