@@ -79,6 +79,7 @@ def usearch_index(vectors: Vectors, folder: Path) -> Search:
         index.add(np.arange(begin, begin + len(part)), part, threads=2)
     index.save(str(folder / "usearch"))
     viewed = Index.restore(str(folder / "usearch"), view=True)
+    assert viewed is not None
     return lambda query: reranked(vectors, query, np.asarray(viewed.search(query[0], CANDIDATES).keys))
 
 

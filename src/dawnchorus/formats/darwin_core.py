@@ -105,8 +105,10 @@ class DarwinCoreWriter(DetectionWriter):
 def _write_meta(path: Path) -> None:
     """Write the description of both tables, as the Darwin Core text guide defines it."""
     archive = ElementTree.Element("archive", {"xmlns": _TEXT})
-    tables = (("core", "Event", "event.csv", EVENT_TERMS, "id"),)
-    tables += (("extension", "Occurrence", "occurrence.csv", OCCURRENCE_TERMS, "coreid"),)
+    tables: list[tuple[str, str, str, tuple[str, ...], str]] = [
+        ("core", "Event", "event.csv", EVENT_TERMS, "id"),
+        ("extension", "Occurrence", "occurrence.csv", OCCURRENCE_TERMS, "coreid"),
+    ]
     for kind, row_type, file, terms, key in tables:
         table = ElementTree.SubElement(
             archive,

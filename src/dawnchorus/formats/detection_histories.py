@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -106,7 +106,7 @@ class DetectionHistoryWriter(DetectionWriter):
                 writer.writerow(self.cells((label, name, *self.settings.names(label), n_sites, len(found))))
 
     def _write_matrix(
-        self, path: Path, sites: list[str], days: list[date], cells: dict[tuple[str, date], object]
+        self, path: Path, sites: list[str], days: list[date], cells: Mapping[tuple[str, date], object]
     ) -> None:
         with open_text(path) as file:
             writer = csv.writer(file, lineterminator="\n")
