@@ -213,7 +213,7 @@ def test_predictions_of_the_library_make_the_same_page(
     made = dawnchorus.write_report(scores.detections(threshold=0.0), tmp_path / "out", settings=FEW)
     assert made.activity.n_detections == scores.probabilities.size
     page = Page(made.page)
-    assert len(page.all("audio")) == 2 * FEW.n_clips
+    assert 2 <= len(page.all("audio")) <= 4  # the surest, and where it is another, the most doubtful
     assert "Recorded from 2024-05-04 to 2024-05-04" in page.text
 
 

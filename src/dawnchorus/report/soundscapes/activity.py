@@ -101,6 +101,16 @@ def measure_activity(source: PredictionSource, sites: Sequence[Site] = (), *, n_
     ------
     DataError
         The detections cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> activity.hours[["label", "hour", "n_detections"]].values.tolist()
+    [['owl', 22, 1]]
     """
     listed, tally = RecordingList(source), _Tally()
     surest, doubtful = (

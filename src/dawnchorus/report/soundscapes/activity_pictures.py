@@ -135,6 +135,17 @@ def draw_species_hours(activity: Activity, label: str, name: str, sun: SunTimes 
         Its name in the title.
     sun
         Dawn and dusk of each column of the calendar.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> draw_species_hours(activity, "owl", "Tawny Owl", None).description[:25]
+    'Tawny Owl: 1 detection on'
     """
     hours = activity.hours[activity.hours["label"] == label]
     if activity.effort.empty and hours.empty:
@@ -172,6 +183,17 @@ def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Dr
         The counts.
     names
         Labels and names of the species to show, one a row.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> draw_all_species(activity, [("owl", "Tawny Owl")]).description[:9]
+    '1 species'
     """
     if activity.hours.empty:
         return None
@@ -217,7 +239,19 @@ def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Dr
 
 
 def draw_accumulation(activity: Activity) -> Drawing | None:
-    """Return the number of species over the hours recorded; None where nothing was recorded."""
+    """Return the number of species over the hours recorded; None where nothing was recorded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> draw_accumulation(activity).name
+    'accumulation'
+    """
     table = activity.accumulation
     if table.empty:
         return None
@@ -243,7 +277,19 @@ def draw_accumulation(activity: Activity) -> Drawing | None:
 
 
 def draw_sites(activity: Activity) -> Drawing | None:
-    """Return detections per recorded hour at each site; None where there is no site."""
+    """Return detections per recorded hour at each site; None where there is no site.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> draw_sites(activity).description
+    '(no folder) has 720 detections per recorded hour; it is the only site.'
+    """
     sites = activity.sites[activity.sites["recorded_h"] > 0]
     if sites.empty:
         return None
@@ -272,7 +318,19 @@ def draw_sites(activity: Activity) -> Drawing | None:
 
 
 def draw_effort(activity: Activity) -> Drawing | None:
-    """Return the recorded hours of each site and day; None where no time is known."""
+    """Return the recorded hours of each site and day; None where no time is known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> draw_effort(activity).name
+    'effort'
+    """
     if activity.effort.empty:
         return None
     calendar, effort = calendar_of(activity), activity.effort
@@ -305,7 +363,19 @@ def draw_effort(activity: Activity) -> Drawing | None:
 
 
 def calendar_of(activity: Activity) -> Calendar:
-    """Return the columns of pictures over all days that were recorded or have a detection."""
+    """Return the columns of pictures over all days that were recorded or have a detection.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> calendar_of(activity).days
+    [datetime.date(2024, 5, 4)]
+    """
     return Calendar.of(pd.concat([activity.effort["day"], activity.hours["day"]]))
 
 

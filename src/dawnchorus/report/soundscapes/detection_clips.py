@@ -130,6 +130,19 @@ def cut_clips(
         Bytes that pictures and sounds may take together.
     padding_s, longest_s
         Seconds before and after a detection, and of a detection at most, around its surest window.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> source = open_source_of(Path("detections.csv"))
+    >>> chosen = chosen_clips(activity, ["owl"])
+    >>> cut_clips(source, activity, chosen, most_bytes=9, padding_s=1.0, longest_s=9.0).n_missing
+    1
     """
     starts = dict(zip(activity.recordings["filename"], activity.recordings["start"], strict=True))
     of: dict[str, list[Clip]] = {}

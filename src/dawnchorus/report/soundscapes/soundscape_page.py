@@ -218,7 +218,19 @@ def write_report(
 
 
 def species_name(activity: Activity, label: str) -> str:
-    """Return the common and the scientific name of a species, or its label where these are not known."""
+    """Return the common and the scientific name of a species, or its label where these are not known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
+    >>> rows = ["filename,start_s,end_s,label,probability", "20240504_220000.wav,0,5,owl,0.9"]
+    >>> _ = Path("detections.csv").write_text("\\n".join(rows))
+    >>> activity = measure_activity(open_source_of(Path("detections.csv")))
+    >>> species_name(activity, "owl")
+    'owl'
+    """
     row = activity.species.loc[label]
     names = [name for name in (row["common_name"], row["scientific_name"]) if name]
     distinct = list(dict.fromkeys(names)) or [label]
