@@ -540,7 +540,7 @@ def test_what_is_no_model_is_refused(exported: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"holds no model: no model_card\.json of a run, no model\.xml and no"):
         open_engine(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(RunError, match=r"notes\.txt is no model; give a run directory, an \.onnx file or"):
+    with pytest.raises(RunError, match=r"notes\.txt is no model; give a run directory, an \.onnx file, an"):
         open_engine(tmp_path / "notes.txt")
     with pytest.raises(RunError, match=r"gone\.onnx does not exist; give a run directory"):
         open_engine(tmp_path / "gone.onnx")

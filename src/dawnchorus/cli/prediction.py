@@ -345,7 +345,8 @@ def ensemble_of(
 def _scores_told(engine: Engine, threshold: str | None, *, raw_scores: bool) -> str:
     """Return what the scores are, and by what the thresholds were chosen."""
     if engine.thresholds is None:
-        why = "" if raw_scores else "; dawnchorus calibrate RUN calibrates the run that the model comes from"
+        is_ours = not (raw_scores or engine.card.licence)  # others' models come from no run
+        why = "; dawnchorus calibrate RUN calibrates the run that the model comes from" if is_ours else ""
         return f"raw scores of the networks, no probabilities of presence{why}"
     aim = "" if threshold is not None else f", {engine.thresholds.aim} on recordings held out"
     return f"scores are calibrated probabilities of presence{aim}"
