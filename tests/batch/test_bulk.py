@@ -26,7 +26,6 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.batch import bulk as batch_bulk
 from dawnchorus.batch import journaled
 from dawnchorus.batch.bulk import BulkPredictions, BulkSettings, predict_bulk
-from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.earlier_tables import EarlierTables
 from dawnchorus.batch.journal import Journal
 from dawnchorus.batch.journal import version_of as journal_version_of
@@ -35,6 +34,7 @@ from dawnchorus.cli import main
 from dawnchorus.cli.prediction import print_predictions
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import read_failures
+from dawnchorus.files.checked_json import write_checked
 from dawnchorus.formats import FORMATS, FolderWriter, TableWriter, read_detections
 from dawnchorus.formats.parquet import ParquetWriter
 from dawnchorus.predict.detections import DetectionSettings

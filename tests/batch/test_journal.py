@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.batch.checked_json import write_checked
 from dawnchorus.batch.journal import Entry, Journal, version_of
 from dawnchorus.errors import RunError
+from dawnchorus.files.checked_json import write_checked
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.window_predictions import WindowPredictions
 

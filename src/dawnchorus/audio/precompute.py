@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from dawnchorus.audio.conversion import (
     BYTES_PER_GB,
@@ -165,6 +165,50 @@ def precompute_recordings(
     if settings.store.decoder == "torchaudio":
         check_torchaudio()
     listing = list_recordings(audio, root=audio_root)
+    made = convert_listing(listing, features_dir, settings)
+    # Lines about the recordings of this run are replaced; lines about others stay.
+    covered = None if Path(audio).is_dir() else set(listing.relative_paths)
+    problems = [*made.problems, *update_lists(features_dir, made, covered)]
+    if problems:
+        raise DawnchorusError(
+            f"{'; '.join(problems)}; {made.report.n_done} of {made.n_todo} recordings are converted and "
+            "whole, run the same command again for the rest"
+        )
+    return made.report
+
+
+class Conversion(NamedTuple):
+    """A run: its report, what stopped it, how many recordings needed a store, and which were converted.
+
+    Examples
+    --------
+    >>> report = PrecomputeReport(0, n_replaced=0, n_skipped=8, left_out=[], failures=[], hours_done=0.0)
+    >>> Conversion(report, problems=[], n_todo=0, converted=[]).report.n_skipped
+    8
+    """
+
+    report: PrecomputeReport
+    problems: list[str]
+    n_todo: int
+    converted: list[Path]
+
+
+def convert_listing(listing: Listing, features_dir: Path, settings: PrecomputeSettings) -> Conversion:
+    """Convert the recordings of a listing that have no current store; lists are left as they are.
+
+    Raises
+    ------
+    DataError, DawnchorusError
+        As for :func:`precompute_recordings`, before anything is converted.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.listing import list_recordings
+    >>> listing = list_recordings(Path("recordings"))
+    >>> convert_listing(listing, Path("features"), PrecomputeSettings()).report.n_done
+    8
+    """
     published = _published(listing, Path(features_dir), settings.store.sample_rate)
     if published and settings.use_published is None:
         n_bytes = sum(path.stat().st_size for path in published.values())
@@ -187,23 +231,40 @@ def precompute_recordings(
     report = _report(surveyed, outcomes, n_replaced)
     report = replace(report, failures=[_with_store(failure, features_dir) for failure in report.failures])
 
-    # Lines about the recordings of this run are replaced; lines about others stay.
-    covered = None if Path(audio).is_dir() else set(listing.relative_paths)
-    rebuilt = {item.job.store.relative_to(features_dir) for item in _ended(outcomes, Ending.DONE)}
-    rebuilt_from = {item.job.relative_path for item in _ended(outcomes, Ending.DONE)}
-    problems = [
-        *([stopped_by] if stopped_by else []),
-        *_update_list(features_dir, FAILURES_NAME, report.failures, covered),
-        *_update_list(features_dir, NOTES_NAME, report.notes, rebuilt_from),
-        *_update_list(features_dir, LEFT_OUT_NAME, report.left_out, covered),
+    converted = [item.job.relative_path for item in _ended(outcomes, Ending.DONE)]
+    return Conversion(report, [stopped_by] if stopped_by else [], len(todo), converted)
+
+
+def update_lists(features_dir: Path, made: Conversion, covered: set[Path] | None) -> list[str]:
+    """Bring the lists in a folder up to date; return the reasons where that failed.
+
+    Parameters
+    ----------
+    features_dir
+        The folder of the stores.
+    made
+        The run.
+    covered
+        The recordings of the run, whose lines are replaced; None replaces all lines.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.files import Failure
+    >>> failed = [Failure(Path("owl/XC5.wav"), "truncated")]
+    >>> report = PrecomputeReport(0, n_replaced=0, n_skipped=0, left_out=[], failures=failed, hours_done=0.0)
+    >>> update_lists(Path("features"), Conversion(report, [], 1, converted=[]), covered=None)
+    []
+    >>> Path("features/failures.csv").read_text().splitlines()[-1]
+    'owl/XC5.wav,truncated'
+    """
+    rebuilt = {store_path(Path(), path) for path in made.converted}
+    return [
+        *_update_list(features_dir, FAILURES_NAME, made.report.failures, covered),
+        *_update_list(features_dir, NOTES_NAME, made.report.notes, set(made.converted)),
+        *_update_list(features_dir, LEFT_OUT_NAME, made.report.left_out, covered),
         *_update_list(features_dir, DAMAGED_NAME, [], rebuilt),
     ]
-    if problems:
-        raise DawnchorusError(
-            f"{'; '.join(problems)}; {report.n_done} of {len(todo)} recordings are converted and whole, "
-            "run the same command again for the rest"
-        )
-    return report
 
 
 def verify_stores(features_dir: Path, *, n_cores: int = 1) -> VerifyReport:

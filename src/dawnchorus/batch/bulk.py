@@ -220,23 +220,10 @@ def predict_bulk(
     >>> made.n_recordings, made.n_detections  # three windows of 5 s, and each of three classes
     (1, 9)
     """
-    _check_goals(settings.formats)
-    out_dir.mkdir(parents=True, exist_ok=True)  # before the work, to fail early where it cannot be written
-    tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
-    settings = _with_earlier(settings, tables)
+    output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
+    settings, had_journal = output.settings, output.had_journal
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
     keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal
-    calibration = None if engine.calibration is None else engine.calibration.digest
-    made = {
-        "folder of recordings": str(found.root.absolute()),
-        "calibration": calibration,
-        **_table_settings(settings),
-    }
-    if engine.card.licence:
-        made["licence of the weights"] = engine.card.licence
-    goals = {**_check_goals(settings.formats), **_window_goals(settings)}
-    if not force:
-        tables.check(made, goals, has_journal=had_journal)
     with open_journal(
         engine,
         out_dir,
@@ -249,43 +236,153 @@ def predict_bulk(
         salvage=settings.salvage,
         keep=keep,
     ) as work:
-        made |= {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
-        if not force and not had_journal:  # a journal has refused another network itself
-            tables.check(made, goals, has_journal=had_journal)
-        tables = _begin(tables, made, goals)
+        output = output.begin(work, force=force or had_journal)  # a journal has refused another network
         n_new, failures = work.predict(found, again=again)
-        write_failures(out_dir, failures)
+        made = output.write(work, found, n_new, failures, prune=prune)
+        names = work.journal.index.keys() & set(alone)
+    return made._replace(dropped=[name for name in alone if name not in names]) if alone else made
+
+
+@dataclass(frozen=True)
+class BulkOutput:
+    """The folder that tables of many recordings go to, and what is to be written there.
+
+    Attributes
+    ----------
+    out_dir, root
+        The folder, and that of the recordings.
+    settings
+        Also for the tables that earlier calls wrote there.
+    engine
+        The ensemble.
+    tables
+        Those tables.
+    had_journal
+        Whether the folder held a journal.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from dawnchorus import open_engine
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> settings = BulkSettings(DetectionSettings(np.zeros(3, np.float32)), formats=("csv",))
+    >>> engine = open_engine("model", n_threads=1)
+    >>> output = BulkOutput.of(Path("tables"), Path("recordings"), settings, engine)
+    >>> output.goals, output.had_journal
+    ({'csv': 'detections.csv', 'windows': 'windows.parquet'}, False)
+    """
+
+    out_dir: Path
+    root: Path
+    settings: BulkSettings
+    engine: Engine
+    tables: EarlierTables
+    had_journal: bool
+
+    @classmethod
+    def of(
+        cls, out_dir: Path, root: Path, settings: BulkSettings, engine: Engine, *, force: bool = False
+    ) -> BulkOutput:
+        """Return a folder, made if missing, after a check of what lies in it.
+
+        Raises
+        ------
+        ConfigError, RunError
+            As for :func:`predict_bulk`.
+        """
+        _check_goals(settings.formats)
+        out_dir.mkdir(parents=True, exist_ok=True)  # to fail early, before the work
+        tables, had_journal = EarlierTables.of(out_dir), (out_dir / JOURNAL_NAME).exists()
+        output = cls(out_dir, root, _with_earlier(settings, tables), engine, tables, had_journal)
+        if not force:
+            tables.check(output.made, output.goals, has_journal=had_journal)
+        return output
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """The settings that the tables depend on beside the journal, in JSON's types."""
+        calibration, licence = self.engine.calibration, self.engine.card.licence
+        return {
+            "folder of recordings": str(self.root.absolute()),
+            "calibration": None if calibration is None else calibration.digest,
+            **table_settings(self.settings),
+            **({"licence of the weights": licence} if licence else {}),
+        }
+
+    @property
+    def goals(self) -> dict[str, str]:
+        """The file or folder of each table, by its name."""
+        return {**_check_goals(self.settings.formats), **_window_goals(self.settings)}
+
+    def begin(self, work: JournaledInference, *, force: bool = False) -> BulkOutput:
+        """Note the tables that are to be written from a journal.
+
+        Raises
+        ------
+        RunError
+            Those that are there were made with another network, and ``force`` is not set.
+        """
+        made = self.made | {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
+        if not force:
+            self.tables.check(made, self.goals, has_journal=self.had_journal)
+        return replace(self, tables=_begin(self.tables, made, self.goals))
+
+    def write(
+        self,
+        work: JournaledInference,
+        found: RecordingFiles,
+        n_new: int,
+        failures: list[Failure],
+        *,
+        prune: bool = False,
+    ) -> BulkPredictions:
+        """Write the tables of what a journal holds, and return counts and paths.
+
+        Parameters
+        ----------
+        work
+            The journal.
+        found
+            The recordings of the job.
+        n_new, failures
+            What its prediction gave.
+        prune
+            As for :func:`predict_bulk`.
+
+        Raises
+        ------
+        DataError
+            None of the recordings could be decoded.
+        """
+        write_failures(self.out_dir, failures)
         recordings, gone = _recordings_of_tables(work, found, failures, prune=prune)
-        notes = _write_notes(out_dir, work, recordings)
-        names = {recording.name for recording in recordings}
-        dropped = [name for name in alone if name not in names]
-        source = _source_of_tables(work, found.root, settings)
-        written = source.write(recordings, tables)
-        n_removed = None
-        if settings.region is not None and settings.removed is not None:
+        notes = _write_notes(self.out_dir, work, recordings)
+        source = _source_of_tables(work, self.root, self.settings)
+        written = source.write(recordings, self.tables)
+        region, detection, n_removed = self.settings.region, self.settings.detection, None
+        if region is not None and self.settings.removed is not None:
             judged = source.judged(recordings)
-            n_removed = write_removals(settings.removed, settings.region, judged, settings.detection)
+            n_removed = write_removals(self.settings.removed, region, judged, detection)
         counts: Counter[str] = Counter()
         for tabled in written.recordings.values():
             counts.update(tabled.counts)
-        surest = {} if counts else _surest(work, recordings, settings.detection)
-    return BulkPredictions(
-        n_recordings=len(recordings),
-        n_new=n_new,
-        n_detections=counts.total(),
-        duration_s=sum(tabled.duration_s for tabled in written.recordings.values()),
-        failures=failures,
-        paths=written.paths,
-        notes=notes,
-        counts=dict(counts.most_common()),
-        thresholds=settings.detection.thresholds_text(),
-        root=found.root,
-        gone=gone,
-        changed=[out_dir / path for path in written.changed],
-        dropped=dropped,
-        surest=surest,
-        n_removed=n_removed,
-    )
+        return BulkPredictions(
+            n_recordings=len(recordings),
+            n_new=n_new,
+            n_detections=counts.total(),
+            duration_s=sum(tabled.duration_s for tabled in written.recordings.values()),
+            failures=failures,
+            paths=written.paths,
+            notes=notes,
+            counts=dict(counts.most_common()),
+            thresholds=detection.thresholds_text(),
+            root=self.root,
+            gone=gone,
+            changed=[self.out_dir / path for path in written.changed],
+            surest={} if counts else _surest(work, recordings, detection),
+            n_removed=n_removed,
+        )
 
 
 def _surest(
@@ -422,7 +519,7 @@ def _window_goals(settings: BulkSettings) -> dict[str, str]:
     return {**goals, "embeddings": EMBEDDINGS_NAME} if settings.with_embeddings else goals
 
 
-def _table_settings(settings: BulkSettings) -> dict[str, Any]:
+def table_settings(settings: BulkSettings) -> dict[str, Any]:
     """Return what the tables depend on beside the journal, in JSON's types."""
     detection, given = settings.detection, settings.times.name
     thresholds = [float(value) for value in np.asarray(detection.thresholds)]

@@ -5,6 +5,7 @@
     {out}/journal/
     ├── network.json        the model and the windows of all entries
     ├── index.json          of each entry what tells whether it is current, so that it need not be opened
+    ├── shards/             of a job in shards (files/shards.py): locks, indexes, what each has done
     └── 3f/3f9a….npz        one recording: windows, probabilities, version of the file
 
 Probabilities are stored before any postprocessing, so that other thresholds or another smoothing need no
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,10 +32,11 @@ import numpy as np
 from dawnchorus.audio.container import read_info
 from dawnchorus.audio.content_digest import content_digest, head_digest
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
-from dawnchorus.batch.checked_json import read_checked, write_checked
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import AudioError, DataError, RunError
-from dawnchorus.files import locked, mend, replacing, write_text
+from dawnchorus.files import mend, replacing, write_text
+from dawnchorus.files.checked_json import read_checked, write_checked
+from dawnchorus.files.shards import SHARDS_NAME, Shard, alone_in, briefly_alone
 from dawnchorus.formats.array_archives import read_arrays
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.window_predictions import WindowPredictions
@@ -48,31 +51,6 @@ _COARSE_NS = 10_000_000
 
 Version = dict[str, str | int]
 """A recording's name, size in bytes, time of change in ns, and digest of its content."""
-
-
-@contextmanager
-def alone_in(out_dir: Path, *, lock: Path) -> Iterator[None]:
-    """Lock a folder against other processes while the block runs.
-
-    Raises
-    ------
-    RunError
-        Another process is at work there.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> Path("tables").mkdir()
-    >>> with alone_in(Path("tables"), lock=Path("tables/lock")):
-    ...     Path("tables/lock").is_file()
-    True
-    """
-    with locked(lock) as is_ours:
-        if not (is_ours and lock.exists()):  # another process may have removed its journal with the lock
-            raise RunError(
-                f"{out_dir} is being written by another process; wait for it, or choose another --out"
-            )
-        yield
 
 
 class Entry(NamedTuple):
@@ -152,6 +130,8 @@ class Journal:
     ----------
     folder
         Where they are kept.
+    shard
+        The part of a job that writes here; the others do so at the same time, each of other recordings.
 
     Examples
     --------
@@ -167,11 +147,13 @@ class Journal:
     array([160000])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        self.folder, self.shard = folder, shard
         self.network_file = folder / "network.json"
         self.index_file = folder / "index.json"
         self.tables_file = folder / "tables.json"
+        if shard is not None:
+            self.index_file = folder / SHARDS_NAME / f"{shard.stem}.index"
         self.index: dict[str, IndexedEntry] = {}
 
     @contextmanager
@@ -190,6 +172,10 @@ class Journal:
         RunError
             Another process is at work here, or the entries were made with another network.
         """
+        if self.shard is not None:
+            with self._opened_by_shard(network, anew=anew):
+                yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         lock, is_left = self.folder / "lock", False
         try:
@@ -198,7 +184,7 @@ class Journal:
                 for folder in (self.folder, *self.folder.glob("??")):
                     mend(folder)
                 write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
-                self.index = read_checked(self.index_file, dict[str, IndexedEntry]) or {}
+                self.index = self._read_index(self.index_file)
                 before = dict(self.index)
                 try:
                     yield
@@ -216,6 +202,54 @@ class Journal:
                 if is_left:
                     lock.unlink()
                 self.folder.rmdir()
+
+    @contextmanager
+    def _opened_by_shard(self, network: Mapping[str, Any], *, anew: bool) -> Iterator[None]:
+        """Lock this shard's part; another shard may have made the journal, and be at work in it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock, out_dir = self.folder / "lock", self.folder.parent
+        with alone_in(out_dir, lock=lock, shard=self.shard):
+            with briefly_alone(out_dir, lock=lock):
+                self._check_network(network, anew=anew)
+                write_text(self.network_file, json.dumps(network, indent=2, ensure_ascii=False))
+            for folder in (self.folder, *self.folder.glob("??")):
+                mend(folder)
+            whole = self.folder / "index.json"
+            self.index = self._read_index(self.index_file if self.index_file.exists() else whole)
+            before = dict(self.index)
+            try:
+                yield
+            finally:
+                if self.index != before:
+                    write_checked(self.index_file, self.index)
+
+    def _read_index(self, file: Path) -> dict[str, IndexedEntry]:
+        return read_checked(file, dict[str, IndexedEntry]) or {}
+
+    def gather(self, indexed: Mapping[str, IndexedEntry], names: Iterable[str]) -> list[str]:
+        """Index entries that shards have written, and return the names that have none any more.
+
+        Parameters
+        ----------
+        indexed
+            What the shards have noted of their entries.
+        names
+            All recordings of the job.
+        """
+        lost = []
+        for name in names:
+            entry_file = _file_of(path := self._entry_path(name))
+            for known in (indexed.get(name), self.index.get(name)):
+                if entry_file and known is not None and known.file == entry_file:
+                    self.index[name] = known
+                    break
+            else:
+                entry = _read_entry(path)
+                if entry is None:
+                    lost.append(name)
+                else:
+                    self.index[name] = _indexed(entry, [], path)
+        return lost
 
     def known(self, recording: RecordingFile) -> IndexedEntry | None:
         """Return what the index has of a recording, where neither its file nor the entry was touched since.
@@ -309,8 +343,9 @@ class Journal:
         for name in names:
             self._entry_path(name).unlink(missing_ok=True)
             self.index.pop(name, None)
-        if next(self.folder.glob("??/*.npz"), None) is not None:
-            return
+        if self.shard is not None or next(self.folder.glob("??/*.npz"), None) is not None:
+            return  # another shard may just be about to write the first one
+        shutil.rmtree(self.folder / SHARDS_NAME, ignore_errors=True)
         for folder in self.folder.glob("??"):
             mend(folder)
             folder.rmdir()
@@ -332,7 +367,8 @@ class Journal:
                 "another --out, or predict everything anew with --force"
             )
         if differing:
-            for path in (self.index_file, *self.folder.glob("??/*.npz")):
+            indexes = (self.folder / "index.json", *self.folder.glob(f"{SHARDS_NAME}/*.index"))
+            for path in (*indexes, *self.folder.glob("??/*.npz")):
                 path.unlink(missing_ok=True)
 
 

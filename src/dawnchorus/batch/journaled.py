@@ -20,6 +20,7 @@ from dawnchorus.batch.journal import JOURNAL_NAME, Entry, Journal, Version, vers
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, mend
+from dawnchorus.files.shards import Shard
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
@@ -42,6 +43,7 @@ def open_journal(
     keep: bool = True,
     channel: Channel | None = None,
     salvage: bool = False,
+    shard: Shard | None = None,
 ) -> Iterator[JournaledInference]:
     """Yield an inference that stores its outputs in ``out_dir/journal``, locked meanwhile.
 
@@ -64,6 +66,8 @@ def open_journal(
         and the journal too where it has no others.
     salvage
         Whether damaged recordings are read as far as they go.
+    shard
+        The part of a job that this is; others may write their entries at the same time.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def open_journal(
         "embeddings": with_embeddings,
         "channel": None if inference.channel == "mean" else inference.channel,
     }
-    journal = Journal(out_dir / JOURNAL_NAME)
+    journal = Journal(out_dir / JOURNAL_NAME, shard)
     with journal.opened(network, anew=force):
         mend(out_dir)
         work = JournaledInference(inference, journal, settings, network, salvage)

@@ -23,13 +23,13 @@ from typing import IO, NamedTuple
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import recorder_of
-from dawnchorus.batch.checked_json import read_checked, write_checked
 from dawnchorus.batch.earlier_tables import EarlierTables, digest_of
 from dawnchorus.batch.journal import Entry
 from dawnchorus.batch.journaled import JournaledInference
 from dawnchorus.config import Record
 from dawnchorus.config.registry import RECORDER_NAMES
 from dawnchorus.files import temporary_folder
+from dawnchorus.files.checked_json import read_checked, write_checked
 from dawnchorus.formats import (
     DetectionWriters,
     FolderWriter,

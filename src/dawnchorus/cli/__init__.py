@@ -27,6 +27,7 @@ from dawnchorus.cli import (
     configs,
     convert_command,
     demo_command,
+    join_command,
     kaggle_downloads,
     miniature_command,
     models_command,
@@ -127,6 +128,7 @@ _add(_PREDICTION, adopt_commands.adopt, "Make a published model one that dawncho
 _add(_PREDICTION, models_command.models, "List the models of others, and how to get them.")
 _add(_PREDICTION, tune.tune, "Find the fastest settings of a model here.")
 _add(_PREDICTION, prediction.predict, "Write who sings when, as tables.", cls=CommandWithFormats)
+_add(_PREDICTION, join_command.join, "End a job that was done in shards.")
 _add(_PREDICTION, segments_command.segments, "Cut detections out of recordings, to listen to.")
 _add(_PREDICTION, report_command.report, "Make a page on who sang when, with sounds.")
 _add(_PREDICTION, review_commands.review, "Look, hear and correct detections, in a browser.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.part_options import check_formats, own_parts_of
 from dawnchorus.cli.region_options import (
     RegionMinimumOption,
@@ -211,6 +212,7 @@ def predict(
     force: ForceOption = False,
     again: AgainOption = False,
     prune: PruneOption = False,
+    shard: ShardOption = None,
 ) -> None:
     """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
 
@@ -223,6 +225,7 @@ def predict(
     from dawnchorus.audio.channels import checked_channel
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
+    from dawnchorus.batch.shard_predictions import predict_shard
     from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.engines.ensembles import bundled_models
     from dawnchorus.errors import ConfigError
@@ -232,6 +235,8 @@ def predict(
     from dawnchorus.predict.thresholds import CALIBRATED, default_thresholds, thresholds_from
     from dawnchorus.wording import counted
 
+    if shard and prune:
+        raise ConfigError("--prune drops what other shards predict; leave it out, or --shard")
     check_model_first(model, recordings)
     with own_parts_of(recorder_name):
         times = RecorderTimes(recorder_name, time_zone)
@@ -289,6 +294,12 @@ def predict(
         ),
         removed=region_removed,
     )
+    part = shard_of(shard)
+    if part is not None:
+        done = predict_shard(opened, found, out, settings, part, force=force, again=again)
+        counts = f"{counted(done.n_recordings, 'recording')}, {done.n_new} predicted now"
+        print_shard(part, counts, done.failures, out)
+        return
     result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
     if result.n_removed is not None:
         typer.echo(f"{counted(result.n_removed, 'detection')} removed by the region: {region_removed}")

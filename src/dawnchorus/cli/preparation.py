@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.salvage_option import SalvageOption, print_notes
+
+if TYPE_CHECKING:
+    from dawnchorus.audio.precompute import PrecomputeReport
 
 AudioArgument = Annotated[
     Path, typer.Argument(help="Folder of recordings with any sub-folders, or a JSON list of paths.")
@@ -78,6 +82,7 @@ def precompute(
     use_published: UsePublishedOption = None,
     channel: ChannelOption = "mean",
     salvage: SalvageOption = False,
+    shard: ShardOption = None,
     verify: VerifyOption = False,
 ) -> None:
     """Convert recordings to HDF5, from which training reads crops hundreds of times faster.
@@ -95,19 +100,35 @@ def precompute(
     if features is None:
         raise typer.BadParameter("name the folder for the HDF5 files", param_hint="FEATURES")
     from dawnchorus.audio.channels import checked_channel
-    from dawnchorus.audio.precompute import LEFT_OUT_NAME, PrecomputeSettings, precompute_recordings
+    from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
+    from dawnchorus.audio.shard_stores import precompute_shard
     from dawnchorus.audio.store_layout import StoreSettings
-    from dawnchorus.files import FAILURES_NAME, NOTES_NAME
 
     decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
     chosen = checked_channel(channel, each=False)
     store = StoreSettings(sample_rate, normalize, lossless, decoder, chosen, salvage)
     settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb, use_published)
-    report = precompute_recordings(audio, features, settings, audio_root=audio_root)
-    typer.echo(
+    part = shard_of(shard)
+    if part is not None:
+        report = precompute_shard(audio, features, settings, part, audio_root=audio_root)
+        print_shard(part, _counts(report), report.failures, features)
+        return
+    print_precomputed(precompute_recordings(audio, features, settings, audio_root=audio_root), features)
+
+
+def _counts(report: PrecomputeReport) -> str:
+    return (
         f"{report.n_done} converted ({report.hours_done:.2f} h), {report.n_skipped} already there, "
         f"{len(report.left_out)} left out, {len(report.failures)} failed"
     )
+
+
+def print_precomputed(report: PrecomputeReport, features: Path) -> None:
+    """Print the counts of a conversion; exit with code 2 where recordings failed."""
+    from dawnchorus.audio.precompute import LEFT_OUT_NAME
+    from dawnchorus.files import FAILURES_NAME, NOTES_NAME
+
+    typer.echo(_counts(report))
     if report.n_replaced:
         typer.echo(
             f"{report.n_replaced} of them replaced stores that were damaged or made with other options or "

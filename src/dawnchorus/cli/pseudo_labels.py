@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.prediction import (
     AddOption,
     BatchOption,
@@ -64,6 +65,7 @@ def pseudo_label(
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
     force: ForceOption = False,
+    shard: ShardOption = None,
 ) -> None:
     """Write the probabilities of soundscapes nobody has labelled, for a next model to be trained on.
 
@@ -72,9 +74,11 @@ def pseudo_label(
     """
     from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.pipelines.run_pseudo_labels import pseudo_label as run
+    from dawnchorus.pipelines.run_pseudo_labels import pseudo_label_shard
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
     from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    from dawnchorus.wording import counted
 
     settings = LabellingSettings(
         out,
@@ -91,9 +95,21 @@ def pseudo_label(
     ensemble = ensemble_of(
         [model], add or [], (weight, exponent), engine=engine, threads=threads, batch_size=batch_size
     )
-    out_dir = out.with_name(f"{out.stem}_work")
+    part, out_dir = shard_of(shard), work_folder(out)
+    if part is not None:
+        done = pseudo_label_shard(
+            ensemble, found, out_dir, settings, part, out_of_fold=out_of_fold, force=force
+        )
+        counts = f"{counted(done.n_recordings, 'soundscape')}, {done.n_new} predicted now"
+        print_shard(part, counts, done.failures, out)
+        return
     result = run(ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force)
-    _print(result, found, out_dir, out_of_fold=out_of_fold)
+    print_labelled(result, out_dir)
+
+
+def work_folder(table: Path) -> Path:
+    """Return the folder beside a table that holds what the models said."""
+    return table.with_name(f"{table.stem}_work")
 
 
 def config_lines(
@@ -111,12 +127,12 @@ def config_lines(
     return ['"soundscape_pseudo_config": {', *lines, "},"]
 
 
-def _print(result: PseudoLabelled, found: RecordingFiles, out_dir: Path, *, out_of_fold: bool) -> None:
+def print_labelled(result: PseudoLabelled, out_dir: Path) -> None:
     """Print the paths written and how to use them; exit with code 2 where soundscapes failed."""
     from dawnchorus.audio.source import STORE_SUFFIXES
     from dawnchorus.files import FAILURES_NAME
 
-    made, survey = result.made, result.survey
+    made, survey, found = result.made, result.survey, result.found
     typer.echo(
         f"{made.n_rows} rows of {made.n_soundscapes} soundscapes; {survey.n_labels_kept} of "
         f"{len(survey.labels)} classes have rows above 0.5"
@@ -128,6 +144,7 @@ def _print(result: PseudoLabelled, found: RecordingFiles, out_dir: Path, *, out_
     is_stored = any(recording.path.suffix.lower() in STORE_SUFFIXES for recording in found.recordings)
     typer.echo("to train on it, in train_function_args, train_dataset_config:")
     row_s = result.card.segment_len
+    out_of_fold = result.out_of_fold
     lines = config_lines(made.table, found, row_s=row_s, out_of_fold=out_of_fold, is_stored=is_stored)
     if result.is_labelled:
         table = json.dumps(str(made.table.absolute()), ensure_ascii=False)

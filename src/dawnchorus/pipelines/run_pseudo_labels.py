@@ -7,18 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from dawnchorus.batch.shard_predictions import ShardPredictions
 from dawnchorus.engines.ensembles import Ensemble
 from dawnchorus.errors import RunError
 from dawnchorus.evaluate.validated_recordings import folds_of_files
+from dawnchorus.files.shards import Shard
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFiles
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_labelling import (
+    LabelledPart,
     PseudoLabels,
-    make_out_of_fold_pseudo_labels,
-    make_pseudo_labels,
+    fold_parts,
+    label_parts,
+    whole_part,
 )
+from dawnchorus.pseudo_labels.shard_labels import JoinedLabels, join_labels, label_shard
 from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
 from dawnchorus.recordings.dataset_root import real_path
 from dawnchorus.report.pseudo_label_page import write_pseudo_label_page
@@ -28,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class PseudoLabelled(NamedTuple):
-    """The table, a survey of it, the page that shows it, the card, and whether recordings are labelled.
+    """The table, a survey of it, its page, the card, and the soundscapes and whether they are labelled.
 
     Examples
     --------
@@ -47,7 +52,9 @@ class PseudoLabelled(NamedTuple):
     survey: Survey
     page: Path
     card: ModelCard
+    found: RecordingFiles
     is_labelled: bool = False
+    out_of_fold: bool = False
 
 
 def pseudo_label(
@@ -98,29 +105,109 @@ def pseudo_label(
     >>> made.page.name, made.made.n_rows
     ('round_1.html', 2)
     """
-    fold_of: dict[Path, int] = {}
-    if out_of_fold:
-        folds = ensemble.common_folds()
-        card = ensemble.card_of_runs()
-        fold_of = _folds_of_labelled(ensemble, found)
-        if fold_of:
-            found = _known_recordings(found, fold_of, folds)
-        made = make_out_of_fold_pseudo_labels(
-            ensemble.open_fold, folds, found, out_dir, settings, fold_of=fold_of, force=force
-        )
-    else:
+    chosen = _parts_of(ensemble, found, out_of_fold=out_of_fold)
+    made = label_parts(chosen.parts, chosen.found, out_dir, settings, force=force)
+    facts = {"models": _models_text(ensemble), "out_of_fold": out_of_fold, "is_labelled": chosen.is_labelled}
+    return _with_page(JoinedLabels(made, chosen.found, chosen.card, settings, facts))
+
+
+def pseudo_label_shard(
+    ensemble: Ensemble,
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: LabellingSettings,
+    shard: Shard,
+    *,
+    out_of_fold: bool = False,
+    force: bool = False,
+) -> ShardPredictions:
+    """Predict one shard of soundscapes, beside the others on any machines, and return counts.
+
+    Parameters
+    ----------
+    ensemble, found, out_dir, settings, out_of_fold, force
+        As for :func:`pseudo_label`, with its errors.
+    shard
+        The shard.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
+    >>> from dawnchorus.files.shards import Shard
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> ensemble = Ensemble([WeightedModel(Path("model"))], n_threads=1)
+    >>> settings, found = LabellingSettings(Path("round_1.parquet")), find_recordings(["night.wav"])
+    >>> pseudo_label_shard(ensemble, found, Path("out"), settings, Shard(1, 1)).n_new
+    1
+    >>> join_pseudo_labels(Path("out"), Path("round_1.parquet")).made.n_rows
+    2
+    """
+    chosen = _parts_of(ensemble, found, out_of_fold=out_of_fold)
+    facts = {"models": _models_text(ensemble), "out_of_fold": out_of_fold, "is_labelled": chosen.is_labelled}
+    return label_shard(chosen.parts, chosen.found, out_dir, settings, shard, facts=facts, force=force)
+
+
+def join_pseudo_labels(out_dir: Path, table: Path, *, force: bool = False) -> PseudoLabelled:
+    """Write the table of all shards and its page, as :func:`pseudo_label` would, and return both with counts.
+
+    Parameters
+    ----------
+    out_dir, table, force
+        As for :func:`dawnchorus.pseudo_labels.shard_labels.join_labels`, with its errors.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("out").mkdir()
+    >>> join_pseudo_labels(Path("out"), Path("round_1.parquet"))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.RunError: out holds no shards that have ended; name the output of a command with --shard
+    """
+    return _with_page(join_labels(out_dir, table, force=force))
+
+
+class _Chosen(NamedTuple):
+    parts: list[LabelledPart]
+    found: RecordingFiles
+    card: ModelCard
+    is_labelled: bool
+
+
+def _parts_of(ensemble: Ensemble, found: RecordingFiles, *, out_of_fold: bool) -> _Chosen:
+    """Return the parts, their soundscapes, the card, and whether the runs have those as labelled ones."""
+    if not out_of_fold:
         engine = ensemble.open()
-        card = engine.card
-        made = make_pseudo_labels(engine, found, out_dir, settings, force=force)
-    page = settings.table.with_suffix(".html")
+        return _Chosen([whole_part(engine, found)], found, engine.card, is_labelled=False)
+    folds = ensemble.common_folds()
+    fold_of = _folds_of_labelled(ensemble, found)
+    if fold_of:
+        found = _known_recordings(found, fold_of, folds)
+    parts = fold_parts(ensemble.open_fold, folds, found, fold_of=fold_of)
+    return _Chosen(parts, found, ensemble.card_of_runs(), is_labelled=bool(fold_of))
+
+
+def _with_page(labels: JoinedLabels) -> PseudoLabelled:
+    """Write the page on a table."""
+    page = labels.settings.table.with_suffix(".html")
     survey = write_pseudo_label_page(
         page,
-        made.table,
-        soundscapes_by_name(found.recordings),
-        card,
-        facts=_facts(ensemble, made, settings, out_of_fold=out_of_fold),
+        labels.made.table,
+        soundscapes_by_name(labels.found.recordings),
+        labels.card,
+        facts=_facts(labels),
     )
-    return PseudoLabelled(made, survey, page, card, is_labelled=bool(fold_of))
+    return PseudoLabelled(
+        labels.made,
+        survey,
+        page,
+        labels.card,
+        labels.found,
+        is_labelled=labels.facts["is_labelled"],
+        out_of_fold=labels.facts["out_of_fold"],
+    )
 
 
 def _folds_of_labelled(ensemble: Ensemble, found: RecordingFiles) -> dict[Path, int]:
@@ -158,15 +245,17 @@ def _known_recordings(
     return RecordingFiles(found.root, known)
 
 
-def _facts(
-    ensemble: Ensemble, made: PseudoLabels, settings: LabellingSettings, *, out_of_fold: bool
-) -> Mapping[str, str]:
+def _models_text(ensemble: Ensemble) -> str:
     several = len(ensemble.models) > 1
-    models = [
+    return ", ".join(
         f"{model.path} (weight {model.weight:g})" if several else str(model.path) for model in ensemble.models
-    ]
+    )
+
+
+def _facts(labels: JoinedLabels) -> Mapping[str, str]:
+    made, settings, out_of_fold = labels.made, labels.settings, labels.facts["out_of_fold"]
     return {
-        "models": ", ".join(models),
+        "models": labels.facts["models"],
         "predicted by": "one fold each, which the column fold names" if out_of_fold else "all folds",
         "probabilities": ", ".join(_afterwards(settings.postprocess)) or "as the model gave them",
         "soundscapes": f"{made.n_soundscapes:,}",

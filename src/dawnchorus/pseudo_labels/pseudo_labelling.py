@@ -31,11 +31,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.batch.journal import alone_in
 from dawnchorus.batch.journaled import JournaledInference, open_journal
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import DataError, RunError
 from dawnchorus.files import Failure, write_failures, write_text
+from dawnchorus.files.shards import alone_in
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.progress import track
@@ -92,13 +92,35 @@ class _Counted:
     failures: list[Failure] = field(default_factory=list)
 
 
-class _Part(NamedTuple):
-    """Soundscapes that one ensemble predicts, the folder of its journal, and its fold where it is one."""
+class LabelledPart(NamedTuple):
+    """Soundscapes that one ensemble predicts.
+
+    Attributes
+    ----------
+    folder
+        The folder of its journal.
+    fold
+        Its fold, where it is one.
+    open_ensemble
+        Opens it.
+    recordings
+        The soundscapes.
+
+    Examples
+    --------
+    >>> from dawnchorus import open_engine
+    >>> LabelledPart("all_folds", None, lambda: open_engine("model"), recordings=[]).folder
+    'all_folds'
+    """
 
     folder: str
     fold: int | None
     open_ensemble: Callable[[], Engine]
     recordings: list[RecordingFile]
+
+
+Prediction = Callable[[JournaledInference, LabelledPart], tuple[int, list[Failure]]]
+"""Brings the entries of a part into its journal; returns how many are new, and failures."""
 
 
 def make_pseudo_labels(
@@ -147,8 +169,20 @@ def make_pseudo_labels(
     >>> made.n_rows, made.n_short  # the last 2 s are less than half a window
     (2, 1)
     """
-    part = _Part("all_folds", None, lambda: engine, found.recordings)
-    return _make([part], found, out_dir, settings, force=force)
+    return label_parts([whole_part(engine, found)], found, out_dir, settings, force=force)
+
+
+def whole_part(engine: Engine, found: RecordingFiles) -> LabelledPart:
+    """Return all soundscapes as one part.
+
+    Examples
+    --------
+    >>> from dawnchorus import open_engine
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> len(whole_part(open_engine("model", n_threads=1), find_recordings(["recordings"])).recordings)
+    8
+    """
+    return LabelledPart("all_folds", None, lambda: engine, found.recordings)
 
 
 def make_out_of_fold_pseudo_labels(
@@ -201,6 +235,33 @@ def make_out_of_fold_pseudo_labels(
     >>> made.n_rows, sorted(set(pd.read_parquet(made.table)["fold"]))
     (4, [0, 1])
     """
+    parts = fold_parts(open_fold, folds, found, fold_of=fold_of)
+    return label_parts(parts, found, out_dir, settings, force=force)
+
+
+def fold_parts(
+    open_fold: Callable[[int], Engine],
+    folds: Sequence[int],
+    found: RecordingFiles,
+    *,
+    fold_of: Mapping[Path, int] | None = None,
+) -> list[LabelledPart]:
+    """Return the soundscapes that each fold predicts.
+
+    Parameters
+    ----------
+    open_fold, folds, found, fold_of
+        As for :func:`make_out_of_fold_pseudo_labels`, with its errors.
+
+    Examples
+    --------
+    >>> from dawnchorus import open_engine
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> found = find_recordings(["recordings/owl"])
+    >>> parts = fold_parts(lambda fold: open_engine("model", n_threads=1), [0, 1], found)
+    >>> [part.folder for part in parts]
+    ['fold_0', 'fold_1']
+    """
     if len(set(folds)) < 2:
         raise RunError(
             f"out of fold needs the models of two folds or more, and {len(set(folds))} is finished; train "
@@ -211,17 +272,48 @@ def make_out_of_fold_pseudo_labels(
     else:
         dealt = deal_soundscapes(found.recordings, folds)
     logger.info(f"Out of fold: every {dealt.unit} goes to one of the folds {sorted(folds)}")
-    parts = [
-        _Part(f"fold_{fold}", fold, partial(open_fold, fold), recordings)
+    return [
+        LabelledPart(f"fold_{fold}", fold, partial(open_fold, fold), recordings)
         for fold, recordings in dealt.by_fold.items()
         if recordings
     ]
-    return _make(parts, found, out_dir, settings, force=force)
 
 
-def _make(
-    parts: list[_Part], found: RecordingFiles, out_dir: Path, settings: LabellingSettings, *, force: bool
+def label_parts(
+    parts: Sequence[LabelledPart],
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: LabellingSettings,
+    *,
+    prediction: Prediction | None = None,
+    force: bool = False,
 ) -> PseudoLabels:
+    """Write the table of several parts.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    prediction
+        What brings their entries into the journals; None predicts what is not there.
+    found, out_dir, settings, force
+        As for :func:`make_pseudo_labels`, with its errors.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_engine
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+    >>> found, settings = find_recordings(["night.wav"]), LabellingSettings(Path("round_1.parquet"))
+    >>> parts = [whole_part(open_engine("model", n_threads=1), found)]
+    >>> label_parts(parts, found, Path("out"), settings).n_rows
+    2
+    """
+
+    def predicted(work: JournaledInference, part: LabelledPart) -> tuple[int, list[Failure]]:
+        return work.predict(RecordingFiles(found.root, part.recordings))
+
     names = {recording.path: name for name, recording in soundscapes_by_name(found.recordings).items()}
     folds = [part.fold for part in parts if part.fold is not None]
     made = {"folder of soundscapes": str(found.root.absolute()), **made_with(settings, folds)}
@@ -247,7 +339,7 @@ def _make(
                     force=force,
                 )
                 with journal as work:
-                    n_new, failures = work.predict(RecordingFiles(found.root, part.recordings))
+                    n_new, failures = (prediction or predicted)(work, part)
                     counted.n_new += n_new
                     counted.failures += failures
                     counted.n_short += _add_rows(table, work, part, names, failures, settings.min_prob)
@@ -270,7 +362,7 @@ def _check_some_decoded(found: RecordingFiles, failures: Sequence[Failure]) -> N
 def _add_rows(
     table: PseudoLabelTable,
     work: JournaledInference,
-    part: _Part,
+    part: LabelledPart,
     names: Mapping[Path, str],
     failures: Sequence[Failure],
     min_prob: float,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from dawnchorus.files import replacing
+from dawnchorus.files.replacement import replacing
 
 SchemaT = TypeVar("SchemaT")
 
