@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -29,12 +29,14 @@ from dawnchorus.audio.salvage import SALVAGE_REMEDY, salvage_note
 from dawnchorus.audio.unclaimed_sound import Reading, behind_id3, whole_reading
 from dawnchorus.audio.windows import SHORTEST_S
 from dawnchorus.errors import AudioError
-from dawnchorus.files import FileVersion, PiecedFile
+from dawnchorus.files import FaultKeeper, FileVersion, PiecedFile
+from dawnchorus.files.storage import as_path, is_remote
 from dawnchorus.wording import install_extra
 
 BLOCK = 1 << 18
 """Frames decoded at a time: 8 s at 32 kHz, 1 MiB a channel."""
 
+_COPY_BYTES = 1 << 22
 _SALVAGE_BLOCK = 1 << 11  # of a block in which decoding fails, all is lost
 
 COMPRESSED = frozenset({"OGG", "MP3"})
@@ -104,7 +106,7 @@ def read_info(path: Path, *, salvage: bool = False, notes: list[str] | None = No
     >>> read_info(Path("night.wav"))
     AudioInfo(sample_rate=32000, n_frames=384000, n_channels=1)
     """
-    identity = file_identity(Path(path))
+    identity = file_identity(as_path(path))
     if identity not in _known_infos:
         try:
             _known_infos[identity] = _info_of(*identity[:2])
@@ -132,7 +134,7 @@ def count_salvaged(path: Path) -> AudioInfo:
     >>> count_salvaged(Path("night.wav")).n_frames
     384000
     """
-    return _cached_count(*file_identity(Path(path)))
+    return _cached_count(*file_identity(as_path(path)))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -180,7 +182,7 @@ def known_info(path: Path) -> tuple[FileIdentity, AudioInfo | None]:
     >>> path.name, n_bytes, info.n_frames
     ('night.wav', 768044, 384000)
     """
-    identity = file_identity(Path(path))
+    identity = file_identity(as_path(path))
     return identity, _known_infos.get(identity)
 
 
@@ -208,8 +210,18 @@ class SequentialFile(soundfile.SoundFile):
     (False, 32000)
     """
 
+    keeper: FaultKeeper | None = None
+    """Where the sound comes through a file of Python, from which errors do not reach it."""
+
     def seekable(self) -> bool:
         return False
+
+    def read(self, *args: Any, **options: Any) -> Any:
+        """Return frames, as soundfile does; raise OSError where the file could not be read."""
+        found = super().read(*args, **options)
+        if self.keeper is not None and self.keeper.fault is not None:
+            raise self.keeper.fault
+        return found
 
 
 _known_infos: dict[FileIdentity, AudioInfo] = {}
@@ -247,17 +259,36 @@ def open_recording(path: Path, *, salvage: bool = False) -> Iterator[SequentialF
             raise AudioError(
                 f"{path}: cannot be decoded as audio; libsndfile says: {reason}{remedy}"
             ) from error
+        except OSError as error:
+            if not is_remote(path):
+                raise
+            raise AudioError(f"{path}: cannot be read; {error.strerror or error}") from error
 
 
 def _open_whole(path: Path, readable: Path, stack: ExitStack, *, salvage: bool) -> SequentialFile:
     """Open a file so that all its sound is read, also what its header does not claim."""
     reading = whole_reading(*file_identity(readable), salvage=salvage)
-    if reading is None:
+    if reading is None and not is_remote(readable):
         return SequentialFile(_as_libsndfile_takes_it(readable))
+    if reading is None:
+        return _kept(stack, readable.open("rb"))
     if len(reading.links) > 1:
         return SequentialFile(str(stack.enter_context(_joined_links(path, reading))))
-    pieces = stack.enter_context(io.BufferedReader(PiecedFile(readable, reading.links[0])))
-    return SequentialFile(pieces, **reading.options)
+    pieces = io.BufferedReader(PiecedFile(readable, reading.links[0]))
+    return _kept(stack, pieces, **reading.options)
+
+
+def _kept(stack: ExitStack, file: IO[bytes], **options: Any) -> SequentialFile:
+    """Open a file of Python, whose errors are raised when what they cut off is read."""
+    keeper = stack.enter_context(FaultKeeper(file))
+    try:
+        opened = SequentialFile(keeper, **options)
+    except soundfile.LibsndfileError:
+        if keeper.fault is not None:
+            raise keeper.fault from None
+        raise
+    opened.keeper = keeper
+    return opened
 
 
 @contextmanager
@@ -308,7 +339,12 @@ def _unpacked_by_ffmpeg(path: Path, *, salvage: bool) -> Iterator[Path]:
         )
     with _temporary_folder(path) as folder:
         unpacked = folder / "unpacked.wav"
-        command = [program, "-nostdin", "-v", "error", "-i", f"file:{path}", "-map", "0:a:0"]
+        source = path
+        if is_remote(path):
+            source = folder / path.name
+            with path.open("rb") as remote, source.open("wb") as local:
+                shutil.copyfileobj(remote, local, _COPY_BYTES)
+        command = [program, "-nostdin", "-v", "error", "-i", f"file:{source}", "-map", "0:a:0"]
         command += ["-c:a", "pcm_f32le", "-rf64", "auto", str(unpacked)]
         result = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         complaints = result.stderr.strip().splitlines()
@@ -422,7 +458,7 @@ def file_identity(path: Path) -> FileIdentity:
         version = FileVersion.of(path)
     except OSError as error:
         raise AudioError(f"{path}: cannot be read; {error.strerror}") from error
-    if not os.access(path, os.R_OK):
+    if not (is_remote(path) or os.access(path, os.R_OK)):
         raise AudioError(f"{path}: cannot be read; Permission denied")
     if not version.n_bytes:
         raise AudioError(f"{path}: empty (0 bytes)")

@@ -20,6 +20,7 @@ from dawnchorus.audio.downmix import mono_blocks
 from dawnchorus.audio.seeking import seek_rule, skip_to
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import MissingExtraError
+from dawnchorus.files.storage import as_path
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -97,7 +98,7 @@ def stream_audio(
     >>> sum(len(block) for block in stream_audio(Path("night.wav"), sample_rate=16_000))
     192000
     """
-    path = Path(path)
+    path = as_path(path)
     info = read_info(path, salvage=salvage, notes=notes)
     with open_recording(path, salvage=salvage) as file:
         blocks = mono_blocks(path, file, info.n_frames, channel, notes, salvage=salvage)
@@ -225,7 +226,7 @@ def stream_crop(
     64000
     """
     check_crop(start, n_samples)
-    path = Path(path)
+    path = as_path(path)
     info = read_info(path, salvage=salvage, notes=notes)
     n_samples = min(n_samples, resampled_length(info.n_frames, info.sample_rate, sample_rate) - start)
     if n_samples <= 0:

@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from dawnchorus.audio.container import AudioInfo, FileIdentity, known_info, read_info, remember_info
 from dawnchorus.errors import AudioError
 from dawnchorus.files import replacing
+from dawnchorus.files.storage import as_path
 from dawnchorus.progress import track
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def read_headers(folder: Path, names: Sequence[str]) -> list[AudioInfo | AudioEr
     >>> wren.duration_s, wren.sample_rate
     (1.0, 32000)
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     kept = _read_kept(_kept_file(folder), folder)
     for identity, info in kept.items():
         remember_info(identity, info)
@@ -91,7 +92,7 @@ def _read_header(path: Path) -> AudioInfo | AudioError:
 
 
 def _kept_file(folder: Path) -> Path:
-    name = hashlib.sha256(os.fsencode(Path(folder).absolute())).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(as_path(folder).absolute())).hexdigest()[:24]
     return cache_dir() / "headers" / f"{name}.csv"
 
 

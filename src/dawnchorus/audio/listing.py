@@ -12,6 +12,7 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.files import is_file, walk
+from dawnchorus.files.storage import as_path, is_remote
 from dawnchorus.wording import first_few, in_line
 
 logger = logging.getLogger(__name__)
@@ -62,18 +63,18 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     >>> len(listing.relative_paths), listing.relative_paths[0].as_posix()
     (8, 'owl/XC1.wav')
     """
-    audio = Path(audio)
-    if audio.is_file() and audio.suffix.lower() != LIST_SUFFIX:
+    audio = as_path(audio)
+    if not is_remote(audio) and audio.is_file() and audio.suffix.lower() != LIST_SUFFIX:
         raise DataError(
             f"{audio}: neither a folder nor a {LIST_SUFFIX} list of recordings; name one of the two"
         )
-    if audio.suffix.lower() != LIST_SUFFIX or audio.is_dir():
+    if is_remote(audio) or audio.suffix.lower() != LIST_SUFFIX or audio.is_dir():
         root, paths = audio if root is None else root, list_audio_files(audio)
     else:
         names = _read_json_list(audio)
         root = _root_of(names, audio) if root is None else root
         paths = [root / name for name in names]
-    root = Path(root)
+    root = as_path(root)
     relative_paths, outside = set(), []
     for path in paths:
         try:
@@ -117,8 +118,8 @@ def list_audio_files(folder: Path) -> list[Path]:
     >>> [path.name for path in list_audio_files(Path("recordings/owl"))]
     ['XC1.wav', 'XC2.wav', 'XC3.wav', 'XC4.wav']
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    folder = as_path(folder)
+    if not is_remote(folder) and not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; name a folder that holds recordings")
     everything = files_below(folder)
@@ -134,6 +135,11 @@ def files_below(folder: Path) -> list[Path]:
     These are hidden ones, and those whose kind is not read. What a Mac adds to its files, ``._night.wav``, is
     no sound.
 
+    Raises
+    ------
+    DataError
+        A server cannot be reached, or refuses.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -143,7 +149,10 @@ def files_below(folder: Path) -> list[Path]:
     ['night.wac']
     """
     passed_over: list[Path] = []
-    paths = list(walk(folder, passed_over=passed_over))
+    try:
+        paths = list(walk(folder, passed_over=passed_over))
+    except OSError as error:  # of a server
+        raise DataError(f"{folder}: cannot be listed; {error.strerror or error}") from None
     hidden = [
         path.name
         for path in passed_over

@@ -17,6 +17,7 @@ import numpy as np
 from dawnchorus.audio.store import damaged, read_ranges
 from dawnchorus.audio.windows import check_crop
 from dawnchorus.errors import StoreError
+from dawnchorus.files.storage import as_path, is_remote
 
 if TYPE_CHECKING:
     import h5py
@@ -138,7 +139,7 @@ def _opened(path: Path) -> Iterator[tuple[h5py.Dataset, h5py.Dataset]]:
     import h5py  # here, so that an exported model predicts audio files without it
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(as_path(path).open("rb") if is_remote(path) else path, "r") as file:
             sound, rate = file.get("au"), file.get("sr")
             if not (isinstance(sound, h5py.Dataset) and sound.ndim == 1 and sound.dtype.kind == "f"):
                 raise damaged(path, "it has no one-dimensional float sound `au`")

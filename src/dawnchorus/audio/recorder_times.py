@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from dawnchorus.audio.recorder_names import YEARS, date_in, place_in_name, time_in_name, utc_offset
+from dawnchorus.files.storage import as_path
 
 _MAX_METADATA = 1 << 20  # bytes; AudioMoth writes 0.5 KiB and GUANO a few, so that more is damage
 _MAX_CHUNKS = 256  # a file of zeros after a damaged header would be walked through eight bytes at a time
@@ -99,7 +100,7 @@ def recorder_time(path: Path) -> RecorderTime | None:
     >>> recorder_time("robin.wav") is None
     True
     """
-    path = Path(path)
+    path = as_path(path)
     metadata = _Metadata.of(path)
     recorder = metadata.recorder(path)
     if (start := _iso_time(metadata.guano.get("Timestamp", ""))) is not None:
@@ -121,7 +122,7 @@ def recorder_of(path: Path) -> Recorder:
     >>> recorder_of("20230510T080000+1000_REC [-27.4 152.9].flac")
     Recorder(device=None, latitude=-27.4, longitude=152.9)
     """
-    path = Path(path)
+    path = as_path(path)
     return _Metadata.of(path).recorder(path)
 
 

@@ -17,6 +17,7 @@ from dawnchorus.audio.decode import resampled
 from dawnchorus.audio.salvage import finite, salvage_note
 from dawnchorus.audio.source import STORE_SUFFIXES, AudioSource, RawRecording, stream_recording
 from dawnchorus.errors import AudioError
+from dawnchorus.files.storage import as_path
 
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000
 """Sample rates that an array or a stream may have, Hz."""
@@ -120,7 +121,7 @@ class Sound:
                 raise AudioError(
                     f"{source}: sample_rate is {sample_rate}, but a file knows its own; leave it out"
                 )
-            return _of_file(Path(source), name or str(source), channel, salvage=salvage)
+            return _of_file(as_path(source), name or str(source), channel, salvage=salvage)
         if _is_stream(source):
             name = name or "stream"
             notes: list[str] = []

@@ -15,6 +15,7 @@ from dawnchorus.audio.published_store import PublishedRecording, open_published_
 from dawnchorus.audio.store import StoredRecording, open_store, store_path
 from dawnchorus.errors import StoreError
 from dawnchorus.files import is_file
+from dawnchorus.files.storage import as_path
 
 STORE_SUFFIXES = (".hdf5", ".h5")
 _BLOCK = 1 << 20  # samples read at a time from a store
@@ -95,7 +96,7 @@ def open_source(
     >>> open_source("night.wav", sample_rate=16_000).n_samples  # 12 s
     192000
     """
-    audio_path = Path(audio_path)
+    audio_path = as_path(audio_path)
     recording = None if stored is None else open_stored(stored)
     if recording is not None:
         _check_sample_rate(recording, sample_rate)
@@ -196,7 +197,7 @@ def stream_recording(
     if Path(path).suffix.lower() not in STORE_SUFFIXES:
         blocks = stream_audio(path, sample_rate=sample_rate, channel=channel, notes=notes, salvage=salvage)
         return count_samples(path, sample_rate=sample_rate, salvage=salvage), blocks
-    source = open_stored(Path(path))
+    source = open_stored(as_path(path))
     _check_sample_rate(source, sample_rate)
     _check_channel(source, channel)
     starts = range(0, source.n_samples, _BLOCK)

@@ -15,6 +15,7 @@ import mmap
 import string
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,6 +24,7 @@ import soundfile
 
 from dawnchorus.errors import AudioError
 from dawnchorus.files import Piece
+from dawnchorus.files.storage import is_remote
 
 TOLERANCE = 4_096
 """Bytes behind the sound that are left alone whatever they are: 21 ms at 96 kHz and 16 bits."""
@@ -338,7 +340,7 @@ def behind_id3(head: bytes, position: int) -> int:
 
 def _guessed_length(path: Path) -> int:
     try:
-        return int(soundfile.info(path).frames)
+        return int(soundfile.info(path.open("rb") if is_remote(path) else path).frames)
     except soundfile.LibsndfileError:
         return 0
 
@@ -346,7 +348,12 @@ def _guessed_length(path: Path) -> int:
 def _count_frames(path: Path, begin: int, first: _Frame) -> int:
     """Return the number of frames of the first one's sample rate, passing over tags and what is damaged."""
     n_frames, position = 0, begin
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with path.open("rb") as file, ExitStack() as stack:
+        data: Any = (
+            file.read()
+            if is_remote(path)
+            else stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        )
         while 0 <= position <= len(data) - 4:
             frame = _frame(data[position : position + 4])
             if frame is not None and frame.sample_rate == first.sample_rate:

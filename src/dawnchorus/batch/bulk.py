@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,11 +18,13 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
+from dawnchorus.batch.remote_output import local_output
 from dawnchorus.batch.table_files import TableSource
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
+from dawnchorus.files.storage import absolute_text
 from dawnchorus.formats import FORMATS, Format, formats_of, own_goals
 from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.detections import DetectionSettings
@@ -161,6 +162,13 @@ class BulkPredictions(NamedTuple):
     surest: Mapping[str, float] = MappingProxyType({})
     n_removed: int | None = None
 
+    def placed_in(self, out_dir: Path, folder: Path) -> BulkPredictions:
+        """Return the same with the paths below ``folder`` as those below ``out_dir``."""
+        return self._replace(
+            paths={name: out_dir / path.relative_to(folder) for name, path in self.paths.items()},
+            changed=[out_dir / path.relative_to(folder) for path in self.changed],
+        )
+
 
 def predict_bulk(
     engine: Engine,
@@ -186,8 +194,8 @@ def predict_bulk(
     found
         The recordings.
     out_dir
-        Where tables and journal go; made if missing. Tables that earlier calls wrote there are written again,
-        so that all in it are of the same recordings and settings.
+        Where tables and journal go, also in object storage; made if missing. Tables that earlier calls wrote
+        there are written again, so that all in it are of the same recordings and settings.
     settings
         Thresholds, postprocessing, formats and times.
     force
@@ -220,6 +228,21 @@ def predict_bulk(
     >>> made.n_recordings, made.n_detections  # three windows of 5 s, and each of three classes
     (1, 9)
     """
+    with local_output(out_dir) as folder:
+        made = _predict_into(engine, found, folder, settings, force=force, again=again, prune=prune)
+        return made.placed_in(out_dir, folder)
+
+
+def _predict_into(
+    engine: Engine,
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: BulkSettings,
+    *,
+    force: bool,
+    again: bool,
+    prune: bool,
+) -> BulkPredictions:
     output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
     settings, had_journal = output.settings, output.had_journal
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
@@ -413,7 +436,7 @@ def _recordings_of_tables(
     failed = {failure.path for failure in failures}
     done = {recording.name: recording for recording in found.recordings if recording.path not in failed}
     excluded = {r.name for r in found.recordings if r.path in failed and r.name in work.versions}
-    in_journal = work.journal.names(_folder_name(found.root))
+    in_journal = work.journal.names(absolute_text(found.root))
     others = [name for name in in_journal if name not in done.keys() | excluded]
     if prune:
         listed = {recording.name for recording in found.recordings}
@@ -427,10 +450,6 @@ def _recordings_of_tables(
     gone = [name for name in others if not (found.root / name).exists()]
     kept = {name: RecordingFile(found.root / name, name) for name in others}
     return [each for _, each in sorted({**done, **kept}.items())], gone
-
-
-def _folder_name(root: Path) -> str:
-    return Path(os.path.abspath(root)).as_posix()  # noqa: PTH100  as the journal has it
 
 
 def _write_notes(

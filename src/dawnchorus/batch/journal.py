@@ -37,6 +37,7 @@ from dawnchorus.errors import AudioError, DataError, RunError
 from dawnchorus.files import mend, replacing, write_text
 from dawnchorus.files.checked_json import read_checked, write_checked
 from dawnchorus.files.shards import SHARDS_NAME, Shard, alone_in, briefly_alone
+from dawnchorus.files.storage import absolute_text, is_remote
 from dawnchorus.formats.array_archives import read_arrays
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.predict.window_predictions import WindowPredictions
@@ -494,7 +495,7 @@ def _is_of(entry: Entry, recording: RecordingFile, version: Version) -> bool:
 
 def _root_of(recording: RecordingFile) -> str:
     """Return the folder that a recording's name begins at, empty where it lies elsewhere."""
-    path = Path(os.path.abspath(recording.path)).as_posix()  # noqa: PTH100  as names were made
+    path = absolute_text(recording.path)  # as names were made
     return path.removesuffix(f"/{recording.name}") if path.endswith(f"/{recording.name}") else ""
 
 
@@ -512,7 +513,7 @@ def _source_rate_of(recording: RecordingFile) -> int | None:
 
 
 def _status_of(path: Path) -> list[int]:
-    status = os.stat(path)  # noqa: PTH116  it is asked of every recording
+    status = path.stat() if is_remote(path) else os.stat(path)  # noqa: PTH116  it is asked of every recording
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 

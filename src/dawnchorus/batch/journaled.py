@@ -21,6 +21,7 @@ from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, RunError, StoreError
 from dawnchorus.files import Failure, mend
 from dawnchorus.files.shards import Shard
+from dawnchorus.files.storage import is_remote
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.predict.postprocess import PostprocessSettings, postprocess
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
@@ -280,6 +281,7 @@ def durations_of(root: Path, recordings: Sequence[RecordingFile]) -> Iterator[fl
     >>> sum(durations_of(found.root, found.recordings))
     4.0
     """
+    recordings = [each for each in recordings if not is_remote(each.path)]  # a header is a request
     audio = [recording.name for recording in recordings if not _is_stored(recording)]
     for header in read_headers(root, audio):
         yield getattr(header, "duration_s", 0.0)

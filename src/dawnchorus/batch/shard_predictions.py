@@ -7,7 +7,6 @@ open: it makes the tables of that journal, as :func:`dawnchorus.batch.bulk.predi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +17,14 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.bulk import BulkOutput, BulkPredictions, BulkSettings, table_settings
 from dawnchorus.batch.journal import JOURNAL_NAME, IndexedEntry
 from dawnchorus.batch.journaled import JournaledInference, open_journal
+from dawnchorus.batch.remote_output import local_output
 from dawnchorus.config import Record
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import Failure, from_legible, legible, size_of
 from dawnchorus.files.shards import Shard, ShardRecords, listing_digest
+from dawnchorus.files.storage import absolute_text, as_path
 from dawnchorus.formats import Format
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.score_calibration import ScoreCalibration
@@ -130,6 +131,20 @@ def predict_shard(
     >>> join_predictions(Path("tables")).n_recordings
     8
     """
+    with local_output(out_dir) as folder:
+        return _predict_into(engine, found, folder, settings, shard, force=force, again=again)
+
+
+def _predict_into(
+    engine: Engine,
+    found: RecordingFiles,
+    out_dir: Path,
+    settings: BulkSettings,
+    shard: Shard,
+    *,
+    force: bool,
+    again: bool,
+) -> ShardPredictions:
     settings = BulkOutput.of(out_dir, found.root, settings, engine, force=force).settings
     sizes = sizes_of(found)
     ours = set(shard.of(sizes))
@@ -227,10 +242,6 @@ def _job(engine: Engine, root: Path, settings: BulkSettings, *, force: bool) -> 
     }
 
 
-def _absolute(root: Path) -> str:
-    return os.path.abspath(root)  # noqa: PTH100  links stay as they are named
-
-
 def join_predictions(
     out_dir: Path, *, formats: Sequence[Format] = (), recorder_name: str | None = None, force: bool = False
 ) -> BulkPredictions:
@@ -268,6 +279,14 @@ def join_predictions(
     dawnchorus.errors.RunError: tables holds no shards that have ended; name the output of a command with
     --shard
     """
+    with local_output(out_dir) as folder:
+        joined = _join_in(folder, formats, recorder_name, force=force)
+        return joined.placed_in(out_dir, folder)
+
+
+def _join_in(
+    out_dir: Path, formats: Sequence[Format], recorder_name: str | None, *, force: bool
+) -> BulkPredictions:
     records = ShardRecords(out_dir / JOURNAL_NAME)
     if not records.exist:
         records = ShardRecords(out_dir)  # for the message
@@ -352,13 +371,13 @@ def recordings_of(root: Path, contents: Sequence[ShardContent]) -> tuple[Recordi
     'a.wav'
     """
     recordings = sorted(
-        RecordingFile(Path(from_legible(path)), from_legible(name))
+        RecordingFile(as_path(from_legible(path)), from_legible(name))
         for content in contents
         for name, path in content.recordings.items()
     )
     recordings.sort(key=lambda recording: recording.name)
     failures = {
-        Path(from_legible(path)): from_legible(reason)
+        as_path(from_legible(path)): from_legible(reason)
         for content in contents
         for path, reason in content.failures
     }
@@ -411,7 +430,7 @@ def gather(
     work.versions.update({name: work.journal.index[name].version for name in names})
     for content in contents:
         for path, notes in content.notes.items():
-            work.notes[Path(from_legible(path))] = [from_legible(note) for note in notes]
+            work.notes[as_path(from_legible(path))] = [from_legible(note) for note in notes]
 
 
 def root_facts(root: Path) -> dict[str, str]:
@@ -423,7 +442,7 @@ def root_facts(root: Path) -> dict[str, str]:
     >>> common_root(root_facts(Path("recordings"))).name
     'recordings'
     """
-    return {"recordings": legible(str(root)), "folder": legible(_absolute(root))}
+    return {"recordings": legible(str(root)), "folder": legible(absolute_text(root))}
 
 
 def common_root(job: Mapping[str, Any]) -> Path:
@@ -435,9 +454,9 @@ def common_root(job: Mapping[str, Any]) -> Path:
     >>> common_root({"recordings": "night", "folder": "/elsewhere/night"}).as_posix()
     '/elsewhere/night'
     """
-    root = Path(from_legible(job["recordings"]))
+    root = as_path(from_legible(job["recordings"]))
     folder = from_legible(job["folder"])
-    return root if _absolute(root) == folder else Path(folder)
+    return root if absolute_text(root) == folder else as_path(folder)
 
 
 def _settings_of(

@@ -76,11 +76,13 @@ def join(
     """
     from dawnchorus.cli.part_options import own_parts_of
     from dawnchorus.files.shards import ShardRecords
+    from dawnchorus.files.storage import as_path, is_remote
 
     if out.suffix.lower() in (".parquet", ".csv"):
         _join_labels(out, force=force)
         return
-    if ShardRecords(out).exist:
+    out = as_path(out)
+    if not is_remote(out) and ShardRecords(out).exist:
         _join_stores(out)
         return
     from dawnchorus.batch.shard_predictions import join_predictions

@@ -11,7 +11,7 @@ from dawnchorus.files.paths import (
     size_of,
     walk,
 )
-from dawnchorus.files.pieces import Piece, PiecedFile
+from dawnchorus.files.pieces import FaultKeeper, Piece, PiecedFile
 from dawnchorus.files.replacement import (
     locked,
     mend,
@@ -28,6 +28,7 @@ __all__ = [
     "FAILURES_NAME",
     "NOTES_NAME",
     "Failure",
+    "FaultKeeper",
     "FileVersion",
     "Piece",
     "PiecedFile",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.errors import OverwriteError, UnsafePathError
+from dawnchorus.files.storage import RemotePath
 from dawnchorus.wording import shown
 
 logger = logging.getLogger(__name__)
@@ -149,8 +150,8 @@ def size_of(path: Path) -> int:
 def walk(folder: Path, *, hidden: bool = False, passed_over: list[Path] | None = None) -> Iterator[Path]:
     """Yield the files below ``folder``, at any depth.
 
-    Links are followed, except into a folder that contains the link. A folder that may not be read is left
-    out, and a warning names it.
+    Objects below a prefix of storage are found too. Links are followed, except into a folder that contains
+    the link. A folder that may not be read is left out, and a warning names it.
 
     Parameters
     ----------
@@ -170,7 +171,18 @@ def walk(folder: Path, *, hidden: bool = False, passed_over: list[Path] | None =
     >>> [path.as_posix() for path in walk(Path("2024"))]
     ['2024/may/dawn.wav']
     """
-    return _walk(folder, hidden, [] if passed_over is None else passed_over, ())
+    passed_over = [] if passed_over is None else passed_over
+    if isinstance(folder, RemotePath):
+        return _walk_objects(folder, hidden, passed_over)
+    return _walk(folder, hidden, passed_over, ())
+
+
+def _walk_objects(folder: RemotePath, hidden: bool, passed_over: list[Path]) -> Iterator[Path]:
+    for path, _ in folder.walk_objects():
+        if hidden or not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+        else:
+            passed_over.append(path)
 
 
 def _walk(

@@ -30,6 +30,61 @@ class Piece(NamedTuple):
         return self.stop - self.start if self.given is None else len(self.given)
 
 
+class FaultKeeper(io.RawIOBase):
+    """A file that keeps the error which ends it, for libraries that would take that for its end.
+
+    Parameters
+    ----------
+    file
+        The file that is read.
+
+    Attributes
+    ----------
+    fault
+        The error, None as long as there was none.
+
+    Examples
+    --------
+    >>> import io
+    >>> FaultKeeper(io.BytesIO(b"dawn")).read(2)
+    b'da'
+    """
+
+    def __init__(self, file: Any) -> None:
+        super().__init__()
+        self._file = file
+        self.fault: OSError | None = None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
+        return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a position in bytes, and return it."""
+        return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, and return the number of bytes; 0 at the end and after an error."""
+        try:
+            return int(self._file.readinto(buffer) or 0)
+        except OSError as error:
+            self.fault = error
+            return 0
+
+    def close(self) -> None:
+        """Close the file that is read."""
+        self._file.close()
+        super().close()
+
+
 class PiecedFile(io.RawIOBase):
     """Pieces read as one file, at any position; their files must not change meanwhile.
 

@@ -13,6 +13,7 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.audio.listing import files_below
 from dawnchorus.audio.source import STORE_SUFFIXES
 from dawnchorus.errors import DataError
+from dawnchorus.files.storage import RemotePath, absolute_text, as_path, is_remote
 from dawnchorus.wording import counted
 
 STDIN = "-"
@@ -82,15 +83,17 @@ def find_recordings(sources: Sequence[str], *, names: Iterable[str] = ()) -> Rec
     # One folder is the root itself; of several, or of single files, it is what they have in common.
     root = roots[0] if len(roots) == 1 else _common_folder(roots)
     # By name, so that one that two sources name is there once.
-    named = {Path(os.path.relpath(path, root)).as_posix(): path for path in paths}
+    named = {_name_below(root, path): path for path in paths}
     return RecordingFiles(root, [RecordingFile(named[name], name) for name in sorted(named)])
 
 
 def _paths_of(source: str, names: Iterable[str]) -> tuple[list[Path], Path]:
     """Return the recordings of one source, and the folder that their names begin at."""
-    path = Path(source)
+    path = as_path(source)
+    if isinstance(path, RemotePath):
+        return _objects_of(path)
     if source == STDIN:
-        found = [Path(name) for line in names if (name := line.rstrip("\r\n"))]
+        found = [as_path(name) for line in names if (name := line.rstrip("\r\n"))]
         if not found:
             raise DataError("standard input names no recordings; write one path a line")
         return found, _folder_above(found)
@@ -105,6 +108,28 @@ def _paths_of(source: str, names: Iterable[str]) -> tuple[list[Path], Path]:
         what = "no recording matches it" if glob.has_magic(source) else "no such file or folder"
         raise DataError(f"{source}: {what}; name recordings, a folder of them, or a pattern in quotes")
     return found, _folder_before_wildcards(path)
+
+
+def _name_below(root: Path, path: Path) -> str:
+    if is_remote(path):
+        return str(path).removeprefix(f"{root}/")
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def _objects_of(path: RemotePath) -> tuple[list[Path], Path]:
+    """Return an object, or those below a prefix, and the prefix that their names begin at.
+
+    Raises
+    ------
+    DataError
+        There are none, or they cannot be listed.
+    """
+    try:
+        if path.suffix.lower() in _SUFFIXES and path.is_file():
+            return [path], path.parent
+        return _in_folder(path), path
+    except OSError as error:
+        raise DataError(f"{path}: cannot be listed; {error.strerror or error}") from None
 
 
 _SUFFIXES = AUDIO_SUFFIXES | set(STORE_SUFFIXES)
@@ -137,8 +162,13 @@ def _folder_above(paths: Sequence[Path]) -> Path:
 
 def _common_folder(folders: Sequence[Path]) -> Path:
     """Return the lowest folder that is above all; ``..`` is taken out of their names first."""
+    if len({is_remote(folder) for folder in folders}) > 1:
+        raise DataError(
+            f"{folders[0]} and others lie partly in object storage and partly on this machine; predict each "
+            "with a command of its own"
+        )
     try:
-        return Path(os.path.commonpath([os.path.abspath(folder) for folder in folders]))  # noqa: PTH100
+        return as_path(os.path.commonpath([absolute_text(folder) for folder in folders]))
     except ValueError as error:
         raise DataError(
             f"{folders[0]} and others lie on different drives; predict each drive with a command of its own"
