@@ -49,7 +49,7 @@ def test_tables_are_made_in_shards_and_joined(
     assert run("predict", *common, "--out", tmp_path / "whole") == 0
     for number in (1, 2):
         assert run("predict", *common, "--out", tmp_path / "out", "--shard", f"{number}/2") == 0
-    assert "shard 2/2: 1 recording, 1 predicted now" in capsys.readouterr().out
+    assert "shard 2/2: 2 recordings, 2 predicted now" in capsys.readouterr().out
     assert run("join", tmp_path / "out") == 0
     for name in ("detections.csv", "windows.parquet"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
