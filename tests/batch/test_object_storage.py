@@ -348,6 +348,20 @@ def test_wrong_credentials_end_with_one_sentence_without_them(
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://owl:hidden@songs.org/a.wav",
+        "https://s3.org/a.wav?x=1&X-Amz-Signature=hidden",
+        "s3://k:hidden@b/a.wav",
+    ],
+)
+def test_addresses_with_credentials_are_refused_without_showing_them(address: str) -> None:
+    with pytest.raises(ConfigError, match="the address holds a password or a signature") as raised:
+        find_recordings([address])
+    assert "hidden" not in str(raised.value)
+
+
 def test_what_must_be_on_this_machine_says_so(folder: Path) -> None:
     with pytest.raises(DataError, match="s3://season/features: stores are written to a folder of this"):
         precompute_recordings(folder, Path("s3://season/features"))

@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from dawnchorus.errors import MissingExtraError
+from dawnchorus.errors import ConfigError, MissingExtraError
 from dawnchorus.wording import install_extra
 
 PROTOCOLS = {
@@ -50,6 +50,7 @@ _NUMBERS = {
 _FINAL = tuple(_NUMBERS)
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of HTTP after which a request is worth another try."""
+_SECRET = re.compile(r"://[^/@:\s]*:[^/@\s]*@|[?&](?:[\w-]*signature|sig|[\w-]*token|key)=", re.IGNORECASE)
 _WITH_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|(?<=\?)[^\s'\"]+")
 
 T = TypeVar("T")
@@ -243,6 +244,11 @@ def _recent_info(path: RemotePath, _moment: int) -> dict[str, Any]:
 def as_path(name: str | Path) -> Path:
     """Return the path that a name means: of object storage or the web, or of this machine.
 
+    Raises
+    ------
+    ConfigError
+        An address holds a password or a signature, which would stand in tables and messages.
+
     Examples
     --------
     >>> str(as_path("s3://season/night.wav")), as_path("night.wav").name
@@ -250,7 +256,15 @@ def as_path(name: str | Path) -> Path:
     """
     if isinstance(name, RemotePath):
         return name
-    return RemotePath(str(name)) if is_remote(name) else Path(name)
+    if not is_remote(name):
+        return Path(name)
+    address = RemotePath(str(name))
+    if _SECRET.search(str(address)):
+        raise ConfigError(
+            f"{_WITH_SECRETS.sub('…', str(address))}: the address holds a password or a signature, which "
+            "would stand in tables and messages; give credentials by the environment or a profile"
+        )
+    return address
 
 
 def absolute_text(path: Path) -> str:
