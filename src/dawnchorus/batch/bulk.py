@@ -539,7 +539,15 @@ def _window_goals(settings: BulkSettings) -> dict[str, str]:
 
 
 def table_settings(settings: BulkSettings) -> dict[str, Any]:
-    """Return what the tables depend on beside the journal, in JSON's types."""
+    """Return what the tables depend on beside the journal, in JSON's types.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> table_settings(BulkSettings(DetectionSettings(np.float32([0.5, 0.5]), top_k=2)))["top-k"]
+    2
+    """
     detection, given = settings.detection, settings.times.name
     thresholds = [float(value) for value in np.asarray(detection.thresholds)]
     return {

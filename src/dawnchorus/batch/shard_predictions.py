@@ -488,7 +488,7 @@ def _settings_of(
             )
     return BulkSettings(
         DetectionSettings(
-            np.float32([float(value) for value in job["threshold"]]),
+            np.array([float(value) for value in job["threshold"]], np.float32),
             species=None if job["species"] is None else tuple(job["species"]),
             top_k=job["top-k"],
             merge=job["merge"],

@@ -46,7 +46,8 @@ class ShardPart(Record):
     Examples
     --------
     >>> content = {"recordings": {}, "index": {}, "failures": [], "notes": {}}
-    >>> ShardPart(folder="fold_1", fold=1, card="", model="torch 3f9a", calibration=None, content=content).fold
+    >>> facts = {"card": "", "model": "torch 3f9a", "calibration": None}
+    >>> ShardPart(folder="fold_1", fold=1, **facts, content=content).fold
     1
     """
 
