@@ -56,6 +56,12 @@ MISTAKES = [
     ("predict model songs --out notes.txt", FAILED, "notes.txt: File exists; a folder is needed"),
     ("predict model songs --species nowhere.txt", FAILED, "the list of species nowhere.txt cannot be read"),
     ("predict model songs --threshold nowhere.csv", FAILED, "'nowhere.csv', which is no file"),
+    (
+        "join empty",
+        FAILED,
+        "empty holds no shards that have ended; name the output of a command with --shard",
+    ),
+    ("predict model https://a:b@c.org/d.wav", FAILED, "the address holds a password or a signature"),
     ("precompute nowhere out", FAILED, "nowhere: no such folder"),
     ("precompute notes.txt out", FAILED, "notes.txt: neither a folder nor a .json list of recordings"),
     ("precompute songs notes.txt", FAILED, "notes.txt: cannot be made a folder"),

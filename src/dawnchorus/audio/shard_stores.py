@@ -71,6 +71,7 @@ def precompute_shard(
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.audio.precompute import PrecomputeSettings
+    >>> from dawnchorus.files.shards import Shard
     >>> settings = PrecomputeSettings()
     >>> precompute_shard(Path("recordings"), Path("features"), settings, Shard(1, 2)).n_done
     4
@@ -136,6 +137,7 @@ def join_stores(features_dir: Path) -> PrecomputeReport:
     --------
     >>> from pathlib import Path
     >>> from dawnchorus.audio.precompute import PrecomputeSettings
+    >>> from dawnchorus.files.shards import Shard
     >>> for number in (1, 2):
     ...     shard = Shard(number, 2)
     ...     precompute_shard(Path("recordings"), Path("features"), PrecomputeSettings(), shard).n_done

@@ -105,7 +105,9 @@ def label_shard(
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_engine
+    >>> from dawnchorus.files.shards import Shard
     >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     >>> from dawnchorus.pseudo_labels.pseudo_labelling import whole_part
     >>> found, settings = find_recordings(["recordings/owl"]), LabellingSettings(Path("round_1.csv"))
     >>> parts = [whole_part(open_engine("model", n_threads=1), found)]
