@@ -19,6 +19,7 @@ from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files.shards import Shard
 from dawnchorus.formats import FORMATS
 from dawnchorus.formats.single_tables import CsvWriter
+from dawnchorus.models.score_calibration import HeldOut, LabelCalibration, ScoreCalibration
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import find_recordings
@@ -86,6 +87,37 @@ def test_joined_shards_are_one_job_bit_for_bit(
     assert [each.path.name for each in joined.failures] == ["broken.wav"]
     assert joined.counts == whole.counts
     assert joined.n_detections > 0
+
+
+def test_calibrated_scores_are_those_of_one_job(folder: Path, tmp_path: Path, card: Any, stub: Any) -> None:
+    classes = [
+        LabelCalibration(
+            label=label, how="class", n_positive=9, slope=0.7 + number, offset=0.3, knots=((0, 1), (1, 3))
+        )
+        for number, label in enumerate(card().labels)
+    ]
+    counts = {"n_recordings": 9, "n_parts": 3, "n_positive": 9, "n_above": 9, "n_right": 9}
+    engine = stub(card())
+    engine.calibration = ScoreCalibration(
+        classes=tuple(classes),
+        threshold=1 / 3,
+        aim="best F1",
+        folds_together=False,
+        weights={},
+        held_out=HeldOut(by="fold", ece=0.02, raw_ece=0.1, **counts),
+    )
+    found = find_recordings([str(folder)])
+    predict_bulk(engine, found, tmp_path / "whole", settings_of())
+    predict_bulk(stub(card()), found, tmp_path / "raw", settings_of())
+    shards_of(folder, tmp_path / "out", engine, 2)
+    join_predictions(tmp_path / "out")
+    assert tables_in(tmp_path / "out") == tables_in(tmp_path / "whole")
+    assert tables_in(tmp_path / "out") != tables_in(tmp_path / "raw")
+
+
+def test_a_region_is_joined_by_the_command_itself() -> None:
+    with pytest.raises(RunError, match=r"predicted with a region, .* without --shard in place"):
+        shard_predictions._settings_of({"region": "3f9a"}, [], None)
 
 
 def test_join_needs_neither_model_nor_recordings_and_can_be_repeated(

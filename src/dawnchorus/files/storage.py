@@ -322,9 +322,10 @@ def file_system(protocol: str) -> Any:
         options = {} if protocol.startswith("http") else {"use_listings_cache": False}
         return fsspec.filesystem(protocol, **options)
     except ImportError as error:
-        extra = "storage" if protocol in ("s3", "http", "https") else protocol
+        in_extra = protocol in ("s3", "http", "https")
+        remedy = install_extra("storage") if in_extra else f"pip install fsspec {PROTOCOLS[protocol]}"
         raise MissingExtraError(
-            f"{protocol}:// needs {PROTOCOLS[protocol]}, which is not installed: {install_extra(extra)}"
+            f"{protocol}:// needs {PROTOCOLS[protocol]}, which is not installed: {remedy}"
         ) from error
 
 
