@@ -24,6 +24,7 @@ def missing_facts(
     --------
     >>> import dawnchorus as dc
     >>> from dawnchorus.report.soundscapes.activity import measure_activity
+    >>> from dawnchorus.report.soundscapes.detection_clips import Clips
     >>> from dawnchorus.report.soundscapes.prediction_source import open_source_of
     >>> source = open_source_of(dc.load_model("model", n_threads=1).predict("night.wav").detections())
     >>> found = missing_facts(source, measure_activity(source), Clips({}, 0, 0, 0, []))
