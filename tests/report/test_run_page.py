@@ -117,7 +117,7 @@ def test_the_summary_says_what_its_scores_are_of(whole: Any) -> None:
     assert "Validation macro ROC-AUC 0.7500 ± 0.1768 (mean ± standard deviation over folds)" in summary
     assert "at its best epoch" in summary
     assert "favours itself slightly" in summary
-    assert "Out-of-fold macro ROC-AUC 0.7000 over 4,000 recordings, all folds pooled." in summary
+    assert "Out-of-fold macro ROC-AUC 0.7000 over 4,000 recordings, all folds pooled, raw scores." in summary
     assert "Mean of the folds' out-of-fold macro ROC-AUC 0.6500: fold 0 0.8000, fold 1 0.5000." in summary
 
 
@@ -314,7 +314,7 @@ def test_every_metric_of_a_run_is_shown_as_it_says_the_main_one_in_the_summary(w
     assert head[3:5] == ["hit rate", "cmAP"]
     assert row[3:5] == ["50.0%", "0.2500"]
     assert "Validation hit rate 50.0%: the score" in page.text[""]
-    assert "Out-of-fold hit rate 37.5%, cmAP 0.1250, all folds pooled." in page.text[""]
+    assert "Out-of-fold hit rate 37.5%, cmAP 0.1250, all folds pooled, raw scores." in page.text[""]
 
 
 def test_weights_that_are_newer_than_the_out_of_fold_predictions_are_told(written: Any) -> None:
