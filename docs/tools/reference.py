@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 import typer
-from settings_tables import BELOW, REQUIRED, Section, section_of, train_sections
+from settings_tables import BELOW, REQUIRED, Section, card_sections, section_of, train_sections
 from sphinx.util.rst import escape
 from tabulate import tabulate
 
@@ -134,6 +134,7 @@ CONTEXT = {
     "configs": configs,
     "train_sections": train_sections,
     "inference_section": lambda: section_of(InferenceConfig),
+    "card_sections": card_sections,
 }
 
 

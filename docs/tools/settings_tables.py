@@ -17,6 +17,7 @@ from dawnchorus import WaveAllFileDataset, WaveCNNAttenClassifier, WaveDataset
 from dawnchorus.config import Settings, TrainConfig
 from dawnchorus.config.registry import AUGMENTATIONS, LOSSES
 from dawnchorus.features.logmel import FrontendSettings
+from dawnchorus.models.graph_card import GraphCard
 
 REQUIRED, BELOW = "required", "as below"
 _STARTING_WEIGHTS = {
@@ -59,6 +60,11 @@ class Section(NamedTuple):
 def train_sections() -> list[Section]:
     """Return a section for each dict of a training config."""
     return list(_of_settings(TrainConfig, ""))
+
+
+def card_sections() -> list[Section]:
+    """Return a section for each dict of the card of a graph that others have trained."""
+    return list(_of_settings(GraphCard, ""))
 
 
 def section_of(settings_class: type[Settings], path: str = "") -> Section:

@@ -204,6 +204,7 @@ def calibrated(scores: ArrayLike, classes: Sequence[LabelCalibration]) -> NDArra
 
     Examples
     --------
+    >>> from dawnchorus.models.score_calibration import LabelCalibration
     >>> wren = LabelCalibration(label="wren", how="class", n_positive=9, slope=1.0, offset=2.0)
     >>> calibrated([[0.1], [0.5]], [wren]).round(2)
     array([[0.45],

@@ -28,6 +28,7 @@ def site_of(recording: RecordingDetections) -> str:
     >>> from pathlib import Path
     >>> import pandas as pd
     >>> from dawnchorus.audio.recorder_times import Recorder
+    >>> from dawnchorus.formats.recording import RecordingDetections
     >>> nothing = pd.DataFrame({"start_s": [], "end_s": [], "label": [], "probability": []})
     >>> placed = Recorder(None, -27.4, 152.9)
     >>> site_of(RecordingDetections("a.wav", Path("a.wav"), 60.0, None, nothing, placed))
@@ -122,6 +123,7 @@ def lacking(recording: RecordingDetections, *, offset: bool = False, place: bool
     >>> from datetime import datetime
     >>> from pathlib import Path
     >>> import pandas as pd
+    >>> from dawnchorus.formats.recording import RecordingDetections
     >>> nothing = pd.DataFrame({"start_s": [], "end_s": [], "label": [], "probability": []})
     >>> lacking(RecordingDetections("a.wav", Path("a.wav"), 60.0, datetime(2024, 5, 4), nothing), offset=True)
     'the offset of its time from UTC is not known; give the time zone'

@@ -99,8 +99,10 @@ class GraphCard(Settings):
         What the licence asks for, in a few words.
     source
         Web address of the model.
-    sample_rate, window_s
-        Hz, and seconds of the clip that the graph takes.
+    sample_rate
+        Hz of the samples that the graph takes.
+    window_s
+        Seconds of the clip that it takes.
     input
         Its input.
     scores

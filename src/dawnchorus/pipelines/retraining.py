@@ -43,6 +43,7 @@ class Retrained(NamedTuple):
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_run
+    >>> from dawnchorus.review.training_data import TrainingData
     >>> Retrained(open_run("logdirs/tiny"), TrainingData(Path("training"), 96, 20, [])).data.n_clips
     96
     """

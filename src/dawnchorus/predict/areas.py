@@ -30,6 +30,7 @@ class Area:
 
     Examples
     --------
+    >>> import numpy as np
     >>> square = Area(((np.array([[0, 50], [10, 50], [10, 55], [0, 55], [0, 50]]),),), {})
     >>> square.contains(52.1, 5.2), square.contains(52.1, 11.0)
     (True, False)

@@ -41,6 +41,7 @@ class ChecklistEntry(NamedTuple):
 
     Examples
     --------
+    >>> import numpy as np
     >>> ChecklistEntry(("Tawny Owl", "Strix aluco"), np.ones(1)).names[1]
     'Strix aluco'
     """

@@ -81,6 +81,7 @@ class RegionSettings:
 
     Examples
     --------
+    >>> import numpy as np
     >>> RegionSettings("soft").factor_of(np.array([0.0, 0.025, 0.5, np.nan]))
     array([0.1 , 0.55, 1.  , 1.  ], dtype=float32)
     >>> RegionSettings("hard").factor_of(np.array([0.0, 0.025, 0.5, np.nan]))

@@ -30,6 +30,7 @@ class JudgedRecording(NamedTuple):
     Examples
     --------
     >>> import numpy as np
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> windows = WindowPredictions(np.array([0]), np.array([5]), np.float32([[0.9]]), 1)
     >>> JudgedRecording("night.wav", windows, None, None).filename
     'night.wav'
@@ -48,6 +49,8 @@ def applied(region: Region, recording: JudgedRecording) -> WindowPredictions:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
+    >>> from dawnchorus.predict.region import Region
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> _ = Path("birds.txt").write_text("wren\\n")
     >>> windows = WindowPredictions(np.array([0]), np.array([5]), np.float32([[0.9, 0.8]]), 1)
     >>> region = Region.of([Path("birds.txt")], ["owl", "wren"])
@@ -79,6 +82,9 @@ def removals(region: Region, recording: JudgedRecording, settings: DetectionSett
     --------
     >>> from pathlib import Path
     >>> import numpy as np
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> from dawnchorus.predict.region import Region
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> _ = Path("birds.txt").write_text("wren\\n")
     >>> windows = WindowPredictions(np.array([0]), np.array([5]), np.float32([[0.9, 0.8]]), 1)
     >>> region = Region.of([Path("birds.txt")], ["owl", "wren"])
@@ -112,6 +118,9 @@ def write_removals(
     --------
     >>> from pathlib import Path
     >>> import numpy as np
+    >>> from dawnchorus.predict.detections import DetectionSettings
+    >>> from dawnchorus.predict.region import Region
+    >>> from dawnchorus.predict.window_predictions import WindowPredictions
     >>> _ = Path("birds.txt").write_text("wren\\n")
     >>> windows = WindowPredictions(np.array([0]), np.array([5]), np.float32([[0.9, 0.8]]), 1)
     >>> region = Region.of([Path("birds.txt")], ["owl", "wren"])

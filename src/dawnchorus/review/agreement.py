@@ -42,6 +42,7 @@ def agreement(answers: Sequence[Answer]) -> Agreement:
 
     Examples
     --------
+    >>> from dawnchorus.review.answer_store import Answer
     >>> ada, bea = Answer(1, "Ada", "yes"), Answer(1, "Bea", "no", heard=("wren",))
     >>> agreement([ada]).verdict, agreement([ada, bea]).verdict
     ('yes', 'conflict')

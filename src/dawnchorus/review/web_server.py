@@ -51,6 +51,7 @@ def listen(host: str = LOCAL, port: int = PORT) -> Address:
 
     Examples
     --------
+    >>> from dawnchorus.errors import DataError
     >>> first = listen(port=0)
     >>> try:
     ...     listen(port=first.port)
@@ -88,7 +89,13 @@ def serve(app: Any, address: Address, *, started: Callable[[], None] = lambda: N
 
     Examples
     --------
-    >>> serve(None, listen(port=0))  # doctest: +SKIP
+    >>> import signal
+    >>> from fastapi import FastAPI
+    >>> try:
+    ...     serve(FastAPI(), listen(port=0), started=lambda: signal.raise_signal(signal.SIGINT))
+    ... except KeyboardInterrupt:  # as after Ctrl-C
+    ...     print("ended")
+    ended
     """
     uvicorn = _uvicorn()
 

@@ -199,6 +199,7 @@ def check_same_model(windows: WindowVectors, model: Model, *, where: Path | str)
     --------
     >>> import numpy as np
     >>> import dawnchorus as dc
+    >>> from dawnchorus.search.window_vectors import WindowVectors
     >>> model = dc.load_model("model", n_threads=1)
     >>> check_same_model(WindowVectors(np.zeros((1, 96), np.float32), "torch 0123"), model, where="tables")
     Traceback (most recent call last):
@@ -222,6 +223,8 @@ def queue_of(windows: WindowVectors, found: Nearest, species: str = UNKNOWN) -> 
     --------
     >>> import numpy as np
     >>> import pandas as pd
+    >>> from dawnchorus.search.nearest_vectors import Nearest
+    >>> from dawnchorus.search.window_vectors import WindowVectors
     >>> windows = pd.DataFrame({"recording": ["night.wav"], "start_s": [0.0], "end_s": [5.0]})
     >>> vectors = WindowVectors(np.float32([[1, 0]]), windows=windows)
     >>> queue_of(vectors, Nearest(np.array([0]), np.float32([0.9])), "owl").round(2).values.tolist()
