@@ -16,7 +16,7 @@ from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.formats import FORMATS, ModelFacts, RecordingDetections, open_writers, read_detections
 from dawnchorus.formats.camtrap_dp import TABLES, table_schema
 from dawnchorus.formats.ebird import RECORD_FORMAT
-from dawnchorus.formats.sampling import days_of
+from dawnchorus.formats.survey_days import days_of
 
 LABELS = ("owl", "Wren, winter", "=robin")
 FACTS = ModelFacts(

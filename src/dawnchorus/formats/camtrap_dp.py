@@ -16,7 +16,7 @@ from dawnchorus.audio.recorder_times import time_at
 from dawnchorus.files import legible, replacing, write_text
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 from dawnchorus.formats.recording import Detection, RecordingDetections
-from dawnchorus.formats.sampling import LeftOut, lacking, site_of
+from dawnchorus.formats.survey_days import LeftOut, lacking, site_of
 
 STANDARD = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0/"
 """Where the profile and the schemas of the version lie; nothing is fetched from there."""

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from dawnchorus.files import legible, replacing
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
 from dawnchorus.formats.recording import Detection, RecordingDetections
-from dawnchorus.formats.sampling import interval, site_of
+from dawnchorus.formats.survey_days import interval, site_of
 
 _DWC, _TEXT = "http://rs.tdwg.org/dwc/terms/", "http://rs.tdwg.org/dwc/text/"
 EVENT_TERMS = (

@@ -13,7 +13,7 @@ from dawnchorus.files import inside, replacing
 from dawnchorus.formats.detection_writer import DetectionWriter, open_text
 from dawnchorus.formats.names import fitting
 from dawnchorus.formats.recording import RecordingDetections
-from dawnchorus.formats.sampling import LeftOut, days_of, lacking, site_of
+from dawnchorus.formats.survey_days import LeftOut, days_of, lacking, site_of
 
 NOT_RECORDED = "NA"
 EFFORT_NAME, SITES_NAME, SPECIES_NAME = "effort_hours.csv", "sites.csv", "species.csv"

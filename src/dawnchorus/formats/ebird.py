@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS
 from dawnchorus.formats.recording import RecordingDetections
-from dawnchorus.formats.sampling import site_of
 from dawnchorus.formats.single_tables import TableWriter
+from dawnchorus.formats.survey_days import site_of
 
 RECORD_FORMAT = (
     *("Common Name", "Genus", "Species", "Number", "Species Comments", "Location Name", "Latitude"),
