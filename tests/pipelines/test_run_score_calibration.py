@@ -30,7 +30,7 @@ from dawnchorus.inference.__main__ import main as infer
 from dawnchorus.models.score_calibration import ScoreCalibration
 from dawnchorus.pipelines import run_score_calibration
 from dawnchorus.pipelines.run_calibration import calibrate_run
-from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
+from dawnchorus.pipelines.run_score_calibration import calibrate_after_training, fit_run_scores
 from dawnchorus.predict.birds_inference import BirdsInference
 from dawnchorus.runs import Run
 from dawnchorus.training import lightning_training as training_module
@@ -166,6 +166,20 @@ def test_the_numbers_are_of_recordings_that_it_was_not_fitted_to(config: TrainCo
     table = pd.read_csv(trained.path / "oof_reliability_calibrated.csv")
     error = (table["n_pairs"] * (table["mean_score"] - table["observed_fraction"]).abs()).sum() / held.size
     assert found.held_out.ece == pytest.approx(error, abs=1e-9)
+
+
+def test_a_model_that_knows_nothing_does_not_detect_everything(config: TrainConfig, trained: Run) -> None:
+    result = saved_out_of_fold(trained, config)
+    assert result is not None
+    labels = list(trained.card().labels)
+    noise = np.random.default_rng(0).uniform(0.4, 0.6, (len(result.predictions), len(labels)))
+    guesses = result._replace(
+        predictions=result.predictions.assign(**dict(zip(labels, noise.T, strict=True)))
+    )
+    share = float((result.targets > 0.5).mean())
+    fitted = fit_run_scores(trained, config, guesses)
+    assert fitted.calibration.threshold == pytest.approx(2 * share / (1 + share), abs=1e-3)
+    assert (fitted.held_out < fitted.calibration.threshold).mean() > 0.9
 
 
 def test_scores_are_the_same_in_all_engines_and_forms_of_the_model(

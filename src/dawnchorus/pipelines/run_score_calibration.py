@@ -78,7 +78,9 @@ def fit_run_scores(run: Run, config: TrainConfig, result: OutOfFold) -> Calibrat
 
     Each fold is calibrated by the others, and a single fold's groups by its other groups, which gives the
     held-out scores. On these the default threshold is the one with the best F1 of all pairs of recording and
-    scored class. Where it lowers their log loss, the folds are brought to one scale first.
+    scored class, but never so low that a detection has less than twice the odds of a pair drawn at random:
+    the best F1 of a model that knows nothing is that of detecting everything. Where it lowers their log loss,
+    the folds are brought to one scale first.
 
     Parameters
     ----------
@@ -118,7 +120,8 @@ def fit_run_scores(run: Run, config: TrainConfig, result: OutOfFold) -> Calibrat
     together = min(losses, key=losses.__getitem__)
     classes = fit_scores(targets, scales[together], labels, scored_labels=scored_labels)
     truth, held_out = targets[:, scored], tested[together][:, scored]
-    threshold = _rounded(best_f1_threshold(truth, held_out))
+    share = (truth > 0).sum() / (truth >= 0).sum()
+    threshold = _rounded(max(best_f1_threshold(truth, held_out), 2 * share / (1 + share)))
     above = (held_out >= threshold) & (truth >= 0)
     calibration = ScoreCalibration(
         classes=classes,
