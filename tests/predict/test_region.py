@@ -303,6 +303,13 @@ def test_what_is_detected_and_what_is_removed_are_what_would_be_detected(chart: 
     assert blackbird["reason"] == "a frequency of 0 in quarter of a month 22 of 48 in chart.txt"
 
 
+def test_a_recording_without_removals_has_an_empty_table_of_them(chart: Path) -> None:
+    region = Region.of([chart], LABELS, taxonomy=TAXONOMY)
+    gone = removals(region, night([[0.1] * len(LABELS)]), DetectionSettings(np.full(4, 0.5, np.float32)))
+    assert len(gone) == 0
+    assert gone["scaled"].dtype == float
+
+
 def test_predictions_and_arrays_are_scaled_as_recordings_are(chart: Path) -> None:
     region = Region.of([chart], LABELS, taxonomy=TAXONOMY)
     recording = night([[0.9, 0.8, 0.7, 0.6]])

@@ -71,6 +71,17 @@ def test_the_interval_of_several_strata_agrees_with_drawing_from_each() -> None:
     assert curve.high[0] == pytest.approx(high, abs=0.008)
 
 
+@pytest.mark.parametrize(("n", "n_reviewed", "n_right"), [(5, 4, 3), (4, 3, 2), (40, 12, 9)])
+def test_the_interval_of_a_small_pool_agrees_with_the_beta_binomial(
+    n: int, n_reviewed: int, n_right: int
+) -> None:
+    curve = precision_curve(np.full(n, 0.95), np.full(n_reviewed, 0.95), np.arange(n_reviewed) < n_right)
+    rest = stats.betabinom(n - n_reviewed, n_right + 0.5, n_reviewed - n_right + 0.5)
+    low, high = (n_right + rest.ppf([0.025, 0.975])) / n
+    assert curve.low[0] <= low + 0.5 / n
+    assert curve.high[0] >= high - 0.5 / n
+
+
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     held = []
     for seed in range(120):

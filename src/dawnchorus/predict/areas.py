@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.path import Path as Outline
 
 from dawnchorus.errors import DataError
 from dawnchorus.wording import shown
@@ -41,6 +40,8 @@ class Area:
 
     def contains(self, latitude: float, longitude: float) -> bool:
         """Return whether a place lies in a polygon and in none of its holes."""
+        from matplotlib.path import Path as Outline
+
         place = (longitude, latitude)
         return any(
             Outline(outer).contains_point(place)

@@ -103,7 +103,7 @@ def removals(region: Region, recording: JudgedRecording, settings: DetectionSett
     told = {label: region.why(label, day, recording.place) for label in found["label"].unique()}
     factors = dict(zip(region.labels, region.factors(day, recording.place).tolist(), strict=True))
     found.insert(0, "filename", recording.filename)
-    found["scaled"] = found["probability"] * found["label"].map(factors)
+    found["scaled"] = found["probability"] * found["label"].map(factors).astype(float)
     for column, attribute in (("name_there", "name"), ("frequency", "frequency"), ("reason", "reason")):
         found[column] = found["label"].map({label: getattr(each, attribute) for label, each in told.items()})
     return found[list(REMOVAL_COLUMNS)]

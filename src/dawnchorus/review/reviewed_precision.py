@@ -101,7 +101,7 @@ def precision_curve(
     --------
     >>> curve = precision_curve([0.95] * 100, [0.95] * 10, [True] * 9 + [False])
     >>> curve.precision.round(2).tolist(), curve.low.round(2).tolist(), curve.high.round(2).tolist()
-    ([0.9], [0.65], [0.99])
+    ([0.9], [0.63], [0.99])
     """
     pool, score = (np.asarray(values, np.float64) for values in (pool_scores, scores))
     right = np.asarray(is_right, bool)
@@ -125,7 +125,8 @@ def precision_curve(
         share = np.where(basis > 0, basis_right / np.maximum(basis, 1), 0.5)
         rights += n_right + rest * share
         means += n_right + rest * a / (a + b)
-        variances += rest**2 * a * b / ((a + b) ** 2 * (a + b + 1))
+        # Of the right ones among those that nobody has heard: beta-binomial, for they are a finite number.
+        variances += rest * a * b * (a + b + rest) / ((a + b) ** 2 * (a + b + 1))
         n_above += counts
         n_reviewed += reviewed
         whole = truth.mean() if len(truth) else 0.5
