@@ -22,7 +22,9 @@ import torch
 
 from dawnchorus.audio.decode import load_audio, read_crop, read_info
 from dawnchorus.audio.listing import list_recordings
+from dawnchorus.audio.precompute import PrecomputeSettings
 from dawnchorus.audio.recorder_times import recorder_time
+from dawnchorus.audio.shard_stores import join_stores, precompute_shard
 from dawnchorus.audio.source import open_stored
 from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.store_writing import write_store
@@ -30,6 +32,7 @@ from dawnchorus.augment.background import BackgroundSettings, _listed
 from dawnchorus.aviary.synthesis import read_card
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
+from dawnchorus.batch.shard_predictions import join_predictions, predict_shard
 from dawnchorus.competition.kaggle.download_record import (
     ArchiveRecord,
     DownloadRecord,
@@ -51,6 +54,7 @@ from dawnchorus.errors import DataError
 from dawnchorus.evaluate.calibration import ClassThreshold, write_thresholds
 from dawnchorus.evaluate.out_of_fold import saved_out_of_fold
 from dawnchorus.files import Failure, read_failures, write_failures
+from dawnchorus.files.shards import Shard
 from dawnchorus.formats.annotations import read_annotations
 from dawnchorus.formats.array_archives import read_arrays
 from dawnchorus.formats.detection_tables import read_detections
@@ -423,6 +427,9 @@ def _kinds_of_batch(root: Path, make_engine: Callable[[], Any]) -> Iterator[Any]
     def predict(folder: Path = out) -> None:
         predict_bulk(make_engine(), found, folder, settings)
 
+    def shard(folder: Path) -> None:
+        predict_shard(make_engine(), found, folder, settings, Shard(1, 1))
+
     def segments(folder: Path) -> None:
         detections = read_detections(folder / "detections.csv")
         cut_segments(detections, sounds, folder / "segments", SegmentSettings(per_species=1))
@@ -450,6 +457,26 @@ def _kinds_of_batch(root: Path, make_engine: Callable[[], Any]) -> Iterator[Any]
     settings_file = out / "segments" / "segments.json"
     work = partial(on_a_copy, segments, root / "out_copy")
     yield Kind("segments.json", settings_file, work, form, cost=20, folder=out)
+    yield from _kinds_of_shards(root, sounds, shard)
+
+
+def _kinds_of_shards(root: Path, sounds: Path, predict: Callable[[Path], None]) -> Iterator[Any]:
+    """Yield the records of shards, which a join reads."""
+    predict(root / "parts")
+    precompute_shard(sounds, root / "stores", PrecomputeSettings(), Shard(1, 1))
+
+    def on_a_copy(join: Callable[[Path], object], folder: Path) -> None:
+        copy = root / "copies" / folder.name
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        join(copy)
+
+    for name, folder, below, join in (
+        ("shard of predict", root / "parts", "journal/shards", join_predictions),
+        ("shard of precompute", root / "stores", "shards", join_stores),
+    ):
+        file, work = folder / below / "1_of_1.json", partial(on_a_copy, join, folder)
+        yield Kind(name, file, work, mutations.checked_json_changed, cost=10, folder=Path(folder.name))
 
 
 def _predict(model: Path) -> None:

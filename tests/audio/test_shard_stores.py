@@ -11,6 +11,7 @@ from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recording
 from dawnchorus.audio.shard_stores import join_stores, precompute_shard
 from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.errors import RunError
+from dawnchorus.files.checked_json import read_checked, write_checked
 from dawnchorus.files.shards import SHARDS_NAME, Shard, alone_in
 
 SETTINGS = PrecomputeSettings()
@@ -68,3 +69,30 @@ def test_other_settings_and_a_shard_at_work_are_refused(folder: Path, tmp_path: 
             precompute_shard(folder, out, SETTINGS, Shard(2, 2))
         with pytest.raises(RunError, match="is being written by shard 2/2"):
             join_stores(out)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda record: record.clear(), "listing is missing; compute shard 1/1 again"),
+        (lambda record: record["job"].clear(), r"1_of_1\.json is damaged.*command is missing"),
+        (lambda record: record["job"].update(command="predict"), "command is 'predict', which is not legal"),
+        (lambda record: record["content"].pop(), "hours_done is missing|7 is missing|not legal"),
+        (lambda record: record["content"].__setitem__(6, -1), "is -1, which is not legal"),
+        (lambda record: record["content"].__setitem__(7, float("inf")), "is inf, which is not legal"),
+    ],
+)
+def test_a_record_that_is_damaged_is_refused_in_a_sentence_and_made_anew(
+    folder: Path, tmp_path: Path, change: Any, match: str
+) -> None:
+    out = tmp_path / "out"
+    precompute_shard(folder, out, SETTINGS, Shard(1, 1))
+    file = out / SHARDS_NAME / "1_of_1.json"
+    record = read_checked(file, dict[str, Any])
+    assert record is not None
+    change(record)
+    write_checked(file, record)
+    with pytest.raises(RunError, match=match):
+        join_stores(out)
+    precompute_shard(folder, out, SETTINGS, Shard(1, 1))
+    assert len(join_stores(out).failures) == 1

@@ -15,8 +15,9 @@ from dawnchorus.batch import shard_predictions
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.shard_predictions import PredictedBefore, join_predictions, predict_shard
-from dawnchorus.errors import ConfigError, RunError
-from dawnchorus.files.shards import Shard
+from dawnchorus.errors import ConfigError, DawnchorusError, RunError
+from dawnchorus.files.checked_json import read_checked, write_checked
+from dawnchorus.files.shards import SHARDS_NAME, Shard
 from dawnchorus.formats import FORMATS
 from dawnchorus.formats.single_tables import CsvWriter
 from dawnchorus.models.score_calibration import HeldOut, LabelCalibration, ScoreCalibration
@@ -117,7 +118,7 @@ def test_calibrated_scores_are_those_of_one_job(folder: Path, tmp_path: Path, ca
 
 def test_a_region_is_joined_by_the_command_itself() -> None:
     with pytest.raises(RunError, match=r"predicted with a region, .* without --shard in place"):
-        shard_predictions._settings_of({"region": "3f9a"}, [], None)
+        shard_predictions._own_parts(shard_predictions._PredictJob.model_construct(region="3f9a"), [], None)
 
 
 def test_join_needs_neither_model_nor_recordings_and_can_be_repeated(
@@ -286,3 +287,86 @@ def test_a_model_without_its_networks_predicts_nothing(card: Any) -> None:
     engine = PredictedBefore(card(), "stub")
     with pytest.raises(RunError, match="only what it has predicted is here"):
         engine.predict(np.zeros((1, engine.card.n_samples), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda record: record["job"].clear(),
+            r"1_of_1\.json is damaged.*recordings is missing; compute shard",
+        ),
+        (lambda record: record["job"].pop("region"), "region is missing"),
+        (lambda record: record["job"].update(formats=[3]), "formats.0 is 3, which is not legal"),
+        (
+            lambda record: record["job"].update(formats=["owls"]),
+            "not legal: .*owls.*compute all shards again",
+        ),
+        (lambda record: record["job"].update(command="precompute"), "command is 'precompute'"),
+        (
+            lambda record: record["job"].update(threshold=["nan"] * 3),
+            "threshold.0 is 'nan'|a threshold is nan",
+        ),
+        (
+            lambda record: record["job"].update(threshold=["1e308"] * 3),
+            "a threshold is 1e\\+308; compute shard",
+        ),
+        (lambda record: record["job"].update(threshold=["0.5"]), "1 thresholds for 3 classes"),
+        (lambda record: record["job"].update(overlap=float("inf")), "overlap is inf, which is not legal"),
+        (lambda record: record["job"].update(overlap=1e9), "settings that are not legal: overlap"),
+        (lambda record: record["job"].update({"top-k": 0}), "top_k is 0; it must be 1 or more"),
+        (lambda record: record["job"].update(species=["emu"]), "does not know the species emu"),
+        (lambda record: record["job"].update({"time zone": "Mars"}), "not legal: .*Mars"),
+        (lambda record: record["job"].update(calibration={"a": 1}), "calibration.classes is missing"),
+        (lambda record: record["job"].update(card="{}"), "the model card in"),
+        (lambda record: record["content"].pop("index"), "index is missing"),
+        (lambda record: record["content"]["recordings"].clear(), "list none as recordings"),
+        (lambda record: record.clear(), "listing is missing; compute shard 1/1 again"),
+        (lambda record: record.update(job=[]), r"job is \[\], which is not legal"),
+    ],
+)
+def test_a_record_that_is_damaged_is_refused_in_a_sentence(
+    folder: Path, tmp_path: Path, card: Any, stub: Any, change: Any, match: str
+) -> None:
+    shards_of(folder, tmp_path / "out", stub(card()), 1)
+    file = tmp_path / "out" / JOURNAL_NAME / SHARDS_NAME / "1_of_1.json"
+    record = read_checked(file, dict[str, Any])
+    assert record is not None
+    change(record)
+    write_checked(file, record)
+    with pytest.raises(DawnchorusError, match=match):
+        join_predictions(tmp_path / "out")
+
+
+def test_a_record_cannot_force_what_the_user_does_not(
+    folder: Path, tmp_path: Path, card: Any, stub: Any
+) -> None:
+    out = tmp_path / "out"
+    shards_of(folder, out, stub(card()), 1)
+    file = out / JOURNAL_NAME / SHARDS_NAME / "1_of_1.json"
+    record = read_checked(file, dict[str, Any])
+    assert record is not None
+    assert "force" not in record["job"]
+    write_checked(file, record | {"job": record["job"] | {"force": True}})
+    (out / "detections.csv").write_text("of a person")
+    with pytest.raises(RunError, match=r"detections\.csv exists; choose another name"):
+        join_predictions(out)
+    assert (out / "detections.csv").read_text() == "of a person"
+    join_predictions(out, force=True)
+
+
+def test_files_that_no_shard_writes_are_passed_over(
+    folder: Path, tmp_path: Path, card: Any, stub: Any
+) -> None:
+    out = tmp_path / "out"
+    shards_of(folder, out, stub(card()), 1)
+    shards = out / JOURNAL_NAME / SHARDS_NAME
+    for name in ("0_of_0", "0_of_1", "2_of_1", "1_of_999999999", "01_of_1", "1_of_\u0661"):
+        shutil.copy(shards / "1_of_1.json", shards / f"{name}.json")
+    assert join_predictions(out).n_recordings == len(LENGTHS_S)
+    (shards / "1_of_1.json").rename(shards / "1_of_999999.json")
+    with pytest.raises(RunError, match="999,998 of 999,999 shards|999998 of 999,999 shards"):
+        join_predictions(out)
+    (shards / "1_of_999999.json").unlink()
+    with pytest.raises(RunError, match="holds no shards that have ended"):
+        join_predictions(out)

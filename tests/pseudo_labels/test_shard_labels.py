@@ -9,7 +9,8 @@ import pytest
 
 from dawnchorus.errors import RunError
 from dawnchorus.files import read_failures
-from dawnchorus.files.shards import Shard
+from dawnchorus.files.checked_json import read_checked, write_checked
+from dawnchorus.files.shards import SHARDS_NAME, Shard
 from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFiles, find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
@@ -47,7 +48,7 @@ def test_joined_shards_are_the_table_of_one_job(
     joined = join_labels(tmp_path / "out", tables[1])
     assert tables[0].read_bytes() == tables[1].read_bytes()
     assert made._replace(table=tables[1]) == joined.made
-    assert joined.facts == {"models": "stub"}
+    assert joined.facts == {"models": "stub", "out_of_fold": False, "is_labelled": False}
     assert joined.made.n_rows > 0
     failures = [read_failures(tmp_path / name) for name in ("whole", "out")]
     assert failures[0] == failures[1]
@@ -64,3 +65,86 @@ def test_missing_shards_and_shards_of_other_settings_are_refused(
     label_shard(parts, found, tmp_path / "out", LabellingSettings(table, 0.5), Shard(2, 2))
     with pytest.raises(RunError, match="shards 1 and 2 were computed with another min-prob"):
         join_labels(tmp_path / "out", table)
+
+
+@pytest.fixture
+def predicted(found: RecordingFiles, tmp_path: Path, card: Any, stub: Any) -> Path:
+    """A folder with one shard of one."""
+    parts = parts_of(found, card, stub, out_of_fold=False)
+    label_shard(parts, found, tmp_path / "deep/out", LabellingSettings(tmp_path / "round.csv"), Shard(1, 1))
+    return tmp_path / "deep/out"
+
+
+def changed_record(out: Path, change: Any) -> Path:
+    """Change a record, with its digest that of what it becomes."""
+    file = out / SHARDS_NAME / "1_of_1.json"
+    record = read_checked(file, dict[str, Any])
+    assert record is not None
+    change(record)
+    write_checked(file, record)
+    return file
+
+
+@pytest.mark.parametrize(
+    "folder", ["../../escaped", "/escaped", "", ".", "fold_0/..", "fold_0", "all_folds/", "fold_\u0661"]
+)
+def test_a_folder_that_no_shard_writes_is_refused_and_nothing_is_written(
+    predicted: Path, tmp_path: Path, folder: str
+) -> None:
+    def change(record: Any) -> None:
+        record["content"][0]["folder"] = record["job"]["models"][0][0] = folder
+
+    changed_record(predicted, change)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        RunError, match=r"1_of_1\.json is damaged.*the folder of a journal is .*, and not all_f"
+    ):
+        join_labels(predicted, tmp_path / "round.csv", force=True)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_record_cannot_force_what_the_user_does_not(
+    found: RecordingFiles, predicted: Path, tmp_path: Path
+) -> None:
+    def change(record: Any) -> None:
+        record["job"]["force"] = True
+        record["job"]["shift"] = 0.25
+
+    changed_record(predicted, change)
+    entries = sorted((predicted / "all_folds").rglob("*.npz"))
+    assert entries
+    with pytest.raises(RunError, match="holds predictions made otherwise"):
+        join_labels(predicted, tmp_path / "round.csv")
+    assert sorted((predicted / "all_folds").rglob("*.npz")) == entries
+    changed_record(predicted, lambda record: record["job"].update(shift=None))
+    (tmp_path / "round.csv").write_text("of a person")
+    with pytest.raises(RunError, match="exists; choose another name"):
+        join_labels(predicted, tmp_path / "round.csv")
+    assert join_labels(predicted, tmp_path / "round.csv", force=True).made.n_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda record: record["job"].clear(), r"1_of_1\.json is damaged.*recordings is missing"),
+        (lambda record: record["job"].update(command="predict"), "command is 'predict'"),
+        (lambda record: record["job"].update({"min-prob": 2}), "min-prob is 2, which is not legal"),
+        (lambda record: record["job"].update(smooth=[1.0, 2.0]), "smoothing is .*compute shard 1/1 again"),
+        (lambda record: record["job"].update(facts={"models": 3}), "facts.models is 3"),
+        (
+            lambda record: record["job"].update(models=[["all_folds", "x"]]),
+            "shard 1 has other models than its",
+        ),
+        (lambda record: record["content"].clear(), "shard 1 has other models than its job"),
+        (lambda record: record["content"].append(record["content"][0]), "shard 1 has other models than its"),
+        (lambda record: record["content"][0].update(fold=-1), "0.fold is -1, which is not legal"),
+        (lambda record: record["content"][0].update(calibration={}), "0.calibration.classes is missing"),
+        (lambda record: record["content"][0]["content"]["recordings"].clear(), "list none as recordings"),
+    ],
+)
+def test_a_record_that_is_damaged_is_refused_in_a_sentence(
+    predicted: Path, tmp_path: Path, change: Any, match: str
+) -> None:
+    changed_record(predicted, change)
+    with pytest.raises(RunError, match=match):
+        join_labels(predicted, tmp_path / "round.csv")

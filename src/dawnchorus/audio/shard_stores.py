@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field
 
 from dawnchorus.audio.listing import list_recordings
 from dawnchorus.audio.precompute import (
@@ -21,9 +23,16 @@ from dawnchorus.audio.precompute import (
     update_lists,
 )
 from dawnchorus.audio.torchaudio_decode import check_torchaudio
+from dawnchorus.config.json_files import Record
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure, from_legible, legible, size_of
 from dawnchorus.files.shards import SHARDS_NAME, Shard, ShardRecords, alone_in, listing_digest
+
+
+class _Job(Record, extra="ignore"):
+    """What all shards have in common; the settings of the stores are compared alone."""
+
+    command: Literal["precompute"]
 
 
 class _ShardContent(NamedTuple):
@@ -35,8 +44,8 @@ class _ShardContent(NamedTuple):
     failures: list[tuple[str, str]]
     notes: list[tuple[str, str]]
     left_out: list[tuple[str, str]]
-    n_skipped: int
-    hours_done: float
+    n_skipped: Annotated[int, Field(ge=0)]
+    hours_done: Annotated[float, Field(ge=0, le=1e9)]
 
 
 def precompute_shard(
@@ -148,9 +157,9 @@ def join_stores(features_dir: Path) -> PrecomputeReport:
     """
     records = ShardRecords(features_dir)
     if not records.exist:
-        records.read(_ShardContent)
+        records.read(_Job, _ShardContent)
     with alone_in(features_dir, lock=features_dir / SHARDS_NAME / "lock"):
-        _, contents = records.read(_ShardContent)
+        _, contents = records.read(_Job, _ShardContent)
         converted = sorted(_path_of(path) for each in contents for path in each.converted)
         report = PrecomputeReport(
             n_done=len(converted),

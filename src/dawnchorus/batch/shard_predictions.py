@@ -6,13 +6,14 @@ open: it makes the tables of that journal, as :func:`dawnchorus.batch.bulk.predi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
+from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.bulk import BulkOutput, BulkPredictions, BulkSettings, table_settings
 from dawnchorus.batch.journal import JOURNAL_NAME, IndexedEntry
@@ -28,10 +29,10 @@ from dawnchorus.files.storage import absolute_text, as_path
 from dawnchorus.formats import Format
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.score_calibration import ScoreCalibration
-from dawnchorus.predict.detections import DetectionSettings
+from dawnchorus.predict.detections import DetectionSettings, is_threshold
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
-from dawnchorus.wording import counted, first_few
+from dawnchorus.wording import counted, first_few, in_line
 
 
 class ShardPredictions(NamedTuple):
@@ -83,6 +84,107 @@ class ShardContent(Record):
     index: dict[str, IndexedEntry]
     failures: list[tuple[str, str]]
     notes: dict[str, list[str]]
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class SharedJob(Record, extra="ignore"):
+    """What the shards of any prediction have in common, as their records have it.
+
+    Attributes
+    ----------
+    recordings, folder
+        As of :func:`root_facts`.
+    shift, smooth, scale_by_maximum, overlap_average
+        Of the postprocessing.
+
+    Examples
+    --------
+    >>> options = {"shift": 2.5, "smooth": None, "scale-by-maximum": None}
+    >>> job = SharedJob(recordings="night", folder="/night", **options)
+    >>> job.postprocess.shift_s
+    2.5
+    """
+
+    recordings: str
+    folder: str
+    shift: Finite | None
+    smooth: tuple[Finite, ...] | None
+    scale_by_maximum: Finite | None = Field(alias="scale-by-maximum")
+    overlap_average: bool = Field(alias="overlap-average", default=False)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the recordings."""
+        return common_root({"recordings": self.recordings, "folder": self.folder})
+
+    @property
+    def postprocess(self) -> PostprocessSettings:
+        """The steps after the network."""
+        return PostprocessSettings(self.shift, self.overlap_average, self.smooth, self.scale_by_maximum)
+
+    @model_validator(mode="after")
+    def _is_legal(self) -> SharedJob:
+        try:
+            self.check()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def check(self) -> None:
+        """Raise ConfigError where the settings do not fit together."""
+        _ = self.postprocess
+
+
+class _PredictJob(SharedJob):
+    """What the shards of ``dawnchorus predict`` have in common."""
+
+    command: Literal["predict"]
+    model: str
+    card: str
+    calibration: ScoreCalibration | None
+    threshold: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    species: tuple[str, ...] | None
+    top_k: int | None = Field(alias="top-k")
+    merge: bool
+    gap: Finite
+    longest: Finite | None
+    overlap: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    channel: Channel | None
+    salvage: bool
+    formats: tuple[str, ...]
+    windows: bool
+    embeddings: bool
+    journal: bool
+    recorder_name: str | None = Field(alias="recorder name")
+    time_zone: str | None = Field(alias="time zone")
+    escape_formulas: bool = Field(alias="escape-formulas")
+    region: str | None
+
+    @field_validator("threshold")
+    @classmethod
+    def _small(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        faulty = [value for value in thresholds if not is_threshold(value)]
+        if faulty:
+            raise ValueError(f"a threshold is {faulty[0]:g}")
+        return thresholds
+
+    @property
+    def detection(self) -> DetectionSettings:
+        """The rules for what counts as a detection."""
+        return DetectionSettings(
+            np.array(self.threshold, np.float32),
+            species=self.species,
+            top_k=self.top_k,
+            merge=self.merge,
+            gap_s=self.gap,
+            longest_s=self.longest,
+        )
+
+    def check(self) -> None:
+        super().check()
+        _ = self.detection
 
 
 def predict_shard(
@@ -168,7 +270,7 @@ def _predict_into(
             shard,
             content_of(work, part, failures),
             listing=listing_digest(sizes),
-            job=_job(engine, found.root, settings, force=force),
+            job=_job(engine, found.root, settings),
         )
     return ShardPredictions(shard, len(part), n_new, failures)
 
@@ -219,7 +321,7 @@ def content_of(
     }
 
 
-def _job(engine: Engine, root: Path, settings: BulkSettings, *, force: bool) -> dict[str, Any]:
+def _job(engine: Engine, root: Path, settings: BulkSettings) -> dict[str, Any]:
     """Return what all shards must have in common, and the join needs, in JSON's types."""
     given = settings.formats
     return {
@@ -238,7 +340,6 @@ def _job(engine: Engine, root: Path, settings: BulkSettings, *, force: bool) -> 
         "windows": settings.with_windows,
         "embeddings": settings.with_embeddings,
         "journal": settings.journal is not False,
-        "force": force,
     }
 
 
@@ -290,27 +391,45 @@ def _join_in(
     records = ShardRecords(out_dir / JOURNAL_NAME)
     if not records.exist:
         records = ShardRecords(out_dir)  # for the message
-    job, contents = records.read(ShardContent)
-    settings = _settings_of(job, formats, recorder_name)
-    found, failures = recordings_of(common_root(job), contents)
-    force = force or job["force"]
-    engine = PredictedBefore(
-        ModelCard.from_json(job["card"], where=str(out_dir)), job["model"], job["calibration"]
-    )
-    output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
-    with open_journal(
-        engine,
-        out_dir,
-        settings.postprocess,
-        overlap_s=settings.overlap_s,
-        with_embeddings=output.settings.with_embeddings,
-        channel=settings.channel,
-        salvage=settings.salvage,
-        keep=settings.journal is not False,
-    ) as work:
-        gather(work, found, failures, contents)
-        output = output.begin(work, force=True)
-        return output.write(work, found, len(work.versions), failures)
+    job, contents = records.read(_PredictJob, ShardContent)
+    own_parts = _own_parts(job, formats, recorder_name)
+    found, failures = recordings_of(job.root, contents, where=out_dir)
+    card = ModelCard.from_json(job.card, where=str(out_dir))
+    try:
+        settings = _settings_of(job, own_parts)
+        _check_classes(job, card)
+        engine = PredictedBefore(card, job.model, job.calibration)
+        output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
+        with open_journal(
+            engine,
+            out_dir,
+            settings.postprocess,
+            overlap_s=settings.overlap_s,
+            with_embeddings=output.settings.with_embeddings,
+            channel=settings.channel,
+            salvage=settings.salvage,
+            keep=settings.journal is not False,
+        ) as work:
+            gather(work, found, failures, contents)
+            output = output.begin(work, force=True)
+            return output.write(work, found, len(work.versions), failures)
+    except ConfigError as error:
+        raise RunError(
+            f"{out_dir} holds shards of settings that are not legal: {error}; compute all shards again"
+        ) from None
+
+
+def _check_classes(job: _PredictJob, card: ModelCard) -> None:
+    """Raise ConfigError where thresholds, species or calibration are not those of a model's classes."""
+    if len(job.threshold) != len(card.labels):
+        raise ConfigError(
+            f"{len(job.threshold)} thresholds for {counted(len(card.labels), 'class', 'classes')}"
+        )
+    if job.calibration is not None and job.calibration.labels != tuple(card.labels):
+        raise ConfigError("the calibration is of other classes than the model card")
+    unknown = set(job.species or ()) - set(card.labels)
+    if unknown:
+        raise ConfigError(f"the model does not know the species {first_few(sorted(unknown))}")
 
 
 def calibration_in_json(engine: Engine) -> dict[str, Any] | None:
@@ -333,7 +452,7 @@ class PredictedBefore(Engine):
     card, fingerprint
         Those of the model.
     calibration
-        That of its scores, as :func:`calibration_in_json` returned it.
+        That of its scores.
 
     Examples
     --------
@@ -343,11 +462,11 @@ class PredictedBefore(Engine):
     """
 
     def __init__(
-        self, card: ModelCard, fingerprint: str, calibration: Mapping[str, Any] | None = None
+        self, card: ModelCard, fingerprint: str, calibration: ScoreCalibration | None = None
     ) -> None:
         self.card, self.fingerprint, self.clips_per_request = card, fingerprint, 1
         if calibration is not None:
-            self.calibration = ScoreCalibration.model_validate_json(json.dumps(calibration))
+            self.calibration = calibration
 
     def prepare(self, waves: np.ndarray) -> Inputs:
         """Raise RunError: there is no network."""
@@ -360,14 +479,21 @@ class PredictedBefore(Engine):
         yield from ()
 
 
-def recordings_of(root: Path, contents: Sequence[ShardContent]) -> tuple[RecordingFiles, list[Failure]]:
-    """Return all recordings of shards, by name, and those that failed, in the same order.
+def recordings_of(
+    root: Path, contents: Sequence[ShardContent], *, where: Path
+) -> tuple[RecordingFiles, list[Failure]]:
+    """Return all recordings of shards, by name, and those that failed, in the same order; ``where`` is for messages.
+
+    Raises
+    ------
+    RunError
+        There are none, or two of one name.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> shard = ShardContent(recordings={"a.wav": "audio/a.wav"}, index={}, failures=[], notes={})
-    >>> recordings_of(Path("audio"), [shard])[0].recordings[0].name
+    >>> recordings_of(Path("audio"), [shard], where=Path("tables"))[0].recordings[0].name
     'a.wav'
     """
     recordings = sorted(
@@ -376,6 +502,10 @@ def recordings_of(root: Path, contents: Sequence[ShardContent]) -> tuple[Recordi
         for name, path in content.recordings.items()
     )
     recordings.sort(key=lambda recording: recording.name)
+    names = [recording.name for recording in recordings]
+    if not names or len(set(names)) < len(names):
+        which = "two of one name" if names else "none"
+        raise RunError(f"the shards of {where} list {which} as recordings; compute all of them again")
     failures = {
         as_path(from_legible(path)): from_legible(reason)
         for content in contents
@@ -445,7 +575,7 @@ def root_facts(root: Path) -> dict[str, str]:
     return {"recordings": legible(str(root)), "folder": legible(absolute_text(root))}
 
 
-def common_root(job: Mapping[str, Any]) -> Path:
+def common_root(job: Mapping[str, str]) -> Path:
     """Return the folder of a job's recordings, as it was given where that still means the same.
 
     Examples
@@ -459,55 +589,46 @@ def common_root(job: Mapping[str, Any]) -> Path:
     return root if absolute_text(root) == folder else as_path(folder)
 
 
-def _settings_of(
-    job: Mapping[str, Any], formats: Sequence[Format], recorder_name: str | None
-) -> BulkSettings:
-    """Return the settings of a job; import paths among them are taken from what is named now.
+def _own_parts(job: _PredictJob, formats: Sequence[Format], recorder_name: str | None) -> dict[str, Format]:
+    """Return the own writers that are named now, by their import paths.
 
     Raises
     ------
     RunError
-        They need a region.
+        The job needs a region.
     ConfigError
-        One is not named.
+        The job uses code that is not named.
     """
-    if job["region"] is not None:
+    if job.region is not None:
         raise RunError(
             "the shards were predicted with a region, which is no part of what they keep; run the command "
             "without --shard in place of join, which predicts nothing again"
         )
     given = {each if isinstance(each, str) else import_path(each): each for each in formats}
     for name, option, named in (
-        *((name, "--format", given.keys()) for name in job["formats"]),
-        (job["recorder name"] or "", "--recorder-name", {recorder_name}),
+        *((name, "--format", given.keys()) for name in job.formats),
+        (job.recorder_name or "", "--recorder-name", {recorder_name}),
     ):
         if ":" in name and name not in named:
             raise ConfigError(
-                f"the shards were predicted with {name}, code of your own, which is run only where it is "
-                f"named; join with {option} {name}"
+                f"the shards were predicted with {in_line(name)}, code of your own, which is run only where "
+                f"it is named; join with {option} {in_line(name)}"
             )
+    return given
+
+
+def _settings_of(job: _PredictJob, own_parts: Mapping[str, Format]) -> BulkSettings:
+    """Return the settings of a job."""
     return BulkSettings(
-        DetectionSettings(
-            np.array([float(value) for value in job["threshold"]], np.float32),
-            species=None if job["species"] is None else tuple(job["species"]),
-            top_k=job["top-k"],
-            merge=job["merge"],
-            gap_s=job["gap"],
-            longest_s=job["longest"],
-        ),
-        overlap_s=job["overlap"],
-        postprocess=PostprocessSettings(
-            job["shift"],
-            job["overlap-average"],
-            None if job["smooth"] is None else tuple(job["smooth"]),
-            job["scale-by-maximum"],
-        ),
-        formats=tuple(given.get(name, name) for name in job["formats"]),
-        with_windows=job["windows"],
-        with_embeddings=job["embeddings"],
-        times=RecorderTimes(job["recorder name"], job["time zone"]),
-        journal=None if job["journal"] else False,
-        escape_formulas=job["escape-formulas"],
-        channel=job["channel"],
-        salvage=job["salvage"],
+        job.detection,
+        overlap_s=job.overlap,
+        postprocess=job.postprocess,
+        formats=tuple(own_parts.get(name, name) for name in job.formats),
+        with_windows=job.windows,
+        with_embeddings=job.embeddings,
+        times=RecorderTimes(job.recorder_name, job.time_zone),
+        journal=None if job.journal else False,
+        escape_formulas=job.escape_formulas,
+        channel=job.channel,
+        salvage=job.salvage,
     )

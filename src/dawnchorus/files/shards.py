@@ -15,24 +15,25 @@ import heapq
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files.checked_json import read_checked, write_checked
 from dawnchorus.files.replacement import locked, mend
-from dawnchorus.wording import counted, shown
+from dawnchorus.wording import counted, in_line, shown
 
 SHARDS_NAME = "shards"
 _WAIT_S = 60.0
 """How long a shard waits for others that begin at the same time."""
 _PAUSE_S = 0.05
-_NUMBERS = re.compile(r"(\d{1,9})/(\d{1,9})")
-_RECORD = re.compile(r"(\d+)_of_(\d+)\.json")
+_NUMBERS = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
+_RECORD = re.compile(r"([1-9][0-9]{0,5})_of_([1-9][0-9]{0,5})\.json")
 
+JobT = TypeVar("JobT")
 SchemaT = TypeVar("SchemaT")
 
 
@@ -214,6 +215,16 @@ def briefly_alone(out_dir: Path, *, lock: Path) -> Iterator[None]:
         time.sleep(_PAUSE_S)
 
 
+class _Record(BaseModel):
+    """The file of a shard that has ended; the schemas of its job and content are those of the command."""
+
+    model_config = ConfigDict(frozen=True)
+
+    listing: str
+    job: dict[str, Any]
+    content: Any
+
+
 class ShardRecords(NamedTuple):
     """What the shards of one job have done, in ``shards`` below a folder.
 
@@ -227,12 +238,12 @@ class ShardRecords(NamedTuple):
     >>> from pathlib import Path
     >>> records = ShardRecords(Path("tables"))
     >>> records.write(Shard(1, 2), {"n_recordings": 4}, listing="3f9a", job={"threshold": 0.5})
-    >>> records.read(dict[str, int])
+    >>> records.read(dict[str, float], dict[str, int])
     Traceback (most recent call last):
         ...
     dawnchorus.errors.RunError: tables: 1 of 2 shards is missing: 2/2; compute it, then join again
     >>> records.write(Shard(2, 2), {"n_recordings": 3}, listing="3f9a", job={"threshold": 0.5})
-    >>> job, contents = records.read(dict[str, int])
+    >>> job, contents = records.read(dict[str, float], dict[str, int])
     >>> job, contents
     ({'threshold': 0.5}, [{'n_recordings': 4}, {'n_recordings': 3}])
     """
@@ -242,7 +253,7 @@ class ShardRecords(NamedTuple):
     @property
     def exist(self) -> bool:
         """Whether a shard has ended here."""
-        return any(_RECORD.fullmatch(file.name) for file in self._shards.glob("*.json"))
+        return bool(self._ended())
 
     def begin(self, shard: Shard) -> None:
         """Remove what a shard did before, now that it is at work again."""
@@ -251,10 +262,11 @@ class ShardRecords(NamedTuple):
 
     def content(self, shard: Shard, schema: type[SchemaT]) -> SchemaT | None:
         """Return what a shard has noted; None where that is missing, damaged or of another release."""
-        record = read_checked(self._file(shard), dict[str, Any])
-        with suppress(ValidationError):
-            return None if record is None else TypeAdapter(schema).validate_python(record["content"])
-        return None
+        try:
+            record = self._record(shard)
+            return None if record is None else self._validated(schema, record.content, shard)
+        except RunError:
+            return None
 
     def write(self, shard: Shard, content: Any, *, listing: str, job: Mapping[str, Any]) -> None:
         """Note that a shard has ended.
@@ -272,16 +284,20 @@ class ShardRecords(NamedTuple):
         """
         write_checked(self._file(shard), {"listing": listing, "job": dict(job), "content": content})
 
-    def read(self, schema: type[SchemaT]) -> tuple[dict[str, Any], list[SchemaT]]:
+    def read(self, job_schema: type[JobT], content_schema: type[SchemaT]) -> tuple[JobT, list[SchemaT]]:
         """Return the job, and what each shard did, in their order.
+
+        Parameters
+        ----------
+        job_schema, content_schema
+            Types of the job, and of what a shard did, which pydantic knows.
 
         Raises
         ------
         RunError
-            There are none, some are missing or damaged, or not all are of one job.
+            There are none, some are missing, damaged or of another command, or not all are of one job.
         """
-        numbers = [found for file in self._shards.glob("*.json") if (found := _RECORD.fullmatch(file.name))]
-        shards = sorted(Shard(int(found[1]), int(found[2])) for found in numbers)
+        shards = self._ended()
         if not shards:
             raise RunError(
                 f"{self.folder} holds no shards that have ended; name the output of a command with --shard"
@@ -292,11 +308,7 @@ class ShardRecords(NamedTuple):
                 f"{self._shards} holds shards of {counts[0]} and of {counts[-1]}; delete the outdated ones "
                 f"there, such as *_of_{counts[0]}.json"
             )
-        records = {
-            shard: record
-            for shard in (Shard(number, counts[0]) for number in range(1, counts[0] + 1))
-            if (record := read_checked(self._file(shard), dict[str, Any])) is not None
-        }
+        records = {shard: record for shard in shards if (record := self._record(shard)) is not None}
         if len(records) < counts[0]:
             missing = [n for n in range(1, counts[0] + 1) if Shard(n, counts[0]) not in records]
             one = len(missing) == 1
@@ -306,31 +318,60 @@ class ShardRecords(NamedTuple):
                 f"{'it' if one else 'them'}, then join again"
             )
         self._check_same(records)
-        first = next(iter(records.values()))
-        contents = []
-        for shard in records:
-            content = self.content(shard, schema)
-            if content is None:
-                raise RunError(f"{self._file(shard)} is of another release; compute shard {shard} again")
-            contents.append(content)
-        return first["job"], contents
+        jobs = [self._validated(job_schema, record.job, shard) for shard, record in records.items()]
+        return jobs[0], [
+            self._validated(content_schema, record.content, shard) for shard, record in records.items()
+        ]
 
-    def _check_same(self, records: Mapping[Shard, dict[str, Any]]) -> None:
+    def _ended(self) -> list[Shard]:
+        """Return the shards that have a file, in their order; files of other names are passed over."""
+        found = [match for file in self._shards.glob("*.json") if (match := _RECORD.fullmatch(file.name))]
+        shards = [Shard(int(match[1]), int(match[2])) for match in found]
+        return sorted(shard for shard in shards if shard.number <= shard.n_shards)
+
+    def _record(self, shard: Shard) -> _Record | None:
+        """Return the record of a shard, None where it is missing or damaged.
+
+        Raises
+        ------
+        RunError
+            The file is whole, but no record.
+        """
+        content = read_checked(self._file(shard), dict[str, Any])
+        return None if content is None else self._validated(_Record, content, shard)
+
+    def _validated(self, schema: type[SchemaT], values: Any, shard: Shard) -> SchemaT:
+        """Return a part of a record as an object of its schema.
+
+        Raises
+        ------
+        RunError
+            It is damaged, or another command or release has written it.
+        """
+        try:
+            return TypeAdapter(schema).validate_python(values)
+        except ValidationError as error:
+            raise RunError(
+                f"{self._file(shard)} is damaged, or of another command or release: {_fault_of(error)}; "
+                f"compute shard {shard} again"
+            ) from None
+
+    def _check_same(self, records: Mapping[Shard, _Record]) -> None:
         """Raise RunError where a shard lists other recordings, or was made otherwise."""
         first, one = next(iter(records.items()))
-        others = [shard for shard, record in records.items() if record["listing"] != one["listing"]]
+        others = [shard for shard, record in records.items() if record.listing != one.listing]
         if others:
             raise RunError(
                 f"{self.folder}: shards {_ranges([shard.number for shard in others])} list other recordings, "
                 f"or recordings of other sizes, than shard {first.number}; compute all shards of one listing"
             )
         for shard, record in records.items():
-            keys = sorted(one["job"].keys() | record["job"].keys())
-            differing = [key for key in keys if one["job"].get(key) != record["job"].get(key)]
+            keys = sorted(one.job.keys() | record.job.keys())
+            differing = [key for key in keys if one.job.get(key) != record.job.get(key)]
             if differing:
                 raise RunError(
                     f"{self.folder}: shards {first.number} and {shard.number} were computed with another "
-                    f"{' and '.join(differing)}; compute both with the same"
+                    f"{in_line(' and '.join(differing))}; compute both with the same"
                 )
 
     @property
@@ -339,6 +380,17 @@ class ShardRecords(NamedTuple):
 
     def _file(self, shard: Shard) -> Path:
         return self._shards / f"{shard.stem}.json"
+
+
+def _fault_of(error: ValidationError) -> str:
+    """Return the first fault that was found: the key and its value."""
+    fault = error.errors(include_url=False)[0]
+    key = in_line(".".join(map(str, fault["loc"]))) or "the whole"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return f"{key} is {shown(fault['input'])}, which is not legal"
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
 
 from dawnchorus.batch.journaled import JournaledInference, open_journal
 from dawnchorus.batch.shard_predictions import (
     PredictedBefore,
     ShardContent,
     ShardPredictions,
+    SharedJob,
     calibration_in_json,
-    common_root,
     content_of,
     gather,
     recordings_of,
@@ -21,14 +23,16 @@ from dawnchorus.batch.shard_predictions import (
     sizes_of,
 )
 from dawnchorus.config import Record
-from dawnchorus.files import Failure
-from dawnchorus.files.shards import Shard, ShardRecords, alone_in, listing_digest
+from dawnchorus.errors import RunError
+from dawnchorus.files import Failure, inside
+from dawnchorus.files.shards import SHARDS_NAME, Shard, ShardRecords, alone_in, listing_digest
 from dawnchorus.models.card import ModelCard
-from dawnchorus.predict.postprocess import PostprocessSettings
+from dawnchorus.models.score_calibration import ScoreCalibration
 from dawnchorus.predict.recording_files import RecordingFile, RecordingFiles
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings, made_with
 from dawnchorus.pseudo_labels.pseudo_labelling import LabelledPart, PseudoLabels, label_parts
 from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
+from dawnchorus.wording import shown
 
 
 class ShardPart(Record):
@@ -37,7 +41,8 @@ class ShardPart(Record):
     Attributes
     ----------
     folder, fold
-        As of :class:`~dawnchorus.pseudo_labels.pseudo_labelling.LabelledPart`.
+        As of :class:`~dawnchorus.pseudo_labels.pseudo_labelling.LabelledPart`; no other folder is legal than
+        that of the fold, since the join writes there.
     card, model, calibration
         The model card as JSON, the fingerprint of the ensemble, and the calibration of its scores.
     content
@@ -52,11 +57,35 @@ class ShardPart(Record):
     """
 
     folder: str
-    fold: int | None
+    fold: Annotated[int, Field(ge=0, lt=10**6)] | None
     card: str
     model: str
-    calibration: dict[str, Any] | None
+    calibration: ScoreCalibration | None
     content: ShardContent
+
+    @model_validator(mode="after")
+    def _lies_inside(self) -> ShardPart:
+        own = "all_folds" if self.fold is None else f"fold_{self.fold}"
+        if self.folder != own:
+            raise ValueError(f"the folder of a journal is {shown(self.folder)}, and not {own}")
+        return self
+
+
+class _Facts(Record, extra="ignore"):
+    """What the page on a table needs to know."""
+
+    models: str = ""
+    out_of_fold: bool = False
+    is_labelled: bool = False
+
+
+class _LabelJob(SharedJob):
+    """What the shards of ``dawnchorus pseudo-label`` have in common."""
+
+    command: Literal["pseudo-label"]
+    min_prob: Annotated[float, Field(ge=0, le=1)] = Field(alias="min-prob")
+    models: Annotated[list[tuple[str, str]], Field(min_length=1)]
+    facts: _Facts
 
 
 class JoinedLabels(NamedTuple):
@@ -99,7 +128,7 @@ def label_shard(
     shard
         The shard.
     facts
-        What else the join is to know, in JSON's types.
+        What the page on the table names: ``models`` as text, ``out_of_fold`` and ``is_labelled``.
 
     Examples
     --------
@@ -159,7 +188,6 @@ def label_shard(
             "shift": settings.postprocess.shift_s,
             "models": [[each["folder"], each["model"]] for each in done],
             "facts": dict(facts or {}),
-            "force": force,
         }
         records.write(shard, done, listing=listing_digest(sizes), job=job)
     return ShardPredictions(shard, len(ours), n_new, failures)
@@ -194,26 +222,18 @@ def join_labels(out_dir: Path, table: Path, *, force: bool = False) -> JoinedLab
         ...
     dawnchorus.errors.RunError: out holds no shards that have ended; name the output of a command with --shard
     """
-    job, shards = ShardRecords(out_dir).read(list[ShardPart])
-    root = common_root(job)
-    smoothing = job["smooth"]
-    settings = LabellingSettings(
-        table,
-        job["min-prob"],
-        PostprocessSettings(
-            shift_s=job["shift"],
-            smoothing=None if smoothing is None else tuple(smoothing),
-            scale_exponent=job["scale-by-maximum"],
-        ),
-    )
+    job, shards = ShardRecords(out_dir).read(_LabelJob, list[ShardPart])
+    _check_parts(job, shards, out_dir)
+    settings = LabellingSettings(table, job.min_prob, job.postprocess)
     parts, taken, recordings = [], {}, list[RecordingFile]()
     for same in zip(*shards, strict=True):
         contents = [each.content for each in same]
-        found, failures = recordings_of(root, contents)
+        found, failures = recordings_of(job.root, contents, where=out_dir)
         card = ModelCard.from_json(same[0].card, where=str(out_dir))
         engine = PredictedBefore(card, same[0].model, same[0].calibration)
-        parts.append(LabelledPart(same[0].folder, same[0].fold, partial(_same, engine), found.recordings))
-        taken[same[0].folder] = (found, failures, contents)
+        folder = inside(out_dir, same[0].folder, named_in=out_dir / SHARDS_NAME).name
+        parts.append(LabelledPart(folder, same[0].fold, partial(_same, engine), found.recordings))
+        taken[folder] = (found, failures, contents)
         recordings += found.recordings
 
     def gathered(work: JournaledInference, part: LabelledPart) -> tuple[int, list[Failure]]:
@@ -221,9 +241,19 @@ def join_labels(out_dir: Path, table: Path, *, force: bool = False) -> JoinedLab
         gather(work, found, failures, contents)
         return len(work.versions), failures
 
-    everything = RecordingFiles(root, sorted(recordings, key=lambda recording: recording.name))
-    made = label_parts(parts, everything, out_dir, settings, prediction=gathered, force=force or job["force"])
-    return JoinedLabels(made, everything, card, settings, job["facts"])
+    everything = RecordingFiles(job.root, sorted(recordings, key=lambda recording: recording.name))
+    made = label_parts(parts, everything, out_dir, settings, prediction=gathered, force=force)
+    return JoinedLabels(made, everything, card, settings, job.facts.model_dump())
+
+
+def _check_parts(job: _LabelJob, shards: Sequence[Sequence[ShardPart]], out_dir: Path) -> None:
+    """Raise RunError where a shard has other parts than its job."""
+    n_folders = len({folder for folder, _ in job.models})
+    for number, parts in enumerate(shards, start=1):
+        if [(part.folder, part.model) for part in parts] != job.models or n_folders < len(job.models):
+            raise RunError(
+                f"{out_dir / SHARDS_NAME}: shard {number} has other models than its job; compute it again"
+            )
 
 
 def _same(engine: PredictedBefore) -> PredictedBefore:
