@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,23 +16,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from dawnchorus.audio.container import read_info
 from dawnchorus.audio.decode import load_audio, read_crop
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
+from dawnchorus.audio.recorder_times import recorder_time
 from dawnchorus.audio.source import open_source, open_stored
 from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.batch import journaled
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.shard_predictions import join_predictions, predict_shard
-from dawnchorus.errors import ConfigError, DataError, MissingExtraError
+from dawnchorus.cli import app
+from dawnchorus.errors import AudioError, ConfigError, DataError, MissingExtraError, UnsafePathError
 from dawnchorus.files import read_failures, storage
+from dawnchorus.files.paths import inside
 from dawnchorus.files.shards import Shard
-from dawnchorus.files.storage import RemotePath, as_path
+from dawnchorus.files.storage import RemotePath, as_path, given_path
 from dawnchorus.formats import FORMATS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
+from dawnchorus.review.clip_excerpts import read_clip_excerpt
 
 RATE = 16_000
 NAMES = ("a_20240501_033000.wav", "deep/b.flac", "deep/c.ogg", "d.mp3")
@@ -161,14 +169,14 @@ def tables_in(out: Path) -> dict[str, str]:
 
 
 def test_addresses_are_paths() -> None:
-    path = as_path(Path("s3://season/card")) / "deep" / "b.flac"
+    path = given_path(Path("s3://season/card")) / "deep" / "b.flac"
     assert isinstance(path, RemotePath)
     assert (str(path), path.suffix, str(path.parent)) == (
         "s3://season/card/deep/b.flac",
         ".flac",
         str(path)[:-7],
     )
-    assert str(as_path(Path(path))) == str(path)
+    assert str(given_path(Path(path))) == str(path)
     assert not isinstance(as_path("s3/season"), RemotePath)
 
 
@@ -352,14 +360,109 @@ def test_wrong_credentials_end_with_one_sentence_without_them(
     "address",
     [
         "https://owl:hidden@songs.org/a.wav",
-        "https://s3.org/a.wav?x=1&X-Amz-Signature=hidden",
+        "HTTPS://owl:hidden@songs.org/a.wav",
+        "https:///owl:hidden@songs.org/a.wav",
+        "https://hidden@songs.org/a.wav",
+        "https://owl%3Ahidden@songs.org/a.wav",
+        "https://owl:hid/hidden@songs.org/a.wav",
+        "https://owl:1/hidden@songs.org/a.wav",
+        "https://[hidden/a.wav",
+        "https://songs.org/a.wav#token=hidden",
+        "https://songs.org/a.wav;token=hidden",
         "s3://k:hidden@b/a.wav",
+        "s3://KEY:SE/hidden@b",
+        "S3://k%3Ahidden@b/a.wav",
+        "gs://hidden@b/a.wav",
+        "az://account:hidden@b/a.wav",
+        *(
+            f"https://s3.org/a.wav?{query}"
+            for query in (
+                "x=1&X-Amz-Signature=hidden",
+                "X-Amz-Credential=hidden",
+                "api_key=hidden",
+                "access_key=hidden",
+                "password=hidden",
+                "auth=hidden",
+                "client_secret=hidden",
+                "a=1;sig=hidden",
+                "versionId=1;sig=hidden",
+                "%73ig=hidden",
+                "hidden",
+            )
+        ),
     ],
 )
 def test_addresses_with_credentials_are_refused_without_showing_them(address: str) -> None:
-    with pytest.raises(ConfigError, match="the address holds a password or a signature") as raised:
-        find_recordings([address])
-    assert "hidden" not in str(raised.value)
+    for refused in (lambda: find_recordings([address]), lambda: given_path(Path(address))):
+        with pytest.raises(ConfigError, match="the address holds a password or a signature") as raised:
+            refused()
+        assert "hid" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://songs.org:8000/site 1/a.wav",
+        "https://songs.org/a@b.wav?versionId=3f9a",
+        "s3://arn:aws:s3:us-west-2:1:accesspoint/a.wav",
+        "abfs://container@account.dfs.core.windows.net/a.wav",
+    ],
+)
+def test_addresses_without_credentials_are_taken(address: str) -> None:
+    assert str(as_path(address)) == address
+    assert str(given_path(Path(address))) == address
+
+
+def test_a_scheme_may_be_in_capitals() -> None:
+    assert as_path("S3://season/A.wav") == as_path("s3://season/A.wav")
+
+
+def test_the_folder_above_addresses_is_one() -> None:
+    names = ["s3://season/card/a/1.wav", "s3://season/card/b/2.wav"]
+    found = find_recordings(["-"], names=names)
+    assert isinstance(found.root, RemotePath)
+    assert str(found.root) == "s3://season/card"
+
+
+@pytest.mark.parametrize("name", ["http://h/x.wav", "http:/h/x.wav", "S3://b/x.wav"])
+def test_a_name_is_no_address(name: str) -> None:
+    assert not isinstance(as_path(Path() / name), RemotePath)
+    with pytest.raises(UnsafePathError, match="does not lie below"):
+        inside(Path(), name, named_in="detections.csv")
+
+
+@pytest.mark.parametrize("with_audio", [True, False])
+@pytest.mark.parametrize("listed_in", ["detections.csv", "effort.csv"])
+def test_names_in_tables_do_not_reach_the_network(
+    folder: Path, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_audio: bool, listed_in: str
+) -> None:
+    name = f"{web.address}/{NAMES[0]}"
+    there = tmp_path / "there"
+    (there / "tables").mkdir(parents=True)
+    monkeypatch.chdir(there)
+    shutil.copy(folder / NAMES[0], "night.wav")
+    tables = Path("tables")
+    rows = f"filename,start_s,end_s,label,probability\n{name},0.0,1.0,owl,0.9\n"
+    (tables / "detections.csv").write_text(rows)
+    if listed_in == "effort.csv":
+        (tables / "effort.csv").write_text(f"filename,start,duration_s,failed\n{name},,3.3,\n")
+    (tables / "predictions.json").write_text('{"made": {}, "folder of recordings": "."}')
+    audio = ["--audio", "."] if with_audio else []
+    run = CliRunner().invoke
+    results = [
+        run(app, ["segments", "tables", ".", "--out", "clips"]),
+        run(app, ["report", "tables", "--out", "page", *audio]),
+        *(run(app, ["convert", "tables", "--to", to, "--out", to, *audio]) for to in ("raven", "soundevent")),
+    ]
+    # Each has done its work or says one sentence; none fails by a mistake in how it is called.
+    assert [result.exit_code for result in results if result.exit_code not in (0, 1, 2)] == []
+    assert not [result.output for result in results if "Usage:" in result.output]
+    with pytest.raises(UnsafePathError):
+        read_clip_excerpt(Path(), name, 0.0, 1.0)
+    for read in (read_info, recorder_time):
+        with suppress(AudioError):
+            read(Path() / name)
+    assert web.n_requests.total() == 0
 
 
 def test_what_must_be_on_this_machine_says_so(folder: Path) -> None:

@@ -12,7 +12,7 @@ from dawnchorus.audio.container import AUDIO_SUFFIXES, legal_suffixes
 from dawnchorus.config import read_json
 from dawnchorus.errors import DataError
 from dawnchorus.files import is_file, walk
-from dawnchorus.files.storage import as_path, is_remote
+from dawnchorus.files.storage import as_path, given_path, is_remote
 from dawnchorus.wording import first_few, in_line
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
     >>> len(listing.relative_paths), listing.relative_paths[0].as_posix()
     (8, 'owl/XC1.wav')
     """
-    audio = as_path(audio)
+    audio = given_path(audio)
     if not is_remote(audio) and audio.is_file() and audio.suffix.lower() != LIST_SUFFIX:
         raise DataError(
             f"{audio}: neither a folder nor a {LIST_SUFFIX} list of recordings; name one of the two"
@@ -74,7 +74,7 @@ def list_recordings(audio: Path, *, root: Path | None = None) -> Listing:
         names = _read_json_list(audio)
         root = _root_of(names, audio) if root is None else root
         paths = [root / name for name in names]
-    root = as_path(root)
+    root = given_path(root)
     relative_paths, outside = set(), []
     for path in paths:
         try:

@@ -41,7 +41,7 @@ from dawnchorus.files import (
     walk,
     write_failures,
 )
-from dawnchorus.files.storage import as_path, is_remote
+from dawnchorus.files.storage import given_path, is_remote
 from dawnchorus.progress import track
 
 LEFT_OUT_NAME = "left_out.csv"
@@ -298,8 +298,8 @@ def verify_stores(features_dir: Path, *, n_cores: int = 1) -> VerifyReport:
 
 def _made_folder(features_dir: Path) -> Path:
     """Return the folder for the stores, made if need be."""
-    if is_remote(features_dir):
-        raise DataError(f"{as_path(features_dir)}: stores are written to a folder of this machine; name one")
+    if is_remote(given := given_path(features_dir)):
+        raise DataError(f"{given}: stores are written to a folder of this machine; name one")
     features_dir = Path(features_dir)
     try:
         features_dir.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from dawnchorus.audio.headers import cache_dir
 from dawnchorus.files import inside, replacing
 from dawnchorus.files.shards import alone_in
-from dawnchorus.files.storage import RemotePath, as_path, is_remote
+from dawnchorus.files.storage import RemotePath, given_path
 
 _SEND_EVERY_S = 30.0
 _COPY_BYTES = 1 << 22
@@ -44,11 +44,10 @@ def local_output(out_dir: Path) -> Iterator[Path]:
     ...     folder
     PosixPath('tables')
     """
-    if not is_remote(out_dir):
-        yield Path(out_dir)
+    remote = given_path(out_dir)
+    if not isinstance(remote, RemotePath):
+        yield remote
         return
-    remote = as_path(out_dir)
-    assert isinstance(remote, RemotePath)
     place = cache_dir() / "outputs" / hashlib.sha256(str(remote).encode()).hexdigest()[:24]
     place.mkdir(parents=True, exist_ok=True)
     with alone_in(remote, lock=place / "lock"):

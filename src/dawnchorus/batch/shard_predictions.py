@@ -25,7 +25,7 @@ from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import Failure, from_legible, legible, size_of
 from dawnchorus.files.shards import Shard, ShardRecords, listing_digest
-from dawnchorus.files.storage import absolute_text, as_path
+from dawnchorus.files.storage import absolute_text, stored_path
 from dawnchorus.formats import Format
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.score_calibration import ScoreCalibration
@@ -497,7 +497,7 @@ def recordings_of(
     'a.wav'
     """
     recordings = sorted(
-        RecordingFile(as_path(from_legible(path)), from_legible(name))
+        RecordingFile(stored_path(from_legible(path)), from_legible(name))
         for content in contents
         for name, path in content.recordings.items()
     )
@@ -507,7 +507,7 @@ def recordings_of(
         which = "two of one name" if names else "none"
         raise RunError(f"the shards of {where} list {which} as recordings; compute all of them again")
     failures = {
-        as_path(from_legible(path)): from_legible(reason)
+        stored_path(from_legible(path)): from_legible(reason)
         for content in contents
         for path, reason in content.failures
     }
@@ -560,7 +560,7 @@ def gather(
     work.versions.update({name: work.journal.index[name].version for name in names})
     for content in contents:
         for path, notes in content.notes.items():
-            work.notes[as_path(from_legible(path))] = [from_legible(note) for note in notes]
+            work.notes[stored_path(from_legible(path))] = [from_legible(note) for note in notes]
 
 
 def root_facts(root: Path) -> dict[str, str]:
@@ -584,9 +584,9 @@ def common_root(job: Mapping[str, str]) -> Path:
     >>> common_root({"recordings": "night", "folder": "/elsewhere/night"}).as_posix()
     '/elsewhere/night'
     """
-    root = as_path(from_legible(job["recordings"]))
+    root = stored_path(from_legible(job["recordings"]))
     folder = from_legible(job["folder"])
-    return root if absolute_text(root) == folder else as_path(folder)
+    return root if absolute_text(root) == folder else stored_path(folder)
 
 
 def _own_parts(job: _PredictJob, formats: Sequence[Format], recorder_name: str | None) -> dict[str, Format]:

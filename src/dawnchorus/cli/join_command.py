@@ -76,12 +76,12 @@ def join(
     """
     from dawnchorus.cli.part_options import own_parts_of
     from dawnchorus.files.shards import ShardRecords
-    from dawnchorus.files.storage import as_path, is_remote
+    from dawnchorus.files.storage import given_path, is_remote
 
     if out.suffix.lower() in (".parquet", ".csv"):
         _join_labels(out, force=force)
         return
-    out = as_path(out)
+    out = given_path(out)
     if not is_remote(out) and ShardRecords(out).exist:
         _join_stores(out)
         return

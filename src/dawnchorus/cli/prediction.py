@@ -229,7 +229,7 @@ def predict(
     from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.engines.ensembles import bundled_models
     from dawnchorus.errors import ConfigError
-    from dawnchorus.files.storage import as_path
+    from dawnchorus.files.storage import given_path
     from dawnchorus.predict.detections import DetectionSettings, read_species
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
     from dawnchorus.predict.recording_files import find_recordings, names_from_stdin
@@ -239,7 +239,7 @@ def predict(
     if shard and prune:
         raise ConfigError("--prune drops what other shards predict; leave it out, or --shard")
     check_model_first(model, recordings)
-    out = as_path(out)
+    out = given_path(out)
     with own_parts_of(recorder_name):
         times = RecorderTimes(recorder_name, time_zone)
     found = find_recordings(recordings, names=names_from_stdin())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.files.replacement import replacing
-from dawnchorus.files.storage import as_path
+from dawnchorus.files.storage import stored_path
 
 FAILURES_NAME = "failures.csv"
 NOTES_NAME = "notes.csv"
@@ -71,4 +71,4 @@ def read_failures(folder: Path, *, name: str = FAILURES_NAME) -> list[Failure]:
         rows = csv.DictReader(file)
         if tuple(rows.fieldnames or ()) != Failure._fields:
             return []  # a file of that name that dawnchorus did not write
-        return [Failure(as_path(row["path"]), row["reason"]) for row in rows]
+        return [Failure(stored_path(row["path"]), row["reason"]) for row in rows]

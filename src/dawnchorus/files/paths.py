@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dawnchorus.errors import OverwriteError, UnsafePathError
-from dawnchorus.files.storage import RemotePath
+from dawnchorus.files.storage import RemotePath, begins_like_address
 from dawnchorus.wording import shown
 
 logger = logging.getLogger(__name__)
@@ -44,14 +44,14 @@ def inside(folder: Path, name: str | Path, *, named_in: Path | str) -> Path:
     Raises
     ------
     UnsafePathError
-        The name is absolute, has ``..`` in it, is empty, or is not a legal file name.
+        The name is absolute, an address, has ``..`` in it, is empty, or is not a legal file name.
 
     >>> from pathlib import Path
     >>> inside(Path("out"), "raven/a.txt", named_in="predictions.json").as_posix()
     'out/raven/a.txt'
     """
     path = Path(name)
-    is_absolute = path.is_absolute() or path.root or path.drive
+    is_absolute = path.is_absolute() or path.root or path.drive or begins_like_address(name)
     if is_absolute or ".." in path.parts or not path.parts or not _is_name(str(name)):
         raise UnsafePathError(
             f"{named_in} names {shown(str(name))}, which does not lie below {folder}; nothing is written or "

@@ -19,6 +19,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from dawnchorus.errors import ConfigError, MissingExtraError
 from dawnchorus.wording import install_extra
@@ -33,7 +34,7 @@ PROTOCOLS = {
 }
 """Protocols, and the package that each needs beside fsspec."""
 
-_ADDRESS = re.compile(r"(s3|gs|az|abfs|https?):/+(?=[^/])")
+_ADDRESS = re.compile(r"(s3|gs|az|abfs|https?):/+(?=[^/])", re.IGNORECASE)
 _BLOCK_BYTES = 4 << 20
 _N_BLOCKS = 16
 _RECENT_S = 3.0
@@ -50,7 +51,12 @@ _NUMBERS = {
 _FINAL = tuple(_NUMBERS)
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of HTTP after which a request is worth another try."""
-_SECRET = re.compile(r"://[^/@:\s]*:[^/@\s]*@|[?&](?:[\w-]*signature|sig|[\w-]*token|key)=", re.IGNORECASE)
+_OPEN_PARAMETERS = frozenset({"versionId"})
+"""Parameters of a query that are no secret."""
+_CONTAINER_AT_ACCOUNT = frozenset({"az", "abfs"})
+"""Protocols whose addresses may have ``container@account`` for a host."""
+_MATRIX = re.compile(r"(?:;|%3B)[^/;=]*(?:=|%3D)", re.IGNORECASE)
+"""A parameter within the path of the web, as in ``night.wav;token=…``."""
 _WITH_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|(?<=\?)[^\s'\"]+")
 
 T = TypeVar("T")
@@ -67,7 +73,9 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     """
 
     def __str__(self) -> str:
-        return _ADDRESS.sub(r"\1://", super().__str__(), count=1)
+        text = super().__str__()
+        found = _ADDRESS.match(text)
+        return text if found is None else f"{found[1].lower()}://{text[found.end() :]}"
 
     def __fspath__(self) -> str:
         return str(self)
@@ -75,6 +83,10 @@ class RemotePath(type(Path())):  # type: ignore[misc]
     def as_posix(self) -> str:
         """Return the address."""
         return str(self)
+
+    def relative_to(self, *other: Any, **options: Any) -> Path:  # type: ignore[override]
+        """Return the name below another path, which is no address. Raises ValueError."""
+        return Path(*super().relative_to(*other, **options).parts)
 
     def absolute(self) -> RemotePath:
         """Return the path itself."""
@@ -245,6 +257,9 @@ def _recent_info(path: RemotePath, _moment: int) -> dict[str, Any]:
 def as_path(name: str | Path) -> Path:
     """Return the path that a name means: of object storage or the web, or of this machine.
 
+    Text is an address where it has ``://``. A path stays what it is: one that was joined of a folder and a
+    name of a table is of this machine, whatever the name.
+
     Raises
     ------
     ConfigError
@@ -255,17 +270,41 @@ def as_path(name: str | Path) -> Path:
     >>> str(as_path("s3://season/night.wav")), as_path("night.wav").name
     ('s3://season/night.wav', 'night.wav')
     """
-    if isinstance(name, RemotePath):
+    if isinstance(name, Path):
         return name
-    if not is_remote(name):
-        return Path(name)
-    address = RemotePath(str(name))
-    if _SECRET.search(str(address)):
-        raise ConfigError(
-            f"{_WITH_SECRETS.sub('…', str(address))}: the address holds a password or a signature, which "
-            "would stand in tables and messages; give credentials by the environment or a profile"
-        )
-    return address
+    return _checked_address(name) if is_remote(name) else Path(name)
+
+
+def given_path(name: str | Path) -> Path:
+    """Return the path that a user has given, of which ``Path`` may have made ``s3:/season`` already.
+
+    For arguments and options of commands, and folders that functions are given; never for names that stand
+    in a table.
+
+    Raises
+    ------
+    ConfigError
+        An address holds a password or a signature, which would stand in tables and messages.
+
+    Examples
+    --------
+    >>> str(given_path(Path("s3://season/tables")))
+    's3://season/tables'
+    """
+    if isinstance(name, RemotePath) or not begins_like_address(name):
+        return as_path(name)
+    return _checked_address(str(name))
+
+
+def stored_path(text: str) -> Path:
+    """Return the path that dawnchorus itself wrote as text: an object may have any name.
+
+    Examples
+    --------
+    >>> str(stored_path("s3://season/night?.wav"))
+    's3://season/night?.wav'
+    """
+    return RemotePath(text) if is_remote(text) else Path(text)
 
 
 def absolute_text(path: Path) -> str:
@@ -280,14 +319,58 @@ def absolute_text(path: Path) -> str:
 
 
 def is_remote(name: str | Path) -> bool:
-    """Return whether a name is an address of object storage or the web.
+    """Return whether a text is an address of object storage or the web, or a path is a RemotePath.
 
     Examples
     --------
-    >>> is_remote("s3://season/night.wav"), is_remote("C:/night.wav")
+    >>> is_remote("s3://season/night.wav"), is_remote("C:/night.wav"), is_remote("s3:/season/night.wav")
+    (True, False, False)
+    """
+    if isinstance(name, Path):
+        return isinstance(name, RemotePath)
+    return begins_like_address(name) and name.partition(":")[2].startswith("//")
+
+
+def begins_like_address(name: str | Path) -> bool:
+    """Return whether a name is an address, or what ``Path`` makes of one.
+
+    Examples
+    --------
+    >>> begins_like_address(Path("s3://season/night.wav")), begins_like_address("s3/night.wav")
     (True, False)
     """
     return _ADDRESS.match(str(name)) is not None
+
+
+def _checked_address(text: str) -> RemotePath:
+    """Return the path of an address. Raises ConfigError, which shows nothing of what may be secret."""
+    address = RemotePath(str(RemotePath(text)))
+    if _may_hold_secret(str(address)):
+        raise ConfigError(
+            f"{str(address).partition('://')[0]}://…: the address holds a password or a signature, or may hold "
+            "one (user@, ?query, #fragment), which would stand in tables; give credentials by the "
+            "environment or a profile"
+        )
+    return address
+
+
+def _may_hold_secret(address: str) -> bool:
+    """Return whether an address has more than host or bucket, path, and what is known not to be secret."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # such as brackets that are not closed
+        return True
+    authority = unquote(parts.netloc)
+    is_web = parts.scheme in ("http", "https")
+    names = {unquote(each.partition("=")[0]) for each in re.split("[&;]", parts.query) if each}
+    if parts.fragment or names - _OPEN_PARAMETERS:
+        return True
+    if "@" in authority and (":" in authority or parts.scheme not in _CONTAINER_AT_ACCOUNT):
+        return True
+    # A password with a slash ends the authority early, and @ comes after it.
+    return (":" in authority and "@" in unquote(parts.path)) or (
+        is_web and _MATRIX.search(parts.path) is not None
+    )
 
 
 def version_in(info: dict[str, Any]) -> str:

@@ -168,11 +168,12 @@ def _common_folder(folders: Sequence[Path]) -> Path:
             "with a command of its own"
         )
     try:
-        return as_path(os.path.commonpath([absolute_text(folder) for folder in folders]))
+        common = os.path.commonpath([absolute_text(folder) for folder in folders])
     except ValueError as error:
         raise DataError(
             f"{folders[0]} and others lie on different drives; predict each drive with a command of its own"
         ) from error
+    return RemotePath(common) if is_remote(folders[0]) else Path(common)
 
 
 def _folder_before_wildcards(pattern: Path) -> Path:

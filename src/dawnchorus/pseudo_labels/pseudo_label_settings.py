@@ -10,7 +10,7 @@ from typing import Any
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import refuse_existing
-from dawnchorus.files.storage import as_path, is_remote
+from dawnchorus.files.storage import given_path, is_remote
 from dawnchorus.predict.postprocess import PostprocessSettings
 from dawnchorus.pseudo_labels.pseudo_label_table import TABLE_SUFFIXES
 
@@ -51,8 +51,8 @@ class LabellingSettings:
     n_workers: int | None = None
 
     def __post_init__(self) -> None:
-        if is_remote(self.table):
-            raise ConfigError(f"{as_path(self.table)}: the table is a file of this machine; name one")
+        if is_remote(given := given_path(self.table)):
+            raise ConfigError(f"{given}: the table is a file of this machine; name one")
         if self.table.suffix.lower() not in TABLE_SUFFIXES:
             raise ConfigError(
                 f"{self.table}: pseudo-labels cannot be written {_kind(self.table)}; "
