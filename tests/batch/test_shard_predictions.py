@@ -365,7 +365,7 @@ def test_files_that_no_shard_writes_are_passed_over(
         shutil.copy(shards / "1_of_1.json", shards / f"{name}.json")
     assert join_predictions(out).n_recordings == len(LENGTHS_S)
     (shards / "1_of_1.json").rename(shards / "1_of_999999.json")
-    with pytest.raises(RunError, match="999,998 of 999,999 shards|999998 of 999,999 shards"):
+    with pytest.raises(RunError, match=r"999,?998 of 999,?999 shards"):
         join_predictions(out)
     (shards / "1_of_999999.json").unlink()
     with pytest.raises(RunError, match="holds no shards that have ended"):

@@ -84,7 +84,7 @@ class RemotePath(type(Path())):  # type: ignore[misc]
         """Return the address."""
         return str(self)
 
-    def relative_to(self, *other: Any, **options: Any) -> Path:  # type: ignore[override]
+    def relative_to(self, *other: Any, **options: Any) -> Path:
         """Return the name below another path, which is no address. Raises ValueError."""
         return Path(*super().relative_to(*other, **options).parts)
 
@@ -347,8 +347,8 @@ def _checked_address(text: str) -> RemotePath:
     address = RemotePath(str(RemotePath(text)))
     if _may_hold_secret(str(address)):
         raise ConfigError(
-            f"{str(address).partition('://')[0]}://…: the address holds a password or a signature, or may hold "
-            "one (user@, ?query, #fragment), which would stand in tables; give credentials by the "
+            f"{str(address).partition('://')[0]}://…: the address holds a password or a signature, or may "
+            "hold one (user@, ?query, #fragment), which would stand in tables; give credentials by the "
             "environment or a profile"
         )
     return address
