@@ -173,6 +173,16 @@ WRONG_CARDS: list[tuple[dict[str, Any], str]] = [
     ({"window": 5}, r"window is not known; did you mean window_s\?"),
     ({"window_s": 0}, r"window_s is 0; legal: more than 0"),
     ({"window_s": 3}, r"takes the shape \['batch', 160000\], and its card says batch, samples, with 96000"),
+    (
+        {"window_s": 3600, "sample_rate": 1_000_000},
+        r"window_s 3600 at sample_rate 1000000 is a clip of 3,600,000,000 samples; legal: 1 to 67,108,864",
+    ),
+    ({"window_s": 1e-9}, r"is a clip of 0 samples; legal: 1 to"),
+    ({"window_s": float("nan")}, r"window_s is nan; legal: "),
+    ({"input": {"gain": 1e308}}, r"input\.gain is 1e\+308; legal: more than 0 and 4294967296"),
+    ({"input": {"gain": float("inf")}}, r"input\.gain is inf; legal: "),
+    ({"input": {"peak": float("nan")}}, r"input\.peak is nan; legal: "),
+    ({"input": {"peak": 1e39}}, r"input\.peak is 1e\+39; legal: more than 0 and 4294967296"),
     ({"sample_rate": 48_000}, r"240000 samples \(5 s at 48000 Hz\)"),
     ({"input": {"axes": ["batch", "channel", "samples"]}}, r"correct input\.axes, window_s or sample_rate"),
     ({"input": {"axes": ["batch"]}}, r"input\.axes is \['batch'\]; legal: samples, and with it batch"),
@@ -223,6 +233,71 @@ def test_scores_that_are_no_probabilities_are_refused(
         ModelError, match=r"which are no probabilities; the card's activation is none, and si"
     ):
         dc.open_engine(tmp_path).predict(waves)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(
+    tmp_path: Path,
+    perch_in: Any,
+    card_values: Any,
+    write_card: Any,
+    waves: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    activation: str,
+    wrong: float,
+) -> None:
+    card_values["scores"]["activation"] = activation
+    write_card(perch_in(tmp_path).file, card_values)
+    engine = dc.open_engine(tmp_path, n_threads=1)
+    compute = type(engine).compute
+
+    def compute_wrong(self: Any, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = {name: values.copy() for name, values in compute(self, inputs).items()}
+        outputs["label"] = np.zeros_like(outputs["label"])
+        outputs["label"][0, 1] = wrong
+        return outputs
+
+    monkeypatch.setattr(type(engine), "compute", compute_wrong)
+    with pytest.raises(
+        ModelError,
+        match=r"perch_v2\.onnx gives scores that are no finite numbers in label; compare input",
+    ):
+        engine.predict(waves)
+
+
+def test_predict_ends_in_a_sentence_where_a_graph_gives_no_numbers(
+    tmp_path: Path, perch_in: Any, card_values: Any, write_card: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in = perch_in(tmp_path / "mine")
+    _overflow_weights(stand_in.file)
+    write_card(stand_in.file, card_values)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * RATE)
+    soundfile.write(tmp_path / "night.wav", noise, RATE, subtype="FLOAT")
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(tmp_path / "mine"), str(tmp_path / "night.wav"), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "gives scores that are no finite numbers in label" in said
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("*.parquet"))
+    assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def _overflow_weights(file: Path) -> None:
+    """Write weights into a graph whose products overflow float32."""
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(file)
+    for weights in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(weights)
+        if values.dtype == np.float32:
+            weights.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, 3e38), weights.name))
+    onnx.save(graph, file)
+
+
+def test_the_quietest_clips_are_scaled_without_overflow() -> None:
+    clips = np.float32([[1e-42, -1e-42]])
+    np.testing.assert_array_equal(at_level(clips, GraphInput(peak=0.25)), [[0.25, -0.25]])
 
 
 def test_what_is_no_graph_or_has_no_card_is_said(tmp_path: Path, card_values: Any, write_card: Any) -> None:

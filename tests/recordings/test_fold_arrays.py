@@ -76,6 +76,12 @@ def test_a_fold_for_each_row_may_be_saved_as_objects(tmp_path: Path) -> None:
         ),
         (objects([([0, 1, 2, 3, 4, 5], [7])]), "which are not the 7 rows of main.csv, each once"),
         (objects([([0, 1, 2, 3, 4, 5], [6])] * 2), "fold 1 validates rows of an earlier one"),
+        (
+            np.zeros((8, 0), int),
+            r"int64 of shape \(8, 0\); legal is .* for each fold, of which there are no m",
+        ),
+        (np.zeros((7, 0), int), r"int64 of shape \(7, 0\)"),
+        (objects([SPLIT[0]] * 8 + [[]]), r"object of shape \(9,\)"),
         (np.array([0, 1]), r"holds 2 folds, and main\.csv has 7 rows"),
     ],
 )

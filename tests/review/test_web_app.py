@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ pytest.importorskip("fastapi", reason="the extra review is not installed")
 
 from fastapi.testclient import TestClient
 
+from dawnchorus.errors import DataError
 from dawnchorus.review.reviewing import Review, open_review
-from dawnchorus.review.web_app import AppSettings, review_app
+from dawnchorus.review.web_app import AppSettings, hosts_of, review_app
+from dawnchorus.review.web_server import listen
 
 TOKEN = "a-secret-of-this-test"
 URL = "http://127.0.0.1:8765"
@@ -82,6 +86,59 @@ def test_another_host_or_origin_is_refused(client: TestClient) -> None:
         answer = client.post("/api/undo", json=asked(), headers={"Origin": origin})
         assert answer.status_code == 403
     assert client.post("/api/undo", json=asked(), headers={"Origin": URL}).status_code == 200
+
+
+@pytest.mark.parametrize("given", ["::1", "0:0:0:0:0:0:0:1"])
+def test_a_page_on_an_ipv6_address_is_opened_by_it(review: Review, given: str) -> None:
+    app = review_app(review, AppSettings(token=TOKEN, hosts=hosts_of(given)))
+    client, host = TestClient(app, base_url=URL), {"Host": "[::1]:8765"}
+    answer = client.get(f"/?token={TOKEN}", headers=host, follow_redirects=False)
+    assert answer.status_code == 303
+    assert answer.headers["set-cookie"].startswith("dawnchorus_review_8765=")
+    known = {**host, **KNOWN}
+    assert client.get("/", headers=known).status_code == 200
+    origin = {"Origin": "http://[::1]:8765"}
+    assert client.post("/api/undo", json=asked(), headers={**known, **origin}).status_code == 200
+    assert client.get("/api/state", headers={**KNOWN, "Host": "[::2]:8765"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["[::1", "::1", "[::1]:x", "127.0.0.1:x", "evil@127.0.0.1", "127.0.0.1/evil", "127.0.0.1?", "[]", ""],
+)
+def test_a_host_that_is_none_is_refused(client: TestClient, host: str) -> None:
+    assert client.get("/api/state", headers={"Host": host}).status_code == 400
+
+
+def test_a_page_on_all_addresses_is_opened_by_any(review: Review) -> None:
+    for given in ("0.0.0.0", "::", "0:0:0:0:0:0:0:0"):
+        app = review_app(review, AppSettings(token=TOKEN, hosts=hosts_of(given)))
+        client = TestClient(app, base_url=URL, headers=KNOWN)
+        for host in ("owl.example:8765", "[fe80::1]:8765"):
+            assert client.get("/api/state", headers={"Host": host}).status_code == 200
+        assert client.get("/api/state", headers={"Host": "[::1]:x"}).status_code == 400
+
+
+def test_an_ipv6_address_is_printed_in_brackets_and_answers(review: Review) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra review is not installed")
+    try:
+        address = listen("::1", port=0)
+    except DataError:
+        pytest.skip("there is no IPv6")
+    assert address.url(None) == f"http://[::1]:{address.port}/"
+    with pytest.raises(DataError, match=rf"^\[::1\]:{address.port} cannot be listened on; "):
+        listen("::1", port=address.port)
+    app = review_app(review, AppSettings(token=TOKEN, hosts=hosts_of("::1")))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [address.socket]}, daemon=True)
+    thread.start()
+    try:
+        asked_for = urllib.request.Request(address.url(None) + "api/state", headers=KNOWN)
+        with urllib.request.urlopen(asked_for, timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 def test_without_a_token_everybody_who_can_reach_it_is_let_in(review: Review) -> None:

@@ -185,6 +185,12 @@ class GraphEngine(Engine):
 
     def _probabilities(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         assert self.graph.scores is not None
+        if not np.isfinite(scores).all():
+            raise ModelError(
+                f"{self.path} gives scores that are no finite numbers in {self.graph.scores.output}; "
+                "compare input.remove_mean, input.peak and input.gain of its card with what the graph was "
+                "trained on"
+            )
         if self.graph.scores.activation == "sigmoid":
             return expit(scores)
         if self.graph.scores.activation == "softmax":
@@ -213,7 +219,7 @@ def at_level(waves: npt.NDArray[np.float32], settings: GraphInput) -> npt.NDArra
     if settings.peak is not None:
         loudest = np.abs(waves).max(axis=1, keepdims=True)
         loudest[loudest == 0] = 1
-        waves = waves * (np.float32(settings.peak) / loudest)
+        waves = waves / loudest * np.float32(settings.peak)  # peak / loudest may overflow
     return waves if settings.gain == 1 else waves * np.float32(settings.gain)
 
 

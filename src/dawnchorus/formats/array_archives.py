@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,9 @@ from dawnchorus.wording import in_line
 
 _LARGEST_RATIO = 1032
 """Of deflate: a byte stands for at most this many."""
+
+_MOST_EMPTY = 2**20
+"""Items without a byte, such as the rows of shape (n, 0), that an array may have."""
 
 
 def read_arrays(
@@ -108,6 +112,8 @@ def _array(file: IO[bytes], name: str, file_bytes: int) -> npt.NDArray[Any]:
     n_bytes, n_there = math.prod(shape) * dtype.itemsize, file_bytes - file.tell()
     if n_bytes != n_there or min(shape, default=0) < 0:
         raise ValueError(f"{name} claims {n_bytes} bytes of {dtype} and has {n_there}")
+    if n_bytes == 0 and (n_empty := math.prod(takewhile(bool, shape))) > _MOST_EMPTY:
+        raise ValueError(f"{name} claims {n_empty} items without a byte; legal: {_MOST_EMPTY} or less")
     data = file.read()  # to the end, where an archive's checksum is compared
     return np.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if is_fortran else "C")
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.wording import in_line
+
 _MODULES = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
 _NAMES = ("_reconstruct", "dtype", "ndarray", "scalar")
 _TYPES = re.compile(r"[iu][1248]|O8?")
 _AS_THEY_ARE = re.compile(r"(SHORT_)?BIN(UNICODE|BYTES|INT)[128]?|LONG1")
+_MOST_AXES = 32
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
@@ -77,15 +80,18 @@ def unpickled_array(pickle: bytes) -> npt.NDArray[Any]:
             stack[-1].extend(items)
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             module, function = value.split(" ", 1) if value else (stack.pop(-2), stack.pop())
+            if not type(module) is type(function) is str:
+                raise ValueError(f"it names a {type(module).__name__} and a {type(function).__name__}")
             if module not in _MODULES or function not in _NAMES:
-                raise ValueError(f"it names {module}.{function}")
+                raise ValueError(f"it names {in_line(module)}.{in_line(function)}")
             stack.append(_Call(function, None))
         elif name == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
             stack.append(_called(function, arguments))
         elif name == "BUILD":
             state, call = stack.pop(), stack.pop()
-            stack.append(_array(state) if call.name == "_reconstruct" else _dtype(call, state))
+            is_array = call.name == "_reconstruct"
+            stack.append(_array(state, len(pickle)) if is_array else _dtype(call, state))
             if call.memo_key is not None:
                 memo[call.memo_key] = stack[-1]
         elif name == "STOP":
@@ -100,6 +106,8 @@ def unpickled_array(pickle: bytes) -> npt.NDArray[Any]:
 def _called(function: _Call, arguments: Any) -> Any:
     if function.name == "scalar":
         dtype, content = arguments
+        if not isinstance(dtype, np.dtype) or not isinstance(content, bytes):
+            raise ValueError(f"it holds a number of {type(dtype).__name__} and {type(content).__name__}")
         return np.frombuffer(content, dtype)[0].item()
     return _Call(function.name, arguments)
 
@@ -107,13 +115,17 @@ def _called(function: _Call, arguments: Any) -> Any:
 def _dtype(call: _Call, state: Any) -> np.dtype[Any]:
     """Return a type of whole numbers or objects, in the byte order of its state."""
     kind, order = call.arguments[0], state[1]
+    if not type(kind) is type(order) is str:
+        raise ValueError(f"it holds a type of {type(kind).__name__} and {type(order).__name__}")
     if call.name != "dtype" or not _TYPES.fullmatch(kind) or order not in ("<", ">", "|", "="):
-        raise ValueError(f"it holds the type {kind}")
+        raise ValueError(f"it holds the type {in_line(kind)}")
     return np.dtype(kind[:1] if kind.startswith("O") else order + kind)
 
 
-def _array(state: Any) -> npt.NDArray[Any]:
+def _array(state: Any, n_bytes: int) -> npt.NDArray[Any]:
+    """Return an array of a pickle of so many bytes, each of which is at most one number or object."""
     _, shape, dtype, is_fortran, content = state
+    _check_shape(shape, n_bytes)
     if not dtype.hasobject:
         return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
     if not isinstance(content, list) or len(content) != math.prod(shape) or is_fortran:
@@ -122,3 +134,11 @@ def _array(state: Any) -> npt.NDArray[Any]:
     for number, item in enumerate(content):
         array[number] = item
     return array.reshape(shape)
+
+
+def _check_shape(shape: Any, largest: int) -> None:
+    """Raise where a shape is none of an array of so many items; the sizes beside an axis of 0 count too."""
+    if type(shape) is not tuple or len(shape) > _MOST_AXES or any(type(size) is not int for size in shape):
+        raise ValueError(f"a shape is no tuple of at most {_MOST_AXES} whole numbers")
+    if any(size < 0 or size > largest for size in shape) or math.prod(size or 1 for size in shape) > largest:
+        raise ValueError(f"an array claims more items than {largest} bytes hold")

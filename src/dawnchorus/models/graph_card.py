@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from dawnchorus.config.json_files import read_json
 from dawnchorus.config.settings import Settings, validate
 from dawnchorus.errors import ModelError
+from dawnchorus.wording import counted
 
 CARD_ENDINGS = (".card.json", ".card.toml")
 """Endings of a card's name: ``perch_v2.card.json`` is that of ``perch_v2.onnx``."""
@@ -19,6 +20,8 @@ Axis = Literal["batch", "channel", "samples"]
 
 _HIGHEST_RATE = 1_000_000  # Hz, of recorders of bats
 _LONGEST_S = 3600.0
+_MOST_SAMPLES = 2**26  # of a clip: 256 MiB
+_LOUDEST = 2.0**32  # of samples of 32 bits, and far from the end of float32
 _REMEDY = "docs/how_to/choose_a_model.md has an example"
 
 Text = Annotated[str, Field(min_length=1)]
@@ -50,8 +53,8 @@ class GraphInput(Settings):
     name: Text | None = None
     axes: tuple[Axis, ...] = ("batch", "samples")
     remove_mean: bool = False
-    peak: Annotated[float, Field(gt=0)] | None = None
-    gain: Annotated[float, Field(gt=0)] = 1.0
+    peak: Annotated[float, Field(gt=0, le=_LOUDEST, allow_inf_nan=False)] | None = None
+    gain: Annotated[float, Field(gt=0, le=_LOUDEST, allow_inf_nan=False)] = 1.0
 
     @model_validator(mode="after")
     def _check_axes(self) -> Self:
@@ -135,10 +138,19 @@ class GraphCard(Settings):
     terms: str = ""
     source: str = ""
     sample_rate: Annotated[int, Field(ge=1, le=_HIGHEST_RATE)]
-    window_s: Annotated[float, Field(gt=0, le=_LONGEST_S)]
+    window_s: Annotated[float, Field(gt=0, le=_LONGEST_S, allow_inf_nan=False)]
     input: GraphInput = GraphInput()
     scores: GraphScores | None = None
     embeddings: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_samples(self) -> Self:
+        if not 1 <= self.n_samples <= _MOST_SAMPLES:
+            raise ValueError(
+                f"window_s {self.window_s:g} at sample_rate {self.sample_rate} is a clip of "
+                f"{counted(self.n_samples, 'sample')}; legal: 1 to {_MOST_SAMPLES:,}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_outputs(self) -> Self:

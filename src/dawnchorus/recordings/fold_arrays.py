@@ -55,7 +55,7 @@ def read_folds(path: Path, n_rows: int, source: Path) -> list[str]:
 def _folds_of_split(array: npt.NDArray[Any], path: Path, n_rows: int, source: Path) -> list[str]:
     """Return the fold that validates each row, from the rows for training and validation of each fold."""
     folds = np.full(n_rows, -1)
-    pairs = list(array) if array.ndim else []
+    pairs = list(array) if array.ndim and len(array) <= n_rows else []
     for number, pair in enumerate(pairs):
         try:
             training, validation = (np.fromiter(map(index, rows), np.int64) for rows in pair)
@@ -78,5 +78,6 @@ def _folds_of_split(array: npt.NDArray[Any], path: Path, n_rows: int, source: Pa
             return [str(fold) for fold in folds]
     raise DataError(
         f"{path} holds {array.dtype} of shape {array.shape}; legal is a whole number or a name for each row "
-        f"of {source}, shape ({n_rows},), or a pair of the rows for training and validation for each fold"
+        f"of {source}, shape ({n_rows},), or a pair of the rows for training and validation for each fold, "
+        "of which there are no more than rows"
     )

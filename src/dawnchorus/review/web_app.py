@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import importlib.resources
+import ipaddress
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import numpy as np
 from fastapi import Body, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dawnchorus.errors import ConfigError, DataError, DawnchorusError
 from dawnchorus.recordings.labels import NOCALL
@@ -164,7 +165,10 @@ def hosts_of(host: str) -> tuple[str, ...]:
     --------
     >>> hosts_of("127.0.0.1"), hosts_of("0.0.0.0")
     (('127.0.0.1', 'localhost'), ('*',))
+    >>> hosts_of("0:0:0:0:0:0:0:1")  # as browsers shorten it
+    ('127.0.0.1', 'localhost', '::1')
     """
+    host = _as_browsers_write(host)
     if host in ("0.0.0.0", "::"):
         return ("*",)
     return LOCAL_HOSTS if host in LOCAL_HOSTS else (*LOCAL_HOSTS, host)
@@ -221,7 +225,14 @@ def _guard(app: FastAPI, settings: AppSettings) -> None:
         answer.headers.update(_HEADERS)
         return answer
 
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    hosts = {_as_browsers_write(host) for host in settings.hosts}
+
+    @app.middleware("http")  # the last that is added sees a request first
+    async def check_host(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        host = _requested_host(request.headers.get("host", ""))
+        if host is None or hosts.isdisjoint(("*", host)):
+            return Response("Invalid host header", 400)
+        return await call_next(request)
 
     @app.exception_handler(DawnchorusError)
     def explain(_: Request, error: DawnchorusError) -> Response:
@@ -232,6 +243,29 @@ def _guard(app: FastAPI, settings: AppSettings) -> None:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"][1:]))
         return JSONResponse({"error": f"{where}: {first['msg']}"}, 422)
+
+
+def _requested_host(header: str) -> str | None:
+    """Return the host in a header such as ``[::1]:8765``, without brackets and port; None where it has none.
+
+    Starlette's own middleware cuts the header at its first colon, some versions those of IPv6 too.
+    """
+    try:
+        parts = urlsplit(f"//{header}")
+        _ = parts.port  # raises where it is none
+    except ValueError:
+        return None
+    if parts.netloc != header or "@" in header:
+        return None
+    return _as_browsers_write(parts.hostname or "")
+
+
+def _as_browsers_write(host: str) -> str:
+    """Return a host in small letters, an IPv6 address in its short form."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
 
 
 def _knows_token(request: Request, token: str) -> bool:

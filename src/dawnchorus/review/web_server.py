@@ -37,8 +37,7 @@ class Address:
 
     def url(self, token: str | None) -> str:
         """Return the address to open, with the token."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/" + ("" if token is None else f"?token={token}")
+        return f"http://{_in_address(self.host)}:{self.port}/" + ("" if token is None else f"?token={token}")
 
 
 def listen(host: str = LOCAL, port: int = PORT) -> Address:
@@ -66,8 +65,13 @@ def listen(host: str = LOCAL, port: int = PORT) -> Address:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise DataError(
-            f"{host}:{port} cannot be listened on; {reason}: choose another --port, or 0 for a free one"
+            f"{_in_address(host)}:{port} cannot be listened on; {reason}: choose another --port, or 0 for "
+            "a free one"
         ) from None
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def serve(app: Any, address: Address, *, started: Callable[[], None] = lambda: None) -> None:
