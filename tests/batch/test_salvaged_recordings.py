@@ -113,8 +113,8 @@ def test_a_short_recording_without_a_journal_that_leaves_the_tables_is_named(
     predict: Predict, card_folder: Path, data_factory: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data_factory.tone("second.wav", 2.0, sample_rate=RATE)
-    assert predict(card_folder / "whole.wav", salvage=False).dropped == []
-    assert predict(card_folder / "whole.wav", salvage=False).dropped == []
+    assert not predict(card_folder / "whole.wav", salvage=False).dropped
+    assert not predict(card_folder / "whole.wav", salvage=False).dropped
     second = predict(card_folder / "second.wav", salvage=False)
     assert second.dropped == ["whole.wav"]
     print_predictions(second, predict.out)
@@ -122,6 +122,6 @@ def test_a_short_recording_without_a_journal_that_leaves_the_tables_is_named(
         "whole.wav is no longer in the tables, predicted before without a journal; to have all in them, "
         "predict all with --journal"
     ) in capsys.readouterr().err
-    assert predict(card_folder / "second.wav", salvage=False, journal=True).dropped == []
+    assert not predict(card_folder / "second.wav", salvage=False, journal=True).dropped
     both = predict(card_folder / "whole.wav", salvage=False)
     assert (both.dropped, both.n_recordings) == ([], 2)

@@ -313,7 +313,7 @@ def test_a_model_without_its_networks_predicts_nothing(card: Any) -> None:
         ),
         (lambda record: record["job"].update(threshold=["0.5"]), "1 thresholds for 3 classes"),
         (lambda record: record["job"].update(overlap=float("inf")), "overlap is inf, which is not legal"),
-        (lambda record: record["job"].update(overlap=1e9), "settings that are not legal: overlap"),
+        (lambda record: record["job"].update(overlap=1e9), "settings that are not legal: an overlap"),
         (lambda record: record["job"].update({"top-k": 0}), "top_k is 0; it must be 1 or more"),
         (lambda record: record["job"].update(species=["emu"]), "does not know the species emu"),
         (lambda record: record["job"].update({"time zone": "Mars"}), "not legal: .*Mars"),

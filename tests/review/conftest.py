@@ -141,7 +141,7 @@ def served_here() -> Iterator[Callable[[Review], str]]:
         review.store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # until Playwright is stopped, its event loop has the thread
 def browser() -> Iterator[Any]:
     """Chromium, as the system has it."""
     playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
