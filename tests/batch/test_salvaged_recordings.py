@@ -124,4 +124,4 @@ def test_a_short_recording_without_a_journal_that_leaves_the_tables_is_named(
     ) in capsys.readouterr().err
     assert not predict(card_folder / "second.wav", salvage=False, journal=True).dropped
     both = predict(card_folder / "whole.wav", salvage=False)
-    assert (both.dropped, both.n_recordings) == ([], 2)
+    assert (list(both.dropped), both.n_recordings) == ([], 2)

@@ -288,6 +288,7 @@ def given_path(name: str | Path) -> Path:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> str(given_path(Path("s3://season/tables")))
     's3://season/tables'
     """
@@ -336,6 +337,7 @@ def begins_like_address(name: str | Path) -> bool:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> begins_like_address(Path("s3://season/night.wav")), begins_like_address("s3/night.wav")
     (True, False)
     """
