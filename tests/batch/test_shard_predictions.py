@@ -313,7 +313,7 @@ def test_a_model_without_its_networks_predicts_nothing(card: Any) -> None:
         ),
         (lambda record: record["job"].update(threshold=["0.5"]), "1 thresholds for 3 classes"),
         (lambda record: record["job"].update(overlap=float("inf")), "overlap is inf, which is not legal"),
-        (lambda record: record["job"].update(overlap=1e9), "settings that are not legal: an overlap"),
+        (lambda record: record["job"].update(overlap=1e9), "settings that are not legal: an overlap of"),
         (lambda record: record["job"].update({"top-k": 0}), "top_k is 0; it must be 1 or more"),
         (lambda record: record["job"].update(species=["emu"]), "does not know the species emu"),
         (lambda record: record["job"].update({"time zone": "Mars"}), "not legal: .*Mars"),
@@ -365,7 +365,7 @@ def test_files_that_no_shard_writes_are_passed_over(
         shutil.copy(shards / "1_of_1.json", shards / f"{name}.json")
     assert join_predictions(out).n_recordings == len(LENGTHS_S)
     (shards / "1_of_1.json").rename(shards / "1_of_999999.json")
-    with pytest.raises(RunError, match=r"999,?998 of 999,?999 shards"):
+    with pytest.raises(RunError, match="999998 of 999,999 shards are missing"):
         join_predictions(out)
     (shards / "1_of_999999.json").unlink()
     with pytest.raises(RunError, match="holds no shards that have ended"):

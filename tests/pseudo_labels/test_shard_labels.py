@@ -111,15 +111,16 @@ def test_a_record_cannot_force_what_the_user_does_not(
         record["job"]["shift"] = 0.25
 
     changed_record(predicted, change)
+    (tmp_path / "round.csv").write_text("of a person")
+    with pytest.raises(RunError, match="exists; choose another name"):
+        join_labels(predicted, tmp_path / "round.csv")
+    (tmp_path / "round.csv").unlink()
     entries = sorted((predicted / "all_folds").rglob("*.npz"))
     assert entries
     with pytest.raises(RunError, match="holds predictions made otherwise"):
         join_labels(predicted, tmp_path / "round.csv")
     assert sorted((predicted / "all_folds").rglob("*.npz")) == entries
     changed_record(predicted, lambda record: record["job"].update(shift=None))
-    (tmp_path / "round.csv").write_text("of a person")
-    with pytest.raises(RunError, match="exists; choose another name"):
-        join_labels(predicted, tmp_path / "round.csv")
     assert join_labels(predicted, tmp_path / "round.csv", force=True).made.n_rows > 0
 
 

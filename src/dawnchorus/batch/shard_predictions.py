@@ -482,7 +482,9 @@ class PredictedBefore(Engine):
 def recordings_of(
     root: Path, contents: Sequence[ShardContent], *, where: Path
 ) -> tuple[RecordingFiles, list[Failure]]:
-    """Return all recordings of shards, by name, and those that failed; messages name ``where``.
+    """Return all recordings of shards, by name, and those that failed, in the same order.
+
+    ``where`` names the folder of the shards in messages.
 
     Raises
     ------
