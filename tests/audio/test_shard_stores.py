@@ -77,6 +77,7 @@ def test_other_settings_and_a_shard_at_work_are_refused(folder: Path, tmp_path: 
         (lambda record: record.clear(), "listing is missing; compute shard 1/1 again"),
         (lambda record: record["job"].clear(), r"1_of_1\.json is damaged.*command is missing"),
         (lambda record: record["job"].update(command="predict"), "command is 'predict', which is not legal"),
+        (lambda record: record["content"][2].append(""), "'' names no recording; compute shard 1/1 again"),
         (lambda record: record["content"].pop(), "hours_done is missing|7 is missing|not legal"),
         (lambda record: record["content"].__setitem__(6, -1), "is -1, which is not legal"),
         (lambda record: record["content"].__setitem__(7, float("inf")), "is inf, which is not legal"),

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dawnchorus.audio.listing import list_recordings
 from dawnchorus.audio.precompute import (
@@ -27,6 +27,7 @@ from dawnchorus.config.json_files import Record
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure, from_legible, legible, size_of
 from dawnchorus.files.shards import SHARDS_NAME, Shard, ShardRecords, alone_in, listing_digest
+from dawnchorus.wording import shown
 
 
 class _Job(Record, extra="ignore"):
@@ -35,12 +36,18 @@ class _Job(Record, extra="ignore"):
     command: Literal["precompute"]
 
 
+def _named(text: str) -> str:
+    if not _path_of(text).name:
+        raise ValueError(f"{shown(text)} names no recording")
+    return text
+
+
 class _ShardContent(NamedTuple):
     """What a shard has converted, as its record has it; paths are legible."""
 
     recordings: list[str]
     is_folder: bool
-    converted: list[str]
+    converted: list[Annotated[str, AfterValidator(_named)]]
     failures: list[tuple[str, str]]
     notes: list[tuple[str, str]]
     left_out: list[tuple[str, str]]

@@ -153,7 +153,7 @@ class _PredictJob(SharedJob):
     overlap: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     channel: Channel | None
     salvage: bool
-    formats: tuple[str, ...]
+    formats: tuple[Annotated[str, Field(max_length=300)], ...]
     windows: bool
     embeddings: bool
     journal: bool
