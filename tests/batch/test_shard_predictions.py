@@ -299,6 +299,10 @@ def test_a_model_without_its_networks_predicts_nothing(card: Any) -> None:
         (lambda record: record["job"].pop("region"), "region is missing"),
         (lambda record: record["job"].update(formats=[3]), "formats.0 is 3, which is not legal"),
         (
+            lambda record: record["job"].update(formats=["x" * 10_000]),
+            "formats.0 is 'xx.*, which is not legal",
+        ),
+        (
             lambda record: record["job"].update(formats=["owls"]),
             "not legal: .*owls.*compute all shards again",
         ),
