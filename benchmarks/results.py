@@ -89,11 +89,9 @@ class Result(BaseModel, extra="forbid", frozen=True):
         return tabulate(lines, [unit, *columns], tablefmt="pipe", disable_numparse=True)
 
 
-def write_result(
-    path: Path, title: str, rows: Sequence[Measurement], *, quick: bool, seeds: Sequence[int]
-) -> None:
-    """Write what was measured just now."""
-    result = Result(
+def described_result(title: str, rows: Sequence[Measurement], *, quick: bool, seeds: Sequence[int]) -> Result:
+    """Return what was measured just now, with the date, the commit, the machine and the versions."""
+    return Result(
         title=title,
         date=datetime.date.today(),
         commit=described_commit(),
@@ -103,6 +101,13 @@ def write_result(
         seeds=list(seeds),
         rows=list(rows),
     )
+
+
+def write_result(
+    path: Path, title: str, rows: Sequence[Measurement], *, quick: bool, seeds: Sequence[int]
+) -> None:
+    """Write what was measured just now."""
+    result = described_result(title, rows, quick=quick, seeds=seeds)
     write_text(path, result.model_dump_json(indent=2) + "\n")
 
 
