@@ -18,8 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from common import SHARED_DATA, parse_arguments
-from pydantic import BaseModel
-from results import Result, described_result
+from results import Result, Trial, described_result
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
@@ -97,21 +96,6 @@ class Method(Protocol):
 
     def predict(self, task: Task, seed: int, work: Path) -> Array:
         """Return probabilities, shape (n_recordings, n_classes); rows that no fold tests do not count."""
-
-
-class Trial(BaseModel, extra="forbid", frozen=True):
-    """The scores of one method with one seed on one task."""
-
-    task: str
-    method: str
-    seed: int
-    scores: dict[str, float]
-
-
-class AccuracyResult(Result, extra="forbid", frozen=True):
-    """The result of a benchmark of accuracy, with the trials that it is made of."""
-
-    trials: tuple[Trial, ...] = ()
 
 
 class Logistic(NamedTuple):
@@ -294,7 +278,7 @@ def run_trials(
     file: Path | None = arguments.json
     trials: list[Trial] = []
     if file is not None and file.is_file():
-        trials = list(AccuracyResult.model_validate_json(file.read_text(encoding="utf-8")).trials)
+        trials = list(Result.model_validate_json(file.read_text(encoding="utf-8")).trials)
     for seed in arguments.seeds:
         for make_task in tasks:
             task = make_task(seed)
@@ -310,7 +294,7 @@ def run_trials(
                     found = described_result(
                         title, rows(trials), quick=arguments.quick, seeds=sorted({t.seed for t in trials})
                     )
-                    result = AccuracyResult(**dict(found), trials=tuple(trials))
+                    result = found.model_copy(update={"trials": tuple(trials)})
                     write_text(file, result.model_dump_json(indent=2) + "\n")
     print_measurements(f"{title} · {machine_description()}", rows(trials))
 

@@ -19,6 +19,15 @@ FOLDER = Path(__file__).parent / "results"
 LIBRARIES = ("numpy", "torch", "lightning", "timm", "onnxruntime", "openvino", "soundfile", "librosa")
 
 
+class Trial(BaseModel, extra="forbid", frozen=True):
+    """The scores of one method with one seed on one task, of a benchmark of accuracy."""
+
+    task: str
+    method: str
+    seed: int
+    scores: dict[str, float]
+
+
 class Result(BaseModel, extra="forbid", frozen=True):
     """What a benchmark measured.
 
@@ -40,6 +49,8 @@ class Result(BaseModel, extra="forbid", frozen=True):
         Sentences about this run, such as how much other runs differed.
     rows
         The measurements.
+    trials
+        What the rows of a benchmark of accuracy are made of; a later run does those that are not here.
     """
 
     title: str
@@ -51,6 +62,7 @@ class Result(BaseModel, extra="forbid", frozen=True):
     seeds: list[int]
     notes: list[str] = []
     rows: list[Measurement]
+    trials: tuple[Trial, ...] = ()
 
     @field_serializer("rows")
     def _as_objects(self, rows: list[Measurement]) -> list[dict[str, object]]:
