@@ -93,13 +93,19 @@ def serve(app: Any, address: Address, *, started: Callable[[], None] = lambda: N
 
     Examples
     --------
-    >>> import signal
-    >>> from fastapi import FastAPI
-    >>> try:
+    >>> import subprocess
+    >>> import sys
+    >>> program = '''
+    ... import signal
+    ... from fastapi import FastAPI
+    ... from dawnchorus.review.web_server import listen, serve
+    ... try:
     ...     serve(FastAPI(), listen(port=0), started=lambda: signal.raise_signal(signal.SIGINT))
     ... except KeyboardInterrupt:  # as after Ctrl-C
     ...     print("ended")
-    ended
+    ... '''
+    >>> subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    'ended\\n'
     """
     uvicorn = _uvicorn()
 
