@@ -325,7 +325,7 @@ def accuracy_arguments(description: str, *, n_seeds: int) -> argparse.Namespace:
 
     def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--seeds", type=int, nargs="+", default=list(range(n_seeds)))
-        parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="runs and embeddings")
+        parser.add_argument("--work", type=Path, default=Path("benchmarks/runs"), help="runs and embeddings")
         parser.add_argument("--only", nargs="+", help="beginnings of the names of the methods to run")
 
     arguments = parse_arguments(description, add_options=add_options)
