@@ -14,7 +14,7 @@ import torch
 
 from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings
 from dawnchorus.augment.random_filtering import RandomFiltering
-from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
+from dawnchorus.augment.spectrogram_masks import SpectrogramMasks
 from dawnchorus.config import TrainConfig, load_train_config, validate
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.wave_dataset import ClipDraw, CropDraw, WaveDataset, WaveDatasetSettings

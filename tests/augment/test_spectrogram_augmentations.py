@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, BatchAugmentations
-from dawnchorus.augment.spectrogram_augmentations import (
+from dawnchorus.augment import (
     BandNoise,
     LowPass,
     LowPassParams,
@@ -21,6 +20,7 @@ from dawnchorus.augment.spectrogram_augmentations import (
     TiltParams,
     WhiteNoise,
 )
+from dawnchorus.augment.batch_augmentations import ON_SPECTROGRAM, BatchAugmentations
 from dawnchorus.config import BatchAugmentationSettings
 from dawnchorus.errors import ConfigError
 

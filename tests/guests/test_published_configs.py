@@ -11,13 +11,10 @@ import pytest
 
 from dawnchorus.cli import main
 from dawnchorus.config import load_inference_config, load_train_config
-from dawnchorus.config.published_config import (
-    LeftOut,
-    adopt_config,
-    read_published_config,
-    read_published_network,
-)
+from dawnchorus.config.published_config import adopt_config, read_published_config
 from dawnchorus.config.published_keys import PUBLISHED_INFERENCE_KEYS, PUBLISHED_KEYS, counterparts_table
+from dawnchorus.config.published_network import read_published_network
+from dawnchorus.config.published_section import LeftOut
 from dawnchorus.config.python_literals import LiteralPart, Unread, read_config_literal, read_expression
 from dawnchorus.errors import ConfigError, OverwriteError
 

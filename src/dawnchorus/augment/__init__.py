@@ -6,19 +6,16 @@ Each is a frozen dataclass of settings with ``draw`` (random parameters from a g
 
 from dawnchorus.augment.batch_augmentations import BatchAugmentations
 from dawnchorus.augment.random_filtering import FilteringParams, RandomFiltering
-from dawnchorus.augment.spectrogram_augmentations import (
-    BandNoise,
+from dawnchorus.augment.spectrogram_levels import (
     LowPass,
     LowPassParams,
-    MaskParams,
-    NoiseParams,
     PowerParams,
     PowerScaling,
     SpectralTilt,
-    SpectrogramMasks,
     TiltParams,
-    WhiteNoise,
 )
+from dawnchorus.augment.spectrogram_masks import MaskParams, SpectrogramMasks
+from dawnchorus.augment.spectrogram_noise import BandNoise, NoiseParams, WhiteNoise
 from dawnchorus.config.registry import AUGMENTATIONS
 
 __all__ = [

@@ -28,7 +28,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Generator, Tensor
 
-from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
+from dawnchorus.augment.spectrogram_masks import SpectrogramMasks
 from dawnchorus.config import BatchAugmentationSettings
 from dawnchorus.config.import_paths import made_part
 from dawnchorus.config.registry import AUGMENTATIONS
@@ -44,7 +44,7 @@ class NamedAugmentation(NamedTuple):
 
     Examples
     --------
-    >>> from dawnchorus.augment.spectrogram_augmentations import SpectrogramMasks
+    >>> from dawnchorus.augment.spectrogram_masks import SpectrogramMasks
     >>> NamedAugmentation("spectrogram_masks", SpectrogramMasks()).domain
     'spectrogram'
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from dawnchorus.errors import ConfigError
+from dawnchorus.augment.settings import check_settings
 
 
 class FilteringParams(NamedTuple):
@@ -87,9 +87,7 @@ class RandomFiltering:
             ("probability", 0 <= self.probability <= 1, "0 to 1"),
             ("hop_length", 1 <= self.hop_length <= self.n_fft // 2, f"1 to n_fft // 2 ({self.n_fft // 2})"),
         )
-        for name, holds, legal in rules:
-            if not holds:
-                raise ConfigError(f"RandomFiltering: {name} is {getattr(self, name)}; legal: {legal}")
+        check_settings(self, rules)
 
     def draw(self, batch_size: int, *, generator: Generator) -> FilteringParams:
         """Return gains and choices for ``batch_size`` examples, on the generator's device."""

@@ -182,12 +182,12 @@ AUGMENTATIONS = Registry(
     "augmentation",
     {
         "random_filtering": "dawnchorus.augment.random_filtering:RandomFiltering",
-        "spectral_tilt": "dawnchorus.augment.spectrogram_augmentations:SpectralTilt",
-        "power_scaling": "dawnchorus.augment.spectrogram_augmentations:PowerScaling",
-        "white_noise": "dawnchorus.augment.spectrogram_augmentations:WhiteNoise",
-        "band_noise": "dawnchorus.augment.spectrogram_augmentations:BandNoise",
-        "low_pass": "dawnchorus.augment.spectrogram_augmentations:LowPass",
-        "spectrogram_masks": "dawnchorus.augment.spectrogram_augmentations:SpectrogramMasks",
+        "spectral_tilt": "dawnchorus.augment.spectrogram_levels:SpectralTilt",
+        "power_scaling": "dawnchorus.augment.spectrogram_levels:PowerScaling",
+        "white_noise": "dawnchorus.augment.spectrogram_noise:WhiteNoise",
+        "band_noise": "dawnchorus.augment.spectrogram_noise:BandNoise",
+        "low_pass": "dawnchorus.augment.spectrogram_levels:LowPass",
+        "spectrogram_masks": "dawnchorus.augment.spectrogram_masks:SpectrogramMasks",
     },
 )
 """Augmentations of a training batch on its device."""

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from dawnchorus.config.published_config import METRICS, PublishedNetwork, read_published_network
+from dawnchorus.config.published_network import PublishedNetwork, read_published_network
+from dawnchorus.config.published_optimization import METRICS
 from dawnchorus.engines import Engine
 from dawnchorus.engines.engine_settings import default_settings
 from dawnchorus.engines.opening import BUNDLE_NAME, open_file
