@@ -45,7 +45,8 @@ from dawnchorus.competition.pipeline_steps import DoneStep
 from dawnchorus.competition.submission.form import read_submission
 from dawnchorus.config import load_train_config, read_json, read_json_if_sound, to_jsonable
 from dawnchorus.config.saved_config import from_json_file
-from dawnchorus.datasets.pseudo_clips import PseudoLabelSettings, _kept_rows
+from dawnchorus.datasets.pseudo_clips import _kept_rows
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.downloads.recording_catalogue import COLUMNS, read_table, write_table
 from dawnchorus.downloads.species_list import read_species as read_asked_species
 from dawnchorus.engines.engine_settings import default_settings, read_tuned, with_tuned

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
     from dawnchorus.report.soundscapes.soundscape_page import write_report
     from dawnchorus.review.reviewing import Review, open_review
+    from dawnchorus.self_training.rounds import rounds
     from dawnchorus.training.lightning_training import lightning_training
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ __all__ = [
     "register",
     "registered",
     "retrain",
+    "rounds",
     "train",
     "write_report",
 ]
@@ -97,6 +99,7 @@ _HOME = {
     "train": "dawnchorus.pipelines.experiment",
     "write_report": "dawnchorus.report.soundscapes.soundscape_page",
     "retrain": "dawnchorus.pipelines.retraining",
+    "rounds": "dawnchorus.self_training.rounds",
     "Review": "dawnchorus.review.reviewing",
     "open_review": "dawnchorus.review.reviewing",
 }

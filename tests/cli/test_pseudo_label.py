@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from dawnchorus.cli.pseudo_labels import pseudo_label
 from dawnchorus.config import validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.engines import open_engine
 from dawnchorus.errors import DawnchorusError, ModelError, RunError
 from dawnchorus.features.logmel import FrontendSettings

@@ -13,8 +13,9 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips
 from dawnchorus.datasets.sampling import Draw
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.errors import DataError
 from dawnchorus.recordings.labels import LabelMap

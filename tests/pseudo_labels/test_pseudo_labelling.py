@@ -19,8 +19,9 @@ import torch
 from dawnchorus.audio.decode import load_audio
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips
 from dawnchorus.datasets.sampling import Draw
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import Engine, Outputs, open_engine
 from dawnchorus.errors import ConfigError, DataError, RunError

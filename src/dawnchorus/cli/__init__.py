@@ -38,6 +38,7 @@ from dawnchorus.cli import (
     report_command,
     review_commands,
     rock_that_bird,
+    rounds_command,
     run_commands,
     run_comparison,
     search_commands,
@@ -117,6 +118,7 @@ _add(_TRAINING, configs.configs, "List the training configs.")
 _add(_TRAINING, adopt_commands.adopt_config, "Write a published config in dawnchorus's keys.")
 _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")
 _add(_TRAINING, training.train, "Train the folds of an experiment.")
+_add(_TRAINING, rounds_command.rounds, "Train on soundscapes that the model has labelled.")
 _add(_TRAINING, run_commands.evaluate, "Score a run out of fold.")
 _add(_TRAINING, run_comparison.runs, "List all runs side by side.")
 _add(_TRAINING, run_comparison.ensemble, "Score runs together, and find their weights.")

@@ -10,20 +10,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field
 
 from dawnchorus.audio.clips import read_clip
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored
-from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.labelled_audio import open_recordings
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings, PseudoTableSettings
 from dawnchorus.errors import DataError
 from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.text_tables import some
@@ -33,67 +31,6 @@ from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.wording import in_line, shown
 
 logger = logging.getLogger(__name__)
-
-
-class PseudoTableSettings(Settings):
-    """One table of pseudo-labels, and the folders of its soundscapes.
-
-    Attributes
-    ----------
-    table
-        ``.parquet`` or ``.csv``: ``row_id`` and a column a class.
-    audio_dir, features_dir
-        Folders of the soundscapes, and of the HDF5 files that ``dawnchorus precompute`` made of them.
-
-    Examples
-    --------
-    >>> PseudoTableSettings(table="round_1.parquet", audio_dir="soundscapes").features_dir is None
-    True
-    """
-
-    table: Path
-    audio_dir: Path
-    features_dir: Path | None = None
-
-
-class PseudoLabelSettings(Settings):
-    """Settings of training on pseudo-labels.
-
-    Attributes
-    ----------
-    tables
-        Tables in the order of their rank: a soundscape kept from one is not used again from later ones.
-    primary_label_min_prob
-        Rows whose largest probability is above this are kept.
-    trim_min_prob
-        Probabilities below this become 0.
-    exponent
-        Power to which the probabilities are raised before that; above 1 it makes them sharper.
-    sampling_prob
-        Chance that a training clip is replaced by, or mixed with, a kept row.
-    how
-        ``replace``: a clip of class c becomes a random row whose primary label is c. ``mixup``: a clip is
-        mixed with a random row, whatever its class.
-    out_of_fold
-        Use only rows made by the models of other folds.
-    row_s
-        Length of a row, seconds.
-
-    Examples
-    --------
-    >>> table = {"table": "round_1.parquet", "audio_dir": "soundscapes"}
-    >>> PseudoLabelSettings(tables=[table], how="mixup").primary_label_min_prob
-    0.5
-    """
-
-    tables: tuple[PseudoTableSettings, ...] = Field(min_length=1)
-    primary_label_min_prob: float = Field(default=0.5, ge=0, lt=1)
-    trim_min_prob: float = Field(default=0.1, ge=0, le=1)
-    exponent: float = Field(default=1.0, gt=0)
-    sampling_prob: float = Field(default=0.4, ge=0, le=1)
-    how: Literal["replace", "mixup"] = "replace"
-    out_of_fold: bool = False
-    row_s: float = Field(default=5.0, gt=0)
 
 
 class PseudoClips:

@@ -32,7 +32,7 @@ from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import as_settings
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
 from dawnchorus.datasets.out_of_fold_targets import OutOfFoldTargets, OutOfFoldTargetSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips, PseudoLabelSettings
+from dawnchorus.datasets.pseudo_clips import PseudoClips
 from dawnchorus.datasets.sampling import (
     Balance,
     Draw,
@@ -41,6 +41,7 @@ from dawnchorus.datasets.sampling import (
     class_weights,
     generator,
 )
+from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.errors import DataError
 from dawnchorus.recordings.labels import NOCALL, UNKNOWN, LabelMap, scale_target, smooth_target
 from dawnchorus.recordings.stretches import read_stretches

@@ -282,6 +282,32 @@ def open_run(source: Experiment, *, config: Experiment | None = None) -> Trained
     return TrainedRun(run.path, run.experiment)
 
 
+def whole_config(source: Experiment, changes: Mapping[str, Any] | None = None) -> TrainConfig:
+    """Return a whole config as a checked object, with changes laid over it.
+
+    Parameters
+    ----------
+    source
+        An object, a ``CONFIG`` dict, a ``.py`` file, or the name of a config.
+    changes
+        Keys of the config with other values, as in :func:`train`.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown or a value is not legal.
+
+    Examples
+    --------
+    >>> whole_config("train.py", {"n_epochs": 3}).train_function_args.n_epochs
+    3
+    """
+    if isinstance(source, str | Path):
+        source = find_config(source)
+    values, _, name = _base_values(source, TABLE_BASE)
+    return validate(TrainConfig, changed({"exp_name": name, **values}, changes or {}), where=f"config {name}")
+
+
 def _is_experiment(data: Any) -> bool:
     """Return whether a whole config is given, and not recordings."""
     if isinstance(data, Mapping):

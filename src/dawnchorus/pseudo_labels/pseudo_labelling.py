@@ -197,9 +197,9 @@ def make_out_of_fold_pseudo_labels(
 ) -> PseudoLabels:
     """Predict each soundscape with one fold's model alone, which column ``fold`` names.
 
-    With ``out_of_fold``, :class:`dawnchorus.datasets.pseudo_clips.PseudoLabelSettings` then gives no fold a
-    row that its own model made. :func:`~dawnchorus.pseudo_labels.soundscape_files.deal_soundscapes` splits
-    the soundscapes.
+    With ``out_of_fold``, :class:`~dawnchorus.datasets.pseudo_clips.PseudoClips` then gives no fold a row that
+    its own model made. :func:`~dawnchorus.pseudo_labels.soundscape_files.deal_soundscapes` splits the
+    soundscapes.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Rounds of training on what the model before has labelled."""
