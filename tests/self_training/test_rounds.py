@@ -234,7 +234,8 @@ def config_file(place: Path, folder: Path) -> Path:
     clip = "{'segment_len': 1.0, 'sample_rate': 16_000, 'use_h5py': False}"
     file.write_text(
         f"CONFIG = {{'base': 'smoke', 'exp_name': 'owls', 'logdir': {str(folder / 'logs')!r}, "
-        f"'data': {{'audio_dir': {str(place / 'recordings')!r}, 'features_dir': None}}, 'nn_model_config': {{{frontend}}}, "
+        f"'data': {{'audio_dir': {str(place / 'recordings')!r}, 'features_dir': None}}, "
+        f"'nn_model_config': {{{frontend}}}, "
         f"'train_function_args': {{'n_epochs': 1, 'clips_per_epoch': 8, 'train_loader': {{'batch_size': 4}}, "
         f"'train_dataset_config': {clip}, 'val_dataset_config': {clip}}}}}"
     )

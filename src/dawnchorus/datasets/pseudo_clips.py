@@ -65,6 +65,7 @@ class PseudoClips:
     >>> import numpy as np
     >>> import pandas as pd
     >>> from dawnchorus.datasets.clip_settings import ClipSettings
+    >>> from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
     >>> from dawnchorus.recordings.labels import LabelMap
     >>> rows = pd.DataFrame({"row_id": ["night_5", "night_10"], "owl": [0.05, 0.9], "wren": [0.8, 0.3]})
     >>> rows.to_csv("round_1.csv", index=False)
