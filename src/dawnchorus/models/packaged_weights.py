@@ -29,6 +29,8 @@ class PackagedWeights(NamedTuple):
         The timm model whose tensors have the same order and shapes, under other names.
     extra
         Extra of dawnchorus that installs the package.
+    stem
+        The first convolution and the batch normalisation behind it, by timm's names.
 
     Examples
     --------
@@ -41,6 +43,7 @@ class PackagedWeights(NamedTuple):
     file: str
     timm_name: str
     extra: str
+    stem: tuple[str, str]
 
 
 PACKAGES = {
@@ -50,12 +53,17 @@ PACKAGES = {
         "models/efficientnet-lite0-57934424.pth",
         "tf_efficientnet_lite0",
         "imagenet",
+        ("conv_stem", "bn1"),
     ),
 }
 
 
 def read_packaged_weights(name: str) -> dict[str, Tensor]:
     """Return the tensors of a package under timm's names, on the CPU. None of the package's code is run.
+
+    They were trained on pictures in [-1, 1], and spectrograms lie in [0, 1]: the first layer is changed so
+    that it gives for x what it gave for 2 x - 1. Only at the borders it differs, which the convolution
+    pads with silence instead of a middle grey.
 
     Parameters
     ----------
@@ -82,7 +90,21 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
     shapes = [tensor.shape for tensor in tensors.values()]
     if shapes != [tensor.shape for tensor in expected.values()]:
         raise WeightsError(f"{path} does not hold the tensors of {package.timm_name}; install it again")
-    return dict(zip(expected, tensors.values(), strict=True))
+    return _taking_spectrograms(dict(zip(expected, tensors.values(), strict=True)), *package.stem)
+
+
+def _taking_spectrograms(tensors: dict[str, Tensor], convolution: str, normalisation: str) -> dict[str, Tensor]:
+    """Return weights for pictures in [-1, 1] as weights for spectrograms in [0, 1].
+
+    The convolution of 2 x - 1 is that of x with twice the weights, less their sum, which the mean of the
+    normalisation takes up.
+    """
+    weight, mean = f"{convolution}.weight", f"{normalisation}.running_mean"
+    return {
+        **tensors,
+        weight: 2 * tensors[weight],
+        mean: tensors[mean] + tensors[weight].sum((1, 2, 3)),
+    }
 
 
 def check_installed(name: str) -> Path:
