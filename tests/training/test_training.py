@@ -58,6 +58,18 @@ def weights_of(run: Run, fold: int) -> dict[str, torch.Tensor]:
     return load_state_dict_file(run.checkpoints_dir(fold) / "last.safetensors")
 
 
+@pytest.mark.parametrize("smallest", [20, 2, 0])
+def test_few_recordings_are_drawn_several_times_in_an_epoch(make_config: MakeConfig, smallest: int) -> None:
+    changes = {"clips_per_epoch": None, "min_clips_per_epoch": smallest, "class_balance": "none"}
+    config = make_config(train_function_args=changes)
+    training = FoldTraining(config, prepare_run(config), 0)
+    items = [draw.item for draw in training.sampler]
+    n_recordings = len(training.train_set)
+    assert 2 < n_recordings < 20
+    assert len(items) == max(n_recordings, smallest)
+    assert set(items) == set(range(n_recordings))
+
+
 def test_a_run_leaves_all_that_is_needed_to_use_it(make_config: MakeConfig) -> None:
     run = lightning_training(make_config(), config_file=REPOSITORY / "train_configs" / "smoke.py")
     names = {path.name for path in run.path.iterdir()}

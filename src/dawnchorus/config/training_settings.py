@@ -166,6 +166,9 @@ class TrainFunctionArgs(Settings):
     clips_per_epoch
         Crops drawn in one epoch; None draws as many as there are training recordings, or boxes of those
         with labels in time.
+    min_clips_per_epoch
+        Smallest number of crops in an epoch where ``clips_per_epoch`` is None: fewer recordings are drawn
+        several times, so that little data is not trained for a few steps only.
     class_balance
         ``none`` draws every recording equally often, ``inverse`` by 1 / (recordings of its class),
         ``inverse_sqrt`` by 1 / sqrt of it. Weighted draws are with replacement.
@@ -250,6 +253,7 @@ class TrainFunctionArgs(Settings):
     repeat_rare_to: int = Field(default=0, ge=0)
     extra_recordings: dict[str, NonNegativeInt] = Field(default_factory=dict)
     clips_per_epoch: int | None = Field(default=None, ge=1)
+    min_clips_per_epoch: int = Field(default=0, ge=0)
     loss: str | Any = "bce_focal"
     loss_args: dict[str, Any] = Field(default_factory=dict)
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -308,6 +312,10 @@ class TrainFunctionArgs(Settings):
     def main_mode(self) -> Literal["min", "max"]:
         """Which value of the main metric is best."""
         return "min" if self.main_metric == VALIDATION_LOSS else "max"
+
+    def n_clips_per_epoch(self, n_recordings: int) -> int:
+        """Return the number of crops in an epoch of so many recordings, or boxes of those with some."""
+        return self.clips_per_epoch or max(n_recordings, self.min_clips_per_epoch)
 
     @property
     def n_devices(self) -> int:

@@ -93,7 +93,9 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
     return _taking_spectrograms(dict(zip(expected, tensors.values(), strict=True)), *package.stem)
 
 
-def _taking_spectrograms(tensors: dict[str, Tensor], convolution: str, normalisation: str) -> dict[str, Tensor]:
+def _taking_spectrograms(
+    tensors: dict[str, Tensor], convolution: str, normalisation: str
+) -> dict[str, Tensor]:
     """Return weights for pictures in [-1, 1] as weights for spectrograms in [0, 1].
 
     The convolution of 2 x - 1 is that of x with twice the weights, less their sum, which the mean of the

@@ -95,7 +95,7 @@ def with_found_batch(config: TrainConfig, prepared: PreparedRun) -> TrainConfig:
 
 def _found(config: TrainConfig, prepared: PreparedRun) -> FoundBatch:
     args = config.train_function_args
-    n_draws = args.clips_per_epoch or len(prepared.recordings)
+    n_draws = args.n_clips_per_epoch(len(prepared.recordings))
     throughputs = measure_throughput(config, prepared, largest=min(LARGEST, n_draws // args.n_devices))
     enough = FAST_ENOUGH * max(throughputs.values())
     batch_size = args.n_devices * min(

@@ -115,7 +115,7 @@ class FoldTraining:
                 repeat_rare_to=args.repeat_rare_to,
                 extra_recordings=args.extra_recordings,
             ),
-            n_draws=args.clips_per_epoch or len(self.train_set),
+            n_draws=args.n_clips_per_epoch(len(self.train_set)),
             seed=config.seed,
             fold=fold,
             rank=self.process.rank,
