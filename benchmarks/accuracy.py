@@ -8,6 +8,7 @@ epoch, and the strength of a logistic regression is chosen inside the training f
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -160,11 +161,15 @@ class Trained(NamedTuple):
 
     def predict(self, task: Task, seed: int, work: Path) -> Array:
         """Return probabilities, shape (n_recordings, n_classes)."""
+        table = task.table[["filename", "primary_label", "fold"]]
+        if len(task.folds) == 1:  # a column of folds has two at least
+            table = table.assign(fold=table["fold"].replace(-1, task.folds[0] + 1))
         run = dc.train(
-            task.table[["filename", "primary_label", "fold"]],
+            table,
             base=self.base,
+            folds=task.folds,
             audio_dir=task.audio_dir,
-            exp_name="-".join([task.name, *self.name.split(), str(seed)]),
+            exp_name="-".join(re.findall(r"[A-Za-z0-9]+", f"{task.name} {self.name} {seed}")),
             logdir=work / "logdirs",
             seed=seed,
             **{**LAST_EPOCH, **self.changes},
@@ -263,6 +268,16 @@ def esc10(seed: int) -> Task:
     table = pd.read_csv(audio_dir / "recordings.csv")
     table = table.rename(columns={"source_clip": "group"})[["filename", "primary_label", "group", "fold"]]
     return Task("esc10", audio_dir, table.assign(fold=table["fold"] - 1))
+
+
+def esc10_few(seed: int) -> Task:
+    """Return the inner split of ESC-10: eight clips a class of fold 3 to learn, fold 2 to score."""
+    task = esc10(seed)
+    folds = task.table["fold"]
+    table = task.table[folds.isin((1, 2))].reset_index(drop=True)
+    return Task(
+        "esc10, 8 clips a class", task.audio_dir, table.assign(fold=np.where(table["fold"] == 2, -1, 0))
+    )
 
 
 def run_trials(

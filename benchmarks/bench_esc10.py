@@ -1,4 +1,8 @@
-"""Accuracy on ESC-10 in its official five folds, from nothing and from ImageNet."""
+"""Accuracy on ESC-10 in its official five folds, from nothing and from ImageNet.
+
+What differs from ``small_data`` was chosen for its cost, or by networks that learnt clips of folds 3 to 5 and
+were scored on fold 2. So fold 2 has been seen in a choice, and fold 1 has been in none.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,21 @@ from accuracy import Logistic, Trained, Trial, accuracy_arguments, chosen, esc10
 
 from dawnchorus.report.measurements import Measurement
 
-FROM_IMAGENET = Trained("small_data from ImageNet", {})
-FROM_NOTHING = Trained("from nothing", {})
+COARSE = {"frontend": {"hop_length": 1024}, "num_workers": 0}  # half the frames, half the time
+FROM_IMAGENET = Trained("small_data from ImageNet", {**COARSE, "n_epochs": 6})
+FROM_NOTHING = Trained(
+    "from nothing",
+    {
+        **COARSE,
+        "weights": None,
+        "pretrained": False,
+        "backbone": "resnet10t",
+        "backbone_config": {"channels": (32, 64, 128, 256), "stem_type": "", "stem_width": 16},
+        "lr": 3e-3,
+        "dropout": 0.2,
+        "n_epochs": 16,
+    },
+)
 METHODS = (Logistic("ImageNet"), FROM_IMAGENET, FROM_NOTHING)
 WANTED = {FROM_NOTHING.name: 0.85, FROM_IMAGENET.name: 0.96}
 PUBLISHED = {  # accuracy; K. J. Piczak, ESC (2015) and its list of results; Tokozume et al., ICLR 2018
