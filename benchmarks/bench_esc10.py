@@ -13,7 +13,7 @@ from accuracy import Logistic, Trained, Trial, accuracy_arguments, chosen, esc10
 from dawnchorus.report.measurements import Measurement
 
 COARSE = {"frontend": {"hop_length": 1024}, "num_workers": 0}  # half the frames, half the time
-FROM_IMAGENET = Trained("small_data from ImageNet", {**COARSE, "n_epochs": 6})
+FROM_IMAGENET = Trained("small_data from ImageNet", COARSE)
 FROM_NOTHING = Trained(
     "from nothing",
     {
@@ -24,7 +24,8 @@ FROM_NOTHING = Trained(
         "backbone_config": {"channels": (32, 64, 128, 256), "stem_type": "", "stem_width": 16},
         "lr": 3e-3,
         "dropout": 0.2,
-        "n_epochs": 16,
+        "frozen_layers": (),
+        "n_epochs": 12,
     },
 )
 METHODS = (Logistic("ImageNet"), FROM_IMAGENET, FROM_NOTHING)

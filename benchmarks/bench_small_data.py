@@ -12,7 +12,6 @@ from accuracy import Trained, Trial, accuracy_arguments, chosen, esc10_few, rows
 
 from dawnchorus.report.measurements import Measurement
 
-FROZEN = ("backbone.conv_stem", "backbone.bn1", "backbone.blocks.0", "backbone.blocks.1")
 START: dict[str, Any] = {
     "frontend": {"hop_length": 1024, "n_mels": 64},
     "n_epochs": 5,
@@ -26,11 +25,14 @@ def changed(name: str, **changes: Any) -> Trained:
     return Trained(name, {**START, **changes})
 
 
+FINER = {"hop_length": 1024, "n_mels": 128}
 METHODS = (
-    changed("small_data, 100 steps, 64 mels"),
-    changed("128 mels", frontend={"hop_length": 1024, "n_mels": 128}),
-    changed("128 mels, cross-entropy", frontend={"hop_length": 1024, "n_mels": 128}, loss="cross_entropy"),
-    changed("first layers frozen", frozen_layers=FROZEN),
+    changed("small_data, 100 steps"),
+    changed("all layers trained", frozen_layers=()),
+    changed("all layers trained, 128 mels", frozen_layers=(), frontend=FINER),
+    changed(
+        "all layers trained, 128 mels, cross-entropy", frozen_layers=(), frontend=FINER, loss="cross_entropy"
+    ),
 )
 
 

