@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from accuracy import Trained, Trial, accuracy_arguments, chosen, esc10_few, rows_over_seeds, run_trials
+from accuracy import (
+    Logistic,
+    Trained,
+    Trial,
+    accuracy_arguments,
+    chosen,
+    esc10_few,
+    rows_over_seeds,
+    run_trials,
+)
 
 from dawnchorus.report.measurements import Measurement
 
@@ -27,6 +36,7 @@ def changed(name: str, **changes: Any) -> Trained:
 
 FINER = {"hop_length": 1024, "n_mels": 128}
 METHODS = (
+    Logistic("ImageNet"),
     changed("small_data, 100 steps"),
     changed("all layers trained", frozen_layers=()),
     changed("all layers trained, 128 mels", frozen_layers=(), frontend=FINER),

@@ -12,8 +12,8 @@ from matplotlib.image import imread
 from sklearn.metrics import roc_auc_score
 
 from dawnchorus.aviary.aviary_settings import AviarySettings
-from dawnchorus.config import merge
-from dawnchorus.errors import DataError
+from dawnchorus.config import TrainConfig, merge
+from dawnchorus.errors import DataError, MissingExtraError
 from dawnchorus.evaluate.out_of_fold import scored_columns
 from dawnchorus.pipelines import demo
 from dawnchorus.pipelines.demo import DemoResult, DemoSettings, run_demo
@@ -92,6 +92,36 @@ def test_unusable_soundscapes_are_told_before_the_training(data_factory: Any, tm
     with pytest.raises(DataError, match="has no column end_s, label"):
         run_demo(settings)
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_own_recordings_begin_where_small_data_does(
+    data_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    begun: list[TrainConfig] = []
+    results: list[DemoResult] = []
+
+    def begin(config: TrainConfig) -> None:
+        begun.append(config)
+        raise DataError("far enough")
+
+    def check(name: str) -> None:
+        if not is_installed:
+            raise MissingExtraError(f"{name} is not installed: pip install {name}")
+
+    def result() -> DemoResult:
+        results.append(DemoResult())
+        return results[-1]
+
+    for name, part in (("lightning_training", begin), ("check_installed", check), ("DemoResult", result)):
+        monkeypatch.setattr(demo, name, part)
+    audio = data_factory.recordings(n_species=2, n_per_species=2)
+    with pytest.raises(DataError, match="far enough"):
+        run_demo(DemoSettings(out=tmp_path / "out", audio=audio, n_cores=1))
+    expected = "tf_efficientnet_lite0" if is_installed else "test_resnet.r160_in1k"
+    assert begun[0].nn_model_config["backbone"] == expected
+    assert begun[0].run_dir == tmp_path / "out" / "logdirs" / "demo"
+    assert [("pip install" in note) for note in results[0].notes] == [True] * (not is_installed)
 
 
 def test_a_species_counts_only_where_a_fold_has_it_on_both_sides() -> None:

