@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,59 @@ def test_without_effort_the_sound_files_tell_or_a_warning_says_what_is_missing(
     assert events.loc["hill/b_20240502_040000.wav", "eventDate"].startswith("2024-05-02T04:00:00/")
     assert "1 of the recordings cannot be read, and count for nothing: hill/broken.wav" in caplog.text
     caplog.clear()
-    made = exchange(predictions, "darwin_core", tmp_path / "alone")
-    events = pd.read_csv(made["darwin_core"] / "event.csv")
-    assert events["eventDate"].tolist() == ["2024-05-01T04:00:00/2024-05-01T04:00:15"]
+    exchange(predictions, "csv", tmp_path / "alone")
     assert "recordings without a detection are not known; name the folder" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "format_name", ["camtrap_dp", "darwin_core", "detection_history", "ebird", "soundevent"]
+)
+def test_no_format_that_states_how_long_was_recorded_makes_a_length_up(
+    predictions: Path, tmp_path: Path, format_name: str
+) -> None:
+    with pytest.raises(
+        DataError, match=f"{format_name} state.* it has neither effort.csv nor windows.parquet"
+    ):
+        exchange(predictions, format_name, tmp_path / "out")
+
+
+def test_the_table_of_windows_tells_lengths_and_silent_recordings(predictions: Path, tmp_path: Path) -> None:
+    names = ["pond/a_20240501_040000.wav"] * 2 + ["hill/b_20240502_040000.wav"]
+    windows = pd.DataFrame({"filename": names, "start_s": [0.0, 30.0, 0.0], "end_s": [30.0, 60.0, 42.0]})
+    windows.assign(owl=0.1, wren=0.2).to_parquet(predictions / "windows.parquet")
+    made = exchange(predictions, "darwin_core", tmp_path / "out")
+    events = pd.read_csv(made["darwin_core"] / "event.csv").set_index("eventID")
+    assert events["sampleSizeValue"].to_dict() == {names[0]: 60, names[2]: 42}
+    assert events.loc[names[2], "eventDate"] == "2024-05-02T04:00:00/2024-05-02T04:00:42"
+
+
+def test_folder_and_time_zone_are_those_that_predict_was_given(
+    predictions: Path, tmp_path: Path, data_factory: Any
+) -> None:
+    data_factory.tone("pond/a_20240501_040000.wav", 20.0, sample_rate=16_000)
+    note = {"made": {"time zone": "+02:00", "folder of recordings": str(data_factory.root)}}
+    (predictions / "predictions.json").write_text(json.dumps(note))
+    for times, offset in ((RecorderTimes(), "+02:00"), (RecorderTimes(None, "-03:00"), "-03:00")):
+        made = exchange(predictions, "darwin_core", tmp_path / "out", ExchangeSettings(times=times))
+        events = pd.read_csv(made["darwin_core"] / "event.csv")
+        assert events["eventDate"].tolist() == [f"2024-05-01T04:00:00{offset}/2024-05-01T04:00:20{offset}"]
+
+
+def test_sites_are_named_by_patterns_and_what_fits_none_is_told(
+    predictions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    table = tmp_path / "sites.csv"
+    table.write_text(
+        "site,latitude,longitude,time_zone,recordings\nmoor,52.1,5.2,+02:00,*/a_*\nlake,52.2,5.3,,\n"
+    )
+    made = exchange(predictions, "darwin_core", tmp_path / "out", ExchangeSettings(sites=table))
+    events = pd.read_csv(made["darwin_core"] / "event.csv").set_index("locationID")
+    assert events.loc["moor", ["decimalLatitude", "decimalLongitude"]].tolist() == [52.1, 5.2]
+    assert events.loc["moor", "eventDate"].startswith("2024-05-01T04:00:00+02:00/")
+    assert "hill" in events.index
+    assert "1 site without a recording: lake" in caplog.text
+    assert "1 recording is of no site: hill/b_20240502_040000.wav" in caplog.text
 
 
 VERIFIED = (
@@ -102,13 +152,14 @@ def test_verdicts_are_joined_and_windows_that_only_reviewers_had_are_added(
     predictions: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "verified.csv").write_text(VERIFIED)
+    (predictions / "effort.csv").write_text(EFFORT)
     settings = ExchangeSettings(verified=tmp_path / "verified.csv")
     made = exchange(predictions, "csv,darwin_core", tmp_path / "out", settings)
     table = pd.read_csv(made["csv"], keep_default_na=False)
     assert table[["start_s", "label", "probability", "verdict", "heard", "reviewers"]].values.tolist() == [
-        [5.0, "owl", 0.9, "no", "robin", "Ada"],
-        [10.0, "wren", 0.8, "", "", ""],
-        [30.0, "wren", 1.0, "yes", "", "Bea"],
+        [5.0, "owl", "0.9", "no", "robin", "Ada"],
+        [10.0, "wren", "0.8", "", "", ""],
+        [30.0, "wren", "", "yes", "", "Bea"],
     ]
     occurrences = pd.read_csv(made["darwin_core"] / "occurrence.csv")
     assert occurrences["scientificName"].tolist() == ["robin", "wren", "wren"]
@@ -136,7 +187,7 @@ def test_a_table_of_verdicts_that_is_none_is_refused(tmp_path: Path, text: str, 
         (
             "sites.csv",
             "site,latitude,longitude\npond,95,5\n",
-            "the coordinates of pond are 95, 5; write degrees",
+            "the latitude of the site 'pond' is '95'; write degrees",
         ),
         ("effort.csv", EFFORT.replace("60.0", "long"), "duration_s is no number in a row; write seconds"),
         ("names.csv", "primary_label,scientific_name\nowl,Strix\n", "no names in the language 'de'"),

@@ -217,7 +217,7 @@ def test_where_people_have_listened_a_checklist_has_what_they_confirmed(tmp_path
     rows = cells(write(tmp_path, "ebird", REVIEWED, NIGHT))
     assert [(row[0], row[4]) for row in rows] == [
         ("Tawny Owl", "1 detection of at most 0.9000; confirmed by Ada, Bea"),
-        ("=robin", "1 detection of at most 1.0000; confirmed by Ada"),
+        ("=robin", "1 detection; confirmed by Ada"),
     ]
 
 

@@ -14,7 +14,7 @@ import pytest
 from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.cli import main
 from dawnchorus.errors import ConfigError, DataError, UnsafePathError
-from dawnchorus.formats.recorded_effort import Place
+from dawnchorus.formats.sites import Place, Site
 from dawnchorus.formats.synonyms import Synonyms
 from dawnchorus.predict.areas import read_areas
 from dawnchorus.predict.checklists import period_of, read_checklist
@@ -206,7 +206,7 @@ def test_a_checklist_holds_in_its_area_alone(tmp_path: Path) -> None:
     area = geojson(tmp_path / "area.geojson", ([square(0, 50, 10, 55)], {}))
     birds = tmp_path / "birds.txt"
     birds.write_text("Strix aluco\n")
-    region = Region.of([area, birds], LABELS, sites={"hill": INSIDE})
+    region = Region.of([area, birds], LABELS, sites=[Site("hill", *INSIDE)])
     assert region.factors(None, INSIDE).tolist() == [1, 0, 0, 0]
     assert region.factors(None, OUTSIDE).tolist() == [1, 1, 1, 1], "nothing tells of other places"
     assert region.factors(None, None).tolist() == [1, 1, 1, 1]
@@ -355,7 +355,7 @@ def test_the_digest_tells_regions_apart(tmp_path: Path, chart: Path) -> None:
         Region.of([chart], LABELS, RegionSettings("soft")),
         Region.of([chart], LABELS, taxonomy=TAXONOMY),
         Region.of([chart, area], LABELS),
-        Region.of([chart], LABELS, sites={"pond": INSIDE}),
+        Region.of([chart], LABELS, sites=[Site("pond", *INSIDE)]),
     ]
     assert len({region.digest for region in regions}) == len(regions)
     assert Region.of([chart], LABELS).digest == regions[0].digest

@@ -314,3 +314,79 @@ def test_a_file_that_is_no_answers_and_one_of_a_later_version_are_refused(tmp_pa
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(DataError, match="of a later version of dawnchorus"):
         AnswerStore(tmp_path / "later.sqlite")
+
+
+def test_what_only_people_have_heard_has_the_models_score_or_none(review: Review, predictions: Path) -> None:
+    row = review.clip(int(review.queue("surest", species="owl").index[0]))
+    clip = int(row.name)  # type: ignore[arg-type]
+    review.answer(clip, "Ada", "no", heard=("wren", "cuckoo"))
+    found = pd.read_csv(write_results(review).folder / "verified" / "detections.csv").set_index("label")
+    windows = pd.read_parquet(predictions / "windows.parquet").set_index(["filename", "start_s"])
+    said = windows.loc[(row["filename"], row["start_s"]), "wren"]
+    assert found.loc["wren", "probability"] == pytest.approx(said, abs=1e-4)
+    assert np.isnan(found.loc["cuckoo", "probability"])
+    assert "cuckoo" not in set(review.counted()["label"])
+
+
+def test_a_clip_of_a_table_has_no_part_in_thresholds(
+    predictions: Path, soundscapes: Truth, tmp_path: Path
+) -> None:
+    table = tmp_path / "queue.csv"
+    table.write_text("filename,start_s,end_s,label\nmeadow/a.wav,1.0,3.0,wren\n")
+    with open_review(predictions, soundscapes[0], table=table) as review:
+        (clip,) = review.queue("table").index
+        review.answer(int(clip), "Ada", "yes", queue=Queue("table"))
+        found = pd.read_csv(write_results(review).folder / "verified" / "detections.csv")
+        windows = review.scores_of(int(clip))
+        assert found["probability"].tolist() == [pytest.approx(windows["wren"], abs=1e-4)]
+        assert review.counted().empty
+
+
+def test_a_selection_that_a_person_has_drawn_is_no_score_of_one(tmp_path: Path) -> None:
+    (tmp_path / "detections.csv").write_text(
+        "filename,start_s,end_s,label,probability\na.wav,0.0,5.0,owl,\na.wav,5.0,10.0,owl,0.7\n"
+    )
+    with open_review(tmp_path, tmp_path) as review:
+        assert review.pool["probability"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("exact", np.float32([0.79996, 0.849953, 0.5000499]))
+def test_the_clip_that_sets_a_threshold_is_detected_with_it(exact: np.float32, tmp_path: Path) -> None:
+    scores = [round(float(exact), 4), *np.linspace(0.9, 0.99, 12).round(4)]
+    rows = pd.DataFrame({"filename": "a.wav", "start_s": 5.0 * np.arange(13), "label": "owl"})
+    rows = rows.assign(end_s=rows["start_s"] + 5, probability=scores)
+    rows.to_csv(tmp_path / "detections.csv", index=False)
+    with open_review(tmp_path, tmp_path) as review:
+        for clip in review.queue("time").index:
+            review.answer(int(clip), "Ada", "yes")
+        write_results(review)
+    (threshold,) = read_thresholds(tmp_path / "review" / "thresholds.csv", ["owl"])
+    assert exact >= threshold
+    assert float(exact) - threshold < 2e-4
+
+
+def test_confirmed_detections_keep_time_site_and_names(predictions: Path, soundscapes: Truth) -> None:
+    table = pd.read_csv(predictions / "detections.csv")
+    began = pd.Timestamp("2024-05-04T22:00:00") + pd.to_timedelta(table["start_s"], unit="s")
+    table = table.assign(time=began.dt.strftime("%Y-%m-%dT%H:%M:%S"), common_name=table["label"].str.upper())
+    table.to_csv(predictions / "detections.csv", index=False)
+    with open_review(predictions, soundscapes[0]) as review:
+        row = review.queue("time").iloc[3]
+        review.answer(int(row.name), "Ada", "yes")
+        (found,) = pd.read_csv(write_results(review).folder / "verified" / "detections.csv").to_dict(
+            "records"
+        )
+    assert found["time"] == f"2024-05-04T22:00:{int(row['start_s']):02}.000"
+    assert (found["site"], found["common_name"]) == ("meadow", row["label"].upper())
+
+
+def test_folder_of_recordings_and_plausible_species_are_those_of_predict(
+    predictions: Path, soundscapes: Truth
+) -> None:
+    note = {"made": {"folder of recordings": str(soundscapes[0]), "plausible species": ["owl", "robin"]}}
+    (predictions / "predictions.json").write_text(json.dumps(note))
+    with open_review(predictions) as review:
+        assert review.audio_dir == soundscapes[0]
+        clip = int(review.queue("surest", species="owl").index[0])
+        assert review.suggestions(clip) == ["robin"]
+        assert set(review.labels) == {"owl", "robin", "wren"}

@@ -246,3 +246,25 @@ def test_results_are_written_and_told(client: TestClient, review: Review) -> Non
     assert (said["n_left"], said["n_clips"]) == (28, 40)
     assert "12 answers say" in said["sentence"]
     assert "start the review with --model RUN" in client.post("/api/retrain", json={}).json()["error"]
+
+
+def test_the_page_and_the_file_have_the_same_threshold(client: TestClient, review: Review) -> None:
+    clips = review.queue("surest").index
+    for place, clip in enumerate(clips):
+        review.answer(int(clip), "Ada", "yes" if place % 4 else "no")
+    for precision in (0.5, 0.75, 0.9):
+        in_file = {line.label: line for line in review.thresholds(precision)}
+        for label, line in in_file.items():
+            found = client.get(f"/api/results?species={label}&precision={precision}").json()
+            assert found["threshold"] == (None if np.isinf(line.threshold) else line.threshold)
+            assert found["how"] == line.how
+            if found["at"]:
+                assert found["at"]["n_above"] == line.n_above
+
+
+def test_one_answer_has_the_pooled_threshold_on_the_page_too(client: TestClient, review: Review) -> None:
+    for species, verdict in (("owl", "yes"), ("robin", "no")):
+        review.answer(int(review.queue("surest", species=species).index[0]), "Ada", verdict)
+    found = client.get("/api/results?species=robin&precision=0.5").json()
+    (line,) = review.thresholds(0.5, "robin")
+    assert (found["threshold"], found["how"]) == (line.threshold, "pooled: 1 answers")

@@ -65,19 +65,19 @@ def test_the_windows_found_are_those_of_scikit_learn(folder: Path) -> None:
     assert rows[0][0] == row
     names = np.repeat(list(COUNTS), list(COUNTS.values()))
     firsts = np.repeat(np.cumsum([0, *COUNTS.values()])[:-1], list(COUNTS.values()))
-    assert found["recording"].tolist() == names[rows[0][1:]].tolist()
+    assert found["filename"].tolist() == names[rows[0][1:]].tolist()
     np.testing.assert_array_equal(found["start_s"], 5.0 * (rows[0][1:] - firsts[rows[0][1:]]))
-    np.testing.assert_allclose(found["score"], 1 - distances[0][1:], atol=1e-5)
-    assert list(found) == ["recording", "start_s", "end_s", "species", "score"]
-    assert set(found["species"]) == {"owl"}
+    np.testing.assert_allclose(found["similarity"], 1 - distances[0][1:], atol=1e-5)
+    assert list(found) == ["filename", "start_s", "end_s", "label", "similarity"]
+    assert set(found["label"]) == {"owl"}
 
 
 def test_several_windows_of_a_query_count_by_the_nearest(folder: Path) -> None:
     windows = WindowVectors.of(folder)
     queries = np.asarray(windows.vectors[[5, 3100, 9000]]) * 3  # any length
     found = find_similar(windows, queries, SearchSettings(k=3))
-    np.testing.assert_allclose(found["score"], 1, atol=1e-5)
-    assert sorted(zip(found["recording"], found["start_s"], strict=True)) == [
+    np.testing.assert_allclose(found["similarity"], 1, atol=1e-5)
+    assert sorted(zip(found["filename"], found["start_s"], strict=True)) == [
         ("a.wav", 25.0),
         ("deep/süd.wav", 500.0),
         ("z.wav", 5.0 * (9000 - 5500)),
@@ -130,9 +130,9 @@ def test_an_index_finds_nearly_all_and_is_kept(tmp_path: Path, monkeypatch: pyte
     again = find_similar(windows, query, SearchSettings(k=10, exact=False))
     assert index.stat().st_mtime_ns == written
     pd.testing.assert_frame_equal(near, again)
-    both = exact.merge(near, on=["recording", "start_s", "end_s"])
+    both = exact.merge(near, on=["filename", "start_s", "end_s"])
     assert len(both) >= 8
-    np.testing.assert_array_equal(both["score_x"], both["score_y"], "scores are exact")
+    np.testing.assert_array_equal(both["similarity_x"], both["similarity_y"], "scores are exact")
     assert faiss.read_index(str(index)).ntotal == 20_000
     index.write_bytes(b"damaged")
     pd.testing.assert_frame_equal(find_similar(windows, query, SearchSettings(k=10, exact=False)), near)
@@ -207,9 +207,9 @@ def test_a_clip_finds_itself_by_the_command_and_another_model_is_refused(
     main_ok("predict", model, str(data_factory.root), "--out", str(out), "--embeddings", "--threads", "1")
     main_ok("search", str(out), clip, "--model", model, "-n", "3", "--species", "wren", "--out", str(table))
     found = pd.read_csv(table)
-    assert set(found["recording"]) == {"high.wav"}
-    np.testing.assert_allclose(found["score"], 1, atol=1e-4)
-    assert set(found["species"]) == {"wren"}
+    assert set(found["filename"]) == {"high.wav"}
+    np.testing.assert_allclose(found["similarity"], 1, atol=1e-4)
+    assert set(found["label"]) == {"wren"}
     capsys.readouterr()
     main_ok("search", str(out), "high.wav@3", "-n", "2")
     lines = capsys.readouterr().out.splitlines()

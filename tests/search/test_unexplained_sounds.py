@@ -33,11 +33,11 @@ def planted() -> Predictions:
 @pytest.mark.parametrize("n_clusters", [None, 2])
 def test_planted_sounds_are_the_clusters_and_what_a_class_explains_is_none(n_clusters: int | None) -> None:
     found = find_clusters(planted(), ClusterSettings(n_clusters=n_clusters, per_cluster=3))
-    assert found["recording"].tolist() == ["frog.wav"] * 3 + ["saw.wav"] * 3
+    assert found["filename"].tolist() == ["frog.wav"] * 3 + ["saw.wav"] * 3
     assert found["cluster"].tolist() == [1, 1, 1, 2, 2, 2]
     assert found["n_windows"].max() <= 60
-    assert (found["score"] > 0.9).all()
-    assert list(found)[:5] == ["recording", "start_s", "end_s", "species", "score"]
+    assert (found["similarity"] > 0.9).all()
+    assert list(found)[:5] == ["filename", "start_s", "end_s", "label", "similarity"]
 
 
 def test_a_folder_gives_what_predictions_give(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_folder_gives_what_predictions_give(tmp_path: Path) -> None:
 def test_where_nothing_is_unexplained_the_table_is_empty() -> None:
     found = find_clusters(planted(), ClusterSettings(below=0.05))
     assert found.empty
-    assert {"recording", "cluster", "n_windows"} <= set(found)
+    assert {"filename", "cluster", "n_windows"} <= set(found)
 
 
 def test_a_sample_is_clustered_where_there_are_too_many() -> None:

@@ -18,6 +18,7 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference, durations_of, open_journal
+from dawnchorus.batch.predicted_with import PLAUSIBLE
 from dawnchorus.batch.remote_output import local_output
 from dawnchorus.batch.table_files import TableSource
 from dawnchorus.config.import_paths import import_path
@@ -564,4 +565,5 @@ def table_settings(settings: BulkSettings) -> dict[str, Any]:
         "time zone": settings.times.time_zone,
         "escape-formulas": settings.escape_formulas,
         "region": None if settings.region is None else settings.region.digest,
+        **({} if settings.region is None else {PLAUSIBLE: list(settings.region.plausible())}),
     }

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 
 from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.audio.recorder_times import recorder_time
+from dawnchorus.batch.predicted_with import PredictedWith
 from dawnchorus.errors import DataError
-from dawnchorus.formats import Format, ModelFacts, read_detections, write_detections
+from dawnchorus.formats import Format, ModelFacts, formats_of, read_detections, write_detections
 from dawnchorus.formats.detection_tables import DETECTIONS_NAME, moment_of
+from dawnchorus.formats.detection_writer import DetectionWriter
 from dawnchorus.formats.recorded_effort import (
     EFFORT_NAME,
-    at_sites,
     effort_of_audio,
+    effort_of_windows,
     read_effort,
-    read_sites,
 )
+from dawnchorus.formats.sites import at_sites, read_sites, unmatched
 from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.formats.text_tables import read_text_table
 from dawnchorus.formats.verdicts import with_verdicts
@@ -46,9 +51,10 @@ class ExchangeSettings:
     language
         Of the common names.
     sites
-        Table of the coordinates of sites.
+        Table of sites, as for :func:`dawnchorus.formats.sites.read_sites`.
     times
-        Where the times of recordings come from, where neither metadata nor known names have them.
+        Where the times of recordings come from, where neither metadata nor known names have them; what is not
+        given is as it was predicted with.
 
     Examples
     --------
@@ -72,8 +78,8 @@ def exchange(
 ) -> dict[str, Path]:
     """Write detections in the formats of other programs, and return the paths by format.
 
-    Recordings without a detection are in them too, where ``effort.csv`` of the folder, or the folder of the
-    recordings, tells of them.
+    Recordings without a detection are in them too, where ``effort.csv`` or ``windows.parquet`` of the folder,
+    or the folder of the recordings, tells of them.
 
     Parameters
     ----------
@@ -89,7 +95,7 @@ def exchange(
     Raises
     ------
     DataError
-        A table cannot be read or lacks a column.
+        A table cannot be read or lacks a column, or a format states how long was recorded, and nothing tells.
     ConfigError
         A format is not known.
 
@@ -106,16 +112,59 @@ def exchange(
     """
     settings = settings or ExchangeSettings()
     predictions = Path(predictions)
-    folder = predictions if predictions.is_dir() else predictions.parent
-    detections = read_detections(predictions, settings.audio)
+    detections = read_detections(predictions, settings.audio, missing=math.nan)
     if settings.verified is not None:
         detections = with_verdicts(detections, settings.verified)
+    return hand_on(detections, predictions, formats, out_dir, settings)
+
+
+def hand_on(
+    detections: pd.DataFrame,
+    predictions: Path,
+    formats: Format | Iterable[Format],
+    out_dir: Path | str,
+    settings: ExchangeSettings | None = None,
+) -> dict[str, Path]:
+    """Write detections with what the tables beside them tell of recordings, classes and model.
+
+    Parameters
+    ----------
+    detections
+        As for :func:`dawnchorus.formats.write_detections`.
+    predictions
+        The folder, or the table, that they are from.
+    formats, out_dir, settings
+        As for :func:`exchange`; ``verified`` is not looked at.
+
+    Raises
+    ------
+    DataError, ConfigError
+        As for :func:`exchange`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability,time,common_name\\n"
+    ...     "night.wav,5.0,10.0,owl,0.9,2024-05-04T22:00:05,Tawny Owl\\n"
+    ... )
+    >>> found = pd.DataFrame({"filename": ["night.wav"], "start_s": [20.0], "end_s": [25.0]})
+    >>> found = found.assign(label="owl", probability=float("nan"))
+    >>> made = hand_on(found, Path("detections.csv"), "csv", "confirmed")
+    >>> pd.read_csv(made["csv"])[["time", "common_name"]].values.tolist()
+    [['2024-05-04T22:00:20.000', 'Tawny Owl']]
+    """
+    settings = settings or ExchangeSettings()
+    folder = predictions if predictions.is_dir() else predictions.parent
     facts = _facts_of(predictions)
-    recordings = _recordings_of(folder, facts, settings)
+    recordings = _recordings_of(predictions, folder, facts, settings)
+    writers = formats_of(formats)
+    _check_lengths(writers, recordings, folder)
     labels = list(dict.fromkeys([*_labels_in(folder), *detections["label"]]))
     model = _model_of(facts, labels, settings)
     return write_detections(
-        detections, formats, out_dir, recordings=recordings, labels=labels or None, model=model
+        detections, writers.values(), out_dir, recordings=recordings, labels=labels or None, model=model
     )
 
 
@@ -130,26 +179,48 @@ def _facts_of(predictions: Path) -> pd.DataFrame:
         return pd.DataFrame({"filename": [], "start_s": []}, dtype=str)
 
 
-def _recordings_of(folder: Path, facts: pd.DataFrame, settings: ExchangeSettings) -> pd.DataFrame:
-    """Return the recordings, from the first of: ``effort.csv``, the sound files, the table of detections."""
+def _recordings_of(
+    predictions: Path, folder: Path, facts: pd.DataFrame, settings: ExchangeSettings
+) -> pd.DataFrame:
+    """Return the recordings, from the first of: ``effort.csv``, the sound files, the tables."""
+    made = PredictedWith.of(predictions)
+    given = settings.times
+    times = RecorderTimes(given.name or made.times.name, given.time_zone or made.times.time_zone)
+    detected = _recordings_detected(facts)
     if (folder / EFFORT_NAME).is_file():
         recordings = read_effort(folder / EFFORT_NAME)
         if settings.audio is not None:
             recordings["path"] = [str(settings.audio / name) for name in recordings["filename"]]
     elif settings.audio is not None:
-        recordings = effort_of_audio(settings.audio, settings.times)
+        recordings = effort_of_audio(settings.audio, times)
+    elif len(windows := effort_of_windows(folder / WINDOWS_NAME)):
+        recordings = windows.merge(detected, how="left", on="filename")
+    elif made.audio_dir is not None:
+        recordings = effort_of_audio(made.audio_dir, times)
     else:
         logger.warning(
-            f"{folder} holds no {EFFORT_NAME}, so that recordings without a detection are not known; name "
-            "the folder of the recordings with --audio, or predict with --format effort"
+            f"{folder} holds neither {EFFORT_NAME} nor {WINDOWS_NAME}, so that recordings without a "
+            "detection are not known; name the folder of the recordings with --audio, or predict with "
+            "--format effort"
         )
-        recordings = _recordings_detected(facts)
+        recordings = detected
     recordings["start"] = [
-        settings.times.start_of(Path(name), moment_of(start, name))
+        times.start_of(Path(name), moment_of(start, name) or _named_time(name))
         for name, start in zip(recordings["filename"], recordings["start"], strict=True)
     ]
     recordings = recordings.astype({"start": object})
-    return recordings if settings.sites is None else at_sites(recordings, read_sites(settings.sites))
+    if settings.sites is None:
+        return recordings
+    sites = read_sites(settings.sites)
+    for sentence in unmatched(sites, recordings["filename"]):
+        logger.warning(sentence)
+    return at_sites(recordings, sites)
+
+
+def _named_time(name: str) -> datetime | None:
+    """Return the time in a recording's name, None where it has none."""
+    known = recorder_time(Path(name))
+    return None if known is None else known.start
 
 
 def _recordings_detected(facts: pd.DataFrame) -> pd.DataFrame:
@@ -163,6 +234,25 @@ def _recordings_detected(facts: pd.DataFrame) -> pd.DataFrame:
     ]
     columns = {name: first.get(name, "") for name in ("filename", "latitude", "longitude", "device")}
     return pd.DataFrame({**columns, "start": starts}).reset_index(drop=True)
+
+
+def _check_lengths(
+    writers: Mapping[str, type[DetectionWriter]], recordings: pd.DataFrame, folder: Path
+) -> None:
+    """Refuse formats that state how long was recorded, where that is not known.
+
+    Raises
+    ------
+    DataError
+        A length would be made up.
+    """
+    wanted = [name for name, writer in writers.items() if writer.states_length]
+    if wanted and "duration_s" not in recordings:
+        raise DataError(
+            f"{' and '.join(wanted)} state how long was recorded, and {folder} does not tell: it has neither "
+            f"{EFFORT_NAME} nor {WINDOWS_NAME}; name the folder of the recordings with --audio, or write "
+            f"{EFFORT_NAME} there with the columns filename, start and duration_s"
+        )
 
 
 def _labels_in(folder: Path) -> list[str]:

@@ -33,10 +33,14 @@ def convert(
     ] = None,
     audio: Annotated[
         Path | None,
-        typer.Option(help="Folder of the recordings; needed where PREDICTIONS has no effort.csv."),
+        typer.Option(help="Folder of the recordings; needed where no table tells how long they are."),
     ] = None,
     sites: Annotated[
-        Path | None, typer.Option(help="Table of coordinates: site, latitude, longitude.")
+        Path | None,
+        typer.Option(
+            help="CSV of site, latitude, longitude, and if wanted time_zone and recordings, a pattern of "
+            "names; the site * stands for all others."
+        ),
     ] = None,
     names: Annotated[
         Path | None,
@@ -53,7 +57,11 @@ def convert(
     ] = None,
     time_zone: Annotated[
         str | None,
-        typer.Option("--time-zone", metavar="OFFSET", help="Of the recorders' clocks, where not known."),
+        typer.Option(
+            "--time-zone",
+            metavar="OFFSET",
+            help="Of the recorders' clocks, where not known; otherwise as predicted with.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:

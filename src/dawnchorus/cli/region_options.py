@@ -40,7 +40,9 @@ RegionSynonymsOption = Annotated[
 ]
 RegionSitesOption = Annotated[
     Path | None,
-    typer.Option(help="Coordinates of recordings that do not tell theirs: site, latitude, longitude."),
+    typer.Option(
+        help="Table of sites, for the coordinates of recordings that do not tell theirs; as report --sites."
+    ),
 ]
 RegionRemovedOption = Annotated[
     Path | None, typer.Option(help="Table of each detection that --region takes away, with the reason.")
@@ -58,7 +60,7 @@ def region_of(
 ) -> Region | None:
     """Return the region that options describe, None where there is none."""
     from dawnchorus.errors import ConfigError
-    from dawnchorus.formats.recorded_effort import read_sites
+    from dawnchorus.formats.sites import read_sites
     from dawnchorus.formats.synonyms import Synonyms
     from dawnchorus.predict.region import Region, RegionSettings
 
@@ -74,5 +76,5 @@ def region_of(
         RegionSettings(mode.value, minimum),
         taxonomy=card.species,
         synonyms=None if synonyms is None else Synonyms.read(synonyms),
-        sites=None if sites is None else read_sites(sites),
+        sites=() if sites is None else read_sites(sites),
     )

@@ -15,7 +15,8 @@ PredictionsArgument = Annotated[
     typer.Argument(help="Folder that dawnchorus predict wrote, or a table of detections as for segments."),
 ]
 AudioOption = Annotated[
-    Path, typer.Option("--audio", help="Folder of the recordings, as predict was given it.")
+    Path | None,
+    typer.Option("--audio", help="Folder of the recordings; otherwise the one that predict was given."),
 ]
 ReviewFolderOption = Annotated[
     Path | None, typer.Option("--folder", help="Folder of the answers; otherwise PREDICTIONS/review.")
@@ -39,7 +40,7 @@ ChannelOption = Annotated[
 
 def review(
     predictions: PredictionsArgument,
-    audio: AudioOption = Path(),
+    audio: AudioOption = None,
     model: Annotated[
         Path | None,
         typer.Option(help="Run or model: its attended frames are drawn, and a run can be trained again."),
@@ -77,7 +78,7 @@ def review(
     clips.
     """
     from dawnchorus.audio.channels import checked_channel
-    from dawnchorus.engines.opening import holds_model
+    from dawnchorus.engines.opening import names_model
     from dawnchorus.errors import ConfigError
     from dawnchorus.review.review_results import write_results
     from dawnchorus.review.reviewing import open_review
@@ -85,9 +86,10 @@ def review(
 
     if not write:
         check_extra()
-    if model is not None and not holds_model(model):
+    if model is not None and not names_model(model):
         raise ConfigError(
-            f"{model} is no model; give a run directory or an exported model, or leave --model out"
+            f"{model} is no model; give a run directory, an exported model or one of dawnchorus models, or "
+            "leave --model out"
         )
     opened = open_review(
         predictions,
@@ -114,7 +116,9 @@ def review(
     settings = AppSettings(
         hosts=hosts_of(host),
         frames=None if model is None else AttendedFrames(model),
-        next_round=None if model is None else retraining_process(model, predictions, audio, opened.folder),
+        next_round=None
+        if model is None
+        else retraining_process(model, predictions, opened.audio_dir, opened.folder),
         **given,
     )
 
@@ -130,7 +134,7 @@ def review(
 def retrain(
     run: RunArgument,
     predictions: PredictionsArgument,
-    audio: AudioOption = Path(),
+    audio: AudioOption = None,
     folder: ReviewFolderOption = None,
     min_probability: LeastOption = None,
     channel: ChannelOption = "mean",

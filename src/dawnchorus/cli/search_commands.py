@@ -136,7 +136,7 @@ def _print_windows(found: pd.DataFrame, out: Path | None) -> None:
         (write_csv if out.suffix.lower() == ".csv" else write_parquet)(out, found)
         typer.echo(f"{counted(len(found), 'window')}: {out}")
         return
-    for row in found.drop(columns="species").head(_SHOWN).round({"score": 4}).itertuples(index=False):
+    for row in found.drop(columns="label").head(_SHOWN).round({"similarity": 4}).itertuples(index=False):
         cells = [f"{cell:.10g}" if isinstance(cell, float) else str(cell) for cell in row]
         typer.echo("\t".join(cells))
     if len(found) > _SHOWN:

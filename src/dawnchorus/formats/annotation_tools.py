@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,6 +48,7 @@ class SoundeventWriter(DetectionWriter):
     """
 
     goal = "soundevent.json"
+    states_length = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -69,7 +71,7 @@ class SoundeventWriter(DetectionWriter):
             event, prediction = _identifier("event", key), _identifier("prediction", key)
             geometry = {"type": "TimeInterval", "coordinates": [row.start_s, row.end_s]}
             self._write("sound_events", uuid=event, recording=identifier, geometry=geometry)
-            score = round(row.probability, PROBABILITY_DECIMALS)
+            score = 1.0 if math.isnan(row.probability) else round(row.probability, PROBABILITY_DECIMALS)
             tags = self._tags_of(row, score)
             self._write("sound_event_predictions", uuid=prediction, sound_event=event, score=score, tags=tags)
             predicted.append(prediction)

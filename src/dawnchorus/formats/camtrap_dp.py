@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dawnchorus.audio.recorder_times import time_at
 from dawnchorus.files import legible, replacing, write_text
-from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
+from dawnchorus.formats.detection_writer import DetectionWriter, open_text, probability_cell
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.survey_days import LeftOut, lacking, site_of
 
@@ -136,6 +136,7 @@ class CamtrapDpWriter(DetectionWriter):
     """
 
     goal = "camtrap_dp"
+    states_length = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -231,7 +232,7 @@ class CamtrapDpWriter(DetectionWriter):
                     "" if names is None else names.scientific,
                     "human" if by_person else "machine",
                     " | ".join(row.reviewers) if row is not None and by_person else model,
-                    "" if row is None or by_person else round(row.probability, PROBABILITY_DECIMALS),
+                    "" if row is None or by_person else probability_cell(row.probability),
                     "" if row is None else f"label:{row.label}",
                     _comment(row),
                 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from dawnchorus.files import legible, replacing
-from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, DetectionWriter, open_text
+from dawnchorus.formats.detection_writer import DetectionWriter, open_text, probability_text
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.survey_days import interval, site_of
 
@@ -52,6 +52,7 @@ class DarwinCoreWriter(DetectionWriter):
     """
 
     goal = "darwin_core"
+    states_length = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -98,8 +99,13 @@ class DarwinCoreWriter(DetectionWriter):
             row.label,
             " | ".join(filter(None, identified_by)),
             _STATUS.get(row.verdict, ""),
-            f"{row.start_s:g} to {row.end_s:g} s; probability {row.probability:.{PROBABILITY_DECIMALS}f}",
+            _remarks(row),
         )
+
+
+def _remarks(row: Detection) -> str:
+    probability = probability_text(row.probability)
+    return f"{row.start_s:g} to {row.end_s:g} s{f'; probability {probability}' if probability else ''}"
 
 
 def _write_meta(path: Path) -> None:

@@ -49,6 +49,7 @@ class DetectionHistoryWriter(DetectionWriter):
     """
 
     goal = "detection_history"
+    states_length = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:

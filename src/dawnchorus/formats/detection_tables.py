@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -51,7 +52,8 @@ def write_detections(
     Parameters
     ----------
     table
-        A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``. Optional columns:
+        A row a detection: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability`` (NaN where no
+        model has said one). Optional columns:
         ``channel``, a number from 1; ``path`` of the audio file, ``start`` when the recording began, or
         ``time`` when the detection did (datetimes, or text in ISO 8601), ``duration_s`` of the recording, its
         ``latitude``, ``longitude`` and ``device``; ``verdict``, ``heard`` and ``reviewers`` of those that
@@ -65,8 +67,8 @@ def write_detections(
         not given, those of the table, in order of first appearance.
     recordings
         Facts of the recordings, a row each: ``filename``, and of ``path``, ``start``, ``duration_s``,
-        ``latitude``, ``longitude`` and ``device`` those that are known. They go before what the table of
-        detections says, and those without a detection are written too.
+        ``site``, ``latitude``, ``longitude`` and ``device`` those that are known. They go before what the
+        table of detections says, and those without a detection are written too.
     labels
         Every class of the model; those of the table if not given.
     high_hz
@@ -131,7 +133,7 @@ def write_detections(
     return writers.paths
 
 
-def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataFrame:
+def read_detections(path: Path | str, audio_dir: Path | None = None, *, missing: float = 1.0) -> pd.DataFrame:
     """Return detections as a table: ``filename``, ``start_s``, ``end_s``, ``label``, ``probability``.
 
     ``channel`` is a column too where the table has it.
@@ -139,13 +141,15 @@ def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataF
     Parameters
     ----------
     path
-        A CSV file with these columns, as ``dawnchorus predict`` writes it; a folder that holds one as
-        ``detections.csv``; a Raven or Audacity table of our own, also one that was corrected in Raven; a
-        table of BirdNET-Analyzer or Kaleidoscope; or a folder of such tables. A row without a probability,
-        such as a selection that a person has drawn, has 1. Rows of ``nocall`` are left out.
+        A CSV file with these columns, as ``dawnchorus predict`` writes it, or without ``probability``, as
+        ``dawnchorus search`` does; a folder that holds one as ``detections.csv``; a Raven or Audacity table
+        of our own, also one that was corrected in Raven; a table of BirdNET-Analyzer or Kaleidoscope; or a
+        folder of such tables. Rows of ``nocall`` are left out.
     audio_dir
         Folder of the recordings, in which tables of other programs and the paths in them find theirs;
         without it, a table belongs to the recording after which it is named.
+    missing
+        Probability of a row that has none, such as a selection that a person has drawn; NaN leaves it open.
 
     Raises
     ------
@@ -181,11 +185,13 @@ def read_detections(path: Path | str, audio_dir: Path | None = None) -> pd.DataF
         read = [_read_table(table, legible(table.name), names)]
     if not read or read[0] is None:
         table = own if path.is_dir() else path
-        given = read_text_table(table, required=tuple(DETECTION_COLUMNS), names=("filename", "site"))
+        given = read_text_table(table, required=tuple(DETECTION_COLUMNS[:-1]), names=("filename", "site"))
+        given = given.assign(probability=given.get("probability", ""))
         has_channels = "channel" in given and (given["channel"] != "").any()
         columns = [*DETECTION_COLUMNS, *(["channel"] if has_channels else [])]
         read = [_with_numbers(given[columns], str(table))]
     found = pd.concat(read, ignore_index=True)
+    found["probability"] = found["probability"].fillna(missing)
     return found[found["label"] != _NOCALL].reset_index(drop=True)
 
 
@@ -244,13 +250,14 @@ def _read_audacity(path: Path) -> pd.DataFrame:
 
 
 def _with_numbers(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return a table whose times and probabilities are float64."""
+    """Return a table whose times and probabilities are float64; a probability may be missing, as NaN."""
     table = table.copy()
-    table["probability"] = table["probability"].replace("", 1.0)
+    table["probability"] = table["probability"].replace("", math.nan)
     for column in (*NUMBER_COLUMNS, *(["channel"] if "channel" in table else [])):
         numbers = pd.to_numeric(table[column], errors="coerce")
-        if numbers.isna().any():
-            wrong = table.loc[numbers.isna(), column].iloc[0]
+        is_none = numbers.isna() & (table[column].notna() if column == "probability" else True)
+        if is_none.any():
+            wrong = table.loc[is_none, column].iloc[0]
             raise DataError(f"{where}: {column} is {shown(wrong)} in a row; write a number")
         table[column] = numbers.astype(int if column == "channel" else float)
     return table
@@ -298,7 +305,8 @@ def _recording(
     )
     device = first("device")
     recorder = Recorder(None if pd.isna(device) or device == "" else str(device), latitude, longitude)
-    return RecordingDetections(relative, path, duration_s, start, found, recorder)
+    site = str(facts.get("site", ""))
+    return RecordingDetections(relative, path, duration_s, start, found, recorder, named_site=site)
 
 
 def moment_of(given: Any, name: str) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -15,6 +16,28 @@ from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.taxonomy import Taxonomy
 
 PROBABILITY_DECIMALS = 4
+
+
+def probability_cell(probability: float) -> float | str:
+    """Return a probability as tables have it; empty where it is not known (NaN).
+
+    Examples
+    --------
+    >>> probability_cell(0.123456), probability_cell(float("nan"))
+    (0.1235, '')
+    """
+    return "" if math.isnan(probability) else round(probability, PROBABILITY_DECIMALS)
+
+
+def probability_text(probability: float) -> str:
+    """Return a probability with all its decimals; empty where it is not known (NaN).
+
+    Examples
+    --------
+    >>> probability_text(0.5), probability_text(float("nan"))
+    ('0.5000', '')
+    """
+    return "" if math.isnan(probability) else f"{probability:.{PROBABILITY_DECIMALS}f}"
 
 
 @dataclass(frozen=True)
@@ -142,6 +165,9 @@ class DetectionWriter(ABC):
 
     goal: ClassVar[str]
     """Name of the file or the folder in the folder of tables."""
+
+    states_length: ClassVar[bool] = False
+    """Whether it states how long a recording is, so that the length must be known."""
 
     def __init__(self, out_dir: Path, settings: TableSettings) -> None:
         self.path = out_dir / self.goal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS
+from dawnchorus.formats.detection_writer import probability_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.single_tables import TableWriter
 from dawnchorus.formats.survey_days import site_of
@@ -45,6 +45,7 @@ class EbirdWriter(TableWriter):
     """
 
     goal = "ebird_checklists.csv"
+    states_length = True
     columns = RECORD_FORMAT
     has_header = False
 
@@ -58,15 +59,15 @@ class EbirdWriter(TableWriter):
         _, latitude, longitude = recording.recorder
         for label in dict.fromkeys(row.label for row in found):
             rows = [row for row in found if row.label == label]
-            surest = max(row.probability for row in rows)
+            scores = [row.probability for row in rows if not math.isnan(row.probability)]
+            surest = f" of at most {probability_text(max(scores))}" if scores else ""
             reviewers = ", ".join(dict.fromkeys(name for row in rows for name in row.reviewers))
             detections = "1 detection" if len(rows) == 1 else f"{len(rows)} detections"
             names = self.settings.names(label)
             genus, _, species = names.scientific.replace("_", " ").partition(" ")
             yield [
                 *(names.common, genus, species, "X"),
-                f"{detections} of at most {surest:.{PROBABILITY_DECIMALS}f}"
-                + (f"; confirmed by {reviewers}" if reviewers else ""),
+                f"{detections}{surest}" + (f"; confirmed by {reviewers}" if reviewers else ""),
                 *(site_of(recording), latitude, longitude),
                 *(f"{recording.start:%m/%d/%Y}", f"{recording.start:%H:%M}", "", ""),
                 *("Stationary", 1, minutes, "N", "", ""),

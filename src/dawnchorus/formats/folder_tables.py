@@ -15,10 +15,11 @@ from dawnchorus.audio.container import AudioInfo, read_info
 from dawnchorus.errors import AudioError
 from dawnchorus.files import inside, replacing
 from dawnchorus.formats.detection_writer import (
-    PROBABILITY_DECIMALS,
     DetectionWriter,
     TableSettings,
     open_text,
+    probability_cell,
+    probability_text,
     verdict_cells,
 )
 from dawnchorus.formats.names import fitting
@@ -125,7 +126,7 @@ class RavenWriter(FolderWriter):
             moment = recording.time_of(row)
             cells = (
                 *(number, "Spectrogram 1", row.channel or 1, row.start_s, row.end_s, 0.0, high_hz),
-                *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
+                *(row.label.translate(_BREAKS), probability_cell(row.probability), name),
                 *([nearest_millisecond(moment).strftime("%Y/%m/%d %H:%M:%S.%f")[:-3]] if moment else []),
                 *(cell.translate(_BREAKS) for cell in (verdict_cells(row) if verdict else ())),
             )
@@ -193,7 +194,7 @@ class CombinedRavenWriter(DetectionWriter):
             begin_s, end_s = (round(self._begin_s + each, 6) for each in (row.start_s, row.end_s))
             cells = (
                 *(next(self._number), "Spectrogram 1", 1, begin_s, end_s, 0.0, high_hz),
-                *(row.label.translate(_BREAKS), round(row.probability, PROBABILITY_DECIMALS), name),
+                *(row.label.translate(_BREAKS), probability_cell(row.probability), name),
                 *(path, row.start_s),
             )
             self._writer.writerow(self.cells(cells))
@@ -223,10 +224,11 @@ class AudacityWriter(FolderWriter):
     def write(self, file: IO[str], recording: RecordingDetections) -> None:
         for row in recording.rows():
             label = row.label.translate(_BREAKS)  # Audacity does not parse quotes
-            probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
+            probability = probability_text(row.probability)
             heard = f": {', '.join(row.heard)}" if row.heard else ""
             verdict = f" ({row.verdict}{heard})".translate(_BREAKS) if row.verdict else ""
-            file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{label} {probability}{verdict}\n")
+            named = f"{label} {probability}" if probability else label
+            file.write(f"{row.start_s:.6f}\t{row.end_s:.6f}\t{named}{verdict}\n")
 
 
 class BirdnetWriter(FolderWriter):
@@ -263,5 +265,5 @@ class BirdnetWriter(FolderWriter):
         writer.writerow(self.columns)
         for row in recording.rows():
             names = self.settings.species[row.label]
-            probability = f"{row.probability:.{PROBABILITY_DECIMALS}f}"
+            probability = probability_text(row.probability)
             writer.writerow(self.cells((row.start_s, row.end_s, *names, probability, str(recording.path))))

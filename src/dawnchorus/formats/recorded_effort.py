@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dawnchorus.audio.headers import read_headers
 from dawnchorus.audio.listing import list_audio_files
@@ -21,19 +21,6 @@ logger = logging.getLogger(__name__)
 
 EFFORT_NAME = "effort.csv"
 EFFORT_COLUMNS = ("filename", "start", "duration_s", "latitude", "longitude", "device")
-
-
-class Place(NamedTuple):
-    """Coordinates of a site, degrees north and east (WGS 84).
-
-    Examples
-    --------
-    >>> Place(52.1, 5.2).latitude
-    52.1
-    """
-
-    latitude: float
-    longitude: float
 
 
 def effort_of_audio(folder: Path, times: RecorderTimes | None = None) -> pd.DataFrame:
@@ -96,48 +83,27 @@ def read_effort(table: Path) -> pd.DataFrame:
     return found
 
 
-def read_sites(table: Path) -> dict[str, Place]:
-    """Return the coordinates of sites, from a table with ``site``, ``latitude`` and ``longitude``.
+def effort_of_windows(table: Path) -> pd.DataFrame:
+    """Return the recordings in ``windows.parquet``: ``filename`` and ``duration_s``, the end of the last.
 
-    Raises
-    ------
-    DataError
-        The table lacks a column, or a coordinate is none.
+    None where the table is not there, or cannot be read; it holds every window of every recording.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> _ = Path("sites.csv").write_text("site,latitude,longitude\\npond,52.1,5.2\\n")
-    >>> read_sites(Path("sites.csv"))
-    {'pond': Place(latitude=52.1, longitude=5.2)}
-    """
-    given = read_text_table(table, required=("site", "latitude", "longitude"), names=("site",))
-    places = {}
-    for site, *cells in given[["site", "latitude", "longitude"]].itertuples(index=False):
-        latitude, longitude = pd.to_numeric(pd.Series(cells), errors="coerce")
-        if not (abs(latitude) <= 90 and abs(longitude) <= 180):
-            raise DataError(
-                f"{table}: the coordinates of {site} are {', '.join(cells)}; write degrees north, -90 to 90, "
-                "and east, -180 to 180"
-            )
-        places[site] = Place(float(latitude), float(longitude))
-    return places
-
-
-def at_sites(recordings: pd.DataFrame, sites: Mapping[str, Place]) -> pd.DataFrame:
-    """Return recordings with the coordinates of their sites, which are the first folders of their names.
-
-    Examples
-    --------
     >>> import pandas as pd
-    >>> recordings = pd.DataFrame({"filename": ["pond/a.wav", "b.wav"], "latitude": "", "longitude": ""})
-    >>> at_sites(recordings, {"pond": Place(52.1, 5.2)})["latitude"].tolist()
-    [52.1, '']
+    >>> windows = pd.DataFrame({"filename": "night.wav", "start_s": [0.0, 5.0], "end_s": [5.0, 8.0]})
+    >>> windows.to_parquet("windows.parquet")
+    >>> effort_of_windows(Path("windows.parquet")).values.tolist()
+    [['night.wav', 8.0]]
     """
-    recordings = recordings.astype({"latitude": object, "longitude": object})
-    site = recordings["filename"].str.partition("/")
-    names = site[0].where(site[1] == "/", "")
-    for name in Place._fields:
-        given = names.map({each: getattr(place, name) for each, place in sites.items()})
-        recordings[name] = given.astype(object).where(given.notna(), recordings[name])
-    return recordings
+    ends: dict[str, float] = {}
+    try:
+        with pq.ParquetFile(table) as file:
+            for batch in file.iter_batches(columns=["filename", "end_s"]):
+                last = pa.table(batch).group_by("filename").aggregate([("end_s", "max")])
+                for name, end_s in zip(*(column.to_pylist() for column in last.columns), strict=True):
+                    ends[name] = max(end_s, ends.get(name, 0.0))
+    except (OSError, ValueError, KeyError):  # pyarrow's own errors are kinds of these
+        ends = {}
+    return pd.DataFrame({"filename": list(ends), "duration_s": list(ends.values())})

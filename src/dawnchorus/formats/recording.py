@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ class Detection(NamedTuple):
     start_s, end_s
         Where it is, seconds.
     label, probability
-        The class, and how sure the model is.
+        The class, and how sure the model is; NaN where only a person has named it.
     channel
         From 1; None where the sound was not of one channel.
     verdict
@@ -68,6 +69,8 @@ class RecordingDetections(NamedTuple):
         Its device and place, where known.
     sample_rate
         Of the audio file, in Hz; None where it is to be read from there.
+    named_site
+        Its site in a table of sites; empty where there is none.
 
     Examples
     --------
@@ -87,10 +90,13 @@ class RecordingDetections(NamedTuple):
     detections: pd.DataFrame
     recorder: Recorder = Recorder()
     sample_rate: int | None = None
+    named_site: str = ""
 
     @property
     def site(self) -> str:
-        """The first folder of its name, empty where it has none."""
+        """Its site in the table of sites, else the first folder of its name; empty where it has none."""
+        if self.named_site:
+            return self.named_site
         first, slash, _ = self.filename.partition("/")
         return first if slash else ""
 
@@ -110,7 +116,7 @@ class RecordingDetections(NamedTuple):
         >>> table = table.assign(verdict="no", heard=[("owl",)], reviewers=[("Ada",)])
         >>> recording = RecordingDetections("a.wav", Path("a.wav"), 60.0, None, table)
         >>> [(row.label, row.verdict, row.probability) for row in recording.occurrences()]
-        [('owl', 'yes', 1.0)]
+        [('owl', 'yes', nan)]
         """
         said: dict[tuple[float, float, str, int | None], Detection] = {}
         for row in self.rows():
@@ -118,7 +124,7 @@ class RecordingDetections(NamedTuple):
                 said.setdefault((row.start_s, row.end_s, row.label, row.channel), row)
         for row in self.rows():
             for label in row.heard:
-                heard = row._replace(label=label, probability=1.0, verdict="yes", heard=())
+                heard = row._replace(label=label, probability=math.nan, verdict="yes", heard=())
                 said.setdefault((row.start_s, row.end_s, label, row.channel), heard)
         return iter(sorted(said.values(), key=lambda row: (row.channel or 0, row.start_s)))
 

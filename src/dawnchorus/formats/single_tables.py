@@ -12,10 +12,11 @@ from typing import ClassVar
 
 from dawnchorus.files import replacing
 from dawnchorus.formats.detection_writer import (
-    PROBABILITY_DECIMALS,
     VERDICT_COLUMNS,
     DetectionWriter,
     open_text,
+    probability_cell,
+    probability_text,
     verdict_cells,
 )
 from dawnchorus.formats.recording import Detection, RecordingDetections, nearest_millisecond
@@ -119,7 +120,7 @@ class CsvWriter(TableWriter):
         for row in recording.rows():
             moment = recording.time_of(row)
             time = nearest_millisecond(moment).isoformat(timespec="milliseconds") if moment else ""
-            probability = round(row.probability, PROBABILITY_DECIMALS)
+            probability = probability_cell(row.probability)
             channel = [row.channel] if self.settings.has_channels else []
             device, latitude, longitude = recording.recorder
             yield [
@@ -212,9 +213,9 @@ class KaleidoscopeWriter(TableWriter):
                 *(root, folder, relative.name),
                 *(row.start_s, round(row.end_s - row.start_s, _TIME_DECIMALS)),
                 *names,
-                f"{row.probability:.{PROBABILITY_DECIMALS}f}",
+                probability_text(row.probability),
                 *(latitude, longitude, "", self.settings.overlap_s, ""),
-                *(0, *began, names.common, f"{1 - row.probability:.{PROBABILITY_DECIMALS}f}"),
+                *(0, *began, names.common, probability_text(1 - row.probability)),
                 self._manual_id(row),
             ]
 

@@ -71,10 +71,9 @@ def with_verdicts(detections: pd.DataFrame, verified: Path) -> pd.DataFrame:
         rows.append({**row, **_verdict_of(answer)})
     for answer in said.values():
         extra = {key: answer[key] for key in _KEYS}
-        probability = 1.0 if pd.isna(answer["probability"]) else float(answer["probability"])
         if "channel" in detections:
             extra["channel"] = 1 if pd.isna(answer["channel"]) else max(1, int(answer["channel"]))
-        rows.append({**extra, "probability": probability, **_verdict_of(answer)})
+        rows.append({**extra, "probability": float(answer["probability"]), **_verdict_of(answer)})
     columns = [*detections.columns, *VERDICT_COLUMNS]
     found = pd.DataFrame(rows, columns=columns)
     return found.sort_values(["filename", "start_s", "end_s", "label"], kind="stable", ignore_index=True)

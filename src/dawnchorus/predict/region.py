@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.files import inside
 from dawnchorus.formats.names import species_names
-from dawnchorus.formats.recorded_effort import Place
+from dawnchorus.formats.sites import Place, Site, site_among
 from dawnchorus.formats.synonyms import Synonyms
 from dawnchorus.formats.taxonomy import Taxonomy, name_key
 from dawnchorus.predict.areas import Area, read_areas
@@ -147,7 +147,7 @@ class Region:
     settings
         What is plausible.
     sites
-        Coordinates of sites, for recordings that do not tell theirs.
+        Sites, for the coordinates of recordings that do not tell theirs.
     digest
         Of all that the scores depend on.
 
@@ -167,7 +167,7 @@ class Region:
 
     labels: tuple[str, ...]
     settings: RegionSettings
-    sites: Mapping[str, Place]
+    sites: tuple[Site, ...]
     digest: str
     _parts: tuple[_Part, ...] = field(repr=False)
 
@@ -180,7 +180,7 @@ class Region:
         *,
         taxonomy: Taxonomy | None = None,
         synonyms: Synonyms | None = None,
-        sites: Mapping[str, Place] | None = None,
+        sites: Sequence[Site] = (),
     ) -> Region:
         """Return a region for the classes of a model.
 
@@ -200,7 +200,7 @@ class Region:
         synonyms
             Names that stand for one another.
         sites
-            Coordinates of sites, by the first folder of a recording's name.
+            Sites, for the coordinates of recordings that do not tell theirs.
 
         Raises
         ------
@@ -214,7 +214,7 @@ class Region:
         )
         _check_known(parts)
         _tell_other_names(parts, labels)
-        facts = [vars(settings), list(labels), {name: list(place) for name, place in (sites or {}).items()}]
+        facts = [vars(settings), list(labels), [list(site) for site in sites]]
         text = json.dumps(facts, sort_keys=True, default=str).encode()
         digest = hashlib.sha256(text)
         for part in parts:
@@ -222,12 +222,27 @@ class Region:
             digest.update(
                 repr([[r.tolist() for p in a.polygons for r in p] for a in part.areas or ()]).encode()
             )
-        return cls(tuple(labels), settings, sites or {}, digest.hexdigest()[:16], parts)
+        return cls(tuple(labels), settings, tuple(sites), digest.hexdigest()[:16], parts)
 
     def frequencies(self, day: date | None, place: Place | None = None) -> npt.NDArray[np.float64]:
         """Return how often each class is found, shape (n_classes,); NaN where nothing tells."""
         told = [part.at(day) for part in self._parts if part.is_about(place)]
         return _highest(np.array(told)) if told else np.full(len(self.labels), np.nan)
+
+    def plausible(self) -> tuple[str, ...]:
+        """Return the classes that some checklist has, anywhere and at any time of the year.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> _ = Path("birds.txt").write_text("wren\\n")
+        >>> Region.of([Path("birds.txt")], ["owl", "wren"]).plausible()
+        ('wren',)
+        """
+        highest = _highest(np.array([_highest(part.frequencies.T) for part in self._parts]))
+        least = self.settings.minimum if self.settings.mode == "hard" else 0.0
+        is_plausible = np.isnan(highest) | ((highest > 0) & (highest >= least))
+        return tuple(label for label, kept in zip(self.labels, is_plausible, strict=True) if kept)
 
     def factors(self, day: date | None, place: Place | None = None) -> npt.NDArray[np.float32]:
         """Return what the scores of each class are multiplied by, shape (n_classes,), float32 in [0, 1].
@@ -275,8 +290,8 @@ class Region:
         """Return where a recording is from: its own coordinates, or those of its site."""
         if latitude is not None and longitude is not None:
             return Place(latitude, longitude)
-        site, slash, _ = filename.partition("/")
-        return self.sites.get(site) if slash else None
+        site = site_among(self.sites, filename)
+        return None if site is None else site.place
 
     def __repr__(self) -> str:
         sources = first_few([part.checklist.source for part in self._parts])

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dawnchorus.files import replacing
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS, open_text
-from dawnchorus.formats.recorded_effort import Place
+from dawnchorus.formats.sites import Place
 from dawnchorus.predict.detections import DetectionSettings, detect
 from dawnchorus.predict.region import Region
 from dawnchorus.predict.window_predictions import WindowPredictions

@@ -70,7 +70,7 @@ def read_pool(
     """
     windows = (predictions if predictions.is_dir() else predictions.parent) / WINDOWS_NAME
     if min_probability is None:
-        found = read_detections(predictions, audio_dir)
+        found = read_detections(predictions, audio_dir, missing=np.nan)
         found = shorten_detections(found, longest_s, windows if windows.is_file() else None)
     else:
         if not 0 <= min_probability <= 1:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from dawnchorus.batch.exchange import hand_on
 from dawnchorus.evaluate.calibration import ClassThreshold, write_thresholds
 from dawnchorus.formats import Format
-from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, write_detections
+from dawnchorus.formats.detection_tables import DETECTION_COLUMNS
 from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.predict.thresholds import ALL_OTHERS, THRESHOLDS_NAME
 from dawnchorus.recordings.labels import NOCALL
@@ -114,15 +116,23 @@ def write_results(
     rest = ClassThreshold(ALL_OTHERS, otherwise, float("nan"), float("nan"), 0, 0, "not reviewed")
     files.append(folder / THRESHOLDS_NAME)
     write_thresholds(files[-1], [*thresholds, rest])
-    confirmed = verified_detections(verdicts)
-    paths = write_detections(confirmed, formats, folder / TABLES_FOLDER)
+    confirmed = verified_detections(verdicts, review.scores_of)
+    paths = hand_on(confirmed, review.predictions or folder, formats, folder / TABLES_FOLDER)
     return Results(folder, [*files, *paths.values()], len(verdicts), len(confirmed), thresholds)
 
 
-def verified_detections(verdicts: pd.DataFrame) -> pd.DataFrame:
+def verified_detections(
+    verdicts: pd.DataFrame, scores_of: Callable[[int], pd.Series] | None = None
+) -> pd.DataFrame:
     """Return the confirmed detections, and a row for each other species that was heard, as a table.
 
-    What was heard beside a clip's species has the probability 1, as what a person has drawn elsewhere.
+    Parameters
+    ----------
+    verdicts
+        As of :meth:`dawnchorus.review.reviewing.Review.verdicts`.
+    scores_of
+        The scores of all classes in a clip, by its number: the probability of a species that was heard
+        beside, or whose clip came from a table of clips. Without one it is not known (NaN).
 
     Examples
     --------
@@ -130,15 +140,18 @@ def verified_detections(verdicts: pd.DataFrame) -> pd.DataFrame:
     >>> verdicts = pd.DataFrame({"filename": ["a.wav"], "start_s": [0.0], "end_s": [5.0], "label": ["owl"]})
     >>> verdicts = verdicts.assign(channel=0, probability=0.8, verdict="no", heard=[("wren",)])
     >>> verified_detections(verdicts)[["label", "probability"]].values.tolist()
-    [['wren', 1.0]]
+    [['wren', nan]]
     """
     right = verdicts[verdicts["verdict"] == "yes"]
     columns = [*DETECTION_COLUMNS, "channel"]
     heard = verdicts.explode("heard")
     heard = heard[heard["heard"].notna() & (heard["heard"] != NOCALL)]
-    others = heard.assign(label=heard["heard"], probability=1.0)
-    found = pd.concat([right[columns], others[columns]], ignore_index=True)
-    found["probability"] = found["probability"].astype(float).fillna(1.0)
+    others = heard.assign(label=heard["heard"], probability=math.nan)
+    found = pd.concat([right[columns], others[columns]]).astype({"probability": float})
+    for place, (clip, row) in enumerate(found.iterrows()):
+        if scores_of is not None and math.isnan(row["probability"]):
+            score = scores_of(int(clip)).get(row["label"], math.nan)
+            found.iloc[place, found.columns.get_loc("probability")] = score
     keys = ["filename", "start_s", "end_s", "label", "channel"]
     found = found.sort_values([*keys, "probability"]).drop_duplicates(keys)
     if not (found["channel"] != 0).any():

@@ -21,6 +21,7 @@ from scipy import special, stats
 
 from dawnchorus.batch.segments import strata
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED, ClassThreshold
+from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS
 
 LEVEL = 0.95
 MIN_ANSWERS = 10
@@ -28,6 +29,7 @@ MIN_ANSWERS = 10
 
 _PRIOR = 0.5
 _EPSILON = 1e-4  # scores of 0 and 1 have no logit
+_ROUNDED = 0.5 * 10.0**-PROBABILITY_DECIMALS + 1e-6  # a score is less than that below what a table says
 
 
 class PrecisionCurve(NamedTuple):
@@ -163,11 +165,18 @@ def _interval(
 
 
 def reviewed_thresholds(
-    pool: pd.DataFrame, reviewed: pd.DataFrame, precision: float, *, min_answers: int = MIN_ANSWERS
+    pool: pd.DataFrame,
+    reviewed: pd.DataFrame,
+    precision: float,
+    *,
+    min_answers: int = MIN_ANSWERS,
+    species: str | None = None,
 ) -> list[ClassThreshold]:
     """Return the lowest threshold of each species with the wanted precision, by the reviewers' answers.
 
-    A species with few answers takes the pooled threshold, of all reviewed species together.
+    A species with few answers takes the pooled threshold, of all reviewed species together. A threshold lies
+    half a unit of a table's last decimal below the score of the clip that sets it, whose own score may have
+    been rounded up: with it, the clip is detected again.
 
     Parameters
     ----------
@@ -179,6 +188,8 @@ def reviewed_thresholds(
         Wanted, in (0, 1].
     min_answers
         Answers from which a species has a threshold of its own.
+    species
+        The only one that is wanted; all if not given.
 
     Examples
     --------
@@ -187,42 +198,46 @@ def reviewed_thresholds(
     >>> reviewed = pool.assign(is_right=[True, True, False, False])
     >>> (owl,) = reviewed_thresholds(pool, reviewed, 0.9, min_answers=4)
     >>> owl.threshold, owl.precision, owl.recall, owl.how
-    (0.8, 1.0, 1.0, 'class: 4 answers')
+    (0.799949, 1.0, 1.0, 'class: 4 answers')
     """
     pool = pool[pool["probability"].notna()]
     reviewed = reviewed[reviewed["probability"].notna()]
     of_reviewed = pool[pool["label"].isin(reviewed["label"].unique())]
     everything = precision_curve(of_reviewed["probability"], reviewed["probability"], reviewed["is_right"])
-    first = everything.lowest_reaching(precision)
-    pooled = math.inf if first is None else float(everything.thresholds[first])
+    pooled = _threshold_of(everything, precision)
+    wanted = pool if species is None else pool[pool["label"] == species]
     answers = dict(list(reviewed.groupby("label")))
-    found = []
-    for label, clips in pool.groupby("label"):
-        own = answers.get(label, reviewed[:0])
-        curve = precision_curve(clips["probability"], own["probability"], own["is_right"])
-        place, n = curve.lowest_reaching(precision), len(own)
-        threshold, how = pooled, f"{POOLED}: {n} answers"
-        if n >= min_answers:
-            threshold = math.inf if place is None else float(curve.thresholds[place])
-            how = f"{OWN}: {n} answers"
-        if math.isinf(threshold):
-            how = f"{NEVER}: {n} answers"
-        at = precision_curve(
-            clips["probability"], own["probability"], own["is_right"], thresholds=[min(threshold, 2.0)]
-        )
-        is_known = n > 0 and not math.isinf(threshold)
-        found.append(
-            ClassThreshold(
-                str(label),
-                threshold,
-                float(at.precision[0]) if is_known else math.nan,
-                float(at.recall[0]) if is_known else math.nan,
-                int(own["is_right"].sum()),
-                int(at.n_above[0]),
-                how,
-            )
-        )
-    return found
+    return [
+        _class_threshold(str(label), clips, answers.get(label, reviewed[:0]), precision, pooled, min_answers)
+        for label, clips in wanted.groupby("label")
+    ]
+
+
+def _class_threshold(
+    label: str, clips: pd.DataFrame, own: pd.DataFrame, precision: float, pooled: float, min_answers: int
+) -> ClassThreshold:
+    scores, n = (clips["probability"], own["probability"], own["is_right"]), len(own)
+    threshold, how = pooled, f"{POOLED}: {n} answers"
+    if n >= min_answers:
+        threshold, how = _threshold_of(precision_curve(*scores), precision), f"{OWN}: {n} answers"
+    if math.isinf(threshold):
+        how = f"{NEVER}: {n} answers"
+    at = precision_curve(*scores, thresholds=[min(threshold, 2.0)])
+    is_known = n > 0 and not math.isinf(threshold)
+    return ClassThreshold(
+        label,
+        threshold,
+        float(at.precision[0]) if is_known else math.nan,
+        float(at.recall[0]) if is_known else math.nan,
+        int(own["is_right"].sum()),
+        int(at.n_above[0]),
+        how,
+    )
+
+
+def _threshold_of(curve: PrecisionCurve, precision: float) -> float:
+    place = curve.lowest_reaching(precision)
+    return math.inf if place is None else max(0.0, round(float(curve.thresholds[place]) - _ROUNDED, 6))
 
 
 class AnswerCalibration(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from dawnchorus.audio.channels import Channel
+from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
@@ -29,6 +30,7 @@ from dawnchorus.review.clip_pool import (
     read_clip_table,
     read_pool,
 )
+from dawnchorus.review.queue_progress import Progress
 from dawnchorus.review.reviewed_precision import (
     AnswerCalibration,
     PrecisionCurve,
@@ -49,53 +51,6 @@ _N_SUGGESTIONS = 9
 _ORDERS_KEPT = 64
 
 
-class Progress(NamedTuple):
-    """How far a queue is, and what more answers would improve.
-
-    Attributes
-    ----------
-    n_left, n_clips
-        Clips of the queue without an answer, and all of them.
-    species
-        The species that the following is about; None for all together.
-    precision, low, high
-        Of all clips of the species in the pool, with its interval; NaN before the first answer.
-    n_answers
-        Answers that it is counted on.
-    half_width_after
-        About half the interval once the queue is done.
-
-    Examples
-    --------
-    >>> progress = Progress(90, 96, "owl", 0.5, 0.2, 0.8, n_answers=6, half_width_after=0.1)
-    >>> progress.sentence()
-    '90 of 96 left. 6 answers say that 50 % of the clips are right (20 to 80 %); all of them would make it
-    about ±10 points.'
-    """
-
-    n_left: int
-    n_clips: int
-    species: str | None
-    precision: float
-    low: float
-    high: float
-    n_answers: int
-    half_width_after: float
-
-    def sentence(self) -> str:
-        """Return both in words."""
-        left = f"{self.n_left:,} of {self.n_clips:,} left."
-        if not self.n_answers or math.isnan(self.precision):
-            return f"{left} The first answers will say how many of the clips are right."
-        says = (
-            f"{left} {counted(self.n_answers, 'answer')} say{'s' * (self.n_answers == 1)} that "
-            f"{self.precision:.0%} of the clips are right ({100 * self.low:.0f} to {100 * self.high:.0f} %)"
-        ).replace("%", " %", 1)
-        if not self.n_left:
-            return f"{says}."
-        return f"{says}; all of them would make it about ±{100 * self.half_width_after:.0f} points."
-
-
 class Review:
     """The review of a folder of predictions.
 
@@ -114,6 +69,10 @@ class Review:
         Where the answers are, and what is made of them.
     audio_dir
         Folder of the recordings.
+    predictions
+        The folder, or the table of detections, that is reviewed; None where there is none on disk.
+    plausible
+        Classes that occur in the region that was predicted with; None where there was none.
 
     Examples
     --------
@@ -138,7 +97,10 @@ class Review:
         embeddings: Path | None = None,
         table: pd.DataFrame | None = None,
         channel: Channel = "mean",
+        predictions: Path | None = None,
+        plausible: Collection[str] | None = None,
     ) -> None:
+        self.predictions, self.plausible = predictions, plausible
         self.folder, self.audio_dir, self.channel = folder, audio_dir, channel
         self.windows, self.embeddings = windows, embeddings
         self.store = AnswerStore(folder / STORE_NAME)
@@ -263,8 +225,12 @@ class Review:
         """
         return self._curves(species, self.store.n_rows())
 
-    def thresholds(self, precision: float = 0.9) -> list[ClassThreshold]:
-        """Return the lowest threshold of each species with a wanted precision.
+    def precision_at(self, species: str, threshold: float) -> PrecisionCurve:
+        """Return precision and recall of a species at one threshold, shape (1,) each."""
+        return self._curve(species, self.store.n_rows(), at=[threshold])
+
+    def thresholds(self, precision: float = 0.9, species: str | None = None) -> list[ClassThreshold]:
+        """Return the lowest threshold of each species, or of one, with a wanted precision.
 
         Raises
         ------
@@ -272,7 +238,7 @@ class Review:
             The precision is not in (0, 1].
         """
         check_precision(precision)
-        return reviewed_thresholds(self.pool, self.counted(), precision)
+        return reviewed_thresholds(self.pool, self.counted(), precision, species=species)
 
     def calibration(self) -> list[AnswerCalibration]:
         """Return the probability of being right over the score, of each species with enough answers."""
@@ -325,20 +291,28 @@ class Review:
             raise DataError(f"there is no clip {clip} in this review")
         return self.pool.loc[clip]
 
+    def scores_of(self, clip: int) -> pd.Series:
+        """Return the highest score of each class in the windows of a clip; empty where there are none."""
+        row = self._all_clips([clip]).iloc[0]
+        if self.windows is None:
+            return pd.Series(dtype=float)
+        windows = self._windows_of(row["filename"])
+        of_channel = row["channel"] in (0, *([] if "channel" in windows else [row["channel"]]))
+        is_here = (windows["start_s"] < row["end_s"]) & (windows["end_s"] > row["start_s"])
+        if not of_channel:
+            is_here &= windows["channel"] == row["channel"]
+        return windows.loc[is_here, list(self.labels)].max().dropna()
+
     def suggestions(self, clip: int, n: int = _N_SUGGESTIONS) -> list[str]:
-        """Return the likeliest other species in a clip: by the windows' scores, else the most frequent."""
-        row = self.clip(clip)
-        scores = pd.Series(dtype=float)
-        if self.windows is not None:
-            windows = self._windows_of(row["filename"])
-            of_channel = row["channel"] in (0, *([] if "channel" in windows else [row["channel"]]))
-            is_here = (windows["start_s"] < row["end_s"]) & (windows["end_s"] > row["start_s"])
-            if not of_channel:
-                is_here &= windows["channel"] == row["channel"]
-            scores = windows.loc[is_here, list(self.labels)].max()
-        others = scores.dropna().drop(row["label"], errors="ignore").nlargest(n).index
-        frequent = self._frequent.drop(row["label"], errors="ignore").index
-        return list(dict.fromkeys([*map(str, others), *map(str, frequent)]))[:n]
+        """Return the likeliest other species in a clip: by the windows' scores, else the most frequent.
+
+        Species that are plausible nowhere in the region that was predicted with are not suggested.
+        """
+        own = self.clip(clip)["label"]
+        likely = self.scores_of(clip).sort_values(ascending=False, kind="stable").index
+        found = dict.fromkeys([*map(str, likely), *map(str, self._frequent.index)])
+        is_plausible = (self.plausible or found).__contains__
+        return [label for label in found if label != own and is_plausible(label)][:n]
 
     @cached_property
     def _frequent(self) -> pd.Series:
@@ -417,7 +391,7 @@ def open_review(
     predictions
         Folder that ``dawnchorus predict`` wrote, or a table of detections.
     audio_dir
-        Folder of the recordings; the working directory if not given.
+        Folder of the recordings; if not given, the one that was predicted, else the working directory.
     folder
         Where the answers are kept; ``review`` beside the detections if not given.
     min_probability
@@ -445,7 +419,8 @@ def open_review(
     Review(1 clip of 1 species, 0 answers)
     """
     predictions = Path(predictions)
-    audio = Path() if audio_dir is None else Path(audio_dir)
+    made = PredictedWith.of(predictions)
+    audio = (made.audio_dir or Path()) if audio_dir is None else Path(audio_dir)
     audio = audio.parent if audio.is_file() else audio  # predict takes a single recording too
     if not audio.is_dir():
         raise DataError(f"{audio}: no such folder; name the folder of the recordings")
@@ -461,4 +436,12 @@ def open_review(
         embeddings=embeddings if embeddings.is_file() else None,
         table=given,
         channel=channel,
+        predictions=predictions,
+        plausible=_plausible(made),
     )
+
+
+def _plausible(made: PredictedWith) -> frozenset[str] | None:
+    """Return the classes that predict has noted as plausible, None where it has noted none."""
+    noted = made.settings.get(PLAUSIBLE)
+    return frozenset(map(str, noted)) if isinstance(noted, list) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import ipaddress
+import math
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +27,7 @@ from dawnchorus.review.clip_excerpts import ClipExcerpt
 from dawnchorus.review.clip_order import ORDERS, ClipOrder, Queue, site_of
 from dawnchorus.review.next_round import NextRound
 from dawnchorus.review.review_results import DEFAULT_FORMATS, write_results
+from dawnchorus.review.reviewed_precision import PrecisionCurve
 from dawnchorus.review.reviewing import Review
 from dawnchorus.wording import counted
 
@@ -416,13 +418,16 @@ def _add_results(app: FastAPI, review: Review, settings: AppSettings) -> None:
     @app.get("/api/results")
     def results(species: str, precision: float = 0.9) -> dict[str, Any]:
         curve = review.precision(species)
-        place = curve.lowest_reaching(precision)
-        columns = {name: np.nan_to_num(values).round(4).tolist() for name, values in curve._asdict().items()}
+        chosen = next(iter(review.thresholds(precision, species)), None)
+        threshold = None if chosen is None or math.isinf(chosen.threshold) else chosen.threshold
+        at = None if threshold is None else review.precision_at(species, threshold)
         return {
-            **columns,
+            **_columns(curve),
             "n_answers": int(review.counted()["label"].eq(species).sum()),
             "n_conflicts": len(review.conflicts()),
-            "threshold": None if place is None else float(curve.thresholds[place]),
+            "threshold": threshold,
+            "how": "" if chosen is None else chosen.how,
+            "at": None if at is None else {name: values[0] for name, values in _columns(at).items()},
         }
 
     @app.post("/api/write")
@@ -441,6 +446,10 @@ def _add_results(app: FastAPI, review: Review, settings: AppSettings) -> None:
     @app.get("/api/retrain")
     def state_of_round() -> dict[str, Any]:
         return _round(settings).state()._asdict()
+
+
+def _columns(curve: PrecisionCurve) -> dict[str, list[float]]:
+    return {name: np.nan_to_num(values).round(4).tolist() for name, values in curve._asdict().items()}
 
 
 def _round(settings: AppSettings) -> NextRound:

@@ -25,7 +25,7 @@ from dawnchorus.search.window_vectors import WindowVectors, unit_vectors
 from dawnchorus.wording import shown
 
 INDEX_NAME = "nearest.faiss"
-QUEUE_COLUMNS = ("recording", "start_s", "end_s", "species", "score")
+QUEUE_COLUMNS = ("filename", "start_s", "end_s", "label", "similarity")
 """Columns of a table of windows to be reviewed; ``channel`` follows where it is known."""
 
 UNKNOWN = "unknown"
@@ -115,7 +115,7 @@ def find_similar(
     Returns
     -------
     pandas.DataFrame
-        ``recording``, ``start_s``, ``end_s``, ``species`` as in the settings, ``score``, the cosine
+        ``filename``, ``start_s``, ``end_s``, ``label`` as in the settings, ``similarity``, the cosine
         similarity in [-1, 1], and ``channel`` where it is known. ``dawnchorus review --queue`` takes it.
 
     Raises
@@ -129,7 +129,7 @@ def find_similar(
     >>> from dawnchorus.search.similar_windows import QueryTime, SearchSettings, find_similar
     >>> night = dc.load_model("model", n_threads=1).predict("night.wav", embeddings=True)
     >>> found = find_similar(night, QueryTime("night.wav", 1.0), SearchSettings(k=2))
-    >>> found[["recording", "start_s", "end_s"]].values.tolist()
+    >>> found[["filename", "start_s", "end_s"]].values.tolist()
     [['night.wav', 10.0, 12.0], ['night.wav', 5.0, 10.0]]
     """
     settings = settings or SearchSettings()
@@ -183,7 +183,7 @@ def embeddings_of_clip(
     if at_s is None:
         return found.vectors
     assert found.windows is not None
-    row = found.row_of(str(found.windows["recording"].iloc[0]), at_s)
+    row = found.row_of(str(found.windows["filename"].iloc[0]), at_s)
     return found.vectors[[row]]
 
 
@@ -225,13 +225,13 @@ def queue_of(windows: WindowVectors, found: Nearest, species: str = UNKNOWN) -> 
     >>> import pandas as pd
     >>> from dawnchorus.search.nearest_vectors import Nearest
     >>> from dawnchorus.search.window_vectors import WindowVectors
-    >>> windows = pd.DataFrame({"recording": ["night.wav"], "start_s": [0.0], "end_s": [5.0]})
+    >>> windows = pd.DataFrame({"filename": ["night.wav"], "start_s": [0.0], "end_s": [5.0]})
     >>> vectors = WindowVectors(np.float32([[1, 0]]), windows=windows)
     >>> queue_of(vectors, Nearest(np.array([0]), np.float32([0.9])), "owl").round(2).values.tolist()
     [['night.wav', 0.0, 5.0, 'owl', 0.9]]
     """
     table = windows.windows_at(found.rows).assign(
-        species=species, score=found.scores.astype(np.float64).clip(-1, 1)
+        label=species, similarity=found.scores.astype(np.float64).clip(-1, 1)
     )
     return table[[*QUEUE_COLUMNS, *(["channel"] if "channel" in table else [])]]
 

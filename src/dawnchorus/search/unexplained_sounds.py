@@ -92,9 +92,9 @@ def find_clusters(among: Predictions | Path | str, settings: ClusterSettings | N
     Returns
     -------
     pandas.DataFrame
-        As :func:`~dawnchorus.search.similar_windows.find_similar`; ``species`` is ``unknown``, ``score`` the
-        cosine similarity to the middle of the cluster. Columns ``cluster``, from 1, the largest first, and
-        ``n_windows`` of it follow.
+        As :func:`~dawnchorus.search.similar_windows.find_similar`; ``label`` is ``unknown``, and
+        ``similarity`` the cosine similarity to the middle of the cluster. Columns ``cluster``, from 1, the
+        largest first, and ``n_windows`` of it follow.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def find_clusters(among: Predictions | Path | str, settings: ClusterSettings | N
     >>> import dawnchorus as dc
     >>> night = dc.load_model("model", n_threads=1).predict("night.wav", embeddings=True)
     >>> found = find_clusters(night, ClusterSettings(below=1, n_clusters=1, per_cluster=2))
-    >>> found[["recording", "cluster", "n_windows"]].values.tolist()
+    >>> found[["filename", "cluster", "n_windows"]].values.tolist()
     [['night.wav', 1, 3], ['night.wav', 1, 3]]
     """
     settings = settings or ClusterSettings()

@@ -50,7 +50,7 @@ class WindowVectors:
     table
         Parquet file that tells what they are of; None where ``windows`` holds it.
     windows
-        ``recording``, ``start_s``, ``end_s``, and ``channel`` where it is known, a row a window.
+        ``filename``, ``start_s``, ``end_s``, and ``channel`` where it is known, a row a window.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class WindowVectors:
         if isinstance(given, Predictions):
             windows = given.embeddings_frame().index.to_frame(index=False)
             windows = windows.rename(
-                columns={"file": "recording", "start_time": "start_s", "end_time": "end_s"}
+                columns={"file": "filename", "start_time": "start_s", "end_time": "end_s"}
             )
             return cls(unit_vectors(given.embeddings), windows=windows)
         path = Path(given)
@@ -115,7 +115,7 @@ class WindowVectors:
         """
         places, rows = [], []
         for begin, windows in self._parts_with(recording):
-            is_ours = (windows["recording"] == recording).to_numpy()
+            is_ours = (windows["filename"] == recording).to_numpy()
             places.append(begin + np.flatnonzero(is_ours))
             rows.append(windows[is_ours])
         if not rows or not sum(map(len, rows)):
@@ -133,7 +133,7 @@ class WindowVectors:
         return int(np.concatenate(places)[np.abs((start + end) / 2 - at_s).argmin()])
 
     def windows_at(self, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-        """Return what windows are of, in the order of their rows: ``recording``, ``start_s``, ``end_s``."""
+        """Return what windows are of, in the order of their rows: ``filename``, ``start_s``, ``end_s``."""
         if self.windows is not None:
             return self.windows.iloc[rows].reset_index(drop=True)
         assert self.table is not None
@@ -144,7 +144,7 @@ class WindowVectors:
                 if len(wanted):
                     taken = _keys_of(file, group.number).iloc[wanted - group.begin]
                     parts.append(taken.set_index(pd.Index(wanted)))
-        found = pd.concat(parts) if parts else pd.DataFrame(columns=["recording", "start_s", "end_s"])
+        found = pd.concat(parts) if parts else pd.DataFrame(columns=["filename", "start_s", "end_s"])
         return found.loc[rows].reset_index(drop=True)
 
     def _parts_with(self, recording: str) -> Iterator[tuple[int, pd.DataFrame]]:
@@ -163,11 +163,11 @@ class WindowVectors:
 
     def _some_recordings(self) -> list[str]:
         if self.windows is not None:
-            return self.windows["recording"].unique().tolist()
+            return self.windows["filename"].unique().tolist()
         assert self.table is not None
         with pq.ParquetFile(self.table) as file:
-            first = _keys_of(file, 0) if file.num_row_groups else pd.DataFrame({"recording": []})
-        return first["recording"].unique().tolist()
+            first = _keys_of(file, 0) if file.num_row_groups else pd.DataFrame({"filename": []})
+        return first["filename"].unique().tolist()
 
     def __repr__(self) -> str:
         n_windows, n_features = self.vectors.shape
@@ -242,7 +242,7 @@ def _groups(file: pq.ParquetFile) -> Iterator[_Group]:
 
 def _keys_of(file: pq.ParquetFile, group: int) -> pd.DataFrame:
     columns = [name for name in _KEYS if name in file.schema_arrow.names]
-    return file.read_row_group(group, columns).to_pandas().rename(columns={"filename": "recording"})
+    return file.read_row_group(group, columns).to_pandas()
 
 
 def unit_vectors(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

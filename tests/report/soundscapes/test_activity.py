@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dawnchorus.formats.sites import read_sites
 from dawnchorus.report.soundscapes import prediction_source
 from dawnchorus.report.soundscapes.activity import Activity, hours_of, measure_activity
 from dawnchorus.report.soundscapes.prediction_source import open_source_of
-from dawnchorus.report.soundscapes.sites import read_site_table
 
 
 @pytest.fixture(params=["csv", "parquet", "small batches"])
@@ -143,7 +143,7 @@ def test_a_table_of_sites_names_places_and_zones(predicted: Any, tmp_path: Path)
     table.write_text(
         "site,latitude,longitude,time_zone,recordings\npond,52.5,13.4,Europe/Berlin,AM1_*\nwood,50,8,,\n*,0,0,Z,\n"
     )
-    activity = measure_activity(open_source_of(predicted.write()), read_site_table(table))
+    activity = measure_activity(open_source_of(predicted.write()), read_sites(table))
     found = activity.recordings.set_index("filename")
     assert found["site"].to_dict() == {
         "AM1_20240504_043000.wav": "pond",

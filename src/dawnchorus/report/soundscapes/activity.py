@@ -15,8 +15,8 @@ import pandas as pd
 
 from dawnchorus.audio.recorder_times import Recorder
 from dawnchorus.batch.segments import SegmentSettings, choose_detections
+from dawnchorus.formats.sites import ALL_OTHERS, Site, site_among
 from dawnchorus.report.soundscapes.prediction_source import PredictionSource, Recorded, RecordingList, began
-from dawnchorus.report.soundscapes.sites import ALL_OTHERS, Site
 
 _KEYS = ["label", "filename", "day", "hour"]
 _NAMES = ["scientific_name", "common_name", "threshold"]
@@ -228,8 +228,7 @@ def _recordings_table(
     n_detections, n_species = grouped["n_detections"].sum(), grouped["label"].nunique()
     rows = []
     for each in recorded:
-        site = next((site for site in sites if site.name != ALL_OTHERS and site.has(each.filename)), None)
-        given = site or next((site for site in sites if site.has(each.filename)), None)
+        given = site_among(sites, each.filename)
         folder, slash, _ = each.filename.partition("/")
         start, (device, latitude, longitude) = each.start, each.recorder
         if given is not None:
@@ -237,7 +236,8 @@ def _recordings_table(
             longitude = longitude if given.longitude is None else given.longitude
             if start is not None and start.tzinfo is None and given.zone is not None:
                 start = start.replace(tzinfo=given.zone)
-        name = site.name if site is not None else (folder if slash else "")
+        is_named = given is not None and given.name != ALL_OTHERS
+        name = given.name if given is not None and is_named else (folder if slash else "")
         found = int(n_detections.get(each.filename, 0)), int(n_species.get(each.filename, 0))
         rows.append((each.filename, name, start, each.duration_s, *found, latitude, longitude, device))
     columns = ["filename", "site", "start", "duration_s", "n_detections", "n_species"]

@@ -18,17 +18,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.dataset as pa_dataset
-import pyarrow.parquet as pq
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
-from dawnchorus.batch.earlier_tables import SETTINGS_NAME
-from dawnchorus.config import read_json_if_sound
-from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.batch.predicted_with import PredictedWith
+from dawnchorus.errors import DataError
 from dawnchorus.files import NOTES_NAME, Failure, from_legible, legible, read_failures
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, DETECTIONS_NAME, read_detections
 from dawnchorus.formats.parquet import ParquetWriter
-from dawnchorus.formats.recorded_effort import EFFORT_NAME, read_effort
+from dawnchorus.formats.recorded_effort import EFFORT_NAME, effort_of_windows, read_effort
 from dawnchorus.predict.predictions import Detections
 from dawnchorus.predict.window_tables import WINDOWS_NAME
 from dawnchorus.wording import shown
@@ -91,6 +89,8 @@ class PredictionSource:
         :class:`RecordingList` adds.
     settings
         What ``predictions.json`` says of the model, thresholds and calibration.
+    times
+        Where times come from that neither tables nor metadata have.
     failures, notes
         Recordings that were left out, and what is odd about others.
     paths
@@ -113,6 +113,7 @@ class PredictionSource:
     batches: Callable[[], Iterator[pd.DataFrame]]
     recordings: list[Recorded] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    times: RecorderTimes = field(default_factory=RecorderTimes)
     failures: Sequence[Failure] = ()
     notes: Sequence[Failure] = ()
     paths: Mapping[str, Path] = field(default_factory=dict)
@@ -159,19 +160,14 @@ def open_source_of(predictions: Path | Detections, *, audio_dir: Path | None = N
     if not predictions.exists():
         raise DataError(f"{predictions}: no such file or folder; give a folder that dawnchorus predict wrote")
     folder = predictions if predictions.is_dir() else predictions.parent
-    note = read_json_if_sound(folder / SETTINGS_NAME, dict[str, Any]) or {}
-    made = note.get("made")
-    settings: dict[str, Any] = {**(made if isinstance(made, dict) else {})}
-    settings |= {
-        key: value for key, value in note.items() if key not in ("made", "goals", "guests", "tables")
-    }
-    root = settings.get("folder of recordings")
-    audio_dir = audio_dir or (Path(root) if isinstance(root, str) else None)
+    made = PredictedWith.of(predictions)
+    audio_dir = audio_dir or made.audio_dir
     windows = folder / WINDOWS_NAME
     source = PredictionSource(
         title=predictions.resolve().name,
         batches=_batches_of(predictions, audio_dir),
-        settings=settings,
+        settings=made.settings,
+        times=made.times,
         failures=read_failures(folder),
         notes=read_failures(folder, name=NOTES_NAME),
         audio_dir=audio_dir if audio_dir is not None and audio_dir.is_dir() else None,
@@ -197,7 +193,7 @@ class RecordingList:
     """
 
     def __init__(self, source: PredictionSource) -> None:
-        self.source, self._times = source, _times_of(source.settings)
+        self.source, self._times = source, source.times
         self._found = {each.filename: each for each in source.recordings or ()}
         self._seen: set[str] = set()
 
@@ -227,17 +223,6 @@ class RecordingList:
         return [self.see(name) for name in sorted(self._found)]
 
 
-def _times_of(settings: Mapping[str, Any]) -> RecorderTimes:
-    """Return the rules for times that predict was given; a function of the user's is not imported here."""
-    name, zone = settings.get("recorder name"), settings.get("time zone")
-    try:
-        return RecorderTimes(
-            name if isinstance(name, str) and "%" in name else None, zone if isinstance(zone, str) else None
-        )
-    except ConfigError:
-        return RecorderTimes()
-
-
 def _recordings_in(folder: Path, source: PredictionSource) -> list[Recorded] | None:
     """Return the recordings of a folder of predictions, from its table of effort or of windows."""
     effort = folder / EFFORT_NAME
@@ -245,16 +230,8 @@ def _recordings_in(folder: Path, source: PredictionSource) -> list[Recorded] | N
         return _read_effort(effort)
     if source.windows is None:
         return None
-    try:
-        ends: dict[str, float] = {}
-        with pq.ParquetFile(source.windows) as file:
-            for batch in file.iter_batches(columns=["filename", "end_s"]):
-                last = pa.table(batch).group_by("filename").aggregate([("end_s", "max")])
-                for name, end_s in zip(*(column.to_pylist() for column in last.columns), strict=True):
-                    ends[name] = max(end_s, ends.get(name, 0.0))
-    except (OSError, ValueError, KeyError):  # pyarrow's own errors are kinds of these
-        return None
-    return [Recorded(name, None, end_s) for name, end_s in ends.items()]
+    found = effort_of_windows(source.windows)
+    return [Recorded(row.filename, None, row.duration_s) for row in found.itertuples()] or None
 
 
 def _read_effort(path: Path) -> list[Recorded]:

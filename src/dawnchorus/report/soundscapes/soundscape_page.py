@@ -16,6 +16,7 @@ import pandas as pd
 from dawnchorus.batch.segments import safe_name
 from dawnchorus.errors import ConfigError, DawnchorusError, OverwriteError
 from dawnchorus.files import Failure, legible, replacing, write_text
+from dawnchorus.formats.sites import read_sites, unmatched
 from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.predict.predictions import Detections, Predictions
 from dawnchorus.progress import track
@@ -27,7 +28,6 @@ from dawnchorus.report.soundscapes.activity_tables import activity_tables
 from dawnchorus.report.soundscapes.detection_clips import Clip, Clips, chosen_clips, cut_clips
 from dawnchorus.report.soundscapes.missing_facts import missing_facts
 from dawnchorus.report.soundscapes.prediction_source import PredictionSource, open_source_of
-from dawnchorus.report.soundscapes.sites import read_site_table
 from dawnchorus.report.soundscapes.sun_times import SunHere, sun_of_sites
 from dawnchorus.wording import counted
 
@@ -138,7 +138,7 @@ def write_report(
     audio_dir
         Folder of the recordings, where they are no longer in the one that was predicted.
     sites
-        Table of sites, as :func:`~dawnchorus.report.soundscapes.sites.read_site_table` takes it.
+        Table of sites, as :func:`~dawnchorus.formats.sites.read_sites` takes it.
     settings
         How much is shown.
     overwrite
@@ -169,9 +169,8 @@ def write_report(
     )
     if isinstance(predictions, Predictions):
         source.failures, source.notes = predictions.failures, predictions.notes
-    activity = measure_activity(
-        source, [] if sites is None else read_site_table(Path(sites)), n_clips=settings.n_clips
-    )
+    table = [] if sites is None else read_sites(Path(sites))
+    activity = measure_activity(source, table, n_clips=settings.n_clips)
     labels = activity.species.index[: settings.n_species].tolist()
     chosen = chosen_clips(activity, labels if settings.n_clips else [])
     clips = cut_clips(
@@ -184,6 +183,8 @@ def write_report(
     )
     sun, no_sun = _sun(activity)
     missing = missing_facts(source, activity, clips, no_sun=no_sun)
+    strangers = unmatched(table, activity.recordings["filename"])
+    missing += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in strangers]
     folder.mkdir(parents=True, exist_ok=True)
     tables = activity_tables(source, activity, chosen, sun)
     for name, table in tables.items():

@@ -37,14 +37,14 @@ export function drawCurve(into, found, wanted) {
 }
 
 export function inWords(found, wanted) {
-  const { thresholds, precision, low, high, recall, n_above, threshold, n_answers } = found;
+  const { thresholds, threshold, n_answers, how, at } = found;
   if (!thresholds.length) return "No answer yet that a precision could be counted on.";
   if (threshold === null) {
     return `${n_answers} answers. No threshold reaches ${percent(wanted)} yet.`;
   }
-  const place = thresholds.findIndex((at) => at >= threshold - 1e-4);
-  const says = `From ${threshold.toFixed(3)} on, ${percent(precision[place])} are right ` +
-    `(${percent(low[place])} to ${percent(high[place])}), which keeps ${percent(recall[place])} of the right clips: ` +
-    `${n_above[place].toLocaleString("en")} ${n_above[place] === 1 ? "clip" : "clips"}.`;
+  const whose = how.startsWith("pooled") ? " (of all species together, until there are more answers)" : "";
+  const says = `From ${threshold.toFixed(3)}${whose} on, ${percent(at.precision)} are right ` +
+    `(${percent(at.low)} to ${percent(at.high)}), which keeps ${percent(at.recall)} of the right clips: ` +
+    `${at.n_above.toLocaleString("en")} ${at.n_above === 1 ? "clip" : "clips"}.`;
   return `${n_answers} ${n_answers === 1 ? "answer" : "answers"}. ${says}`;
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus.errors import DataError
-from dawnchorus.report.soundscapes.sites import Site, read_site_table
+from dawnchorus.formats.sites import Site, read_sites
 
 
 def written(tmp_path: Path, *lines: str) -> Path:
@@ -30,7 +30,7 @@ def test_a_site_has_its_folder_or_the_names_of_its_pattern_and_the_star_has_all(
 
 
 def test_semicolons_and_empty_places_are_read(tmp_path: Path) -> None:
-    sites = read_site_table(written(tmp_path, "site;latitude;longitude;time_zone", "pond;;;Europe/Berlin"))
+    sites = read_sites(written(tmp_path, "site;latitude;longitude;time_zone", "pond;;;Europe/Berlin"))
     assert (sites[0].latitude, str(sites[0].zone)) == (None, "Europe/Berlin")
 
 
@@ -46,9 +46,9 @@ def test_semicolons_and_empty_places_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_cell_is_named(tmp_path: Path, line: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        read_site_table(written(tmp_path, "site,latitude,longitude,time_zone", line))
+        read_sites(written(tmp_path, "site,latitude,longitude,time_zone", line))
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no column longitude"):
-        read_site_table(written(tmp_path, "site,latitude", "pond,1"))
+        read_sites(written(tmp_path, "site,latitude", "pond,1"))
