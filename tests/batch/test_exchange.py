@@ -63,7 +63,7 @@ def test_sites_time_zone_and_names_make_a_package_that_holds_all(predictions: Pa
     settings = ExchangeSettings(names=names, language="de", sites=sites, times=RecorderTimes(None, "+02:00"))
     made = exchange(predictions, "camtrap_dp,ebird", tmp_path / "out", settings)
     media = pd.read_csv(made["camtrap_dp"] / "media.csv")
-    assert media["timestamp"].tolist() == ["2024-05-01T04:00:00+0200", "2024-05-02T04:00:00+0200"]
+    assert media["timestamp"].tolist() == ["2024-05-01T04:00:00+02:00", "2024-05-02T04:00:00+02:00"]
     assert not (made["camtrap_dp"] / "left_out.csv").exists()
     ebird = pd.read_csv(made["ebird"], header=None)
     assert ebird[0].tolist() == ["Waldkauz", "Eurasian Wren"]
@@ -226,3 +226,15 @@ def test_the_command_writes_formats_and_replaces_none_unasked(
         assert ended.value.code == code
         output = capsys.readouterr()
         assert text in " ".join((output.out + output.err).split())
+
+
+def test_only_the_species_of_a_list_are_handed_on(predictions: Path, tmp_path: Path) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    (tmp_path / "species.txt").write_text("wren\nrobin\n")
+    windows = pd.DataFrame({"filename": ["pond/a_20240501_040000.wav"], "start_s": [0.0], "end_s": [60.0]})
+    windows.assign(owl=0.1, wren=0.2, robin=0.1).to_parquet(predictions / "windows.parquet")
+    settings = ExchangeSettings(species=tmp_path / "species.txt")
+    made = exchange(predictions, "detection_history,csv", tmp_path / "out", settings)
+    assert pd.read_csv(made["csv"])["label"].tolist() == ["wren"]
+    species = pd.read_csv(made["detection_history"] / "species.csv")
+    assert species[["label", "n_sites"]].values.tolist() == [["wren", 1], ["robin", 0]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def checked_package(folder: Path) -> Any:
     frictionless = pytest.importorskip("frictionless")
     package = json.loads((folder / "datapackage.json").read_text())
     for resource in package["resources"]:
-        assert resource["schema"].endswith(f"/1.0/{resource['name']}-table-schema.json")
+        assert resource["schema"].endswith(f"/1.0.1/{resource['name']}-table-schema.json")
         resource["schema"] = table_schema(resource["name"])
     del package["profile"]
     return frictionless.Package(package, basepath=str(folder)).validate()
@@ -97,6 +98,13 @@ def test_frictionless_finds_nothing_wrong_with_a_camtrap_package(tmp_path: Path)
     report = checked_package(folder)
     assert report.valid, report.flatten(["rowNumber", "fieldName", "message"])
     assert report.stats["tasks"] == 3
+    # As the example data set of the standard has them, of which cameraDepth came with 1.0.
+    assert cells(folder / "deployments.csv")[0][10:16] == [
+        *("cameraModel", "cameraDelay", "cameraHeight", "cameraDepth", "cameraTilt", "cameraHeading")
+    ]
+    assert cells(folder / "observations.csv")[0][18:24] == [
+        *("bboxX", "bboxY", "bboxWidth", "bboxHeight", "classificationMethod", "classifiedBy")
+    ]
     observations = pd.read_csv(folder / "observations.csv")
     assert observations["mediaID"].value_counts().to_dict() == {
         "pond/reviewed.wav": 3,
@@ -108,8 +116,8 @@ def test_frictionless_finds_nothing_wrong_with_a_camtrap_package(tmp_path: Path)
     ]
     first = observations.iloc[0]
     assert first[["eventStart", "eventEnd"]].tolist() == [
-        "2024-04-30T23:59:30+0200",
-        "2024-04-30T23:59:35+0200",
+        "2024-04-30T23:59:30+02:00",
+        "2024-04-30T23:59:35+02:00",
     ]
     assert first[["scientificName", "classificationMethod", "classifiedBy"]].tolist() == [
         "Strix aluco",
@@ -125,14 +133,14 @@ def test_frictionless_finds_nothing_wrong_with_a_camtrap_package(tmp_path: Path)
             "vernacularNames": {"eng": "Tawny Owl"}} in package["taxonomic"]  # fmt: skip
     deployments = pd.read_csv(folder / "deployments.csv").set_index("deploymentID")
     assert deployments.loc["pond", ["latitude", "longitude"]].tolist() == [52.1, 5.2]
-    assert deployments.loc["pond", "deploymentEnd"] == "2024-05-01T00:00:30+0200"
+    assert deployments.loc["pond", "deploymentEnd"] == "2024-05-01T00:00:30+02:00"
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_frictionless_finds_a_package_wrong_that_is(tmp_path: Path) -> None:
     folder = write(tmp_path, "camtrap_dp", NIGHT)
     media = folder / "media.csv"
-    media.write_text(media.read_text().replace("2024-04-30T23:59:30+0200", "yesterday"))
+    media.write_text(media.read_text().replace("2024-04-30T23:59:30+02:00", "yesterday"))
     (folder / "deployments.csv").write_text(",".join(column.name for column in TABLES["deployments"]) + "\n")
     report = checked_package(folder)
     kinds = {kind for (kind,) in report.flatten(["type"])}
@@ -233,17 +241,61 @@ def test_detection_histories_tell_silence_from_a_recorder_that_was_off(tmp_path:
     effort = pd.read_csv(folder / "effort_hours.csv", index_col="site")
     np.testing.assert_allclose(effort.loc["pond"], [30 / 3600, 30 / 3600, np.nan], atol=1e-4)
     assert (effort.isna() == owl.isna()).all(axis=None)
-    assert species.loc["=robin", ["n_sites", "n_visits"]].tolist() == [0, 0], "never found, and there"
-    assert pd.read_csv(folder / species.loc["=robin", "table"]).shape == (2, 4)
+    assert "=robin" not in species.index, "neither found nor asked for"
     sites = pd.read_csv(folder / "sites.csv").set_index("site")
     assert sites.loc["pond"].tolist() == [52.1, 5.2, 2]
     assert cells(folder / "left_out.csv")[1] == ["pond/untimed.wav", "its time is not known"]
 
 
+def test_a_species_that_was_asked_for_has_a_history_even_if_never_found(tmp_path: Path) -> None:
+    asked = replace(FACTS, asked=("owl", "=robin"))
+    with open_writers("detection_history", tmp_path, labels=LABELS, high_hz=16_000, model=asked) as writers:
+        writers.add(NIGHT)
+    species = pd.read_csv(tmp_path / "detection_history" / "species.csv")
+    assert species[["label", "n_sites"]].values.tolist() == [["owl", 1], ["Wren, winter", 1], ["=robin", 0]]
+    never = pd.read_csv(tmp_path / "detection_history" / species["table"].iloc[2], index_col="site")
+    assert never.loc["pond"].tolist() == [0, 0]
+
+
+def test_classes_that_are_no_taxa_are_left_out_of_what_holds_taxa(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = ["Engine_Engine", "Human vocal_Human vocal", "Strix aluco_Tawny Owl"]
+    night = recording("pond/a.wav", [(5.0 * n, 5.0 * n + 5, label, 0.9) for n, label in enumerate(labels)])
+    with open_writers(
+        "camtrap_dp,darwin_core,ebird,csv", tmp_path, labels=labels, high_hz=16_000, model=FACTS
+    ) as writers:
+        writers.add(night)
+    for table in ("camtrap_dp/observations.csv", "darwin_core/occurrence.csv"):
+        assert pd.read_csv(tmp_path / table)["scientificName"].tolist() == ["Strix aluco"]
+    assert [row[0] for row in cells(tmp_path / "ebird_checklists.csv")] == ["Tawny Owl"]
+    assert pd.read_csv(tmp_path / "detections.csv")["label"].tolist() == labels
+    assert "Engine_Engine (1), Human vocal_Human vocal (1) are left out there" in caplog.text
+
+
+def test_a_taxon_that_was_heard_beside_no_taxon_stays(tmp_path: Path) -> None:
+    night = recording(
+        "pond/a.wav",
+        [(0.0, 5.0, "Engine_Engine", 0.9)],
+        verdicts=[("yes", ("owl", "Noise_Noise"), ("Ada",))],
+    )
+    with open_writers(
+        "darwin_core", tmp_path, labels=["Engine_Engine", "owl"], high_hz=16_000, has_verdicts=True
+    ) as writers:
+        writers.add(night)
+    found = pd.read_csv(tmp_path / "darwin_core" / "occurrence.csv")
+    assert found["scientificName"].tolist() == ["owl"]
+
+
 def test_what_reviewers_refused_is_no_detection(tmp_path: Path) -> None:
     refused = recording("pond/a.wav", [(0.0, 5.0, "owl", 0.9)], verdicts=[("no", (), ("Ada",))])
-    folder = write(tmp_path, "detection_history", refused)
-    assert set(pd.read_csv(folder / "owl.csv", index_col="site").to_numpy().ravel()) == {0}
+    facts = replace(FACTS, asked=("owl",))
+    with open_writers(
+        "detection_history", tmp_path, labels=LABELS, high_hz=16_000, has_verdicts=True, model=facts
+    ) as writers:
+        writers.add(refused)
+    table = pd.read_csv(tmp_path / "detection_history" / "owl.csv", index_col="site")
+    assert set(table.to_numpy().ravel()) == {0}
 
 
 def test_days_of_a_recording_add_up_to_its_length() -> None:

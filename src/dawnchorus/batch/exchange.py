@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from dawnchorus.formats.sites import at_sites, read_sites, unmatched
 from dawnchorus.formats.taxonomy import read_taxonomy
 from dawnchorus.formats.text_tables import read_text_table
 from dawnchorus.formats.verdicts import with_verdicts
+from dawnchorus.predict.detections import read_species
 from dawnchorus.predict.window_tables import WINDOWS_NAME
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ class ExchangeSettings:
         Of the common names.
     sites
         Table of sites, as for :func:`dawnchorus.formats.sites.read_sites`.
+    species
+        List of the only species to hand on, as for :func:`dawnchorus.predict.detections.read_species`; a
+        detection history has them even where they were never found.
     times
         Where the times of recordings come from, where neither metadata nor known names have them; what is not
         given is as it was predicted with.
@@ -67,6 +71,7 @@ class ExchangeSettings:
     names: Path | None = None
     language: str | None = None
     sites: Path | None = None
+    species: Path | None = None
     times: RecorderTimes = field(default_factory=RecorderTimes)
 
 
@@ -163,6 +168,11 @@ def hand_on(
     _check_lengths(writers, recordings, folder)
     labels = list(dict.fromkeys([*_labels_in(folder), *detections["label"]]))
     model = _model_of(facts, labels, settings)
+    asked = PredictedWith.of(predictions).settings.get("species") or ()
+    if settings.species is not None:
+        asked = read_species(settings.species, labels, model.taxonomy)
+        detections = detections[detections["label"].isin(asked)]
+    model = replace(model, asked=tuple(label for label in labels if label in set(asked)))
     return write_detections(
         detections, writers.values(), out_dir, recordings=recordings, labels=labels or None, model=model
     )

@@ -221,7 +221,10 @@ class TableSource:
             escape_formulas=self.escape_formulas,
             has_channels=self.work.inference.has_channels,
             model=ModelFacts(
-                card.credit, card.species, rounded_thresholds(card.labels, self.detection.thresholds)
+                card.credit,
+                card.species,
+                rounded_thresholds(card.labels, self.detection.thresholds),
+                self.detection.species or (),
             ),
         )
 

@@ -42,6 +42,9 @@ def convert(
             "names; the site * stands for all others."
         ),
     ] = None,
+    species: Annotated[
+        Path | None, typer.Option(help="List of the only species to hand on, also where never found.")
+    ] = None,
     names: Annotated[
         Path | None,
         typer.Option(help="Table of names: scientific_name, common_name, species_code, gbif_key."),
@@ -80,6 +83,6 @@ def convert(
     with own_parts_of(recorder_name, *formats):
         times = RecorderTimes(recorder_name, time_zone)
         refuse_existing(*(out / writer.goal for writer in formats_of(formats).values()), force=force)
-        settings = ExchangeSettings(audio, verified, names, language, sites, times)
+        settings = ExchangeSettings(audio, verified, names, language, sites, species, times)
         for name, path in exchange(predictions, formats, out, settings).items():
             typer.echo(f"{name}: {path}")

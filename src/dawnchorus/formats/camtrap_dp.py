@@ -1,4 +1,4 @@
-"""Camtrap DP 1.0, the Frictionless data package for camera traps, with recorders as its cameras."""
+"""Camtrap DP 1.0.1, the Frictionless data package for camera traps, with recorders as its cameras."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dawnchorus.formats.detection_writer import DetectionWriter, open_text, prob
 from dawnchorus.formats.recording import Detection, RecordingDetections
 from dawnchorus.formats.survey_days import LeftOut, lacking, site_of
 
-STANDARD = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0/"
-"""Where the profile and the schemas of the version lie; nothing is fetched from there."""
+STANDARD = "https://raw.githubusercontent.com/tdwg/camtrap-dp/1.0.1/"
+"""Where profile and schemas of the version lie; nothing is fetched from there."""
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 
 
 class Column(NamedTuple):
-    """A column that is written, as the standard defines it.
+    """A column of a table, as the standard defines it.
 
     Attributes
     ----------
@@ -45,7 +45,8 @@ class Column(NamedTuple):
     constraints: dict[str, Any] = {}  # noqa: RUF012  a NamedTuple's default, which nobody changes
 
 
-_KEY, _NEEDED = {"required": True, "unique": True}, {"required": True}
+_KEY, _NEEDED, _NOT_NEGATIVE = {"required": True, "unique": True}, {"required": True}, {"minimum": 0}
+_FRACTION = {"minimum": 0, "maximum": 1}
 TABLES: dict[str, tuple[Column, ...]] = {
     "deployments": (
         Column("deploymentID", "string", _KEY),
@@ -53,9 +54,24 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("locationName"),
         Column("latitude", "number", {"required": True, "minimum": -90, "maximum": 90}),
         Column("longitude", "number", {"required": True, "minimum": -180, "maximum": 180}),
+        Column("coordinateUncertainty", "integer", {"minimum": 1}),
         Column("deploymentStart", "datetime", _NEEDED),
         Column("deploymentEnd", "datetime", _NEEDED),
+        Column("setupBy"),
         Column("cameraID"),
+        Column("cameraModel"),
+        Column("cameraDelay", "integer", _NOT_NEGATIVE),
+        Column("cameraHeight", "number", _NOT_NEGATIVE),
+        Column("cameraDepth", "number", _NOT_NEGATIVE),
+        Column("cameraTilt", "integer", {"minimum": -90, "maximum": 90}),
+        Column("cameraHeading", "integer", {"minimum": 0, "maximum": 360}),
+        Column("detectionDistance", "number", _NOT_NEGATIVE),
+        Column("timestampIssues", "boolean"),
+        Column("baitUse", "boolean"),
+        Column("featureType"),
+        Column("habitat"),
+        Column("deploymentGroups"),
+        Column("deploymentTags"),
         Column("deploymentComments"),
     ),
     "media": (
@@ -67,6 +83,8 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("filePublic", "boolean", _NEEDED),
         Column("fileName"),
         Column("fileMediatype", "string", {"required": True, "pattern": "^(image|video|audio)/.*$"}),
+        Column("exifData", "any"),
+        Column("favorite", "boolean"),
         Column("mediaComments"),
     ),
     "observations": (
@@ -85,15 +103,34 @@ TABLES: dict[str, tuple[Column, ...]] = {
                 "enum": ["animal", "human", "vehicle", "blank", "unknown", "unclassified"],
             },
         ),
+        Column("cameraSetupType", "string", {"enum": ["setup", "calibration"]}),
         Column("scientificName"),
+        Column("count", "integer", {"minimum": 1}),
+        Column("lifeStage", "string", {"enum": ["adult", "subadult", "juvenile"]}),
+        Column("sex", "string", {"enum": ["female", "male"]}),
+        Column("behavior"),
+        Column("individualID"),
+        Column("individualPositionRadius", "number", _NOT_NEGATIVE),
+        Column("individualPositionAngle", "number", {"minimum": -90, "maximum": 90}),
+        Column("individualSpeed", "number", _NOT_NEGATIVE),
+        Column("bboxX", "number", _FRACTION),
+        Column("bboxY", "number", _FRACTION),
+        Column("bboxWidth", "number", _FRACTION),
+        Column("bboxHeight", "number", _FRACTION),
         Column("classificationMethod", "string", {"enum": ["human", "machine"]}),
         Column("classifiedBy"),
-        Column("classificationProbability", "number", {"minimum": 0, "maximum": 1}),
+        Column("classificationTimestamp", "datetime"),
+        Column("classificationProbability", "number", _FRACTION),
         Column("observationTags"),
         Column("observationComments"),
     ),
 }
-"""Columns of each table, of those in the field tables of Camtrap DP 1.0 (camtrap-dp.tdwg.org/data)."""
+"""All columns of each table of Camtrap DP 1.0.1, in its order (camtrap-dp.tdwg.org/data).
+
+Validators want them all, also those that nothing is known for and that stay empty.
+"""
+
+_MISSING = ["", "NA", "NaN", "nan"]
 
 
 @dataclass
@@ -110,7 +147,7 @@ class _Deployment:
 
 
 class CamtrapDpWriter(DetectionWriter):
-    """``camtrap_dp/``: a data package of deployments, media and observations, as Camtrap DP 1.0 has them.
+    """``camtrap_dp/``: a data package of deployments, media and observations, as Camtrap DP 1.0.1 has them.
 
     A deployment is a recorder at a place, a medium a recording, and an observation a detection, with the
     probability, the model and, where people have listened, who has confirmed it; what they refused is left
@@ -132,11 +169,11 @@ class CamtrapDpWriter(DetectionWriter):
     ...     writers.add(night)
     >>> table = pd.read_csv("tables/camtrap_dp/observations.csv")
     >>> table[["eventStart", "scientificName", "classificationMethod"]].values.tolist()
-    [['2024-05-04T22:00:07+0000', 'owl', 'machine']]
+    [['2024-05-04T22:00:07+00:00', 'owl', 'machine']]
     """
 
     goal = "camtrap_dp"
-    states_length = True
+    states_length = taxa_only = needs_offset = needs_place = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -150,8 +187,9 @@ class CamtrapDpWriter(DetectionWriter):
                 self._tables = {}
                 for name, columns in TABLES.items():
                     file = stack.enter_context(open_text(folder / f"{name}.csv"))
-                    self._tables[name] = csv.writer(file, lineterminator="\n")
-                    self._tables[name].writerow(column.name for column in columns)
+                    names = [column.name for column in columns]
+                    self._tables[name] = csv.DictWriter(file, names, lineterminator="\n")
+                    self._tables[name].writeheader()
                 yield
                 for deployment in self._deployments.values():
                     self._write_deployment(deployment)
@@ -160,7 +198,7 @@ class CamtrapDpWriter(DetectionWriter):
             )
 
     def add(self, recording: RecordingDetections) -> None:
-        reason = lacking(recording, offset=True, place=True)
+        reason = lacking(recording, offset=self.needs_offset, place=self.needs_place)
         if reason is None and (recording.filename[:1] in "./~" or ".." in recording.filename):
             reason = "its name begins with one of . / ~, or has two dots in it"
         if reason is not None or recording.start is None:
@@ -168,20 +206,26 @@ class CamtrapDpWriter(DetectionWriter):
             return
         deployment = self._deployment_of(recording, recording.start)
         name = legible(recording.filename)
-        self._tables["media"].writerow(
-            self.cells(
-                (
-                    *(name, deployment.identifier, "timeLapse", _moment(recording.start)),
-                    *(name, "false", name.rpartition("/")[2]),
-                    *(mimetypes.guess_type(recording.filename)[0] or "audio/x-unknown", ""),
-                )
-            )
+        self._write(
+            "media",
+            mediaID=name,
+            deploymentID=deployment.identifier,
+            captureMethod="timeLapse",
+            timestamp=_moment(recording.start),
+            filePath=name,
+            filePublic="false",
+            fileName=name.rpartition("/")[2],
+            fileMediatype=mimetypes.guess_type(recording.filename)[0] or "audio/x-unknown",
         )
         found = list(recording.occurrences())
         for row in found:
             self._write_observation(recording, deployment, row)
         if not found:
             self._write_observation(recording, deployment, None)
+
+    def _write(self, table: str, **cells: object) -> None:
+        """Write a row of a table; columns that are not given stay empty."""
+        self._tables[table].writerow(dict(zip(cells, self.cells(cells.values()), strict=True)))
 
     def _deployment_of(self, recording: RecordingDetections, start: datetime) -> _Deployment:
         site, (device, latitude, longitude) = site_of(recording), recording.recorder
@@ -201,14 +245,17 @@ class CamtrapDpWriter(DetectionWriter):
 
     def _write_deployment(self, deployment: _Deployment) -> None:
         site = legible(deployment.site)
-        self._tables["deployments"].writerow(
-            self.cells(
-                (
-                    *(deployment.identifier, site, site, deployment.latitude, deployment.longitude),
-                    *(_moment(deployment.start), _moment(deployment.end), deployment.device),
-                    "autonomous sound recorder",
-                )
-            )
+        self._write(
+            "deployments",
+            deploymentID=deployment.identifier,
+            locationID=site,
+            locationName=site,
+            latitude=deployment.latitude,
+            longitude=deployment.longitude,
+            deploymentStart=_moment(deployment.start),
+            deploymentEnd=_moment(deployment.end),
+            cameraID=deployment.device,
+            deploymentComments="autonomous sound recorder",
         )
 
     def _write_observation(
@@ -223,20 +270,22 @@ class CamtrapDpWriter(DetectionWriter):
         names = None if row is None else self.settings.names(row.label)
         if row is not None and names is not None:
             self._species.setdefault(names.scientific, row.label)
-        times = (_moment(time_at(recording.start, second)) for second in (begin_s, end_s))
-        self._tables["observations"].writerow(
-            self.cells(
-                (
-                    *(f"{self._n_observations:08}", deployment.identifier, legible(recording.filename), ""),
-                    *(*times, "media", "blank" if row is None else "animal"),
-                    "" if names is None else names.scientific,
-                    "human" if by_person else "machine",
-                    " | ".join(row.reviewers) if row is not None and by_person else model,
-                    "" if row is None or by_person else probability_cell(row.probability),
-                    "" if row is None else f"label:{row.label}",
-                    _comment(row),
-                )
-            )
+        start, end = (_moment(time_at(recording.start, second)) for second in (begin_s, end_s))
+        self._write(
+            "observations",
+            observationID=f"{self._n_observations:08}",
+            deploymentID=deployment.identifier,
+            mediaID=legible(recording.filename),
+            eventStart=start,
+            eventEnd=end,
+            observationLevel="media",
+            observationType="blank" if row is None else "animal",
+            scientificName="" if names is None else names.scientific,
+            classificationMethod="human" if by_person else "machine",
+            classifiedBy=" | ".join(row.reviewers) if row is not None and by_person else model,
+            classificationProbability="" if row is None or by_person else probability_cell(row.probability),
+            observationTags="" if row is None else f"label:{row.label}",
+            observationComments=_comment(row),
         )
 
     def _package(self) -> dict[str, Any]:
@@ -290,7 +339,7 @@ class CamtrapDpWriter(DetectionWriter):
 
 
 def table_schema(name: str) -> dict[str, Any]:
-    """Return the Table Schema of a table's columns, for validators that cannot fetch the standard's.
+    """Return the Table Schema of a table, for validators that cannot fetch the standard's.
 
     Examples
     --------
@@ -309,11 +358,16 @@ def table_schema(name: str) -> dict[str, Any]:
     to = {"deployments": [], "media": ["deployments"], "observations": ["deployments", "media"]}[name]
     keys = {"deployments": "deploymentID", "media": "mediaID"}
     foreign = [{"fields": keys[each], "reference": {"resource": each, "fields": keys[each]}} for each in to]
-    return {"fields": fields, "primaryKey": TABLES[name][0].name, "foreignKeys": foreign}
+    return {
+        "fields": fields,
+        "missingValues": _MISSING,
+        "primaryKey": TABLES[name][0].name,
+        "foreignKeys": foreign,
+    }
 
 
 def _moment(moment: datetime) -> str:
-    return moment.strftime(TIME_FORMAT)
+    return moment.isoformat(timespec="seconds")
 
 
 def _comment(row: Detection | None) -> str:

@@ -52,7 +52,7 @@ class DarwinCoreWriter(DetectionWriter):
     """
 
     goal = "darwin_core"
-    states_length = True
+    states_length = taxa_only = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:

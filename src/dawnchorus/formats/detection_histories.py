@@ -24,9 +24,9 @@ class DetectionHistoryWriter(DetectionWriter):
 
     NA says that the site was not recorded on that day. ``effort_hours.csv`` is of the same shape, with the
     hours that were recorded and NA for none; ``sites.csv`` has the coordinates; ``species.csv`` the table of
-    each class, its names, and at how many sites and visits it was found. Every class has a table, those that
-    were never found too. A visit is a day by the recorder's clock, and a detection is of the day in which it
-    begins. Where people have listened, what they refused does not count.
+    each species, its names, and at how many sites and visits it was found. Species that were asked for have a
+    table even if they were never found. A visit is a day by the recorder's clock, and a detection is of the
+    day in which it begins. Where people have listened, what they refused does not count.
 
     In R: ``y <- as.matrix(read.csv("detection_history/owl.csv", row.names = 1))`` is the matrix of
     ``unmarked::unmarkedFrameOccu(y, obsCovs = list(effort = ...))``, and the ``y`` of ``spOccupancy``.
@@ -54,7 +54,7 @@ class DetectionHistoryWriter(DetectionWriter):
     @contextmanager
     def writing(self) -> Iterator[None]:
         self._effort_s: dict[tuple[str, date], float] = defaultdict(float)
-        self._found: dict[str, set[tuple[str, date]]] = {label: set() for label in self.settings.species}
+        self._found: dict[str, set[tuple[str, date]]] = {label: set() for label in self.settings.model.asked}
         self._places: dict[str, tuple[float | None, float | None]] = {}
         with replacing(self.path) as folder:
             folder.mkdir()
@@ -97,7 +97,8 @@ class DetectionHistoryWriter(DetectionWriter):
         with open_text(folder / SPECIES_NAME) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("label", "table", "scientific_name", "common_name", "n_sites", "n_visits"))
-            for label, found in self._found.items():
+            order = {label: place for place, label in enumerate(self.settings.species)}
+            for label, found in sorted(self._found.items(), key=lambda each: order.get(each[0], len(order))):
                 name = _table_name(label, taken)
                 taken.add(name.casefold())
                 cells = {key: int(key in found) for key in self._effort_s}

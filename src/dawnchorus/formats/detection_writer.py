@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +52,8 @@ class ModelFacts:
         By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``.
     thresholds
         By label, the probability from which it was detected, where known.
+    asked
+        The labels that were asked for, whose absence tells something too; empty where all were.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class ModelFacts:
     name: str = ""
     taxonomy: Taxonomy = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    asked: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,15 @@ class DetectionWriter(ABC):
 
     states_length: ClassVar[bool] = False
     """Whether it states how long a recording is, so that the length must be known."""
+
+    taxa_only: ClassVar[bool] = False
+    """Whether it holds taxa alone, so that classes such as an engine are left out."""
+
+    needs_offset: ClassVar[bool] = False
+    """Whether it leaves out recordings of whose time the offset from UTC is not known."""
+
+    needs_place: ClassVar[bool] = False
+    """Whether it leaves out recordings whose coordinates are not known."""
 
     def __init__(self, out_dir: Path, settings: TableSettings) -> None:
         self.path = out_dir / self.goal

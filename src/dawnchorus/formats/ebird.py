@@ -45,7 +45,7 @@ class EbirdWriter(TableWriter):
     """
 
     goal = "ebird_checklists.csv"
-    states_length = True
+    states_length = taxa_only = True
     columns = RECORD_FORMAT
     has_header = False
 

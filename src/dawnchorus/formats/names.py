@@ -44,6 +44,28 @@ def species_names(label: str) -> SpeciesNames:
     return SpeciesNames(label, label)
 
 
+NO_TAXA = frozenset(
+    (
+        *("dog", "engine", "environmental", "fireworks", "gun", "human non-vocal", "human vocal"),
+        *("human whistle", "noise", "power tools", "siren"),  # of BirdNET
+        *("background", "human", "insect", "insects", "nocall", "rain", "silence", "speech", "traffic"),
+        *("unknown", "voice", "water", "wind"),
+    )
+)
+"""Names of classes that are no taxa, in small letters."""
+
+
+def is_taxon(name: str) -> bool:
+    """Return whether a scientific name, or a label that stands for one, may be a taxon's.
+
+    Examples
+    --------
+    >>> is_taxon("Strix aluco"), is_taxon("Human vocal"), is_taxon("owl")
+    (True, False, True)
+    """
+    return name.replace("_", " ").strip().casefold() not in NO_TAXA
+
+
 def inert(cell: object) -> object:
     """Return a cell of a table, with ``'`` before a text that a spreadsheet would take for a formula.
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self
 
+import pandas as pd
+
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.config.registry import FORMATS
 from dawnchorus.errors import ConfigError
 from dawnchorus.formats.detection_writer import DetectionWriter, ModelFacts, TableSettings
+from dawnchorus.formats.names import is_taxon
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.taxonomy import names_of
+from dawnchorus.wording import first_few
+
+logger = logging.getLogger(__name__)
 
 Format = str | type[DetectionWriter]
 """A registered name, an import path ``package.module:Writer``, or the writer's class itself."""
@@ -26,30 +34,31 @@ _FIRST_TO_END = "parquet"
 class DetectionWriters:
     """Several formats as one writer: each recording goes to all; a failure leaves all as they were.
 
-    Attributes
-    ----------
-    writers
-        The writer of each format, by its name.
-    paths
-        The file or folder that will be written, by the name of the format.
+        Attributes
+        ----------
+        writers
+            The writer of each format, by its name.
+        paths
+            The file or folder that will be written, by the name of the format.
 
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> import pandas as pd
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import pandas as pd
     >>> from dawnchorus.formats.recording import RecordingDetections
     >>> detections = pd.DataFrame({"start_s": [0.0], "end_s": [5.0], "label": ["owl"], "probability": [0.9]})
-    >>> night = RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections)
-    >>> writers = open_writers(["csv", "audacity"], Path("tables"), labels=["owl"], high_hz=16_000)
-    >>> with writers:
-    ...     writers.add(night)
-    >>> [path.as_posix() for path in writers.paths.values()]
-    ['tables/detections.csv', 'tables/audacity']
+        >>> night = RecordingDetections("night.wav", Path("night.wav"), 12.0, None, detections)
+        >>> writers = open_writers(["csv", "audacity"], Path("tables"), labels=["owl"], high_hz=16_000)
+        >>> with writers:
+        ...     writers.add(night)
+        >>> [path.as_posix() for path in writers.paths.values()]
+        ['tables/detections.csv', 'tables/audacity']
     """
 
     def __init__(self, writers: dict[str, DetectionWriter]) -> None:
         self.writers = writers
         self.paths = {name: writer.path for name, writer in writers.items()}
+        self._no_taxa: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -61,12 +70,39 @@ class DetectionWriters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        if kind is None and self._no_taxa:
+            names = [name for name, writer in self.writers.items() if writer.taxa_only]
+            labels = [f"{label} ({n})" for label, n in self._no_taxa.most_common()]
+            logger.warning(
+                f"{' and '.join(names)} hold taxa alone, so that {first_few(labels)} "
+                f"{'is' if len(labels) == 1 else 'are'} left out there"
+            )
         return self._stack.__exit__(kind, error, traceback)
 
     def add(self, recording: RecordingDetections) -> None:
         """Write the detections of one more recording."""
+        of_taxa = None
         for writer in self.writers.values():
-            writer.add(recording)
+            if writer.taxa_only and of_taxa is None:
+                of_taxa = self._taxa_in(recording, writer.settings)
+            writer.add(of_taxa if writer.taxa_only and of_taxa is not None else recording)
+
+    def _taxa_in(self, recording: RecordingDetections, settings: TableSettings) -> RecordingDetections:
+        """Return a recording without detections of what is no taxon, which are counted."""
+        found = recording.detections
+        labels = {*found["label"], *(name for names in found.get("heard", ()) for name in names)}
+        others = {label for label in labels if not is_taxon(settings.names(label).scientific)}
+        if not others:
+            return recording
+        is_other = found["label"].isin(others)
+        self._no_taxa.update(found["label"][is_other])
+        if "heard" in found:
+            heard = [tuple(name for name in names if name not in others) for names in found["heard"]]
+            # A row stays, as refused, for the taxa that people heard beside it.
+            found = found.assign(heard=pd.Series(heard, found.index, dtype=object))
+            found.loc[is_other, "verdict"] = "no"
+            is_other &= ~found["heard"].map(bool)
+        return recording._replace(detections=found[~is_other])
 
 
 def formats_of(given: Format | Iterable[Format]) -> dict[str, type[DetectionWriter]]:
