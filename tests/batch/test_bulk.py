@@ -566,6 +566,21 @@ def test_a_job_without_any_readable_recording_says_so(bulk: Bulk, tmp_path: Path
     with pytest.raises(DataError, match=message):
         bulk(tmp_path / "out")
     assert len(read_failures(tmp_path / "out")) == 6
+    assert not (tmp_path / "out" / "predictions.json").exists(), "there are no tables that it would be of"
+
+
+def test_recordings_that_a_format_will_leave_out_are_told_before_the_work(
+    bulk: Bulk, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in LENGTHS_S:
+        (bulk.folder / name).write_bytes(b"not audio")
+    with pytest.raises(DataError):
+        bulk(tmp_path / "out", settings_of(formats=("camtrap_dp",)))
+    assert (
+        "camtrap_dp leaves out recordings whose coordinates are not known, which are 6 of the 6"
+        in caplog.text
+    )
+    assert "give --time-zone; camtrap_dp leaves out" in caplog.text
 
 
 @pytest.mark.parametrize(

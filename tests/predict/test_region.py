@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dawnchorus.cli import main
 from dawnchorus.errors import ConfigError, DataError, UnsafePathError
 from dawnchorus.formats.sites import Place, Site
 from dawnchorus.formats.synonyms import Synonyms
+from dawnchorus.formats.taxonomy import SpeciesIndex
 from dawnchorus.predict.areas import read_areas
 from dawnchorus.predict.checklists import period_of, read_checklist
 from dawnchorus.predict.detections import DetectionSettings, detect
@@ -397,3 +399,26 @@ def test_predict_lists_what_a_region_takes_away_and_detects_the_rest(
     assert "name it with --region" in run("else", "--region-removed", str(removed), code=1)
     windows = [pd.read_parquet(tmp_path / out / "windows.parquet") for out in ("all", "within")]
     pd.testing.assert_frame_equal(*windows)
+
+
+def test_a_misspelt_name_is_told_with_the_nearest_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    labels = ["Strix aluco_Tawny Owl", "Parus major_Great Tit", "Turdus merula_Eurasian Blackbird"]
+    birds = tmp_path / "birds.txt"
+    birds.write_text("Strix alucco\nParus major\nParus minor\nTurdus mreula\nCorvus corax\n")
+    Region.of([birds], labels)
+    told = [record.getMessage() for record in caplog.records]
+    assert any(
+        "Strix alucco (Strix aluco_Tawny Owl?)" in text and "Turdus mreula (Turdus merula_" in text
+        for text in told
+    )
+    assert not any("minor" in text or "corax" in text for text in told)
+
+
+def test_many_names_of_another_continent_are_gone_through_quickly() -> None:
+    labels = [f"Genus{n} species{n}_Common name {n}" for n in range(3000)]
+    names = [f"Other{n} kind{n}" for n in range(5000)]
+    begun = time.perf_counter()
+    assert SpeciesIndex(labels).misspelt(names) == {}
+    assert time.perf_counter() - begun < 20

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -390,3 +391,28 @@ def test_folder_of_recordings_and_plausible_species_are_those_of_predict(
         clip = int(review.queue("surest", species="owl").index[0])
         assert review.suggestions(clip) == ["robin"]
         assert set(review.labels) == {"owl", "robin", "wren"}
+
+
+def test_the_answers_calibrate_the_model_that_was_reviewed(
+    exported: Any, soundscapes: Truth, tmp_path: Path
+) -> None:
+    model = dc.load_model(exported.onnx, calibrated=False, n_threads=1)
+    label = model.labels[0]
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.05, 0.95, 60).round(4)
+    rows = pd.DataFrame({"filename": "meadow/a.wav", "start_s": 0.1 * np.arange(60), "label": label})
+    rows.assign(end_s=rows["start_s"] + 1, probability=scores).to_csv(
+        tmp_path / "detections.csv", index=False
+    )
+    with open_review(tmp_path, soundscapes[0]) as review:
+        for clip, row in review.pool.iterrows():
+            review.answer(int(clip), "Ada", "yes" if rng.random() < row["probability"] ** 2 else "no")
+        (curve,) = review.calibration()
+        files = write_results(review).files
+    (reviewed,) = [path for path in files if path.name == "reviewed_calibration.json"]
+    corrected = dc.load_model(exported.onnx, calibrated=False, reviewed=reviewed, n_threads=1)
+    before = model.predict(soundscapes[0] / "meadow" / "a.wav").probabilities
+    after = corrected.predict(soundscapes[0] / "meadow" / "a.wav").probabilities
+    expected = [curve.probability(float(score)) for score in before[:, 0]]
+    np.testing.assert_allclose(after[:, 0], expected, atol=1e-3)
+    np.testing.assert_allclose(after[:, 1:], before[:, 1:], atol=1e-6)

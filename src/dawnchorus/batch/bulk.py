@@ -23,10 +23,11 @@ from dawnchorus.batch.remote_output import local_output
 from dawnchorus.batch.table_files import TableSource
 from dawnchorus.config.import_paths import import_path
 from dawnchorus.engines.engine import Engine
-from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.errors import ConfigError, DataError, DawnchorusError
 from dawnchorus.files import FAILURES_NAME, NOTES_NAME, Failure, read_failures, write_failures
 from dawnchorus.files.storage import absolute_text
 from dawnchorus.formats import FORMATS, Format, formats_of, own_goals
+from dawnchorus.formats.survey_days import left_out_ahead
 from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.postprocess import PostprocessSettings
@@ -245,6 +246,9 @@ def _predict_into(
     prune: bool,
 ) -> BulkPredictions:
     output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
+    paths = [recording.path for recording in found.recordings]
+    if (sentence := left_out_ahead(formats_of(settings.formats), paths, settings.times)) is not None:
+        logger.warning(sentence)
     settings, had_journal = output.settings, output.had_journal
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
     keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal
@@ -261,8 +265,12 @@ def _predict_into(
         keep=keep,
     ) as work:
         output = output.begin(work, force=force or had_journal)  # a journal has refused another network
-        n_new, failures = work.predict(found, again=again)
-        made = output.write(work, found, n_new, failures, prune=prune)
+        try:
+            n_new, failures = work.predict(found, again=again)
+            made = output.write(work, found, n_new, failures, prune=prune)
+        except DawnchorusError:
+            output.tables.withdraw()
+            raise
         names = work.journal.index.keys() & set(alone)
     return made._replace(dropped=[name for name in alone if name not in names]) if alone else made
 

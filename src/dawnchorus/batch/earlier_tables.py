@@ -154,6 +154,11 @@ class EarlierTables:
         begun._write()
         return begun
 
+    def withdraw(self) -> None:
+        """Remove the note where none of its tables has been written, as after a call that failed."""
+        if not self.written:
+            (self.folder / SETTINGS_NAME).unlink(missing_ok=True)
+
     def _write(self) -> None:
         note = {"made": self.made, "goals": self.goals, "guests": self.guests}
         if self.digests is not None:

@@ -84,6 +84,13 @@ RawScoresOption = Annotated[
     bool,
     typer.Option("--raw-scores", help="Keep the networks' own scores, instead of probabilities of presence."),
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="reviewed_calibration.json of a review: scores are corrected by the reviewers' answers.",
+    ),
+]
 SpeciesOption = Annotated[
     Path | None, typer.Option(help="List of the only species to detect, one a line: labels or names.")
 ]
@@ -178,6 +185,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the tables.")] = Path("predictions"),
     threshold: ThresholdOption = None,
     raw_scores: RawScoresOption = False,
+    calibration: CalibrationOption = None,
     species: SpeciesOption = None,
     top_k: TopOption = None,
     overlap: OverlapOption = 0.0,
@@ -226,6 +234,7 @@ def predict(
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.bulk import BulkSettings, predict_bulk
     from dawnchorus.batch.shard_predictions import predict_shard
+    from dawnchorus.engines.calibrations import with_answers
     from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.engines.ensembles import bundled_models
     from dawnchorus.errors import ConfigError
@@ -257,6 +266,13 @@ def predict(
         batch_size=batch_size,
     )
     opened = ensemble.open(calibrated=not raw_scores)
+    if calibration is not None:
+        if threshold is not None and Path(threshold).is_file():
+            raise ConfigError(
+                f"the thresholds in {threshold} are of scores before --calibration; leave one of both out, "
+                "or give --threshold a number"
+            )
+        opened = with_answers(opened, calibration)
     labels = opened.card.labels
     if threshold is None:
         thresholds = default_thresholds(opened.thresholds, len(labels))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.engines.engine import Engine
 from dawnchorus.engines.opening import BUNDLE_NAME, BundleFacts, is_run
+from dawnchorus.models.reviewed_calibration import ReviewedCalibration
 from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration, Thresholds
 
 if TYPE_CHECKING:
@@ -71,6 +72,37 @@ def with_calibration(engine: Engine) -> Engine:
     return engine
 
 
+def with_answers(engine: Engine, file: Path) -> Engine:
+    """Return an engine with what reviewers have answered over its calibration, or over its raw scores.
+
+    Parameters
+    ----------
+    engine
+        As :func:`with_calibration` returns it, or without a calibration.
+    file
+        ``reviewed_calibration.json`` of a review.
+
+    Raises
+    ------
+    ModelError
+        The file holds none, or is about other scores or classes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_engine
+    >>> curve = '{"label": "wren", "slope": 1.0, "offset": -2.0, "n_answers": 20}'
+    >>> _ = Path("reviewed.json").write_text('{"scale": null, "classes": [' + curve + "]}")
+    >>> with_answers(open_engine("model", n_threads=1), Path("reviewed.json")).calibration
+    ScoreCalibration(3 classes, threshold 0.50 for half)
+    """
+    given = ReviewedCalibration.read(file).over(engine.calibration, engine.card.labels)
+    engine.calibration = given
+    if engine.thresholds is None:
+        engine.thresholds = Thresholds(given.thresholds(), given.aim)
+    return engine
+
+
 def calibrations_of(engines: Sequence[Engine]) -> list[ScoreCalibration] | None:
     """Return the calibrations of several engines; None where one has none, with a warning if others do.
 
@@ -122,12 +154,13 @@ def checkpoint_digests(run: Run, folds: Sequence[int]) -> dict[str, str]:
 def fits_bundle(calibration: ScoreCalibration, bundle: Path) -> bool:
     """Return whether a calibration is of the weights of an export, as far as its ``bundle.json`` says.
 
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from dawnchorus.models.score_calibration import ScoreCalibration
-    >>> fits_bundle(ScoreCalibration.model_construct(weights={}), Path("a_model_file_alone"))
-    True
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from dawnchorus.models.reviewed_calibration import ReviewedCalibration
+    from dawnchorus.models.score_calibration import ScoreCalibration
+        >>> fits_bundle(ScoreCalibration.model_construct(weights={}), Path("a_model_file_alone"))
+        True
     """
     facts = read_json_if_sound(bundle / BUNDLE_NAME, BundleFacts)
     if facts is None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Self
 
-from dawnchorus.audio.recorder_times import time_at
-from dawnchorus.formats.detection_writer import open_text
+from dawnchorus.audio.recorder_names import RecorderTimes
+from dawnchorus.audio.recorder_times import recorder_of, recorder_time, time_at
+from dawnchorus.formats.detection_writer import DetectionWriter, open_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
 LEFT_OUT_NAME = "left_out.csv"
+_TRIED = 20  # recordings that are looked at before the work
 
 
 def site_of(recording: RecordingDetections) -> str:
@@ -113,6 +115,56 @@ class LeftOut:
             self.first_reason = reason
         self.n_recordings += 1
         self._writer.writerow((filename, reason))
+
+
+def left_out_ahead(
+    writers: Mapping[str, type[DetectionWriter]], paths: Sequence[Path], times: RecorderTimes
+) -> str | None:
+    """Return a sentence on recordings that formats will leave out, None where they take all that were tried.
+
+    Parameters
+    ----------
+    writers
+        The formats, by their names.
+    paths
+        The recordings, of which some are looked at.
+    times
+        Where their times come from.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.audio.recorder_names import RecorderTimes
+    >>> from dawnchorus.formats import formats_of
+    >>> paths = [Path("20240504_220000.wav")]
+    >>> left_out_ahead(formats_of("csv"), paths, RecorderTimes()) is None
+    True
+    >>> left_out_ahead(formats_of("camtrap_dp"), paths, RecorderTimes(None, "+02:00"))
+    'camtrap_dp leaves out recordings whose coordinates are not known, which are 1 of the 1 looked at; ...'
+    """
+    offset = [name for name, writer in writers.items() if writer.needs_offset]
+    place = [name for name, writer in writers.items() if writer.needs_place]
+    if not (offset or place):
+        return None
+    tried = paths[:: max(1, len(paths) // _TRIED)][:_TRIED]
+    n_offset = n_place = 0
+    for path in tried:
+        known = recorder_time(path)
+        start = times.start_of(path, None if known is None else known.start)
+        n_offset += start is None or start.utcoffset() is None
+        n_place += None in recorder_of(path)[1:]
+    told = []
+    for names, n, what, remedy in (
+        (offset, n_offset, "time or its offset from UTC is", "give --time-zone"),
+        (place, n_place, "coordinates are", "give dawnchorus convert the tables, with --sites, afterwards"),
+    ):
+        if names and n:
+            leave = "leaves" if len(names) == 1 else "leave"
+            told.append(
+                f"{' and '.join(names)} {leave} out recordings whose {what} not known, which are {n} of the "
+                f"{len(tried)} looked at; {remedy}"
+            )
+    return "; ".join(told) or None
 
 
 def lacking(recording: RecordingDetections, *, offset: bool = False, place: bool = False) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +17,7 @@ Taxonomy = Mapping[str, Mapping[str, str]]
 """By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``."""
 
 LABEL_COLUMN = "primary_label"
+_MISSPELT = 0.88  # similarity by difflib of names that differ in a letter or two
 _COLUMNS = {
     "scientific_name": ("scientific_name", "sci_name"),
     "common_name": ("common_name", "primary_com_name", "english_name"),
@@ -162,9 +165,10 @@ class SpeciesIndex:
     """
 
     def __init__(self, labels: Iterable[str], taxonomy: Taxonomy | None = None) -> None:
-        self._exact = frozenset(labels)
+        self.labels = tuple(labels)
+        self._exact = frozenset(self.labels)
         self._of: dict[str, list[str]] = {}
-        for label in labels:
+        for label in self.labels:
             names = (label, *species_names(label), *(taxonomy or {}).get(label, {}).values())
             for key in dict.fromkeys(map(name_key, names)):
                 self._of.setdefault(key, []).append(label)
@@ -176,3 +180,48 @@ class SpeciesIndex:
         scientific, _, common = name.partition("_")
         candidates = [name, scientific, common] if common and " " in scientific.strip() else [name]
         return next((found for each in candidates if (found := self._of.get(name_key(each)))), [])
+
+    def near(self, name: str, n: int = 3) -> list[str]:
+        """Return the labels that a name is most like, the likeliest first; none where it is like none.
+
+        Examples
+        --------
+        >>> SpeciesIndex(["Strix aluco_Tawny Owl", "wren"]).near("Strix alucco")
+        ['Strix aluco_Tawny Owl']
+        """
+        found = difflib.get_close_matches(name_key(name), list(self._of), n=n)
+        return list(dict.fromkeys(label for key in found for label in self._of[key]))[:n]
+
+    def misspelt(self, names: Iterable[str]) -> dict[str, str]:
+        """Return, by name, the label that it differs from in a letter or two, where it is no name of any.
+
+        Only labels that none of the names stands for are thought of, so that a species that the model does
+        not know is not taken for its neighbour.
+
+        Examples
+        --------
+        >>> index = SpeciesIndex(["Strix aluco", "Parus major"])
+        >>> index.misspelt(["Strix alucco", "Parus major", "Parus minor"])
+        {'Strix alucco': 'Strix aluco'}
+        """
+        given = list(names)
+        known = {label for name in given for label in self.labels_of(name)}
+        keys = defaultdict(list)
+        for key, labels in self._of.items():
+            if known.isdisjoint(labels):
+                for mark in _marks(key):
+                    keys[mark].append(key)
+        found = {}
+        for name in given:
+            if self.labels_of(name):
+                continue
+            key = name_key(name)
+            alike = {each for mark in _marks(key) for each in keys[mark] if abs(len(each) - len(key)) <= 2}
+            if nearest := difflib.get_close_matches(key, sorted(alike), n=1, cutoff=_MISSPELT):
+                found[name] = self._of[nearest[0]][0]
+        return found
+
+
+def _marks(key: str) -> tuple[str, str]:
+    """Return what a name shares with its misspellings: the beginning, or the last word."""
+    return f"{key[:4]}…", f"…{key.rpartition(' ')[2]}"

@@ -163,7 +163,7 @@ class ScoreCalibration(Record):
     weights
         SHA-256 of the checkpoint of each fold that it was fitted to, in hexadecimal digits.
     held_out
-        How good it is on recordings that it was not fitted to.
+        How good it is on recordings that it was not fitted to; None where that was not counted.
 
     Examples
     --------
@@ -188,7 +188,7 @@ class ScoreCalibration(Record):
     aim: str
     folds_together: bool
     weights: dict[str, Digest]
-    held_out: HeldOut
+    held_out: HeldOut | None = None
 
     @model_validator(mode="after")
     def _different(self) -> ScoreCalibration:

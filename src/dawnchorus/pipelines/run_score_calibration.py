@@ -304,6 +304,8 @@ def summary_of(calibration: ScoreCalibration) -> str:
     'scores are calibrated probabilities of presence'
     """
     held = calibration.held_out
+    if held is None:
+        return "scores are calibrated probabilities of presence; how good they are was not counted"
     return (
         "scores are calibrated probabilities of presence; at the default threshold "
         f"{calibration.threshold:g} ({calibration.aim}), on {held.n_recordings} recordings held out "

@@ -6,7 +6,6 @@ Detection table of one recording: ``start_s``, ``end_s``, ``label``, ``probabili
 from __future__ import annotations
 
 import csv
-import difflib
 import logging
 import math
 from collections.abc import Sequence
@@ -219,7 +218,7 @@ def read_species(path: Path, labels: Sequence[str], taxonomy: Taxonomy | None = 
     index = SpeciesIndex(labels, taxonomy)
     wanted = {label for name in names for label in index.labels_of(name)}
     unknown = [name for name in names if not index.labels_of(name)]
-    shown = ", ".join(f"{in_line(name)}{_nearest(name, labels)}" for name in unknown[:_SHOWN])
+    shown = ", ".join(f"{in_line(name)}{_nearest(name, index)}" for name in unknown[:_SHOWN])
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     if not wanted:
         raise DataError(
@@ -246,9 +245,8 @@ def _thresholds_of_asked(
         return thresholds
     unknown = [name for name in settings.species if name not in labels]
     if unknown:
-        raise DataError(
-            f"the model has no label {unknown[0]}{_nearest(unknown[0], labels)}; ask for labels that it has"
-        )
+        near = _nearest(unknown[0], SpeciesIndex(labels))
+        raise DataError(f"the model has no label {unknown[0]}{near}; ask for labels that it has")
     return np.where(np.isin(labels, settings.species), thresholds, np.float32(np.inf))
 
 
@@ -354,8 +352,7 @@ def names_in_file(path: Path) -> list[str]:
     return names
 
 
-def _nearest(name: str, labels: Sequence[str]) -> str:
-    """Return the labels nearest to ``name``, whatever their case, in brackets; nothing if none is near."""
-    by_folded = {label.casefold(): label for label in labels}
-    near = difflib.get_close_matches(name.casefold(), list(by_folded), n=_SHOWN)
-    return f" (nearest: {', '.join(by_folded[folded] for folded in near)})" if near else ""
+def _nearest(name: str, index: SpeciesIndex) -> str:
+    """Return the labels nearest to ``name`` in brackets; nothing if none is near."""
+    near = index.near(name, _SHOWN)
+    return f" (nearest: {', '.join(near)})" if near else ""

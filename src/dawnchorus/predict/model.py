@@ -19,6 +19,7 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
 from dawnchorus.audio.sound import Sound
 from dawnchorus.config import TrainConfig
+from dawnchorus.engines.calibrations import with_answers
 from dawnchorus.engines.engine import Engine
 from dawnchorus.engines.ensembles import Ensemble, WeightedModel, bundled_models
 from dawnchorus.engines.opening import EngineName
@@ -412,6 +413,7 @@ def load_model(
     n_threads: int | None = None,
     clips_per_request: int | None = None,
     calibrated: bool = True,
+    reviewed: Path | str | None = None,
 ) -> Model:
     """Return a model.
 
@@ -441,6 +443,9 @@ def load_model(
     calibrated
         Whether scores become probabilities of presence by the calibration that lies beside the model since it
         was trained. Without one, or with False, they are raw: the networks' own, which only rank windows.
+    reviewed
+        ``reviewed_calibration.json`` of a review of the model's predictions, which corrects the scores by the
+        reviewers' answers.
 
     Raises
     ------
@@ -470,6 +475,8 @@ def load_model(
     models = [WeightedModel(each, weight, config) for each, weight in zip(paths, weights, strict=True)]
     ensemble = Ensemble(models, engine, n_threads, clips_per_request, folds, exponent)
     opened = ensemble.open(calibrated=calibrated)
+    if reviewed is not None:
+        opened = with_answers(opened, Path(reviewed))
     own_path = models[0].open_run().path if models[0].path.suffix == ".py" else paths[0]
     return Model(opened, path=own_path if len(paths) == 1 else None)
 

@@ -19,7 +19,7 @@ from dawnchorus.files import inside
 from dawnchorus.formats.names import species_names
 from dawnchorus.formats.sites import Place, Site, site_among
 from dawnchorus.formats.synonyms import Synonyms
-from dawnchorus.formats.taxonomy import Taxonomy, name_key
+from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy, name_key
 from dawnchorus.predict.areas import Area, read_areas
 from dawnchorus.predict.checklists import (
     Checklist,
@@ -214,6 +214,7 @@ class Region:
         )
         _check_known(parts)
         _tell_other_names(parts, labels)
+        _tell_misspelt(parts, SpeciesIndex(labels, taxonomy))
         facts = [vars(settings), list(labels), [list(site) for site in sites]]
         text = json.dumps(facts, sort_keys=True, default=str).encode()
         digest = hashlib.sha256(text)
@@ -388,6 +389,21 @@ def _tell_other_names(parts: Sequence[_Part], labels: Sequence[str]) -> None:
             logger.info(
                 f"{part.checklist.source} has other names for {counted(len(other), 'class', 'classes')}: "
                 f"{first_few(other)}"
+            )
+
+
+def _tell_misspelt(parts: Sequence[_Part], index: SpeciesIndex) -> None:
+    """Warn of names on a checklist that are no class's, and nearly that of a class which it has not."""
+    for part in parts:
+        entries = [entry for entry in part.checklist.entries if not any(map(index.labels_of, entry.names))]
+        has = {label for label, name in zip(index.labels, part.names, strict=True) if name}
+        names = [name for entry in entries for name in entry.names]
+        found = {name: near for name, near in index.misspelt(names).items() if near not in has}
+        if found:
+            told = [f"{in_line(name)} ({in_line(near)}?)" for name, near in found.items()]
+            logger.warning(
+                f"{part.checklist.source} has names that no class has, and that are nearly those of classes; "
+                f"correct them, or join them by --region-synonyms: {first_few(told)}"
             )
 
 

@@ -175,6 +175,8 @@ def _newer_folds(run: Run) -> list[int]:
 def _note_on_calibration(calibration: ScoreCalibration) -> str:
     """Return sentences on how good calibrated scores are on recordings held out, and what was held out."""
     held, own = calibration.held_out, sum(each.how == OWN for each in calibration.classes)
+    if held is None:
+        return f"Calibrated scores; how good they are was not counted ({SCORE_CALIBRATION_NAME})."
     scale = "brought to one scale before" if calibration.folds_together else "taken as they are"
     one_by_one = "each fold" if held.by == "fold" else f"each of {held.n_parts} parts of the fold's groups"
     return (

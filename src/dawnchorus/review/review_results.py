@@ -12,9 +12,11 @@ import pandas as pd
 
 from dawnchorus.batch.exchange import hand_on
 from dawnchorus.evaluate.calibration import ClassThreshold, write_thresholds
+from dawnchorus.files import write_text
 from dawnchorus.formats import Format
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS
 from dawnchorus.formats.whole_tables import write_csv
+from dawnchorus.models.reviewed_calibration import REVIEWED_CALIBRATION_NAME
 from dawnchorus.predict.thresholds import ALL_OTHERS, THRESHOLDS_NAME
 from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.review.reviewed_precision import AnswerCalibration
@@ -70,8 +72,9 @@ def write_results(
 
     ``answers.csv`` has a row for each reviewer and clip, ``verified.csv`` one for each clip, ``verified/``
     the confirmed detections and what was heard beside them in other programs' formats, ``precision.csv`` the
-    curve of each species, ``score_probability.csv`` its probability of being right over the score, and
-    ``thresholds.csv`` what ``dawnchorus predict --threshold`` reads.
+    curve of each species, ``score_probability.csv`` its probability of being right over the score,
+    ``reviewed_calibration.json`` the same for ``dawnchorus predict --calibration``, where a species has
+    enough answers, and ``thresholds.csv`` what ``dawnchorus predict --threshold`` reads.
 
     Parameters
     ----------
@@ -113,6 +116,11 @@ def write_results(
     write_csv(files[1], verdicts.assign(**lists).reset_index(drop=True))
     write_csv(files[2], _curves(review))
     write_csv(files[3], pd.DataFrame(review.calibration(), columns=AnswerCalibration._fields))
+    if (calibration := review.reviewed_calibration()) is not None:
+        files.append(folder / REVIEWED_CALIBRATION_NAME)
+        write_text(files[-1], calibration.model_dump_json(indent=2) + "\n")
+    else:
+        (folder / REVIEWED_CALIBRATION_NAME).unlink(missing_ok=True)
     rest = ClassThreshold(ALL_OTHERS, otherwise, float("nan"), float("nan"), 0, 0, "not reviewed")
     files.append(folder / THRESHOLDS_NAME)
     write_thresholds(files[-1], [*thresholds, rest])

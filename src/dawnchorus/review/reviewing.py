@@ -18,6 +18,7 @@ from dawnchorus.audio.channels import Channel
 from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
+from dawnchorus.models.reviewed_calibration import ReviewedCalibration, ReviewedCurve
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 from dawnchorus.review.agreement import CONFLICT, Agreement, agreement
 from dawnchorus.review.answer_store import Answer, AnswerStore, Box, Verdict
@@ -243,6 +244,20 @@ class Review:
     def calibration(self) -> list[AnswerCalibration]:
         """Return the probability of being right over the score, of each species with enough answers."""
         return calibrate_scores(self.pool, self.counted())
+
+    def reviewed_calibration(self) -> ReviewedCalibration | None:
+        """Return :meth:`calibration` as a model takes it, None where no species has enough answers.
+
+        A species whose higher scores are not the better ones is left out.
+        """
+        classes = tuple(
+            ReviewedCurve(label=each.label, slope=each.slope, offset=each.intercept, n_answers=each.n_answers)
+            for each in self.calibration()
+            if each.slope > 0
+        )
+        made = None if self.predictions is None else PredictedWith.of(self.predictions).settings
+        scale = (made or {}).get("calibration")
+        return ReviewedCalibration(classes=classes, scale=scale) if classes else None
 
     def counted(self) -> pd.DataFrame:
         """Return the clips that a precision is counted on, with ``is_right``."""
