@@ -1,7 +1,7 @@
 """Accuracy on ESC-10 in its official five folds, from nothing and from ImageNet.
 
-The spectrograms are half as fine as in ``small_data``, for their cost. ``small_data`` was chosen by networks that
-learnt fold 3 and were scored on fold 2 (``bench_small_data.py``); folds 1, 4 and 5 were in no choice.
+The spectrograms are half as fine as in ``small_data``, for their cost. ``small_data`` was chosen by networks
+that learnt fold 3 and were scored on fold 2 (``bench_small_data.py``); folds 1, 4 and 5 were in no choice.
 """
 
 from __future__ import annotations
