@@ -17,7 +17,8 @@ FROM_IMAGENET = Trained("small_data from ImageNet", COARSE)
 FROM_NOTHING = Trained(
     "from nothing",
     {
-        **COARSE,
+        "frontend": {"hop_length": 1536},
+        "num_workers": 0,
         "weights": None,
         "pretrained": False,
         "backbone": "resnet10t",
@@ -25,7 +26,7 @@ FROM_NOTHING = Trained(
         "lr": 3e-3,
         "dropout": 0.2,
         "frozen_layers": (),
-        "n_epochs": 12,
+        "n_epochs": 18,
     },
 )
 METHODS = (Logistic("ImageNet"), FROM_IMAGENET, FROM_NOTHING)
