@@ -26,7 +26,7 @@ FROM_NOTHING = Trained(
         "lr": 3e-3,
         "dropout": 0.2,
         "frozen_layers": (),
-        "n_epochs": 18,
+        "n_epochs": 24,
     },
 )
 METHODS = (Logistic("ImageNet"), FROM_IMAGENET, FROM_NOTHING)
