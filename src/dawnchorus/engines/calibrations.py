@@ -154,13 +154,12 @@ def checkpoint_digests(run: Run, folds: Sequence[int]) -> dict[str, str]:
 def fits_bundle(calibration: ScoreCalibration, bundle: Path) -> bool:
     """Return whether a calibration is of the weights of an export, as far as its ``bundle.json`` says.
 
-        Examples
-        --------
-        >>> from pathlib import Path
-        >>> from dawnchorus.models.reviewed_calibration import ReviewedCalibration
-    from dawnchorus.models.score_calibration import ScoreCalibration
-        >>> fits_bundle(ScoreCalibration.model_construct(weights={}), Path("a_model_file_alone"))
-        True
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.models.score_calibration import ScoreCalibration
+    >>> fits_bundle(ScoreCalibration.model_construct(weights={}), Path("a_model_file_alone"))
+    True
     """
     facts = read_json_if_sound(bundle / BUNDLE_NAME, BundleFacts)
     if facts is None:
