@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dawnchorus.models.wave_cnn import WaveCNNAttenClasifier, WaveCNNAttenClassifier
     from dawnchorus.pipelines.adoption import adopt
     from dawnchorus.pipelines.experiment import TrainedRun, open_run, train
+    from dawnchorus.pipelines.probing import probe
     from dawnchorus.pipelines.retraining import retrain
     from dawnchorus.predict.birds_inference import BirdsInference
     from dawnchorus.predict.model import Model, load_model
@@ -63,6 +64,7 @@ __all__ = [
     "open_engine",
     "open_review",
     "open_run",
+    "probe",
     "register",
     "registered",
     "retrain",
@@ -93,6 +95,7 @@ _HOME = {
     "adopt": "dawnchorus.pipelines.adoption",
     "TrainedRun": "dawnchorus.pipelines.experiment",
     "open_run": "dawnchorus.pipelines.experiment",
+    "probe": "dawnchorus.pipelines.probing",
     "open_engine": "dawnchorus.engines",
     "register": "dawnchorus.config.registry",
     "registered": "dawnchorus.config.registry",

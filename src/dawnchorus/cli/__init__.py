@@ -33,6 +33,7 @@ from dawnchorus.cli import (
     models_command,
     prediction,
     preparation,
+    probe_command,
     pseudo_labels,
     recordings,
     report_command,
@@ -117,6 +118,7 @@ _add(_DATA, preparation.folds, "Deal recordings to folds, recordists apart.")
 _add(_TRAINING, configs.configs, "List the training configs.")
 _add(_TRAINING, adopt_commands.adopt_config, "Write a published config in dawnchorus's keys.")
 _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make of a clip.")
+_add(_TRAINING, probe_command.probe, "Fit a head to frozen embeddings, in seconds.")
 _add(_TRAINING, training.train, "Train the folds of an experiment.")
 _add(_TRAINING, rounds_command.rounds, "Train on soundscapes that the model has labelled.")
 _add(_TRAINING, run_commands.evaluate, "Score a run out of fold.")

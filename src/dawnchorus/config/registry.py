@@ -251,6 +251,7 @@ MODELS = Registry(
     {
         "birdnet": "dawnchorus.engines.named_models:BIRDNET",
         "perch-2": "dawnchorus.engines.named_models:PERCH",
+        "imagenet": "dawnchorus.engines.named_models:IMAGENET",
         "birdclef-2025": "dawnchorus.engines.named_models:BIRDCLEF_2025",
     },
 )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.engines.engine import Engine
 from dawnchorus.engines.opening import BUNDLE_NAME, BundleFacts, is_run
+from dawnchorus.engines.probe_engine import is_probe
+from dawnchorus.models.probe_head import HEAD_NAME
 from dawnchorus.models.reviewed_calibration import ReviewedCalibration
 from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration, Thresholds
 
@@ -151,6 +153,21 @@ def checkpoint_digests(run: Run, folds: Sequence[int]) -> dict[str, str]:
     return digests
 
 
+def head_digest(probe: Path) -> str:
+    """Return the SHA-256 of the head of a probe, in hexadecimal digits.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> Path("owls").mkdir()
+    >>> _ = Path("owls/head.npz").write_bytes(b"weights")
+    >>> head_digest(Path("owls"))[:8]
+    '9a129038'
+    """
+    with (probe / HEAD_NAME).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fits_bundle(calibration: ScoreCalibration, bundle: Path) -> bool:
     """Return whether a calibration is of the weights of an export, as far as its ``bundle.json`` says.
 
@@ -172,6 +189,8 @@ def fits_bundle(calibration: ScoreCalibration, bundle: Path) -> bool:
 
 
 def _is_of(calibration: ScoreCalibration, folder: Path, folds: Sequence[int]) -> bool:
+    if is_probe(folder):
+        return calibration.weights == {HEAD_NAME: head_digest(folder)}
     if not is_run(folder):
         return fits_bundle(calibration, folder)
     from dawnchorus.runs import Run

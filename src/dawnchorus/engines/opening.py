@@ -14,8 +14,10 @@ from dawnchorus.config import Record, read_json_if_sound
 from dawnchorus.engines.engine import Engine, fingerprint_of
 from dawnchorus.engines.engine_settings import EngineSettings, engine_settings, read_tuned
 from dawnchorus.engines.graphs import cards_in, graph_at, named_model
+from dawnchorus.engines.probe_engine import embedder_path, is_probe, on_embedder
 from dawnchorus.errors import ConfigError, DawnchorusError, ModelError, RunError
 from dawnchorus.files import mend
+from dawnchorus.models.probe_head import ProbeCard
 from dawnchorus.wording import in_line
 
 if TYPE_CHECKING:
@@ -78,7 +80,8 @@ def open_engine(
     path
         A run directory, the training config of a run (a ``.py`` file, which is run), a bundle (the folder of
         an export), an ``.onnx`` file or an OpenVINO ``.xml`` file; an ``.onnx`` or ``.tflite`` file of
-        somebody else's with a card beside it, or their folder; or the name of a model, such as ``birdnet``.
+        somebody else's with a card beside it, or their folder; the folder of a probe; or the name of a model,
+        such as ``birdnet``.
     engine
         ``torch`` takes a run's checkpoints, the others its exports. None takes the engine of the file; for a
         run, the export that was measured to be the fastest on this machine, else OpenVINO's, else ONNX
@@ -115,6 +118,12 @@ def open_engine(
     if n_threads is not None and n_threads < 1:
         raise ConfigError(f"n_threads is {n_threads}; legal: 1 or more, or None for all cores")
     path = Path(path)
+    if is_probe(path):
+        if config is not None or folds is not None or engine is not None:
+            raise ConfigError(
+                f"{path} is a probe, whose embedder is as it was; leave engine, config and folds out"
+            )
+        return _open_probe(path, n_threads, clips_per_request)
     if config is not None or path.suffix == ".py" or is_run(path):
         from dawnchorus.runs import open_run
 
@@ -141,6 +150,17 @@ def open_engine(
     return opened
 
 
+def _open_probe(folder: Path, n_threads: int | None, clips_per_request: int | None) -> Engine:
+    card = ProbeCard.read(folder)
+    embedder = open_engine(
+        embedder_path(folder, card.embedder),
+        card.embedder.engine,
+        n_threads=n_threads,
+        clips_per_request=clips_per_request,
+    )
+    return on_embedder(folder, card, embedder)
+
+
 def is_run(path: Path) -> bool:
     """Return whether a folder is that of a run.
 
@@ -154,7 +174,7 @@ def is_run(path: Path) -> bool:
 
 
 def holds_model(path: Path) -> bool:
-    """Return whether a folder is a run, a bundle, or holds a graph of somebody else's with its card.
+    """Return whether a folder is a run, a bundle, a probe, or holds a graph of somebody else's with its card.
 
     Examples
     --------
@@ -162,7 +182,8 @@ def holds_model(path: Path) -> bool:
     >>> holds_model(Path("model")), holds_model(Path("recordings"))
     (True, False)
     """
-    return is_run(path) or any((path / name).is_file() for name in _FILE_NAMES) or bool(cards_in(path))
+    has_file = any((path / name).is_file() for name in _FILE_NAMES)
+    return is_run(path) or is_probe(path) or has_file or bool(cards_in(path))
 
 
 def names_model(path: Path) -> bool:
@@ -205,7 +226,7 @@ def exported_files(path: Path) -> list[Path]:
     return files
 
 
-def engine_of(file: Path) -> Literal["onnx", "openvino", "litert"]:
+def engine_of(file: Path) -> Literal["onnx", "openvino", "litert", "torch"]:
     """Return the engine of a model file.
 
     Examples
@@ -216,6 +237,8 @@ def engine_of(file: Path) -> Literal["onnx", "openvino", "litert"]:
     """
     if file.suffix == ".tflite":
         return "litert"
+    if file.suffix == ".pth":
+        return "torch"
     return "onnx" if file.suffix == ".onnx" else "openvino"
 
 
@@ -270,6 +293,10 @@ def _engine_in(file: Path, settings: EngineSettings, card: GraphCard | None) -> 
         from dawnchorus.engines.litert_engine import LiteRtEngine
 
         return LiteRtEngine(file, card, settings)
+    if card is not None and file.suffix == ".pth":
+        from dawnchorus.engines.packaged_engine import PackagedEngine
+
+        return PackagedEngine(file, card, settings)
     if card is not None:
         from dawnchorus.engines.onnx_graph_engine import OnnxGraphEngine
 

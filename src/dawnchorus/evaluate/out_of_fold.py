@@ -219,7 +219,7 @@ def _predicted(
     outputs, targets, tables = zip(*parts, strict=True)
     output = pd.DataFrame(np.concatenate(outputs), columns=list(labels.labels))
     predictions = pd.concat([pd.concat(tables, ignore_index=True), output], axis=1)
-    return _scored(predictions, np.concatenate(targets), recordings, labels, config)
+    return scored(predictions, np.concatenate(targets), recordings, labels, metrics_of(config))
 
 
 def scored_on(result: OutOfFold, classes: Sequence[str], config: TrainConfig) -> OutOfFold:
@@ -249,7 +249,7 @@ def scored_on(result: OutOfFold, classes: Sequence[str], config: TrainConfig) ->
             f"none of the classes {some(list(classes))} can be scored; those that can are "
             f"{some(list(result.scored_labels))}"
         )
-    return _scored_over(result.predictions, result.targets, names, config)
+    return _scored_over(result.predictions, result.targets, names, metrics_of(config))
 
 
 def _chosen(run: Run, config: TrainConfig, folds: Sequence[int] | None) -> tuple[Sequence[int], pd.DataFrame]:
@@ -306,7 +306,7 @@ def saved_out_of_fold(
         return None
     _warn_of_missing(recordings, chosen)
     targets = np.concatenate([dataset.targets for dataset in datasets])
-    return _scored(predictions, targets, recordings, labels, config)
+    return scored(predictions, targets, recordings, labels, metrics_of(config))
 
 
 def _saved_table(run: Run, folds: Sequence[int]) -> pd.DataFrame | None:
@@ -370,31 +370,73 @@ def _warn_of_missing(recordings: pd.DataFrame, chosen: Sequence[int]) -> None:
         logger.warning("The score leaves out the folds %s, which are not finished or not chosen.", missing)
 
 
-def _scored(
+def metrics_of(config: TrainConfig) -> list[Any]:
+    """Return the metrics of a config, the one that training watches among them.
+
+    Examples
+    --------
+    >>> from dawnchorus.config import load_train_config
+    >>> "macro_roc_auc" in metrics_of(load_train_config("train.py"))
+    True
+    """
+    args = config.train_function_args
+    return [*args.metrics, args.main_metric.removeprefix(LOG_PREFIX)]
+
+
+def scored(
     predictions: pd.DataFrame,
     targets: np.ndarray,
     recordings: pd.DataFrame,
     labels: LabelMap,
-    config: TrainConfig,
+    metrics: Sequence[Any] = (),
 ) -> OutOfFold:
-    scored = scored_columns(targets, predictions["fold"].to_numpy(), recordings, labels)
-    if not scored:
+    """Return out-of-fold predictions with their scores.
+
+    Parameters
+    ----------
+    predictions, targets
+        As in :class:`OutOfFold`.
+    recordings
+        All recordings with their ``fold``.
+    labels
+        The classes.
+    metrics
+        Metrics beside macro ROC-AUC, as a config has them.
+
+    Raises
+    ------
+    DataError
+        No class can be scored without a leak.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from dawnchorus.recordings.labels import LabelMap
+    >>> recordings = pd.DataFrame({"filename": list("abcd"), "primary_label": ["owl", "wren"] * 2})
+    >>> recordings["fold"] = [0, 0, 1, 1]
+    >>> predictions = recordings.assign(owl=[0.9, 0.2, 0.8, 0.4], wren=[0.1, 0.7, 0.3, 0.6])
+    >>> targets = np.array([[1, 0], [0, 1]] * 2)
+    >>> scored(predictions, targets, recordings, LabelMap(("owl", "wren"))).macro_roc_auc
+    1.0
+    """
+    found = scored_columns(targets, predictions["fold"].to_numpy(), recordings, labels)
+    if not found:
         raise DataError(
             "no species has recordings on both sides of a fold, so there is no leak-free score; "
             "more recordists of the same species are needed"
         )
-    return _scored_over(predictions, targets, tuple(labels.labels[column] for column in scored), config)
+    return _scored_over(predictions, targets, tuple(labels.labels[column] for column in found), metrics)
 
 
 def _scored_over(
-    predictions: pd.DataFrame, targets: np.ndarray, names: tuple[str, ...], config: TrainConfig
+    predictions: pd.DataFrame, targets: np.ndarray, names: tuple[str, ...], metrics: Sequence[Any]
 ) -> OutOfFold:
     """Return the scores over the classes ``names``."""
     columns = [predictions.columns.get_loc(name) - predictions.shape[1] for name in names]  # from the end
     truth, output = targets[:, columns], predictions[list(names)].to_numpy()
     scores = {MACRO_ROC_AUC.name: macro_roc_auc(truth, output)}
-    args = config.train_function_args
-    for metric in known_metrics([*args.metrics, args.main_metric.removeprefix(LOG_PREFIX)]):
+    for metric in known_metrics(metrics):
         if metric.name in scores:
             continue
         try:

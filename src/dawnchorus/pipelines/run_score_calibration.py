@@ -103,12 +103,47 @@ def fit_run_scores(run: Run, config: TrainConfig, result: OutOfFold) -> Calibrat
     >>> found.calibration.held_out.by, 0 < found.calibration.threshold <= 1
     ('fold', True)
     """
-    labels, scored_labels = run.card().labels, result.scored_labels
+    folds = sorted(int(fold) for fold in result.predictions["fold"].unique())
+    parts = _parts(run, config, result)
+    return fit_result_scores(result, run.card().labels, parts, weights=checkpoint_digests(run, folds))
+
+
+def fit_result_scores(
+    result: OutOfFold, labels: Sequence[str], parts: NDArray[np.int64], *, weights: dict[str, str]
+) -> CalibratedScores:
+    """Return the calibration of out-of-fold scores, as :func:`fit_run_scores` does for those of a run.
+
+    Parameters
+    ----------
+    result
+        Out-of-fold predictions.
+    labels
+        The classes of the model, in its order.
+    parts
+        Part of each recording that is calibrated by the others, such as its fold, shape (n_recordings,).
+    weights
+        SHA-256 of the weights that it is for, in hexadecimal digits, by their names.
+
+    Raises
+    ------
+    DataError
+        There is one part only, or one without whose recordings no species is present.
+
+    Examples
+    --------
+    >>> from dawnchorus.evaluate.out_of_fold import predict_out_of_fold
+    >>> from dawnchorus.runs import Run
+    >>> run = Run.open("logdirs/tiny")
+    >>> result = predict_out_of_fold(run, run.config())
+    >>> parts = result.predictions["fold"].to_numpy()
+    >>> fit_result_scores(result, run.card().labels, parts, weights={}).calibration.held_out.n_parts
+    2
+    """
+    scored_labels = result.scored_labels
     scored = [labels.index(label) for label in scored_labels]
     targets = np.where(result.targets < 0, -1, result.targets > 0.5)
     raw = result.predictions[list(labels)].to_numpy(np.float64)
     folds = result.predictions["fold"].to_numpy()
-    parts = _parts(run, config, result)
     scales = {False: raw}
     if len(np.unique(folds)) > 1:
         scales[True] = folds_together(raw, folds)
@@ -128,7 +163,7 @@ def fit_run_scores(run: Run, config: TrainConfig, result: OutOfFold) -> Calibrat
         threshold=threshold,
         aim=AIM,
         folds_together=together,
-        weights=checkpoint_digests(run, sorted(int(fold) for fold in np.unique(folds))),
+        weights=weights,
         held_out=HeldOut(
             by="fold" if len(scales) > 1 else "group",
             n_recordings=len(raw),
