@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,10 @@ class PackagedEngine(GraphEngine):
             frontend=self.card.frontend,
         ).eval()
         start_from(self.network, f"{PREFIX}{name}", labels=("none",))
+        digest = hashlib.sha256(repr(self.card.frontend).encode())
+        for tensor in self.network.backbone.state_dict().values():  # as they are computed with, not as filed
+            digest.update(tensor.numpy().tobytes())
+        self.fingerprint = f"packaged {digest.hexdigest()[:16]}"
 
     def compute(self, inputs: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """Return the embeddings of clips, shape (batch, n_samples), by their name in the card."""
