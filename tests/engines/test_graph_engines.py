@@ -421,13 +421,15 @@ def test_models_lists_what_is_here_and_how_to_get_the_rest(
     main_ended_well(["models"])
     shown = capsys.readouterr().out
     assert "birdnet: BirdNET v2.4, 6,522 classes and embeddings" in shown
+    assert "imagenet: EfficientNet-Lite0 of ImageNet, no classes and embeddings" in shown
     assert "licence: CC BY-NC-SA 4.0 (not for commercial use" in shown
     assert f"installed: {Path('perch-2/perch_v2.onnx')}" in shown
     assert "not installed: dawnchorus download birdclef-2025" in shown
     assert f"{Path('mine/perch_v2.onnx')}: Mine, 3 classes and embeddings" in shown
     main_ended_well(["models", "--json"])
     listed = json.loads(capsys.readouterr().out)
-    assert [model["name"] for model in listed[:3]] == ["birdnet", "perch-2", "birdclef-2025"]
+    names = ["birdnet", "perch-2", "imagenet", "birdclef-2025"]
+    assert [model["name"] for model in listed[:4]] == names
     assert listed[-1]["n_classes"] == 3
 
 

@@ -35,6 +35,7 @@ class ProbeEngine(Engine):
     --------
     >>> import numpy as np
     >>> from dawnchorus import open_engine
+    >>> from dawnchorus.models.probe_head import Embedder, ProbeCard, ProbeHead
     >>> embedder = open_engine("model", n_threads=1)
     >>> facts = Embedder(path="model", name="tiny", fingerprint=embedder.fingerprint, n_features=96)
     >>> card = ProbeCard(name="owls", labels=("owl", "wren"), embedder=facts, head="linear")
@@ -97,6 +98,7 @@ def read_head(folder: Path, card: ProbeCard) -> ProbeHead:
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.models.probe_head import Embedder, ProbeCard
     >>> embedder = Embedder(path="birdnet", name="BirdNET v2.4", fingerprint="graph 0", n_features=1024)
     >>> read_head(Path("owls"), ProbeCard(name="owls", labels=("owl",), embedder=embedder, head="linear"))
     Traceback (most recent call last):
@@ -118,6 +120,7 @@ def embedder_path(folder: Path, embedder: Embedder) -> Path:
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.models.probe_head import Embedder
     >>> facts = Embedder(path="birdnet", name="BirdNET v2.4", fingerprint="graph 0", n_features=1024)
     >>> embedder_path(Path("owls"), facts).as_posix()
     'birdnet'
@@ -152,6 +155,7 @@ def on_embedder(folder: Path, card: ProbeCard, embedder: Engine) -> ProbeEngine:
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_engine
+    >>> from dawnchorus.models.probe_head import Embedder, ProbeCard
     >>> facts = Embedder(path="../model", name="tiny", fingerprint="onnx 0", n_features=96)
     >>> card = ProbeCard(name="owls", labels=("owl",), embedder=facts, head="linear")
     >>> on_embedder(Path("owls"), card, open_engine("model", n_threads=1))

@@ -55,6 +55,7 @@ class Examples(NamedTuple):
 
     Examples
     --------
+    >>> import numpy as np
     >>> four = np.arange(4)
     >>> examples = Examples(np.eye(4), np.eye(4), four, four, four, np.ones(4))
     >>> examples.of(np.array([True, False, False, True])).recordings
@@ -78,6 +79,7 @@ def joined(recordings: Iterable[Examples]) -> Examples:
 
     Examples
     --------
+    >>> import numpy as np
     >>> none = np.zeros(2, np.int64)
     >>> one = Examples(np.eye(2), np.eye(2), none, np.arange(2), none, np.ones(2))
     >>> joined([one, one]).bags
@@ -96,6 +98,7 @@ class FittedHead(NamedTuple):
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> features = rng.normal(size=(8, 4)).astype(np.float32)
     >>> targets = np.eye(2, dtype=np.float32)[[0, 1] * 4]
@@ -134,6 +137,7 @@ def fit_head(kind: HeadKind, examples: Examples, *, seed: int = 0) -> FittedHead
 
     Examples
     --------
+    >>> import numpy as np
     >>> features = np.float32([[4, 0], [5, 1], [0, 4], [1, 5]])
     >>> targets = np.float32([[1, 0], [1, 0], [0, 1], [0, 1]])
     >>> number = np.arange(4)
@@ -159,6 +163,7 @@ def excludes(targets: npt.NDArray[np.float32]) -> Activation:
 
     Examples
     --------
+    >>> import numpy as np
     >>> excludes(np.float32([[1, 0], [0, 1]])), excludes(np.float32([[1, 1], [0, 0]]))
     ('softmax', 'sigmoid')
     """
