@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dawnchorus import __version__
 from dawnchorus.config import FoldSettings
 from dawnchorus.engines import Engine, EngineName, open_engine
 from dawnchorus.engines.calibrations import head_digest
@@ -216,7 +216,7 @@ def probe(
         score={} if scores is None else _scores_of(scores),
         recordings=digest_of_labels(table),
         n_recordings=len(found.table),
-        versions={"dawnchorus": __version__, "numpy": np.__version__},
+        versions={"dawnchorus": version("dawnchorus"), "numpy": np.__version__},
     )
     _write(out, card, fitted, found, assignment, scores, [*faults, *found.failures])
     return open_probe(out)
