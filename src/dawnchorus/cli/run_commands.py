@@ -168,9 +168,12 @@ def open_run(
 
 
 def _print_out_of_fold(run: Run, result: OutOfFold) -> None:
+    from dawnchorus.evaluate.frozen_baseline import read_baseline
     from dawnchorus.evaluate.out_of_fold import START_COLUMN, WINDOWS_NAME
 
     _print_scores(run, result)
+    if (baseline := read_baseline(run)) is not None:
+        typer.echo(f"in the same folds: {baseline.sentence()}")
     file = run.path / WINDOWS_NAME if START_COLUMN in result.predictions else run.oof_file
     typer.echo(f"predictions: {file}")
 

@@ -49,8 +49,9 @@ def runs(
     """List all runs side by side, the best out-of-fold score first.
 
     Validation is the mean score of the finished folds at their best epochs, which were chosen on the same
-    recordings; the out-of-fold score is there after dawnchorus evaluate. Settings are those in which the
-    runs differ.
+    recordings; the out-of-fold score is there after dawnchorus evaluate. Beside it, as frozen, stands that of
+    a logistic regression on frozen features in the same folds, where training has made one. Settings are
+    those in which the runs differ.
     """
     from dawnchorus.report.run_list import list_runs
 
@@ -132,12 +133,14 @@ def _print_runs(table: pd.DataFrame) -> None:
     from dawnchorus.wording import first_few
 
     shown = Table(header_style="bold")
-    for heading, justify in (("run", "left"), ("out of fold", "right"), ("validation", "right")):
+    columns = (("run", "left"), ("out of fold", "right"), ("frozen", "right"), ("validation", "right"))
+    for heading, justify in columns:
         shown.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for heading in ("folds", "backbone", "trained", "settings"):
         shown.add_column(heading, overflow="fold")
     for row in table.itertuples():
-        scores = ("—" if score != score else f"{score:.4f}" for score in (row.out_of_fold, row.validation))
+        numbers = (row.out_of_fold, row.baseline, row.validation)
+        scores = ("—" if score != score else f"{score:.4f}" for score in numbers)
         settings = [f"{key.rpartition('.')[2]} {value}" for key, value in row.differences.items()]
         shown.add_row(
             row.name,

@@ -49,6 +49,7 @@ def train(
 
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
+    from dawnchorus.pipelines.frozen_baseline import baseline_after_training
     from dawnchorus.pipelines.run_score_calibration import calibrate_after_training, summary_of
     from dawnchorus.training.processes import this_process
 
@@ -61,8 +62,12 @@ def train(
     run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:
         return  # the first process of a data-parallel training prints for all
-    calibration = calibrate_after_training(replace(run, experiment=experiment), experiment)
+    trained = replace(run, experiment=experiment)
+    baseline = baseline_after_training(trained, experiment)
+    calibration = calibrate_after_training(trained, experiment)
     typer.echo(f"trained folds {', '.join(map(str, run.finished_folds()))} are in {run.path}")
+    if baseline is not None:
+        typer.echo(f"in the same folds: {baseline.sentence()}")
     if calibration is not None:
         typer.echo(summary_of(calibration))
     typer.echo(f"what happened is on one page: {run.path / 'report.html'}")

@@ -22,7 +22,17 @@ from dawnchorus.wording import shown
 
 _DAMAGED = "open the run by the training config that it was made with (.py), or train it again"
 _DATASET_CLASS_KEYS = ("train_dataset_class", "val_dataset_class")
-_MAY_CHANGE = {"logdir", "data", "taxonomy", "accelerator", "devices", "num_nodes", "num_workers", "loggers"}
+_MAY_CHANGE = {
+    "logdir",
+    "data",
+    "taxonomy",
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "num_workers",
+    "loggers",
+    "frozen_baseline",
+}
 """Keys that may change because they affect where and how fast a run is made, not its result.
 
 The recordings of ``data`` are compared by name elsewhere.

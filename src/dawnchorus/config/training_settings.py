@@ -230,6 +230,9 @@ class TrainFunctionArgs(Settings):
         fold has a copy.
     loggers
         Loggers beside the CSV files: ``tensorboard``, ``wandb``.
+    frozen_baseline
+        Whether a logistic regression on frozen features of the starting weights, where these are a package's,
+        is scored in the same folds after training.
     debug
         Train on a few recordings, two steps an epoch, from random weights: all stages in seconds.
 
@@ -280,6 +283,7 @@ class TrainFunctionArgs(Settings):
     auto_batch: bool = False
     callbacks: tuple[str | Any, ...] = ()
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    frozen_baseline: bool = True
     debug: bool = False
 
     @field_validator("loss")

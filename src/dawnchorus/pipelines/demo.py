@@ -32,6 +32,7 @@ from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.formats.annotations import ANNOTATIONS_NAME, read_boxes_csv
 from dawnchorus.models.packaged_weights import check_installed
 from dawnchorus.models.wave_cnn import WaveCNNAttenClassifier
+from dawnchorus.pipelines.frozen_baseline import baseline_after_training
 from dawnchorus.pipelines.run_evaluation import evaluate_run
 from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
 from dawnchorus.predict.detections import DetectionSettings
@@ -174,6 +175,7 @@ def run_demo(settings: DemoSettings, *, announce: Callable[[str], None] = logger
         result.notes.append("Training went on from an earlier run in this folder: its time is only the rest.")
     with stage("Out-of-fold score"):
         _score(result, run, config, synthetic=inputs.synthetic)
+        baseline_after_training(run, config)
         calibrate_after_training(run, config)
     with stage("Export"):
         for parity in export_ensemble(run, config):

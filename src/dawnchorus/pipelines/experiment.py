@@ -241,6 +241,7 @@ def train(
     values = {"exp_name": name, **values, **{key: value for key, value in given.items() if value is not None}}
     config = validate(TrainConfig, changed(values, changes), where="dawnchorus.train")
     _check_packages(config)
+    from dawnchorus.pipelines.frozen_baseline import baseline_after_training
     from dawnchorus.pipelines.run_score_calibration import calibrate_after_training
     from dawnchorus.training.processes import this_process
 
@@ -248,6 +249,7 @@ def train(
     run = config.train_function(config, folds=chosen, config_file=config_file)
     trained = TrainedRun(run.path, config)
     if this_process(config.train_function_args).rank == 0:
+        baseline_after_training(trained, config)
         calibrate_after_training(trained, config)
     return trained
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dawnchorus.errors import RunError
+from dawnchorus.evaluate.frozen_baseline import read_baseline
 from dawnchorus.report.run_tables import (
     config_table,
     config_values,
@@ -35,7 +36,8 @@ def list_runs(folders: Sequence[Path | str] = ("logdirs",)) -> pd.DataFrame:
     -------
     pandas.DataFrame
         name; out_of_fold, macro ROC-AUC of recordings predicted by the fold that was not trained on them (NaN
-        before ``dawnchorus evaluate``); validation, mean main metric of the finished folds at their best
+        before ``dawnchorus evaluate``); baseline, that of a logistic regression on frozen features in the
+        same folds (NaN without); validation, mean main metric of the finished folds at their best
         epochs, which favours itself slightly; metric, its name; n_finished and n_folds; backbone; trained,
         UTC time of the last finished fold, ISO 8601, or an empty text; path; and differences, a dict of the
         settings that are not the same in all runs.
@@ -75,10 +77,12 @@ def _row(run: Run) -> dict[str, object]:
     scores = [read_object(file).get(metric.column) for file in finished]
     known = [float(score) for score in scores if isinstance(score, int | float)]
     out_of_fold = read_object(run.path / "oof_score.json").get(_OUT_OF_FOLD)
+    baseline = read_baseline(run)
     newest = max((file.stat().st_mtime for file in finished), default=None)
     return {
         "name": run.path.name,
         "out_of_fold": float(out_of_fold) if isinstance(out_of_fold, int | float) else math.nan,
+        "baseline": math.nan if baseline is None else baseline.macro_roc_auc,
         "validation": sum(known) / len(known) if known else math.nan,
         "metric": metric.column,
         "n_finished": len(finished),

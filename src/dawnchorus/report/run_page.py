@@ -15,6 +15,7 @@ from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED
 from dawnchorus.evaluate.confusions import CALIBRATED_RELIABILITY_NAME
+from dawnchorus.evaluate.frozen_baseline import FrozenBaseline, read_baseline
 from dawnchorus.files import replacing, write_text
 from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME, ScoreCalibration
 from dawnchorus.predict.thresholds import CALIBRATION_NAME, THRESHOLDS_NAME
@@ -134,7 +135,9 @@ def _training_part(run: Run, folds: pd.DataFrame, classes: pd.DataFrame) -> dict
     scores = {metric.column: Column(metric.heading, partial(_formatted, metric.format)) for metric in metrics}
     return {
         "title": str(read_object(run.card_file).get("exp_name") or run.path.name),
-        "summary": _summary(folds, read_object(run.path / "oof_score.json"), metrics, _newer_folds(run)),
+        "summary": _summary(
+            folds, read_object(run.path / "oof_score.json"), metrics, _newer_folds(run), read_baseline(run)
+        ),
         "folds": shown_table(folds, {**_FOLD_COLUMNS, **scores, **_COLUMNS_AFTER_METRICS}),
         "note_on_folds": _NOTE_ON_FOLDS,
         "classes": shown_table(classes, _CLASS_COLUMNS),
@@ -223,6 +226,7 @@ def _summary(
     out_of_fold: Mapping[str, Any],
     metrics: Sequence[ShownMetric],
     newer: Sequence[int],
+    baseline: FrozenBaseline | None,
 ) -> list[str]:
     """Return sentences on how many folds are finished, and their scores."""
     finished = folds[folds["state"] == FINISHED]
@@ -252,6 +256,8 @@ def _summary(
                 f"The weights of {'fold' if len(newer) == 1 else 'folds'} {', '.join(map(str, newer))} are "
                 "newer than the out-of-fold predictions; dawnchorus evaluate makes them anew."
             )
+    if baseline is not None:
+        sentences.append(baseline.sentence())
     together = out_of_fold.get("oof_macro_roc_auc_folds_together")
     if isinstance(together, int | float) and not math.isnan(together):
         sentences.append(
