@@ -32,7 +32,8 @@ from dawnchorus.augment.background import BackgroundSettings, _listed
 from dawnchorus.aviary.synthesis import read_card
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.segments import SegmentSettings, cut_segments
-from dawnchorus.batch.shard_predictions import join_predictions, predict_shard
+from dawnchorus.batch.shard_join import join_predictions
+from dawnchorus.batch.shard_predictions import predict_shard
 from dawnchorus.competition.kaggle.download_record import (
     ArchiveRecord,
     DownloadRecord,

@@ -27,7 +27,8 @@ from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.batch import journaled
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.journal import JOURNAL_NAME
-from dawnchorus.batch.shard_predictions import join_predictions, predict_shard
+from dawnchorus.batch.shard_join import join_predictions
+from dawnchorus.batch.shard_predictions import predict_shard
 from dawnchorus.cli import app
 from dawnchorus.errors import AudioError, ConfigError, DataError, MissingExtraError, UnsafePathError
 from dawnchorus.files import read_failures, storage
@@ -293,7 +294,7 @@ def test_a_job_goes_on_from_what_lies_in_a_bucket(
         raise BreaksError
 
     with monkeypatch.context() as patch:
-        patch.setattr("dawnchorus.batch.bulk.write_failures", broken)
+        patch.setattr("dawnchorus.batch.bulk_output.write_failures", broken)
         with pytest.raises(BreaksError):
             predict_bulk(stub(card()), found, out, SETTINGS)
     monkeypatch.setenv("DAWNCHORUS_CACHE", str(tmp_path / "another machine"))

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dawnchorus.batch import shard_predictions
+from dawnchorus.batch import shard_join, shard_predictions
 from dawnchorus.batch.bulk import BulkSettings, predict_bulk
 from dawnchorus.batch.journal import JOURNAL_NAME
-from dawnchorus.batch.shard_predictions import PredictedBefore, join_predictions, predict_shard
+from dawnchorus.batch.shard_join import PredictedBefore, join_predictions
+from dawnchorus.batch.shard_predictions import predict_shard
+from dawnchorus.batch.shard_records import PredictJob
 from dawnchorus.errors import ConfigError, DawnchorusError, RunError
 from dawnchorus.files.checked_json import read_checked, write_checked
 from dawnchorus.files.shards import SHARDS_NAME, Shard
@@ -118,7 +120,7 @@ def test_calibrated_scores_are_those_of_one_job(folder: Path, tmp_path: Path, ca
 
 def test_a_region_is_joined_by_the_command_itself() -> None:
     with pytest.raises(RunError, match=r"predicted with a region, .* without --shard in place"):
-        shard_predictions._own_parts(shard_predictions._PredictJob.model_construct(region="3f9a"), [], None)
+        shard_join._own_parts(PredictJob.model_construct(region="3f9a"), [], None)
 
 
 def test_join_needs_neither_model_nor_recordings_and_can_be_repeated(

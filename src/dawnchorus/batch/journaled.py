@@ -31,19 +31,65 @@ from dawnchorus.wording import counted, first_few
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class JournalSettings:
+    """Settings of an inference with a journal.
+
+    Attributes
+    ----------
+    postprocess
+        Postprocessing of probabilities that are read from the journal.
+    overlap_s, with_embeddings, n_workers, channel
+        As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
+    salvage
+        Whether damaged recordings are read as far as they go; otherwise entries of such do not count.
+
+    Examples
+    --------
+    >>> JournalSettings(overlap_s=2.5).salvage
+    False
+    """
+
+    postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
+    overlap_s: float = 0.0
+    with_embeddings: bool = False
+    n_workers: int | None = None
+    channel: Channel | None = None
+    salvage: bool = False
+
+    def inference(self, engine: Engine) -> BirdsInference:
+        """Return the inference of an engine.
+
+        Raises
+        ------
+        ConfigError
+            Overlap or shift are out of range, or windows are to be averaged that do not overlap.
+        """
+        inference = BirdsInference(
+            engine,
+            overlap_s=self.overlap_s,
+            shift_s=self.postprocess.shift_s,
+            with_embeddings=self.with_embeddings,
+            n_workers=self.n_workers,
+            channel=self.channel,
+        )
+        if self.postprocess.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
+            raise ConfigError(
+                f"with an overlap of {self.overlap_s:g} s no stretch of a step lies in two windows, so that "
+                f"nothing can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave "
+                "it out"
+            )
+        return inference
+
+
 @contextmanager
 def open_journal(
     engine: Engine,
     out_dir: Path,
-    settings: PostprocessSettings,
+    settings: JournalSettings,
     *,
-    overlap_s: float = 0.0,
-    with_embeddings: bool = False,
-    n_workers: int | None = None,
     force: bool = False,
     keep: bool = True,
-    channel: Channel | None = None,
-    salvage: bool = False,
     shard: Shard | None = None,
 ) -> Iterator[JournaledInference]:
     """Yield an inference that stores its outputs in ``out_dir/journal``, locked meanwhile.
@@ -57,16 +103,12 @@ def open_journal(
     out_dir
         Where the journal lies.
     settings
-        Postprocessing of probabilities that are read from it.
-    overlap_s, with_embeddings, n_workers, channel
-        As for :class:`dawnchorus.predict.birds_inference.BirdsInference`.
+        What is predicted and how.
     force
         Whether entries that were made with another network are dropped.
     keep
         Whether the entries stay when the block has ended well; otherwise those of this job are removed then,
         and the journal too where it has no others.
-    salvage
-        Whether damaged recordings are read as far as they go.
     shard
         The part of a job that this is; others may write their entries at the same time.
 
@@ -81,32 +123,23 @@ def open_journal(
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_engine
-    >>> from dawnchorus.predict.postprocess import PostprocessSettings
     >>> from dawnchorus.predict.recording_files import find_recordings
     >>> engine, found = open_engine("model", n_threads=1), find_recordings(["night.wav"])
-    >>> with open_journal(engine, Path("tables"), PostprocessSettings()) as job:
+    >>> with open_journal(engine, Path("tables"), JournalSettings()) as job:
     ...     job.predict(found), job.predict(found)  # the second time, nothing is new
     ((1, []), (0, []))
     """
-    inference = BirdsInference(
-        engine,
-        overlap_s=overlap_s,
-        shift_s=settings.shift_s,
-        with_embeddings=with_embeddings,
-        n_workers=n_workers,
-        channel=channel,
-    )
-    _check_overlap(inference, settings, overlap_s)
+    inference = settings.inference(engine)
     network = {
         "model": engine.fingerprint,
         "overlap or shift": [inference.plan.step, inference.plan.shift],
-        "embeddings": with_embeddings,
+        "embeddings": settings.with_embeddings,
         "channel": None if inference.channel == "mean" else inference.channel,
     }
     journal = Journal(out_dir / JOURNAL_NAME, shard)
     with journal.opened(network, anew=force):
         mend(out_dir)
-        work = JournaledInference(inference, journal, settings, network, salvage)
+        work = JournaledInference(inference, journal, settings, network)
         try:
             yield work
         except BaseException:
@@ -114,14 +147,6 @@ def open_journal(
             raise
         if not keep:
             journal.forget(work.versions)
-
-
-def _check_overlap(inference: BirdsInference, settings: PostprocessSettings, overlap_s: float) -> None:
-    if settings.overlap_average and 2 * inference.plan.step > inference.card.n_segment:
-        raise ConfigError(
-            f"with an overlap of {overlap_s:g} s no stretch of a step lies in two windows, so that nothing "
-            f"can be averaged; overlap by {inference.card.segment_len / 2:g} s or more, or leave it out"
-        )
 
 
 @dataclass(frozen=True)
@@ -132,12 +157,10 @@ class JournaledInference:
     ----------
     inference, journal
         The inference, and the journal of its outputs.
-    postprocess
-        Postprocessing of probabilities that are read from the journal.
+    settings
+        What is predicted and how.
     network
         What predictions depend on, in JSON's types.
-    salvage
-        Whether damaged recordings are read as far as they go; otherwise entries of such do not count.
     versions
         The version of each recording of this job, by its name.
     notes
@@ -147,10 +170,9 @@ class JournaledInference:
     --------
     >>> from pathlib import Path
     >>> from dawnchorus import open_engine
-    >>> from dawnchorus.predict.postprocess import PostprocessSettings
     >>> from dawnchorus.predict.recording_files import find_recordings
     >>> engine, found = open_engine("model", n_threads=1), find_recordings(["night.wav"])
-    >>> with open_journal(engine, Path("tables"), PostprocessSettings()) as job:
+    >>> with open_journal(engine, Path("tables"), JournalSettings()) as job:
     ...     n_new, failures = job.predict(found)
     ...     job.read(found.recordings[0]).predictions.probabilities.shape
     (3, 3)
@@ -158,9 +180,8 @@ class JournaledInference:
 
     inference: BirdsInference
     journal: Journal
-    postprocess: PostprocessSettings
+    settings: JournalSettings
     network: Mapping[str, Any]
-    salvage: bool = False
     versions: dict[str, Version] = field(default_factory=dict)
     notes: dict[Path, Sequence[str]] = field(default_factory=dict)
 
@@ -191,7 +212,7 @@ class JournaledInference:
         def begun() -> Iterator[Sound]:
             for path, recording in to_do.items():
                 self._note_version(recording)  # again, because hours may have passed
-                yield Sound.of(path, channel=self.inference.channel, salvage=self.salvage)
+                yield Sound.of(path, channel=self.inference.channel, salvage=self.settings.salvage)
 
         n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
         with audio_progress("Predicting", total_s=total_s) as advance:
@@ -215,7 +236,7 @@ class JournaledInference:
     def _forget_salvaged(self, failed: Iterable[RecordingFile]) -> None:
         indexed = {recording.name: self.journal.index.get(recording.name) for recording in failed}
         outdated = [name for name, entry in indexed.items() if entry is not None and entry.is_salvaged]
-        if outdated and not self.salvage:
+        if outdated and not self.settings.salvage:
             self.journal.forget(outdated)
 
     def read(self, recording: RecordingFile) -> Entry:
@@ -232,7 +253,7 @@ class JournaledInference:
         window, step = self.inference.card.n_segment, self.inference.plan.step
         # The journal has raw scores, so that another calibration needs no new prediction.
         calibrated = entry.predictions.calibrated(self.inference.engine.calibration)
-        windows = postprocess(calibrated, self.postprocess, window=window, step=step)
+        windows = postprocess(calibrated, self.settings.postprocess, window=window, step=step)
         return entry._replace(predictions=windows)
 
     def _is_known(self, recording: RecordingFile) -> bool:
@@ -240,7 +261,7 @@ class JournaledInference:
             indexed = self.journal.known(recording)
         except (OSError, ValueError):
             return False
-        if indexed is None or (indexed.is_salvaged and not self.salvage):
+        if indexed is None or (indexed.is_salvaged and not self.settings.salvage):
             return False
         self.versions[recording.name] = indexed.version
         return True
@@ -248,7 +269,7 @@ class JournaledInference:
     def _has_entry(self, recording: RecordingFile) -> bool:
         """Return whether the journal has this version with all its whole windows."""
         entry = self.journal.find(recording, self.versions[recording.name])
-        if entry is None or (entry.is_salvaged and not self.salvage):
+        if entry is None or (entry.is_salvaged and not self.settings.salvage):
             return False
         window, step = self.inference.card.n_segment, self.inference.plan.step
         whole = np.arange(0, int(entry.predictions.stops.max()) - window + 1, step)

@@ -85,7 +85,7 @@ def join(
     if not is_remote(out) and ShardRecords(out).exist:
         _join_stores(out)
         return
-    from dawnchorus.batch.shard_predictions import join_predictions
+    from dawnchorus.batch.shard_join import join_predictions
     from dawnchorus.cli.prediction import print_predictions
 
     given = formats or []

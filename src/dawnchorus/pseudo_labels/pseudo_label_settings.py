@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.batch.journaled import JournalSettings
 from dawnchorus.config import read_json_if_sound
 from dawnchorus.errors import ConfigError, RunError
 from dawnchorus.files import refuse_existing
@@ -49,6 +50,11 @@ class LabellingSettings:
     min_prob: float = 0.0
     postprocess: PostprocessSettings = field(default_factory=PostprocessSettings)
     n_workers: int | None = None
+
+    @property
+    def journaled(self) -> JournalSettings:
+        """Those of them that the journals depend on."""
+        return JournalSettings(self.postprocess, n_workers=self.n_workers)
 
     def __post_init__(self) -> None:
         if is_remote(given := given_path(self.table)):

@@ -331,13 +331,7 @@ def label_parts(
                     table = stack.enter_context(
                         pseudo_label_table(settings.table, labels, has_folds=has_folds)
                     )
-                journal = open_journal(
-                    engine,
-                    out_dir / part.folder,
-                    settings.postprocess,
-                    n_workers=settings.n_workers,
-                    force=force,
-                )
+                journal = open_journal(engine, out_dir / part.folder, settings.journaled, force=force)
                 with journal as work:
                     n_new, failures = (prediction or predicted)(work, part)
                     counted.n_new += n_new

@@ -10,17 +10,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from dawnchorus.batch.journaled import JournaledInference, open_journal
-from dawnchorus.batch.shard_predictions import (
-    PredictedBefore,
+from dawnchorus.batch.shard_join import PredictedBefore, gather, recordings_of
+from dawnchorus.batch.shard_predictions import ShardPredictions, sizes_of
+from dawnchorus.batch.shard_records import (
     ShardContent,
-    ShardPredictions,
     SharedJob,
     calibration_in_json,
     content_of,
-    gather,
-    recordings_of,
     root_facts,
-    sizes_of,
 )
 from dawnchorus.config import Record
 from dawnchorus.errors import RunError
@@ -159,14 +156,8 @@ def label_shard(
         for part in parts:
             engine = part.open_ensemble()
             recordings = [recording for recording in part.recordings if recording.name in ours]
-            journal = open_journal(
-                engine,
-                out_dir / part.folder,
-                settings.postprocess,
-                n_workers=settings.n_workers,
-                force=force,
-                shard=shard,
-            )
+            folder = out_dir / part.folder
+            journal = open_journal(engine, folder, settings.journaled, force=force, shard=shard)
             with journal as work:
                 n_here, failed = work.predict(RecordingFiles(found.root, recordings))
                 content = content_of(work, recordings, failed)
