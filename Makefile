@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,download
-DEV_EXTRAS := $(EXTRAS),docs,nncf,wandb,tensorboard,imagenet,audiomentations,ffmpeg,speech,storage,report,review,birdnet,search,test,check
+DEV_EXTRAS := $(EXTRAS),docs,nncf,wandb,tensorboard,imagenet,audiomentations,ffmpeg,speech,storage,cluster,report,review,birdnet,search,test,check
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 DEMO_ARGS := $(if $(AUDIO),--audio "$(AUDIO)") $(if $(SOUNDSCAPES),--soundscapes "$(SOUNDSCAPES)") $(if $(OUT),--out "$(OUT)")
 

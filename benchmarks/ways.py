@@ -14,7 +14,7 @@ import torch
 from birdnet import BATCHES, BirdNet, predict_side_by_side
 from bundles import Bundle
 from published import BATCH, Predictor, PublishedGraph, predict_in_turn
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from dawnchorus.engines.engine_settings import EngineSettings, default_settings
 from dawnchorus.engines.openvino_engine import OpenVinoEngine, openvino_core

@@ -1198,7 +1198,7 @@ def test_a_journal_of_an_earlier_release_is_valid_and_renewed(bulk: Bulk, tmp_pa
     bulk(out)
     tables = tables_in(out)
     for name in LENGTHS_S:
-        path = Journal(out / "journal")._entry_path(name)
+        path = Journal(out / "journal").entry_path(name)
         status = (bulk.folder / name).stat()
         head = hashlib.sha256((bulk.folder / name).read_bytes()[: 1 << 16]).hexdigest()
         version = {"name": name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "head": head}
@@ -1226,10 +1226,10 @@ def test_an_old_entry_that_lacks_a_window_and_one_with_other_arrays_are_predicte
     bulk(out)
     tables = tables_in(out)
     journal = Journal(out / "journal")
-    with np.load(journal._entry_path("d.wav")) as arrays:
+    with np.load(journal.entry_path("d.wav")) as arrays:
         some = {name: arrays[name][[0, 1, 3]] for name in ("starts", "stops", "probabilities")}
-    rewrite(journal._entry_path("d.wav"), **some)
-    rewrite(journal._entry_path("f.wav"), probabilities=some["probabilities"][:2])
+    rewrite(journal.entry_path("d.wav"), **some)
+    rewrite(journal.entry_path("f.wav"), probabilities=some["probabilities"][:2])
     assert bulk(out).n_new == 2
     assert "1 entry of" in caplog.text
     assert "is damaged, and predicted anew: f.wav" in caplog.text

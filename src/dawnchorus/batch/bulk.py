@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from dawnchorus.batch.bulk_output import BulkOutput, BulkPredictions
 from dawnchorus.batch.bulk_settings import BulkSettings
-from dawnchorus.batch.journaled import durations_of, open_journal
+from dawnchorus.batch.journaled import JournaledInference, Prediction, durations_of, open_journal
 from dawnchorus.batch.remote_output import local_output
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import DawnchorusError
+from dawnchorus.files import Failure
 from dawnchorus.formats import formats_of
 from dawnchorus.formats.survey_days import left_out_ahead
 from dawnchorus.formats.whole_tables import TABLE_ERRORS
@@ -34,6 +37,7 @@ def predict_bulk(
     force: bool = False,
     again: bool = False,
     prune: bool = False,
+    prediction: Prediction = JournaledInference.predict,
 ) -> BulkPredictions:
     """Predict recordings, write the tables, and return counts and paths.
 
@@ -59,6 +63,9 @@ def predict_bulk(
         Whether recordings are predicted that the journal has already.
     prune
         Whether recordings that ``found`` does not have leave the journal and the tables.
+    prediction
+        What predicts what the journal lacks: this process, or the workers of a cluster
+        (:class:`dawnchorus.batch.cluster_predictions.ClusterPrediction`).
 
     Raises
     ------
@@ -85,7 +92,9 @@ def predict_bulk(
     (1, 9)
     """
     with local_output(out_dir) as folder:
-        made = _predict_into(engine, found, folder, settings, force=force, again=again, prune=prune)
+        made = _predict_into(
+            engine, found, folder, settings, partial(prediction, again=again), force=force, prune=prune
+        )
         return made.placed_in(out_dir, folder)
 
 
@@ -94,9 +103,9 @@ def _predict_into(
     found: RecordingFiles,
     out_dir: Path,
     settings: BulkSettings,
+    prediction: Callable[[JournaledInference, RecordingFiles], tuple[int, list[Failure]]],
     *,
     force: bool,
-    again: bool,
     prune: bool,
 ) -> BulkPredictions:
     output = BulkOutput.of(out_dir, found.root, settings, engine, force=force)
@@ -115,7 +124,7 @@ def _predict_into(
     ) as work:
         output = output.begin(work, force=force or had_journal)  # a journal has refused another network
         try:
-            n_new, failures = work.predict(found, again=again)
+            n_new, failures = prediction(work, found)
             made = output.write(work, found, n_new, failures, prune=prune)
         except DawnchorusError:
             output.tables.withdraw()

@@ -212,6 +212,7 @@ class BulkOutput:
         DataError
             None of the recordings could be decoded.
         """
+        failures = sorted(failures)
         write_failures(self.out_dir, failures)
         recordings, gone = _recordings_of_tables(work, found, failures, prune=prune)
         notes = _write_notes(self.out_dir, work, recordings)

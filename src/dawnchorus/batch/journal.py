@@ -239,7 +239,7 @@ class Journal:
         """
         lost = []
         for name in names:
-            entry_file = _file_of(path := self._entry_path(name))
+            entry_file = _file_of(path := self.entry_path(name))
             for known in (indexed.get(name), self.index.get(name)):
                 if entry_file and known is not None and known.file == entry_file:
                     self.index[name] = known
@@ -267,7 +267,7 @@ class Journal:
         status = _status_of(recording.path)
         if indexed is None or indexed.recording != status or not _has_status_time(status):
             return None
-        return indexed if _file_of(self._entry_path(recording.name)) == indexed.file else None
+        return indexed if _file_of(self.entry_path(recording.name)) == indexed.file else None
 
     def find(self, recording: RecordingFile, version: Version) -> Entry | None:
         """Return the entry of a version of a recording; None if there is none, or a damaged one.
@@ -284,15 +284,15 @@ class Journal:
 
     def read(self, name: str) -> Entry | None:
         """Return the entry of a recording in any version; None if there is none, or a damaged one."""
-        return _read_entry(self._entry_path(name))
+        return _read_entry(self.entry_path(name))
 
     def is_damaged(self, name: str) -> bool:
         """Return whether there is an entry of a recording, but one that cannot be read."""
-        return self._entry_path(name).exists() and self.read(name) is None
+        return self.entry_path(name).exists() and self.read(name) is None
 
     def names(self, root: str) -> list[str]:
         """Return the names of all recordings below ``root`` that have an entry, sorted."""
-        names = {str(self._entry_path(name)): name for name in self.index}
+        names = {str(self.entry_path(name)): name for name in self.index}
         there = set()
         for path in self.folder.glob("??/*.npz"):
             there.add(str(path))
@@ -321,7 +321,7 @@ class Journal:
     def _store(self, recording: RecordingFile, entry: Entry) -> Entry:
         arrays = _arrays_of(entry)
         digest = _digest_of(arrays)
-        with replacing(self._entry_path(recording.name), sync=False) as temporary:  # checked when read
+        with replacing(self.entry_path(recording.name), sync=False) as temporary:  # checked when read
             np.savez(temporary, **arrays, digest=np.array(digest))
         self._remember(recording, entry := entry._replace(digest=digest))
         return entry
@@ -334,7 +334,7 @@ class Journal:
             status = []
         if status[:2] != [entry.version["size"], entry.version["mtime_ns"]]:
             status = []
-        self.index[recording.name] = _indexed(entry, status, self._entry_path(recording.name))
+        self.index[recording.name] = _indexed(entry, status, self.entry_path(recording.name))
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove the entries of recordings, and the whole journal where it has no others.
@@ -342,7 +342,7 @@ class Journal:
         To be called within :meth:`opened`, which removes the empty folder at its end.
         """
         for name in names:
-            self._entry_path(name).unlink(missing_ok=True)
+            self.entry_path(name).unlink(missing_ok=True)
             self.index.pop(name, None)
         if self.shard is not None or next(self.folder.glob("??/*.npz"), None) is not None:
             return  # another shard may just be about to write the first one
@@ -353,7 +353,12 @@ class Journal:
         for file in (self.index_file, self.tables_file, self.network_file):
             file.unlink(missing_ok=True)
 
-    def _entry_path(self, name: str) -> Path:
+    def take(self, name: str, indexed: IndexedEntry) -> None:
+        """Index an entry that another process has put here."""
+        self.index[name] = indexed._replace(file=_file_of(self.entry_path(name)))
+
+    def entry_path(self, name: str) -> Path:
+        """Return the file of a recording's entry, whether it is there or not."""
         digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
         return self.folder / digest[:2] / f"{digest}.npz"
 

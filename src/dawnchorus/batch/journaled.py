@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -190,15 +190,26 @@ class JournaledInference:
 
         With ``again``, all of them are predicted, whatever the journal has.
         """
-        failures, to_do, damaged = [], {}, []
-        for recording in found.recordings:
-            if not again and self._is_known(recording):
+        to_do, failures = self.missing(found.recordings, again=again)
+        if not to_do:
+            return 0, failures
+        with audio_progress("Predicting", total_s=sum(durations_of(found.root, to_do))) as advance:
+            n_new, failed = self.predict_all(to_do, on_progress=advance)
+        return n_new, failures + failed
+
+    def missing(
+        self, recordings: Iterable[RecordingFile], *, again: bool = False
+    ) -> tuple[list[RecordingFile], list[Failure]]:
+        """Return the recordings that are not in the journal, and those that cannot be read."""
+        failures, to_do, damaged = [], [], []
+        for recording in recordings:
+            if not again and self.is_known(recording):
                 continue
             reason = self._note_version(recording)
             if reason is not None:
                 failures.append(Failure(recording.path, reason))
             elif again or not self._has_entry(recording):
-                to_do[recording.path] = recording
+                to_do.append(recording)
                 if self.journal.is_damaged(recording.name):
                     damaged.append(recording.name)
         if damaged:
@@ -206,34 +217,45 @@ class JournaledInference:
                 f"{counted(len(damaged), 'entry', 'entries')} of {self.journal.folder} "
                 f"{'is' if len(damaged) == 1 else 'are'} damaged, and predicted anew: {first_few(damaged)}"
             )
-        if not to_do:
-            return 0, failures
+        return to_do, failures
+
+    def predict_all(
+        self,
+        recordings: Sequence[RecordingFile],
+        *,
+        on_progress: Callable[[float], object] = lambda seconds: None,
+    ) -> tuple[int, list[Failure]]:
+        """Predict recordings, whatever the journal has; return the number of those predicted, and failures.
+
+        ``on_progress`` is called with the seconds of audio that were predicted since the last call.
+        """
+        to_do = {recording.path: recording for recording in recordings}
+        n_new, failures = 0, list[Failure]()
 
         def begun() -> Iterator[Sound]:
             for path, recording in to_do.items():
                 self._note_version(recording)  # again, because hours may have passed
                 yield Sound.of(path, channel=self.inference.channel, salvage=self.settings.salvage)
 
-        n_new, total_s = 0, sum(durations_of(found.root, list(to_do.values())))
-        with audio_progress("Predicting", total_s=total_s) as advance:
-            for sound, outcome in self.inference.predict_sounds(begun(), on_progress=advance):
-                assert sound.path is not None
-                path, recording = sound.path, to_do[sound.path]
-                if isinstance(outcome, Failure):
-                    failures.append(outcome)
-                elif self._has_changed(recording):
-                    reason = f"{path}: changed while it was predicted; run the command again"
-                    failures.append(Failure(path, reason))
-                else:
-                    is_salvaged = any(map(is_salvage_note, sound.notes))
-                    version = self.versions[recording.name]
-                    self.journal.write(recording, outcome, version, is_salvaged=is_salvaged)
-                    self.notes[path] = sound.notes
-                    n_new += 1
-        self._forget_salvaged(to_do[failure.path] for failure in failures if failure.path in to_do)
+        for sound, outcome in self.inference.predict_sounds(begun(), on_progress=on_progress):
+            assert sound.path is not None
+            path, recording = sound.path, to_do[sound.path]
+            if isinstance(outcome, Failure):
+                failures.append(outcome)
+            elif self._has_changed(recording):
+                reason = f"{path}: changed while it was predicted; run the command again"
+                failures.append(Failure(path, reason))
+            else:
+                is_salvaged = any(map(is_salvage_note, sound.notes))
+                version = self.versions[recording.name]
+                self.journal.write(recording, outcome, version, is_salvaged=is_salvaged)
+                self.notes[path] = sound.notes
+                n_new += 1
+        self.forget_salvaged(to_do[failure.path] for failure in failures)
         return n_new, failures
 
-    def _forget_salvaged(self, failed: Iterable[RecordingFile]) -> None:
+    def forget_salvaged(self, failed: Iterable[RecordingFile]) -> None:
+        """Remove the entries of recordings that failed now, where they were read as far as they go before."""
         indexed = {recording.name: self.journal.index.get(recording.name) for recording in failed}
         outdated = [name for name, entry in indexed.items() if entry is not None and entry.is_salvaged]
         if outdated and not self.settings.salvage:
@@ -256,7 +278,8 @@ class JournaledInference:
         windows = postprocess(calibrated, self.settings.postprocess, window=window, step=step)
         return entry._replace(predictions=windows)
 
-    def _is_known(self, recording: RecordingFile) -> bool:
+    def is_known(self, recording: RecordingFile) -> bool:
+        """Return whether the index has this version, by which it is then noted; nothing is opened."""
         try:
             indexed = self.journal.known(recording)
         except (OSError, ValueError):
@@ -289,6 +312,20 @@ class JournaledInference:
     def _has_changed(self, recording: RecordingFile) -> bool:
         before = self.versions[recording.name]
         return self._note_version(recording) is not None or self.versions[recording.name] != before
+
+
+class Prediction(Protocol):
+    """What brings the entries of recordings into a journal, as :meth:`JournaledInference.predict` does.
+
+    Examples
+    --------
+    >>> prediction: Prediction = JournaledInference.predict
+    """
+
+    def __call__(
+        self, work: JournaledInference, /, found: RecordingFiles, *, again: bool = False
+    ) -> tuple[int, list[Failure]]:
+        """Return the number of recordings that were not there before, and failures."""
 
 
 def durations_of(root: Path, recordings: Sequence[RecordingFile]) -> Iterator[float]:

@@ -80,6 +80,27 @@ def _sending(mirror: Mirror) -> Iterator[None]:
         mirror.send()
 
 
+def fetch_object(remote: RemotePath, file: Path) -> None:
+    """Copy an object of storage into a file of this machine.
+
+    Raises
+    ------
+    OSError
+        It is not there, or storage cannot be reached.
+
+    Examples
+    --------
+    >>> from dawnchorus.files.storage import RemotePath
+    >>> fetch_object(RemotePath("https://localhost:9/night.wav"), Path("night.wav"))  # doctest: +SKIP
+    """
+    with (
+        replacing(file, sync=False) as temporary,
+        remote.open("rb") as source,
+        temporary.open("wb") as target,
+    ):
+        shutil.copyfileobj(source, target, _COPY_BYTES)
+
+
 @dataclass
 class Mirror:
     """A folder of this machine, and its copy in storage.
@@ -118,12 +139,7 @@ class Mirror:
         for path, _ in self.remote.walk_objects():
             name = str(path).removeprefix(f"{self.remote}/")
             file = inside(self.folder, name, named_in=str(self.remote))
-            with (
-                replacing(file, sync=False) as temporary,
-                path.open("rb") as source,
-                temporary.open("wb") as target,
-            ):
-                shutil.copyfileobj(source, target, _COPY_BYTES)
+            fetch_object(path, file)
             self.sent[name] = _version(file)
 
     def send(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.cluster_options import ClusterOption, WorkersOption, cluster_of
 from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.part_options import check_formats, own_parts_of
 from dawnchorus.cli.region_options import (
@@ -221,6 +222,8 @@ def predict(
     again: AgainOption = False,
     prune: PruneOption = False,
     shard: ShardOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Write who sings when: CSV, Raven and other tables, and the probabilities of every window.
 
@@ -232,7 +235,10 @@ def predict(
     """
     from dawnchorus.audio.channels import checked_channel
     from dawnchorus.audio.recorder_names import RecorderTimes
-    from dawnchorus.batch.bulk import BulkSettings, predict_bulk
+    from dawnchorus.batch.bulk import predict_bulk
+    from dawnchorus.batch.bulk_settings import BulkSettings
+    from dawnchorus.batch.cluster_predictions import ClusterPrediction
+    from dawnchorus.batch.journaled import JournaledInference, Prediction
     from dawnchorus.batch.shard_predictions import predict_shard
     from dawnchorus.engines.calibrations import with_answers
     from dawnchorus.engines.engine_settings import frontend_threads
@@ -245,6 +251,11 @@ def predict(
     from dawnchorus.predict.thresholds import CALIBRATED, default_thresholds, thresholds_from
     from dawnchorus.wording import counted
 
+    spread_over = cluster_of(cluster, threads, workers)
+    if spread_over is not None:
+        threads = spread_over.n_cores
+        if shard:
+            raise ConfigError("--shard does a part without a cluster; leave it out, or --cluster")
     if shard and prune:
         raise ConfigError("--prune drops what other shards predict; leave it out, or --shard")
     check_model_first(model, recordings)
@@ -318,7 +329,12 @@ def predict(
         counts = f"{counted(done.n_recordings, 'recording')}, {done.n_new} predicted now"
         print_shard(part, counts, done.failures, out)
         return
-    result = predict_bulk(opened, found, out, settings, force=force, again=again, prune=prune)
+    prediction: Prediction = JournaledInference.predict
+    if spread_over is not None:
+        prediction = ClusterPrediction(ensemble, spread_over, out, calibrated=not raw_scores)
+    result = predict_bulk(
+        opened, found, out, settings, force=force, again=again, prune=prune, prediction=prediction
+    )
     if result.n_removed is not None:
         typer.echo(f"{counted(result.n_removed, 'detection')} removed by the region: {region_removed}")
     print_predictions(result, out, scores=_scores_told(opened, threshold, raw_scores=raw_scores))
