@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -126,20 +127,24 @@ def test_options_that_contradict_one_another_are_refused(
 class Nodes:
     """A Ray cluster of nodes of one core each, on this machine."""
 
-    def __init__(self, n_nodes: int) -> None:
+    def __init__(self) -> None:
         from ray.cluster_utils import Cluster as RayCluster
 
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         options = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 10**8}
         self.cluster = RayCluster(initialize_head=True, head_node_args=options)
-        self.workers = [self.add() for _ in range(n_nodes)]
+        self.workers: list[Any] = []
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, object_store_memory=10**8)
+    def fill(self, n_nodes: int) -> None:
+        """Let there be so many nodes again."""
+        while len(self.workers) > n_nodes:
+            self.cluster.remove_node(self.workers.pop())
+        while len(self.workers) < n_nodes:
+            self.workers.append(self.cluster.add_node(num_cpus=1, object_store_memory=10**8))
 
     def processes(self) -> list[int]:
         """Return the processes in which workers of a job are."""
@@ -153,11 +158,18 @@ class Nodes:
         return found
 
 
-@pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    made = Nodes(2)
+@pytest.fixture(scope="module")
+def all_nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    made = Nodes()
     yield made
     made.cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(all_nodes: Nodes) -> Nodes:
+    all_nodes.fill(2)
+    return all_nodes
 
 
 @pytest.mark.stress
@@ -165,19 +177,23 @@ def nodes() -> Iterator[Nodes]:
 def test_any_number_of_workers_on_several_nodes_writes_the_same(
     folder: Path, tmp_path: Path, exported: Any, n_workers: int, nodes: Nodes
 ) -> None:
-    nodes.workers += [nodes.add() for _ in range(n_workers - 2)]
+    nodes.fill(n_workers)
     predict_alone(exported, folder, tmp_path / "alone")
     made = predict_spread(exported, folder, tmp_path / "out", Cluster(nodes.address, n_workers=n_workers))
     assert made.n_new == N_RECORDINGS
     assert tables_in(tmp_path / "out") == tables_in(tmp_path / "alone")
 
 
+def arguments_of(exported: Any, folder: Path, out: Path, *more: str) -> list[str]:
+    model = str(exported.onnx.parent)
+    return ["predict", model, str(folder), "--out", str(out), "--threads", "1", "--threshold", "0.1", *more]
+
+
 def started(exported: Any, folder: Path, out: Path, address: str) -> subprocess.Popen[bytes]:
     """Return the command, at work in a process of its own."""
-    arguments = [str(exported.onnx.parent), str(folder), "--out", str(out), "--cluster", address]
-    options = ["--overlap", "0.5", "--threshold", "0.1"]
-    command = [sys.executable, "-m", "dawnchorus", "predict", *arguments, *options]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    arguments = arguments_of(exported, folder, out, "--cluster", address)
+    with out.with_suffix(".log").open("wb") as log:
+        return subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stdout=log, stderr=log)
 
 
 def when_some_are_done(job: subprocess.Popen[bytes], out: Path, n_entries: int) -> None:
@@ -207,18 +223,18 @@ def test_a_job_that_loses_processes_writes_the_same_and_predicts_nothing_twice(
     folder: Path, tmp_path: Path, exported: Any, nodes: Nodes, kill: Callable[..., None], seed: int
 ) -> None:
     out, rng = tmp_path / "out", random.Random(seed)
-    job = started(exported, folder, tmp_path / "alone", "local")
-    assert job.wait() == 2, job.communicate()[1].decode()
+    arguments = arguments_of(exported, folder, tmp_path / "alone")
+    assert CliRunner().invoke(app, arguments).exit_code == 2
     job = started(exported, folder, out, nodes.address)
     when_some_are_done(job, out, rng.randrange(0, N_RECORDINGS))
     done = entries_of(out)
     kill(nodes, job, rng)
     status = job.wait()
-    assert status == (-signal.SIGKILL if kill is kill_the_job else 2), job.communicate()[1].decode()
+    assert status == (-signal.SIGKILL if kill is kill_the_job else 2), out.with_suffix(".log").read_text()
     if kill is kill_the_job:
         done = entries_of(out)
         job = started(exported, folder, out, nodes.address)
-        assert job.wait() == 2, job.communicate()[1].decode()
+        assert job.wait() == 2, out.with_suffix(".log").read_text()
     assert tables_in(out) == tables_in(tmp_path / "alone")
     assert {name: when for name, when in entries_of(out).items() if name in done} == done
     assert not list(out.rglob(".dawnchorus-*"))
@@ -228,8 +244,10 @@ def test_a_job_that_loses_processes_writes_the_same_and_predicts_nothing_twice(
 def test_a_cluster_that_is_gone_stops_the_job_and_the_next_one_goes_on(
     folder: Path, tmp_path: Path, exported: Any
 ) -> None:
-    predict_alone(exported, folder, tmp_path / "alone")
-    first, out = Nodes(2), tmp_path / "out"
+    arguments = arguments_of(exported, folder, tmp_path / "alone")
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    first, out = Nodes(), tmp_path / "out"
+    first.fill(2)
     job = started(exported, folder, out, first.address)
     when_some_are_done(job, out, 5)
     first.cluster.shutdown()
@@ -237,8 +255,8 @@ def test_a_cluster_that_is_gone_stops_the_job_and_the_next_one_goes_on(
     job.wait()
     done = entries_of(out)
     assert len(done) > 0
-    made = predict_spread(exported, folder, out, Cluster("local"), force=True)
-    assert made.n_new == N_RECORDINGS - len(done)
+    job = started(exported, folder, out, "local")
+    assert job.wait() == 2, out.with_suffix(".log").read_text()
     assert tables_in(out) == tables_in(tmp_path / "alone")
     assert {name: when for name, when in entries_of(out).items() if name in done} == done
 
@@ -300,3 +318,22 @@ def test_a_bucket_is_read_and_written_by_the_workers(
     monkeypatch.setenv("DAWNCHORUS_CACHE", str(tmp_path / "another machine"))
     assert predict_bulk(engine, found, out, SETTINGS, prediction=prediction).n_new == 0
     server.stop()
+
+
+@pytest.mark.stress
+def test_pseudo_labels_and_stores_of_workers_are_those_of_one_process(
+    folder: Path, tmp_path: Path, exported: Any, nodes: Nodes
+) -> None:
+    for name, options in {"alone": [], "spread": ["--cluster", nodes.address]}.items():
+        out = tmp_path / name
+        labels = ["pseudo-label", str(exported.onnx.parent), str(folder), "--out", str(out / "l.parquet")]
+        for arguments in ([*labels, "--threads", "1"], ["precompute", str(folder), str(out / "stores")]):
+            result = CliRunner().invoke(app, [*arguments, *options])
+            assert result.exit_code == 2, result.output
+    for name in ("l.parquet", "l.html", "l_work/failures.csv", "stores/failures.csv"):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "spread" / name).read_bytes()
+    for alone in (tmp_path / "alone" / "stores").rglob("*.hdf5"):
+        spread = tmp_path / "spread" / alone.relative_to(tmp_path / "alone")
+        with h5py.File(alone) as one, h5py.File(spread) as other:
+            assert all(np.array_equal(one[key][()], other[key][()]) for key in one)
+    assert len(list((tmp_path / "spread" / "stores").rglob("*.hdf5"))) == N_RECORDINGS

@@ -9,7 +9,7 @@ decoded are listed in ``failures.csv``, those for which there was no room in ``l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from dawnchorus.audio.published_store import open_published_store
 from dawnchorus.audio.store import store_path
 from dawnchorus.audio.store_layout import StoreSettings
 from dawnchorus.audio.torchaudio_decode import check_torchaudio
+from dawnchorus.cluster.workers import Cluster, Killed, Work, spread
 from dawnchorus.errors import DataError, DawnchorusError, StoreError
 from dawnchorus.files import (
     FAILURES_NAME,
@@ -61,6 +62,8 @@ class PrecomputeSettings:
         Sample rate, precision and decoder.
     n_cores
         Processes that convert at the same time.
+    cluster
+        A cluster whose workers convert instead, on one core each.
     only_biggest
         Whether the longest recordings come first.
     leave_gb
@@ -83,6 +86,7 @@ class PrecomputeSettings:
     only_biggest: bool = False
     leave_gb: float | None = None
     use_published: bool | None = None
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,13 @@ def convert_listing(listing: Listing, features_dir: Path, settings: PrecomputeSe
             "converting them would store them twice; give --use-published to keep these, --convert-published "
             "to convert them all the same, or another folder"
         )
-    features_dir = _made_folder(features_dir)
+    with nullcontext() if settings.cluster is None else settings.cluster.connected():
+        return _convert(listing, _made_folder(features_dir), settings, published)
+
+
+def _convert(
+    listing: Listing, features_dir: Path, settings: PrecomputeSettings, published: dict[Path, Path]
+) -> Conversion:
     _mend_all(features_dir)
     kept = set(published) if settings.use_published else set()
     listing = listing._replace(relative_paths=[path for path in listing.relative_paths if path not in kept])
@@ -334,7 +344,8 @@ def _survey_all(
     for path in listing.relative_paths:
         store = store_path(features_dir, path)
         jobs.append(Job(listing.root / path, store, path, store.relative_to(features_dir) in damaged))
-    found = _in_parallel(partial(survey, settings=settings.store), jobs, settings.n_cores)
+    work = partial(survey, settings=settings.store)
+    found = _in_parallel(work, jobs, settings.n_cores, settings.cluster, killed=_failure_of_job)
     return list(track(found, "Looking at recordings", total=len(jobs)))
 
 
@@ -363,7 +374,9 @@ def _convert_all(
             yield item
 
     work = partial(convert, settings=settings.store, limits=limits)
-    found = _in_parallel(work, until_the_disk_is_full(), settings.n_cores)
+    found = _in_parallel(
+        work, until_the_disk_is_full(), settings.n_cores, settings.cluster, killed=_failure_of_todo
+    )
     hours = sum(item.hours for item in chosen)
     try:
         for outcome in track(
@@ -435,14 +448,38 @@ def _update_list(features_dir: Path, name: str, found: list[Failure], covered: s
     return []
 
 
-def _in_parallel(function: Callable[[Any], T], items: Iterable[Any], n_cores: int) -> Iterator[T]:
+def _failure_of_job(job: Job, reason: str) -> Failure:
+    return Failure(job.relative_path, f"{job.audio_path}: {reason}")
+
+
+def _failure_of_todo(item: Todo, reason: str) -> Outcome:
+    return Outcome(item, Ending.FAILED, _failure_of_job(item.job, reason).reason)
+
+
+def _in_parallel(
+    function: Callable[[Any], T],
+    items: Iterable[Any],
+    n_cores: int,
+    cluster: Cluster | None = None,
+    *,
+    killed: Callable[[Any, str], T] | None = None,
+) -> Iterator[T]:
     """Yield the results in any order; with one core, from this process.
+
+    ``killed`` makes the result of an item whose workers were killed.
 
     Raises
     ------
     DawnchorusError
         A process was killed, or an item raised one.
     """
+    if cluster is not None and killed is not None:
+        for block, results in spread(cluster, partial(_of_blocks, function), list(items)):
+            if isinstance(results, Killed):
+                yield from (killed(item, results.reason) for item in block)
+            else:
+                yield from results
+        return
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -453,3 +490,8 @@ def _in_parallel(function: Callable[[Any], T], items: Iterable[Any], n_cores: in
         raise DawnchorusError(
             "a process was killed, perhaps for want of memory; use fewer --n_cores"
         ) from error
+
+
+def _of_blocks(function: Callable[[Any], T]) -> Work[Any, list[T]]:
+    """Return a function of blocks that applies another to each item."""
+    return lambda block: [function(item) for item in block]

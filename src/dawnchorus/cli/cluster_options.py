@@ -15,7 +15,7 @@ ClusterOption = Annotated[
         "--cluster",
         metavar="ADDRESS",
         help="Spread the work over a Ray cluster: local for the cores of this machine, auto, host:6379, or "
-        "ray://host:10001. Each worker has --threads cores, 1 if not given.",
+        "ray://host:10001. A worker has --threads cores, otherwise one.",
     ),
 ]
 WorkersOption = Annotated[
@@ -24,17 +24,21 @@ WorkersOption = Annotated[
 ]
 
 
-def cluster_of(address: str | None, n_cores: int | None, n_workers: int | None) -> Cluster | None:
+def cluster_of(
+    address: str | None, n_cores: int | None, n_workers: int | None, *, shard: str | None
+) -> Cluster | None:
     """Return the cluster that ``--cluster`` names, None where it is not given.
 
     Raises
     ------
     ConfigError
-        There are workers, but no cluster.
+        There are workers, but no cluster; or a shard and a cluster.
     """
     from dawnchorus.cluster.workers import Cluster
     from dawnchorus.errors import ConfigError
 
     if address is None and n_workers is not None:
         raise ConfigError("--workers is for a job on a cluster; name it with --cluster, or leave it out")
+    if address is not None and shard is not None:
+        raise ConfigError("--shard does a part without a cluster; leave it out, or --cluster")
     return None if address is None else Cluster(address, n_cores or 1, n_workers)

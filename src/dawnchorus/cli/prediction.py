@@ -251,11 +251,9 @@ def predict(
     from dawnchorus.predict.thresholds import CALIBRATED, default_thresholds, thresholds_from
     from dawnchorus.wording import counted
 
-    spread_over = cluster_of(cluster, threads, workers)
+    spread_over = cluster_of(cluster, threads, workers, shard=shard)
     if spread_over is not None:
         threads = spread_over.n_cores
-        if shard:
-            raise ConfigError("--shard does a part without a cluster; leave it out, or --cluster")
     if shard and prune:
         raise ConfigError("--prune drops what other shards predict; leave it out, or --shard")
     check_model_first(model, recordings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from dawnchorus.cli.cluster_options import ClusterOption, WorkersOption, cluster_of
 from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.salvage_option import SalvageOption, print_notes
 
@@ -83,6 +84,8 @@ def precompute(
     channel: ChannelOption = "mean",
     salvage: SalvageOption = False,
     shard: ShardOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
     verify: VerifyOption = False,
 ) -> None:
     """Convert recordings to HDF5, from which training reads crops hundreds of times faster.
@@ -107,7 +110,8 @@ def precompute(
     decoder: Literal["soundfile", "torchaudio"] = "torchaudio" if use_torchaudio else "soundfile"
     chosen = checked_channel(channel, each=False)
     store = StoreSettings(sample_rate, normalize, lossless, decoder, chosen, salvage)
-    settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb, use_published)
+    spread_over = cluster_of(cluster, 1, workers, shard=shard)
+    settings = PrecomputeSettings(store, n_cores, only_biggest, leave_gb, use_published, spread_over)
     part = shard_of(shard)
     if part is not None:
         report = precompute_shard(audio, features, settings, part, audio_root=audio_root)

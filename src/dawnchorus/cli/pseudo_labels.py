@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dawnchorus.cli.cluster_options import ClusterOption, WorkersOption, cluster_of
 from dawnchorus.cli.join_command import ShardOption, print_shard, shard_of
 from dawnchorus.cli.prediction import (
     AddOption,
@@ -66,6 +67,8 @@ def pseudo_label(
     batch_size: BatchOption = None,
     force: ForceOption = False,
     shard: ShardOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
 ) -> None:
     """Write the probabilities of soundscapes nobody has labelled, for a next model to be trained on.
 
@@ -80,6 +83,9 @@ def pseudo_label(
     from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
     from dawnchorus.wording import counted
 
+    spread_over = cluster_of(cluster, threads, workers, shard=shard)
+    if spread_over is not None:
+        threads = spread_over.n_cores
     settings = LabellingSettings(
         out,
         min_prob,
@@ -103,7 +109,9 @@ def pseudo_label(
         counts = f"{counted(done.n_recordings, 'soundscape')}, {done.n_new} predicted now"
         print_shard(part, counts, done.failures, out)
         return
-    result = run(ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force)
+    result = run(
+        ensemble, found, out_dir, settings, out_of_fold=out_of_fold, force=force, cluster=spread_over
+    )
     print_labelled(result, out_dir)
 
 

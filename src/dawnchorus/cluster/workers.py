@@ -62,7 +62,7 @@ class Cluster:
 
     @contextmanager
     def connected(self) -> Iterator[int]:
-        """Yield the number of workers while this process is connected.
+        """Yield the number of workers while this process is connected; within another such block, by that.
 
         Raises
         ------
@@ -76,6 +76,9 @@ class Cluster:
             import ray
         except ImportError as error:
             raise MissingExtraError(f"--cluster needs Ray: {install_extra('cluster')}") from error
+        if ray.is_initialized():
+            yield self._n_workers(ray)
+            return
         options: dict[str, Any] = {}
         if self.address == LOCAL:
             options = {
@@ -91,9 +94,20 @@ class Cluster:
                 "host:6379 or ray://host:10001 of one that ray start has started"
             ) from None
         try:
-            yield self.n_workers or _room(ray.cluster_resources().get("CPU", 0), self.n_cores)
+            yield self._n_workers(ray)
         finally:
             ray.shutdown()
+
+    def _n_workers(self, ray: Any) -> int:
+        """Return how many workers find room. Raises RunError where none does."""
+        n_cores = ray.cluster_resources().get("CPU", 0)
+        n_workers = self.n_workers or int(n_cores // self.n_cores)
+        if not n_workers:
+            raise RunError(
+                f"a worker takes {counted(self.n_cores, 'core')}, and the whole cluster has {n_cores:g}; "
+                "give --threads less, or wait until its machines have joined"
+            )
+        return n_workers
 
 
 class Killed(NamedTuple):
@@ -267,17 +281,6 @@ def _cause_of(error: Any) -> BaseException:
     """Return what a worker has raised, as the job's own process would have raised it."""
     cause = error.cause
     return cause if isinstance(cause, DawnchorusError | OSError) else error
-
-
-def _room(n_cores: float, n_each: int) -> int:
-    """Return how many workers find room. Raises RunError where none does."""
-    n_workers = int(n_cores // n_each)
-    if not n_workers:
-        raise RunError(
-            f"a worker takes {counted(n_each, 'core')}, and the whole cluster has {n_cores:g}; give "
-            "--threads less, or wait until its machines have joined"
-        )
-    return n_workers
 
 
 def _first_line(error: Exception) -> str:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from dawnchorus.batch.cluster_predictions import ClusterPrediction
+from dawnchorus.batch.journaled import JournaledInference
 from dawnchorus.batch.shard_predictions import ShardPredictions
+from dawnchorus.cluster.workers import Cluster
 from dawnchorus.engines.ensembles import Ensemble
 from dawnchorus.errors import RunError
 from dawnchorus.evaluate.validated_recordings import folds_of_files
+from dawnchorus.files import Failure
 from dawnchorus.files.shards import Shard
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.postprocess import PostprocessSettings
@@ -18,6 +24,7 @@ from dawnchorus.predict.recording_files import RecordingFiles
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.pseudo_labelling import (
     LabelledPart,
+    Prediction,
     PseudoLabels,
     fold_parts,
     label_parts,
@@ -65,6 +72,7 @@ def pseudo_label(
     *,
     out_of_fold: bool = False,
     force: bool = False,
+    cluster: Cluster | None = None,
 ) -> PseudoLabelled:
     """Write a table of pseudo-labels and a page on it, and return both with counts.
 
@@ -84,6 +92,8 @@ def pseudo_label(
         by the fold that was not trained on it.
     force
         Whether a table made with other settings is replaced.
+    cluster
+        A cluster whose workers predict.
 
     Raises
     ------
@@ -106,9 +116,22 @@ def pseudo_label(
     ('round_1.html', 2)
     """
     chosen = _parts_of(ensemble, found, out_of_fold=out_of_fold)
-    made = label_parts(chosen.parts, chosen.found, out_dir, settings, force=force)
+    prediction = None if cluster is None else _on_cluster(ensemble, chosen.found, out_dir, cluster)
+    with nullcontext() if cluster is None else cluster.connected():
+        made = label_parts(chosen.parts, chosen.found, out_dir, settings, prediction=prediction, force=force)
     facts = {"models": _models_text(ensemble), "out_of_fold": out_of_fold, "is_labelled": chosen.is_labelled}
     return _with_page(JoinedLabels(made, chosen.found, chosen.card, settings, facts))
+
+
+def _on_cluster(ensemble: Ensemble, found: RecordingFiles, out_dir: Path, cluster: Cluster) -> Prediction:
+    """Return what predicts the soundscapes of a part by the workers of a cluster."""
+
+    def predict(work: JournaledInference, part: LabelledPart) -> tuple[int, list[Failure]]:
+        own = ensemble if part.fold is None else replace(ensemble, engine="torch", folds=[part.fold])
+        prediction = ClusterPrediction(own, cluster, out_dir / part.folder)
+        return prediction(work, RecordingFiles(found.root, part.recordings))
+
+    return predict
 
 
 def pseudo_label_shard(

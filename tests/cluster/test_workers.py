@@ -1,0 +1,112 @@
+"""Blocks of items on workers of a Ray cluster, which are killed, cannot begin, or use too many cores."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dawnchorus.cluster.workers import Cluster, Killed, spread
+from dawnchorus.errors import DataError, MissingExtraError, RunError
+
+pytestmark = pytest.mark.stress
+
+
+@pytest.fixture(autouse=True)
+def _has_ray() -> None:
+    pytest.importorskip("ray")
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"--cluster needs Ray: .*\[cluster\]"):
+        list(spread(Cluster("local"), lambda: sum, [1]))
+
+
+def test_an_address_without_a_cluster_is_named() -> None:
+    with pytest.raises(RunError, match=r"no cluster answers at auto .*; legal: local, auto"):
+        list(spread(Cluster("auto"), lambda: sum, [1]))
+
+
+def test_each_item_is_done_once_and_one_that_kills_is_named(tmp_path: Path) -> None:
+    def open_work() -> Callable[[Sequence[int]], list[int]]:
+        def work(block: Sequence[int]) -> list[int]:
+            if 7 in block or (13 in block and not (tmp_path / "13").exists()):
+                (tmp_path / "13").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [10 * item for item in block]
+
+        return work
+
+    done: dict[int, int] = {}
+    killed: list[tuple[Sequence[int], str]] = []
+    for block, result in spread(Cluster("local", n_workers=2), open_work, range(40)):
+        if isinstance(result, Killed):
+            killed.append((block, result.reason))
+        else:
+            done.update(zip(block, result, strict=True))
+    assert done == {item: 10 * item for item in range(40) if item != 7}
+    assert killed == [([7], "the process that had it was killed, 3 times")]
+
+
+def test_what_work_raises_is_raised_here() -> None:
+    def open_work() -> Any:
+        def work(block: Sequence[int]) -> int:
+            raise DataError("night.wav: no room")
+
+        return work
+
+    with pytest.raises(DataError, match=r"^night.wav: no room$"):
+        list(spread(Cluster("local", n_workers=1), open_work, [1, 2]))
+
+
+def test_workers_that_cannot_begin_end_the_job() -> None:
+    def killed() -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(RunError, match=r"no worker can begin"):
+        list(spread(Cluster("local", n_workers=2), killed, [1, 2]))
+
+
+def test_a_worker_larger_than_the_cluster_is_refused() -> None:
+    import ray
+
+    ray.init("local", num_cpus=1, log_to_driver=False, include_dashboard=False)
+    try:
+        with pytest.raises(RunError, match=r"a worker takes 64 cores, and the whole cluster has 1; give"):
+            list(spread(Cluster("local", n_cores=64), lambda: sum, [1]))
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("n_cores", [1, 2])
+def test_a_worker_computes_with_the_threads_that_it_was_given(n_cores: int) -> None:
+    def open_work() -> Any:
+        import torch
+        from threadpoolctl import threadpool_info
+
+        def work(block: Sequence[int]) -> tuple[set[int], int, float]:
+            rng = np.random.default_rng(0)
+            matrix = rng.normal(size=(900, 900))
+            start, start_cpu = time.perf_counter(), time.process_time()
+            while time.perf_counter() - start < 1:
+                matrix @ matrix
+                torch.from_numpy(matrix) @ torch.from_numpy(matrix)
+            share = (time.process_time() - start_cpu) / (time.perf_counter() - start)
+            return {each["num_threads"] for each in threadpool_info()}, torch.get_num_threads(), share
+
+        return work
+
+    ((_, result),) = spread(Cluster("local", n_cores=n_cores, n_workers=1), open_work, [1])
+    assert not isinstance(result, Killed)
+    pools, n_torch, share = result
+    assert pools == {n_cores}
+    assert n_torch == n_cores
+    assert share < n_cores + 0.2
