@@ -52,6 +52,7 @@ class ClusterPrediction:
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.cluster.workers import Cluster
     >>> from dawnchorus.engines.ensembles import Ensemble, WeightedModel
     >>> ensemble = Ensemble([WeightedModel(Path("model"))])
     >>> ClusterPrediction(ensemble, Cluster("local"), Path("tables")).calibrated

@@ -80,7 +80,7 @@ def _sending(mirror: Mirror) -> Iterator[None]:
         mirror.send()
 
 
-def fetch_object(remote: RemotePath, file: Path) -> None:
+def fetch_object(remote: Path, file: Path) -> None:
     """Copy an object of storage into a file of this machine.
 
     Raises
@@ -90,8 +90,10 @@ def fetch_object(remote: RemotePath, file: Path) -> None:
 
     Examples
     --------
-    >>> from dawnchorus.files.storage import RemotePath
-    >>> fetch_object(RemotePath("https://localhost:9/night.wav"), Path("night.wav"))  # doctest: +SKIP
+    >>> from pathlib import Path
+    >>> fetch_object(Path("night.wav"), Path("copies/night.wav"))
+    >>> Path("copies/night.wav").stat().st_size == Path("night.wav").stat().st_size
+    True
     """
     with (
         replacing(file, sync=False) as temporary,
