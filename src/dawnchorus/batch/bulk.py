@@ -115,13 +115,7 @@ def _predict_into(
     settings, had_journal = output.settings, output.had_journal
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
     keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal
-    with open_journal(
-        engine,
-        out_dir,
-        settings.journaled,
-        force=force,
-        keep=keep,
-    ) as work:
+    with open_journal(engine, out_dir, settings.journaled, force=force, keep=keep) as work:
         output = output.begin(work, force=force or had_journal)  # a journal has refused another network
         try:
             n_new, failures = prediction(work, found)
