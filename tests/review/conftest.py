@@ -80,9 +80,10 @@ def predictions(soundscapes: tuple[Path, pd.DataFrame], tmp_path: Path) -> Path:
 class Served:
     """A review that a process of its own serves."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: Any, cwd: Path | None = None) -> None:
         command = [sys.executable, "-m", "dawnchorus", "review", *map(str, arguments), "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True)
         assert self.process.stdout is not None
         self.url = ""
         for line in self.process.stdout:
@@ -104,11 +105,11 @@ class Served:
 
 @pytest.fixture
 def served() -> Iterator[Callable[..., Served]]:
-    """A function (arguments of ``dawnchorus review``) → the running review."""
+    """A function (arguments of ``dawnchorus review``, its directory) → the running review."""
     running: list[Served] = []
 
-    def start(*arguments: Any) -> Served:
-        running.append(Served(*arguments))
+    def start(*arguments: Any, cwd: Path | None = None) -> Served:
+        running.append(Served(*arguments, cwd=cwd))
         return running[-1]
 
     yield start

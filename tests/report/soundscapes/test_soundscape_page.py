@@ -18,6 +18,7 @@ import dawnchorus
 from dawnchorus.cli import main
 from dawnchorus.errors import ConfigError, DataError, OverwriteError
 from dawnchorus.files import Failure, write_failures
+from dawnchorus.report.soundscapes.activity_pictures import _short
 from dawnchorus.report.soundscapes.soundscape_page import ReportSettings, write_report
 
 FEW = ReportSettings(n_species=2, n_clips=1)
@@ -232,3 +233,21 @@ def test_wrong_settings_and_sources_are_refused(tmp_path: Path) -> None:
     (tmp_path / "detections.csv").write_text("filename,start_s,end_s,label,probability\na.wav,0,soon,owl,1\n")
     with pytest.raises(DataError, match=r"detections.csv is not a table of detections"):
         write_report(tmp_path, tmp_path / "out")
+
+
+def test_long_names_are_told_apart_and_a_label_of_both_names_is_not_repeated(tmp_path: Path) -> None:
+    names = [f"Genus longus{k}_A Bird With a Name of Many Words, Form {k}" for k in range(3)]
+    rows = "".join(f'{NIGHT},{5 * k},{5 * k + 5},"{name}",0.9\n' for k, name in enumerate(names))
+    (tmp_path / "detections.csv").write_text(f"filename,start_s,end_s,label,probability\n{rows}")
+    found = pd.read_csv(tmp_path / "detections.csv")
+    both = found["label"].str.split("_", expand=True)
+    found.assign(scientific_name=both[0], common_name=both[1]).to_csv(
+        tmp_path / "detections.csv", index=False
+    )
+    page = Page(write_report(tmp_path, tmp_path / "out", settings=FEW).page)
+    head = page.source[page.source.index('id="species"') :].partition("</thead>")[0]
+    assert "<button" in head
+    assert ">label<" not in head
+    shown = {_short(f"A Bird With a Name of Many Words, Form {k} (Genus longus{k})") for k in range(3)}
+    assert len(shown) == 3
+    assert all(len(name) <= 40 for name in shown)

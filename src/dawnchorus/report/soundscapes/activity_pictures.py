@@ -38,7 +38,7 @@ _HATCH = (0.5, 0.5, 0.5, 0.28)
 _SILENT = (0.5, 0.5, 0.5, 0.22)
 _LEAST = 1e-9
 _HOUR_S = 3600.0
-_NAME_LETTERS = 34
+_NAME_LETTERS, _END_LETTERS = 40, 14
 
 
 class Drawing(NamedTuple):
@@ -222,7 +222,7 @@ def draw_all_species(activity: Activity, names: Sequence[tuple[str, str]]) -> Dr
             shrink=0.7,
             aspect=30,
             label="detections per recorded hour",
-            ticks=MaxNLocator(4),
+            ticks=MaxNLocator(3),
         )
     by_day.set_yticks(np.arange(n) + 0.5, [_short(name) for _, name in names], fontsize="small")
     _finish_days(by_day, calendar, n_shown=6)
@@ -492,5 +492,6 @@ def _rounded(value: float) -> str:
 def _short(name: str) -> str:
     """Return a name for a picture; a dollar in it begins no formula."""
     line = "".join(letter if letter.isprintable() else "�" for letter in " ".join(legible(name).split()))
-    line = line if len(line) <= _NAME_LETTERS else f"{line[: _NAME_LETTERS - 1]}…"
+    if len(line) > _NAME_LETTERS:  # both ends, for names differ at either
+        line = f"{line[: _NAME_LETTERS - _END_LETTERS - 1].rstrip()}…{line[-_END_LETTERS:].lstrip()}"
     return line.replace("$", r"\$")

@@ -376,11 +376,13 @@ def _table_parts(source: PredictionSource, activity: Activity) -> dict[str, Any]
     for name in ("threshold", "highest_probability"):
         species[name] = pd.to_numeric(species[name])
     without = activity.without_time
+    # A label that holds both names, as BirdNET's, tells nothing beside them.
+    tells = species["label"] != species["scientific_name"] + "_" + species["common_name"]
     return {
         "species": shown_table(
             species,
             {
-                "label": Column("label"),
+                **({"label": Column("label")} if tells.any() or species.empty else {}),
                 "common_name": Column("name"),
                 "scientific_name": Column("scientific name"),
                 "n_detections": Column("detections", _COUNT),
