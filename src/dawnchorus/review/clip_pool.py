@@ -77,7 +77,8 @@ def read_pool(
             raise ConfigError(f"min_probability is {min_probability:g}; legal: 0 to 1")
         found = _windows_above(windows, min_probability)
     if found.empty:
-        raise DataError(f"{predictions} holds no detections to review; predict with a lower --threshold")
+        remedy = "review all windows from a score on, with --min-probability 0.1, or predict with a lower"
+        raise DataError(f"{predictions} holds no detections to review; {remedy} --threshold")
     return _checked(found, str(predictions))
 
 
