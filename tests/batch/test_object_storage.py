@@ -39,7 +39,7 @@ from dawnchorus.formats import FORMATS
 from dawnchorus.predict.detections import DetectionSettings
 from dawnchorus.predict.recording_files import find_recordings
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
-from dawnchorus.review.clip_excerpts import read_clip_excerpt
+from dawnchorus.review.reviewing import open_review
 
 RATE = 16_000
 NAMES = ("a_20240501_033000.wav", "deep/b.flac", "deep/c.ogg", "d.mp3")
@@ -460,8 +460,8 @@ def test_names_in_tables_do_not_reach_the_network(
         assert "Usage:" not in result.output
         asked[" ".join(arguments)] = web.n_requests.total()
     assert asked == dict.fromkeys(asked, 0)
-    with pytest.raises(UnsafePathError):
-        read_clip_excerpt(Path(), name, 0.0, 1.0)
+    with open_review(tables, ".") as review, pytest.raises(UnsafePathError):
+        review.excerpt(int(review.pool.index[0]))
     for read in (read_info, recorder_time):
         with suppress(AudioError):
             read(Path() / name)

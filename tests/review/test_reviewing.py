@@ -21,6 +21,7 @@ from dawnchorus.formats.detection_tables import read_detections
 from dawnchorus.predict.thresholds import read_thresholds
 from dawnchorus.review.answer_store import AnswerStore, Box
 from dawnchorus.review.clip_order import Queue, ordered_clips
+from dawnchorus.review.clip_spectrograms import clip_spectrogram
 from dawnchorus.review.review_results import write_results
 from dawnchorus.review.reviewing import Review, open_review
 from dawnchorus.review.training_data import write_training_data
@@ -264,7 +265,9 @@ def test_an_excerpt_is_the_recordings_sound_with_context(review: Review, soundsc
     first, stop = round(found.start_s * rate), round(found.end_s * rate)
     assert (found.start_s, found.end_s) == (3.0, 11.0)
     assert np.array_equal(found.wave, whole[first:stop])
-    assert found.levels.shape[0] * found.levels.shape[1] > 10_000
+    levels, high_hz = clip_spectrogram(found.wave, rate)
+    assert levels.shape[0] * levels.shape[1] > 10_000
+    assert high_hz == rate / 2
 
 
 def test_a_recording_that_is_gone_or_elsewhere_is_told_in_a_sentence(tmp_path: Path) -> None:

@@ -6,14 +6,12 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from dawnchorus.audio.recorder_names import RecorderTimes
-from dawnchorus.audio.recorder_times import recorder_time
+from dawnchorus.audio.recorder_names import RecorderTimes, time_in_name
 from dawnchorus.batch.predicted_with import PredictedWith
 from dawnchorus.errors import DataError
 from dawnchorus.formats import Format, ModelFacts, formats_of, read_detections, write_detections
@@ -215,7 +213,7 @@ def _recordings_of(
         )
         recordings = detected
     recordings["start"] = [
-        times.start_of(Path(name), moment_of(start, name) or _named_time(name))
+        times.start_of(Path(name), moment_of(start, name) or time_in_name(Path(name)))
         for name, start in zip(recordings["filename"], recordings["start"], strict=True)
     ]
     recordings = recordings.astype({"start": object})
@@ -225,12 +223,6 @@ def _recordings_of(
     for sentence in unmatched(sites, recordings["filename"]):
         logger.warning(sentence)
     return at_sites(recordings, sites)
-
-
-def _named_time(name: str) -> datetime | None:
-    """Return the time in a recording's name, None where it has none."""
-    known = recorder_time(Path(name))
-    return None if known is None else known.start
 
 
 def _recordings_detected(facts: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import write_text
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.recording_files import RecordingFile
-from dawnchorus.report.excerpts import PICTURE_INCHES, jpeg_of, write_frequencies_into
+from dawnchorus.report.excerpt_pictures import PICTURE_INCHES, jpeg_of, write_frequencies_into
 from dawnchorus.report.page_template import rendered
 from dawnchorus.report.pseudo_label_survey import (
     MAIN_THRESHOLD,

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dawnchorus.audio.decode import read_crop
+from dawnchorus.audio.excerpts import Excerpt
 from dawnchorus.config import DataSettings
 from dawnchorus.errors import AudioError, DawnchorusError
 from dawnchorus.evaluate.confusions import (
@@ -26,7 +27,7 @@ from dawnchorus.evaluate.reliability import reliability_of
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
 from dawnchorus.files import inside
-from dawnchorus.report.excerpts import Excerpt, sound_of
+from dawnchorus.report.excerpt_pictures import sound_of
 from dawnchorus.report.reliability_picture import reliability_figure
 from dawnchorus.report.run_tables import read_csv_table
 from dawnchorus.runs import Run

@@ -15,14 +15,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from dawnchorus.audio.channels import Channel
+from dawnchorus.audio.excerpts import Excerpt, read_excerpt
 from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
 from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
+from dawnchorus.files import from_legible, inside
 from dawnchorus.models.reviewed_calibration import ReviewedCalibration, ReviewedCurve
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 from dawnchorus.review.agreement import CONFLICT, Agreement, agreement
 from dawnchorus.review.answer_store import Answer, AnswerStore, Box, Verdict
-from dawnchorus.review.clip_excerpts import ClipExcerpt, read_clip_excerpt
 from dawnchorus.review.clip_order import BY_SCORE, ClipOrder, Queue, ordered_clips, similar_clips
 from dawnchorus.review.clip_pool import (
     LONGEST_S,
@@ -31,6 +32,7 @@ from dawnchorus.review.clip_pool import (
     read_clip_table,
     read_pool,
 )
+from dawnchorus.review.clip_spectrograms import CONTEXT_S
 from dawnchorus.review.queue_progress import Progress
 from dawnchorus.review.reviewed_precision import (
     AnswerCalibration,
@@ -280,8 +282,8 @@ class Review:
         after = half * math.sqrt(n / (n + more))
         return Progress(left, all_clips, queue.species, precision, low, high, n, after)
 
-    def excerpt(self, clip: int) -> ClipExcerpt:
-        """Return sound and spectrogram around a clip.
+    def excerpt(self, clip: int) -> Excerpt:
+        """Return the sound of a clip with its context, at the recording's own sample rate.
 
         Raises
         ------
@@ -290,9 +292,9 @@ class Review:
         """
         row = self.clip(clip)
         channel: Channel = int(row["channel"]) or self.channel
-        return read_clip_excerpt(
-            self.audio_dir, row["filename"], float(row["start_s"]), float(row["end_s"]), channel=channel
-        )
+        path = inside(self.audio_dir, from_legible(row["filename"]), named_in="the table of detections")
+        start_s, end_s = float(row["start_s"]), float(row["end_s"])
+        return read_excerpt(path, start_s, end_s, padding_s=CONTEXT_S, highest_rate=None, channel=channel)
 
     def clip(self, clip: int) -> pd.Series:
         """Return the row of a clip.

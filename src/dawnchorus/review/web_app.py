@@ -23,8 +23,8 @@ from dawnchorus.errors import ConfigError, DataError, DawnchorusError
 from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.review.answer_store import Box
 from dawnchorus.review.attended_frames import AttendedFrames
-from dawnchorus.review.clip_excerpts import ClipExcerpt
 from dawnchorus.review.clip_order import ORDERS, ClipOrder, Queue, site_of
+from dawnchorus.review.clip_spectrograms import clip_spectrogram, wav_of
 from dawnchorus.review.next_round import NextRound
 from dawnchorus.review.review_results import DEFAULT_FORMATS, write_results
 from dawnchorus.review.reviewed_precision import PrecisionCurve
@@ -344,20 +344,21 @@ def _add_clips(app: FastAPI, review: Review, settings: AppSettings) -> None:
 
     @app.get("/api/clips/{number}/sound")
     def sound(number: int) -> Response:
-        return Response(excerpt(number).wav(), media_type="audio/wav")
+        return Response(wav_of(excerpt(number)), media_type="audio/wav")
 
     @app.get("/api/clips/{number}/spectrogram")
     def spectrogram(number: int) -> Response:
-        found: ClipExcerpt = excerpt(number)
-        n_bins, n_frames = found.levels.shape
+        found = excerpt(number)
+        drawn = clip_spectrogram(found.wave, found.sample_rate)
+        n_bins, n_frames = drawn.levels.shape
         shape = {
             "X-Bins": str(n_bins),
             "X-Frames": str(n_frames),
-            "X-High-Hz": f"{found.high_hz:g}",
+            "X-High-Hz": f"{drawn.high_hz:g}",
             "X-Start-S": f"{found.start_s:.6f}",
             "X-End-S": f"{found.end_s:.6f}",
         }
-        return Response(found.levels.tobytes(), media_type="application/octet-stream", headers=shape)
+        return Response(drawn.levels.tobytes(), media_type="application/octet-stream", headers=shape)
 
     @app.get("/api/clips/{number}/frames")
     def frames(number: int) -> dict[str, Any]:

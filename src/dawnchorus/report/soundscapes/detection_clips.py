@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dawnchorus.audio.excerpts import read_excerpt
 from dawnchorus.batch.segments import shorten_detections
 from dawnchorus.errors import DawnchorusError
 from dawnchorus.files import Failure
 from dawnchorus.formats import absolute_time
 from dawnchorus.progress import track
-from dawnchorus.report.excerpts import read_excerpt, sound_of, spectrogram_of
+from dawnchorus.report.excerpt_pictures import sound_of, spectrogram_of
 from dawnchorus.report.pseudo_label_page import clock
 from dawnchorus.report.soundscapes.activity import Activity
 from dawnchorus.report.soundscapes.prediction_source import PredictionSource

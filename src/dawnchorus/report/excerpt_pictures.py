@@ -1,24 +1,17 @@
-"""An excerpt of a recording around a detection: its sound, compressed, and its spectrogram as a picture.
-
-Pages that show detections take both from here. The spectrogram is made in NumPy, without PyTorch.
-"""
+"""Sounds and spectrograms of excerpts for pages: Ogg Vorbis, and JPEG made in NumPy, without PyTorch."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from dawnchorus.audio.channels import Channel
-from dawnchorus.audio.decode import read_info, stream_crop
+from dawnchorus.audio.excerpts import Excerpt
 from dawnchorus.errors import AudioError
 from dawnchorus.features.logmel import FrontendSettings, NumpyLogMel
 from dawnchorus.features.mel_axis import show_spectrogram
@@ -26,93 +19,7 @@ from dawnchorus.features.mel_axis import show_spectrogram
 PICTURE_INCHES = (3.6, 1.8)
 _PICTURE_DPI = 120
 _JPEG_QUALITY = 82  # a spectrogram is noise, which PNG would keep in full at five times the size
-_SHORTEST_S = 0.25
 _LOUDEST = 0.9  # of full scale; a faint bird is heard without turning the page up
-
-
-class Excerpt(NamedTuple):
-    """Sound around a detection.
-
-    Attributes
-    ----------
-    wave
-        Mono, shape (n_samples,), float32, full scale ±1.
-    sample_rate
-        Hz.
-    start_s
-        Where it begins in the recording, seconds.
-    detected_s
-        Begin and end of the detection in the recording, seconds.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> Excerpt(np.zeros(64_000, np.float32), 32_000, 3.0, (4.0, 5.0)).end_s
-    5.0
-    """
-
-    wave: npt.NDArray[np.float32]
-    sample_rate: int
-    start_s: float
-    detected_s: tuple[float, float]
-
-    @property
-    def end_s(self) -> float:
-        """Where it ends in the recording, seconds."""
-        return self.start_s + len(self.wave) / self.sample_rate
-
-
-def read_excerpt(
-    path: Path,
-    start_s: float,
-    end_s: float,
-    *,
-    padding_s: float = 1.0,
-    highest_rate: int = 32_000,
-    channel: Channel = "mean",
-    salvage: bool = False,
-) -> Excerpt:
-    """Return the sound of a detection and what is before and after it.
-
-    Parameters
-    ----------
-    path
-        The recording.
-    start_s, end_s
-        The detection, in seconds of the recording.
-    padding_s
-        Seconds kept before and after; less where the recording begins or ends.
-    highest_rate
-        Sample rate in Hz; a recording of a lower one keeps its own.
-    channel
-        Channel of a recording with several.
-    salvage
-        Whether a damaged recording is read as far as it goes.
-
-    Raises
-    ------
-    AudioError
-        The recording cannot be read, or has no sound there.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> excerpt = read_excerpt(Path("night.wav"), 0.0, 5.0)
-    >>> excerpt.start_s, excerpt.end_s, excerpt.sample_rate
-    (0.0, 6.0, 32000)
-    """
-    info = read_info(path, salvage=salvage)
-    rate = min(highest_rate, info.sample_rate)
-    first = max(0, round((start_s - padding_s) * rate))
-    n_samples = round((end_s + padding_s) * rate) - first
-    blocks = stream_crop(path, first, n_samples, sample_rate=rate, channel=channel, salvage=salvage)
-    wave = np.concatenate([np.zeros(0, np.float32), *blocks])
-    if len(wave) < _SHORTEST_S * rate:
-        raise AudioError(
-            f"{path}: has no sound from {start_s:g} s on, where a detection begins; it lasts "
-            f"{info.duration_s:g} s"
-        )
-    return Excerpt(wave, rate, first / rate, (start_s, end_s))
 
 
 def sound_of(excerpt: Excerpt) -> bytes:
@@ -126,6 +33,7 @@ def sound_of(excerpt: Excerpt) -> bytes:
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.audio.excerpts import read_excerpt
     >>> sound_of(read_excerpt(Path("night.wav"), 0.0, 5.0))[:4]
     b'OggS'
     """
@@ -154,6 +62,7 @@ def spectrogram_of(excerpt: Excerpt, frontend: FrontendSettings | None = None) -
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.audio.excerpts import read_excerpt
     >>> spectrogram_of(read_excerpt(Path("night.wav"), 0.0, 5.0))[:3] == bytes([0xFF, 0xD8, 0xFF])
     True
     """

@@ -11,8 +11,9 @@ import soundfile
 from PIL import Image
 
 from dawnchorus.audio.decode import load_audio
+from dawnchorus.audio.excerpts import read_excerpt
 from dawnchorus.errors import AudioError
-from dawnchorus.report.excerpts import read_excerpt, sound_of, spectrogram_of
+from dawnchorus.report.excerpt_pictures import sound_of, spectrogram_of
 
 RATE = 32_000
 
