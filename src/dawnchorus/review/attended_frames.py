@@ -54,4 +54,7 @@ class AttendedFrames:
             except DawnchorusError:
                 return []
         own = logits[:, :, labels.index(label)].ravel().astype(np.float64)
+        # The last window may be padded; what lies behind the sound is no part of the picture.
+        padded = len(logits) * round(self._model.window_s * sample_rate)
+        own = own[: max(1, round(len(own) * min(1.0, len(wave) / padded)))]
         return np.round(1 / (1 + np.exp(-np.clip(own, -50, 50))), 3).tolist()
