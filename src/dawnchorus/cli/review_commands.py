@@ -112,10 +112,13 @@ def review(
     from dawnchorus.review.web_server import serve
 
     address = listen(host, port)
+    frames = None if model is None else AttendedFrames(model)
+    if frames is not None:
+        frames.open_ahead()
     given: dict[str, None] = {} if token else {"token": None}
     settings = AppSettings(
         hosts=hosts_of(host),
-        frames=None if model is None else AttendedFrames(model),
+        frames=frames,
         next_round=None
         if model is None
         else retraining_process(model, predictions, opened.audio_dir, opened.folder),
