@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 import dawnchorus as dc
+from dawnchorus.cli import main
 from dawnchorus.errors import AudioError, ConfigError, DataError, UnsafePathError
 from dawnchorus.formats.detection_tables import read_detections
 from dawnchorus.predict.thresholds import read_thresholds
@@ -419,3 +420,17 @@ def test_the_answers_calibrate_the_model_that_was_reviewed(
     expected = [curve.probability(float(score)) for score in before[:, 0]]
     np.testing.assert_allclose(after[:, 0], expected, atol=1e-3)
     np.testing.assert_allclose(after[:, 1:], before[:, 1:], atol=1e-6)
+
+
+def test_a_named_model_may_show_its_frames_and_another_word_may_not(
+    predictions: Path, soundscapes: Truth, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["review", str(predictions), "--audio", str(soundscapes[0]), "--write", "--model"]
+    for model, code, text in (
+        ("birdnet", 0, "0 clips with an answer"),
+        ("nothing", 1, "nothing is no model"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, model])
+        output = capsys.readouterr()
+        assert (ended.value.code, text in output.out + output.err) == (code, True)
