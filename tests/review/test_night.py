@@ -151,6 +151,7 @@ def test_five_commands_and_a_hundred_clips_make_a_better_model(
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(3600)  # a busy machine takes seconds a clip
 def test_a_night_of_real_soundscapes_goes_the_same_way(
     tmp_path: Path, shared_data: Path, served: Callable[..., Any], open_page: Callable[..., Any]
 ) -> None:
