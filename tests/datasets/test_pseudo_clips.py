@@ -13,11 +13,11 @@ from dawnchorus.audio.decode import load_audio
 from dawnchorus.audio.precompute import PrecomputeSettings, precompute_recordings
 from dawnchorus.config import DataSettings, validate
 from dawnchorus.datasets.clip_settings import ClipSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips
+from dawnchorus.datasets.pseudo_clips import PseudoClips, cap_label_sum
 from dawnchorus.datasets.sampling import Draw
 from dawnchorus.datasets.self_training_settings import PseudoLabelSettings
 from dawnchorus.datasets.wave_dataset import WaveDataset
-from dawnchorus.errors import DataError
+from dawnchorus.errors import ConfigError, DataError
 from dawnchorus.recordings.labels import LabelMap
 from dawnchorus.recordings.recordings_table import load_recordings
 
@@ -227,3 +227,125 @@ def test_rows_may_be_mixed_in_instead(soundscapes: Path, tmp_path: Path, birds: 
     first = dataset.apply(mixed[0])
     own, rows = dataset.audio.target(0), dataset.pseudo.targets
     np.testing.assert_allclose(first.target, np.minimum(own + rows[mixed[0].second.row], 1))
+
+
+def test_a_soundscape_is_drawn_by_the_sum_of_its_largest_probabilities_and_from_anywhere(
+    soundscapes: Path, tmp_path: Path
+) -> None:
+    pseudo = make(soundscapes, table(tmp_path, ROWS), drawing="soundscapes", how="mixup")
+    names = [Path(path).stem for path in pseudo.audio_paths]
+    sums = {"H1": 0.9, "H2": 0.3 + 0.8, "H3": 0.6}  # 0.05 is trimmed, and the row of 0.5 left out
+    total = sum(sums.values())
+    np.testing.assert_allclose(pseudo.source_weights, [sums[name] / total for name in names], rtol=1e-6)
+    rng = np.random.default_rng(0)
+    drawn = [pseudo.draw(None, rng) for _ in range(4000)]
+    for name, source in zip(names, range(len(names)), strict=True):
+        starts = [start for row, start in drawn if pseudo.source_of_row[row] == source]
+        assert len(starts) / len(drawn) == pytest.approx(sums[name] / total, abs=0.03)
+        assert (min(starts) / 32_000, max(starts) / 32_000) == pytest.approx((0, 15), abs=0.2)
+        assert len({start % 160_000 for start in starts}) > 100, "not only where rows begin"
+
+
+def test_the_target_of_a_chunk_is_the_largest_of_the_rows_that_it_touches(
+    soundscapes: Path, tmp_path: Path
+) -> None:
+    rows = {"H1_5": (0.9, 0.2), "H1_10": (0.6, 0.8), "H1_20": (0.7, 0.0)}
+    pseudo = make(soundscapes, table(tmp_path, rows), drawing="soundscapes", how="mixup")
+    expected = {
+        0.0: (0.9, 0.2),
+        2.5: (0.9, 0.8),
+        5.0: (0.6, 0.8),
+        9.9: (0.6, 0.8),
+        10.0: (0, 0),
+        12.0: (0.7, 0),
+    }
+    for start_s, target in expected.items():
+        np.testing.assert_allclose(pseudo.target(0, round(start_s * 32_000)), target, rtol=1e-6)
+    short = ClipSettings(segment_len=1.0, late_normalize=False)
+    pseudo = make(soundscapes, table(tmp_path, rows), drawing="soundscapes", how="mixup", clip=short)
+    np.testing.assert_allclose(pseudo.target(0, 4 * 32_000), (0.9, 0.2), rtol=1e-6)
+
+
+def test_labels_are_scaled_down_to_a_sum_after_the_power(soundscapes: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"max_label_sum": 0.75, "exponent": 2.0, "trim_min_prob": 0.0}
+    pseudo = make(soundscapes, table(tmp_path, {"H1_5": (0.9, 0.6), "H1_10": (0.8, 0.3)}), **settings)
+    powers = np.array([0.9, 0.6]) ** 2
+    np.testing.assert_allclose(pseudo.target(0, 0), powers * 0.75 / powers.sum(), rtol=1e-6)
+    np.testing.assert_allclose(pseudo.target(1, 0), np.array([0.8, 0.3]) ** 2, rtol=1e-6)
+    unknown = np.float32([-1, 0.5, 0.5])
+    np.testing.assert_allclose(cap_label_sum(unknown, 0.5), [-1, 0.25, 0.25])
+
+
+def test_the_noisy_student_mixes_every_clip_by_halves_and_the_larger_target(
+    soundscapes: Path, tmp_path: Path, birds: pd.DataFrame
+) -> None:
+    settings = config_of(soundscapes, table(tmp_path, ROWS), recipe="noisy_student", exponent=1.5)
+    dataset = WaveDataset(birds, LABELS, {**settings, "late_normalize": False, "mixup": {"probability": 1.0}})
+    assert dataset.pseudo is not None
+    drawn = [dataset.draw(Draw(0, position, 0)) for position in range(50)]
+    assert all(len(draw.crops) == 2 and draw.second.pseudo for draw in drawn)
+    assert {draw.weights for draw in drawn} == {(0.5, 0.5)}
+    for draw in drawn[:5]:
+        wave, target = dataset.apply(draw)
+        own = dataset.audio.clip(draw.first.row, draw.first.start)
+        chunk = dataset.pseudo.clip(draw.second.row, draw.second.start)
+        np.testing.assert_allclose(wave, (own + chunk) / 2, atol=1e-6)
+        labels, soft = dataset.audio.target(0), dataset.pseudo.target(draw.second.row, draw.second.start)
+        np.testing.assert_allclose(target, np.maximum(labels, soft))
+        assert soft.sum() <= 0.75 + 1e-6
+
+
+def test_the_weight_of_the_labelled_clip_is_as_given(
+    soundscapes: Path, tmp_path: Path, birds: pd.DataFrame
+) -> None:
+    settings = config_of(
+        soundscapes, table(tmp_path, ROWS), how="mixup", sampling_prob=1.0, mixup_weight=0.75
+    )
+    dataset = WaveDataset(birds, LABELS, settings)
+    assert dataset.draw(Draw(0, 0, 0)).weights == (0.75, 0.25)
+
+
+def test_soundscapes_with_labels_are_mixed_in_at_their_own_share_and_never_with_the_others(
+    soundscapes: Path, tmp_path: Path, birds: pd.DataFrame
+) -> None:
+    known = table(tmp_path, {"H3_5": (1, 1), "H3_10": (0, 0)}, "known")
+    own = {"tables": [{"table": known, "audio_dir": soundscapes}], "sampling_prob": 0.3}
+    rows = {key: value for key, value in ROWS.items() if not key.startswith("H3")}
+    settings = config_of(soundscapes, table(tmp_path, rows), known=own, sampling_prob=0.5)
+    for how in ("mixup", "replace"):
+        settings["soundscape_pseudo_config"] |= {"how": how, "target_rule": "maximum"}
+        dataset = WaveDataset(birds, LABELS, settings)
+        robin = int(birds.index[birds["primary_label"] == "robin"][0])
+        drawn = [dataset.draw(Draw(0, position, robin)) for position in range(2000)]
+        mixed = [draw for draw in drawn if draw.second is not None and draw.second.known]
+        share = 0.3 if how == "mixup" else 0.5 * 0.3  # of the clips that are not replaced
+        assert len(mixed) / len(drawn) == pytest.approx(share, abs=0.03)
+        assert not any(draw.first.pseudo for draw in mixed)
+        assert {len(draw.crops) for draw in mixed} == {2}
+    assert dataset.known is not None
+    assert len(dataset.known) == 2, "a row in which nothing sings is kept"
+    singing = next(draw for draw in mixed if draw.second.row == 0)
+    np.testing.assert_allclose(dataset.known.target(0, singing.second.start), [0.25, 0.25])
+    np.testing.assert_allclose(dataset.apply(singing).target, [1, 0.25])
+
+
+def test_classes_that_a_teacher_does_not_know_are_unknown(
+    soundscapes: Path, tmp_path: Path, birds: pd.DataFrame
+) -> None:
+    path = tmp_path / "teacher.csv"
+    rows = pd.DataFrame({"row_id": ["H1_2.5", "H1_5"], "wren": [0.9, 0.6], "sparrow": [1, 1]})
+    rows.to_csv(path, index=False)
+    place = {"table": path, "audio_dir": soundscapes, "missing": "unknown", "row_s": 2.5}
+    settings = {"tables": [place], "exponent": 2.0, "how": "mixup", "sampling_prob": 1.0}
+    dataset = WaveDataset(birds, LABELS, {"soundscape_pseudo_config": settings, "late_normalize": False})
+    assert dataset.pseudo is not None
+    np.testing.assert_allclose(dataset.pseudo.targets, [[-1, 0.81], [-1, 0.36]], rtol=1e-6)
+    assert dataset.pseudo.row_s.tolist() == [2.5, 2.5]
+    robin, nocall = (int(birds.index[birds["primary_label"] == label][0]) for label in ("robin", "nocall"))
+    assert dataset[Draw(0, 0, robin)].target[0] == 1
+    assert dataset[Draw(0, 0, nocall)].target[0] == -1
+
+
+def test_drawing_soundscapes_needs_mixup(soundscapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="drawing is soundscapes, whose clips have no class, and how is"):
+        make(soundscapes, table(tmp_path, ROWS), drawing="soundscapes")

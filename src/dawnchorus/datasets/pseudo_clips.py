@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +22,24 @@ from dawnchorus.audio.listing import list_audio_files
 from dawnchorus.audio.source import find_stored
 from dawnchorus.datasets.clip_settings import ClipSettings
 from dawnchorus.datasets.labelled_audio import open_recordings
-from dawnchorus.datasets.self_training_settings import PseudoLabelSettings, PseudoTableSettings
+from dawnchorus.datasets.self_training_settings import (
+    KnownSoundscapeSettings,
+    PseudoLabelSettings,
+    PseudoTableSettings,
+)
 from dawnchorus.errors import DataError
 from dawnchorus.files import from_legible, legible
 from dawnchorus.formats.text_tables import some
 from dawnchorus.formats.whole_tables import read_whole_table
 from dawnchorus.recordings.dataset_root import real_path
-from dawnchorus.recordings.labels import LabelMap
+from dawnchorus.recordings.labels import UNKNOWN, LabelMap
 from dawnchorus.wording import in_line, shown
 
 logger = logging.getLogger(__name__)
 
 
 class PseudoClips:
-    """The kept rows of all tables, drawn by their primary label.
+    """The kept rows of all tables, drawn by their primary label, or the soundscapes that they are of.
 
     Parameters
     ----------
@@ -52,7 +57,8 @@ class PseudoClips:
     Attributes
     ----------
     targets
-        Shape (n_rows, n_classes), float32 in [0, 1]: the probabilities, trimmed.
+        Shape (n_rows, n_classes), float32 in [0, 1]: the probabilities, to their power, trimmed; -1 where
+        unknown.
 
     Raises
     ------
@@ -90,9 +96,11 @@ class PseudoClips:
         self.settings = settings
         self.clip_settings = clip
         rows = _kept_rows(settings, labels, fold)
-        probabilities = rows[list(labels.labels)].to_numpy(np.float32) ** np.float32(settings.exponent)
-        self.targets = np.where(probabilities < settings.trim_min_prob, np.float32(0), probabilities)
-        self.end_s = rows["end_s"].to_numpy()
+        given = rows[list(labels.labels)].to_numpy(np.float32)
+        probabilities = given.clip(min=0) ** np.float32(settings.exponent)
+        trimmed = np.where(probabilities < settings.trim_min_prob, np.float32(0), probabilities)
+        self.targets = np.where(given < 0, np.float32(UNKNOWN), trimmed)
+        self.end_s, self.row_s = rows["end_s"].to_numpy(), rows["row_s"].to_numpy()
         soundscapes = rows[["audio_path", "stored_path"]].drop_duplicates("audio_path")
         self.sources = open_recordings(
             soundscapes, sample_rate=clip.sample_rate, use_h5py=use_h5py, channel=clip.channel
@@ -100,6 +108,9 @@ class PseudoClips:
         self.audio_paths = soundscapes["audio_path"].tolist()
         self.source_of_row = pd.Index(soundscapes["audio_path"]).get_indexer(pd.Index(rows["audio_path"]))
         self._refuse_rows_outside()
+        self.rows_of_source = [np.flatnonzero(self.source_of_row == one) for one in range(len(self.sources))]
+        weights = [self.targets[one].max(axis=0).clip(min=0).sum() for one in self.rows_of_source]
+        self.source_weights = soundscape_weights(np.array(weights, dtype=np.float64))
         primary = probabilities.argmax(axis=1)
         self.rows_of_class = [np.flatnonzero(primary == index) for index in range(len(labels))]
         logger.info(f"Pseudo-labels: {len(rows)} rows of {len(soundscapes)} soundscapes are trained on")
@@ -117,6 +128,32 @@ class PseudoClips:
                 "the two, or a model would be tested on what it has learnt"
             )
 
+    def draw(self, label: int | None, rng: np.random.Generator) -> tuple[int, int] | None:
+        """Return a row and the first sample of a segment, or None where the class has no row.
+
+        With ``drawing`` ``soundscapes``, the row is the first of the soundscape that was drawn.
+
+        ``label`` is the class of the row's primary label; None allows any.
+        """
+        if self.settings.drawing == "soundscapes":
+            source = int(rng.choice(len(self.sources), p=self.source_weights))
+            last = max(self.sources[source].n_samples - self.clip_settings.n_segment, 0)
+            return int(self.rows_of_source[source][0]), int(rng.integers(last + 1))
+        row = self.draw_row(label, rng)
+        return None if row is None else (row, self.draw_start(row, rng))
+
+    def target(self, row: int, segment_start: int) -> npt.NDArray[np.float32]:
+        """Return the target of a segment that was drawn, shape (n_classes,), in [0, 1], or -1 if unknown."""
+        if self.settings.drawing == "rows":
+            return cap_label_sum(self.targets[row], self.settings.max_label_sum)
+        rows, rate = self.rows_of_source[self.source_of_row[row]], self.clip_settings.sample_rate
+        stops = self.end_s[rows] * rate
+        starts = stops - self.row_s[rows] * rate
+        touched = rows[(starts < segment_start + self.clip_settings.n_segment) & (stops > segment_start)]
+        if not len(touched):
+            return np.zeros(self.targets.shape[1], np.float32)
+        return cap_label_sum(self.targets[touched].max(axis=0), self.settings.max_label_sum)
+
     def draw_row(self, label: int | None, rng: np.random.Generator) -> int | None:
         """Return a random row, or None where the class (-1: no class) has none.
 
@@ -131,22 +168,22 @@ class PseudoClips:
         """Return the first sample of a random segment that contains the row, or lies within it."""
         rate, n_segment = self.clip_settings.sample_rate, self.clip_settings.n_segment
         stop = round(self.end_s[row] * rate)
-        start = max(stop - round(self.settings.row_s * rate), 0)
+        start = max(stop - round(self.row_s[row] * rate), 0)
         earliest, latest = sorted((start, stop - n_segment))
         last = max(self.sources[self.source_of_row[row]].n_samples - n_segment, 0)
         earliest, latest = min(max(earliest, 0), last), min(max(latest, 0), last)
         return int(rng.integers(earliest, latest + 1))
 
     def _refuse_rows_outside(self) -> None:
-        rate, row_s = self.clip_settings.sample_rate, self.settings.row_s
+        rate, row_s = self.clip_settings.sample_rate, self.row_s
         durations_s = np.array([source.n_samples for source in self.sources])[self.source_of_row] / rate
         wrong = np.flatnonzero((self.end_s - row_s >= durations_s) | (self.end_s < row_s))
         if len(wrong):
             name = Path(self.audio_paths[self.source_of_row[wrong[0]]]).name
             raise DataError(
-                f"{len(wrong)} pseudo-labels of {row_s:g} s lie outside their soundscapes: one ends at "
-                f"{self.end_s[wrong[0]]:g} s of {name}, which has {durations_s[wrong[0]]:.2f} s; make the "
-                "tables again, or set row_s to the length of their rows"
+                f"{len(wrong)} pseudo-labels of {row_s[wrong[0]]:g} s lie outside their soundscapes: one "
+                f"ends at {self.end_s[wrong[0]]:g} s of {name}, which has {durations_s[wrong[0]]:.2f} s; "
+                "make the tables again, or set row_s to the length of their rows"
             )
 
     def clip(self, row: int, segment_start: int) -> npt.NDArray[np.float32]:
@@ -154,16 +191,78 @@ class PseudoClips:
         return read_clip(self.sources[self.source_of_row[row]].read, segment_start, self.clip_settings)
 
 
+def of_known(settings: PseudoLabelSettings, known: KnownSoundscapeSettings) -> PseudoLabelSettings:
+    """Return the settings by which soundscapes with labels are drawn: all rows as they are, whole rows.
+
+    Examples
+    --------
+    >>> from dawnchorus.datasets.self_training_settings import KnownSoundscapeSettings, PseudoLabelSettings
+    >>> known = KnownSoundscapeSettings(tables=[{"table": "known.csv", "audio_dir": "known"}])
+    >>> settings = PseudoLabelSettings(tables=[{"table": "round_1.csv", "audio_dir": "nights"}], exponent=2)
+    >>> of_known(settings, known).exponent
+    1.0
+    """
+    return settings.model_copy(
+        update={
+            "tables": known.tables,
+            "primary_label_min_prob": -1.0,  # rows in which nothing sings, too
+            "trim_min_prob": 0.0,
+            "exponent": 1.0,
+            "drawing": "rows",
+            "max_label_sum": known.max_label_sum,
+            "out_of_fold": False,
+        }
+    )
+
+
+def soundscape_weights(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the chance of each soundscape to be drawn; all are as likely where none has a probability.
+
+    BirdCLEF+ 2025, first place: a soundscape's weight is the sum over classes of its largest probability.
+
+    Parameters
+    ----------
+    sums
+        Shape (n_soundscapes,), the weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> soundscape_weights(np.array([3.0, 1.0]))
+    array([0.75, 0.25])
+    """
+    total = sums.sum()
+    return sums / total if total > 0 else np.full(len(sums), 1 / len(sums))
+
+
+def cap_label_sum(target: npt.NDArray[np.float32], largest: float | None) -> npt.NDArray[np.float32]:
+    """Return a target scaled down so that it sums to at most ``largest``, shape (n_classes,).
+
+    Unknown classes (-1) stay unknown and do not count. None caps nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cap_label_sum(np.float32([0.9, 0.6, -1]), 0.75)
+    array([ 0.45,  0.3 , -1.  ], dtype=float32)
+    """
+    total = float(target.clip(min=0).sum())
+    if largest is None or total <= largest:
+        return target
+    return np.where(target > 0, target * np.float32(largest / total), target)
+
+
 def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd.DataFrame:
     kept: list[pd.DataFrame] = []
     used: set[str] = set()
     for each in settings.tables:
-        rows = read_pseudo_labels(each.table, labels, needs_fold=settings.out_of_fold)
+        rows = read_pseudo_labels(each.table, labels, needs_fold=settings.out_of_fold, missing=each.missing)
         rows = rows[~rows["soundscape"].isin(used)]
         if settings.out_of_fold:
             rows = rows[rows["fold"] != fold]
         rows = rows[rows["primary_label_prob"] > settings.primary_label_min_prob]
         used.update(rows["soundscape"])
+        rows = rows.assign(row_s=each.row_s or settings.row_s)
         kept.append(_with_soundscapes(rows, each))
     rows = pd.concat(kept, ignore_index=True)
     if rows.empty:
@@ -174,7 +273,13 @@ def _kept_rows(settings: PseudoLabelSettings, labels: LabelMap, fold: int) -> pd
     return rows
 
 
-def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.DataFrame:
+def read_pseudo_labels(
+    path: Path,
+    labels: LabelMap,
+    *,
+    needs_fold: bool,
+    missing: Literal["absent", "unknown"] = "absent",
+) -> pd.DataFrame:
     """Return soundscape, end_s, primary_label_prob, where needed fold, and a column a class.
 
     Parameters
@@ -182,9 +287,11 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
     path
         A table of pseudo-labels, ``.parquet`` or ``.csv``.
     labels
-        Classes of the model; other columns are ignored, and missing ones are 0.
+        Classes of the model; other columns are ignored.
     needs_fold
         Whether the column ``fold``, or the published tables' ``fold_id``, must be there.
+    missing
+        What the classes without a column are: 0, or -1.
 
     Raises
     ------
@@ -205,15 +312,15 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
     if "fold" not in table:
         table = table.rename(columns={"fold_id": "fold"})
     needed = ["row_id", *(["fold"] if needs_fold else [])]
-    missing = [column for column in needed if column not in table]
-    if missing:
-        hint = "; without out_of_fold it is not needed" if missing == ["fold"] else ""
-        raise DataError(f"{path} has no column {', '.join(missing)}{hint}")
+    lacking = [column for column in needed if column not in table]
+    if lacking:
+        hint = "; without out_of_fold it is not needed" if lacking == ["fold"] else ""
+        raise DataError(f"{path} has no column {', '.join(lacking)}{hint}")
     absent = [label for label in labels.labels if label not in table]
     if len(absent) == len(labels):
         raise DataError(f"{path} has no column of the classes {some(list(labels.labels))}")
     if absent:
-        logger.warning(f"{path} has no column {some(absent)}: these classes count as absent in its rows")
+        logger.warning(f"{path} has no column {some(absent)}: these classes count as {missing} in its rows")
     probabilities = _checked_probabilities(table.reindex(columns=list(labels.labels), fill_value=0.0), path)
     row_ids = table["row_id"].astype(object).fillna("").astype(str)
     keys = row_ids.str.extract(r"^(?P<soundscape>.+)_(?P<end_s>\d+(?:\.\d+)?)$")
@@ -227,6 +334,8 @@ def read_pseudo_labels(path: Path, labels: LabelMap, *, needs_fold: bool) -> pd.
     keys["primary_label_prob"] = probabilities.max(axis=1)
     if needs_fold:
         keys["fold"] = _checked_folds(table["fold"], path)
+    if missing == "unknown":
+        probabilities = probabilities.assign(**dict.fromkeys(absent, np.float32(UNKNOWN)))
     return pd.concat([keys, probabilities], axis=1)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from dawnchorus.augment.mixup import TargetRule
 from dawnchorus.config import Settings
 
 Recipe = Literal["published", "noisy_student"]
@@ -19,6 +20,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "how": "mixup",
         "sampling_prob": 1.0,
         "primary_label_min_prob": 0.0,
+        "target_rule": "maximum",
+        "drawing": "soundscapes",
+        "max_label_sum": 0.75,
         "powers": (1.0, 1 / 0.65, 1 / 0.55, 1 / 0.6),
         "drop_path_rate": 0.15,
     },
@@ -34,6 +38,11 @@ class PseudoTableSettings(Settings):
         ``.parquet`` or ``.csv``: ``row_id`` and a column a class.
     audio_dir, features_dir
         Folders of the soundscapes, and of the HDF5 files that ``dawnchorus precompute`` made of them.
+    row_s
+        Length of a row, seconds, where it is not that of the other tables.
+    missing
+        What classes without a column are in its rows: ``absent``, or ``unknown``, as in the table of a
+        teacher who does not know them; a loss that passes over unknown targets must then be chosen.
 
     Examples
     --------
@@ -44,6 +53,33 @@ class PseudoTableSettings(Settings):
     table: Path
     audio_dir: Path
     features_dir: Path | None = None
+    row_s: float | None = Field(default=None, gt=0)
+    missing: Literal["absent", "unknown"] = "absent"
+
+
+class KnownSoundscapeSettings(Settings):
+    """Soundscapes whose labels are known, mixed into training clips beside those with pseudo-labels.
+
+    Attributes
+    ----------
+    tables
+        Tables of rows with 1 for the classes that sing and 0 for the others;
+        :func:`dawnchorus.pseudo_labels.known_rows.write_known_rows` makes one of annotations.
+    sampling_prob
+        Chance that a training clip is mixed with one of them; it is then mixed with no pseudo-labelled one.
+    max_label_sum
+        As for pseudo-labels, for these.
+
+    Examples
+    --------
+    >>> table = {"table": "known.csv", "audio_dir": "soundscapes"}
+    >>> KnownSoundscapeSettings(tables=[table]).max_label_sum
+    0.5
+    """
+
+    tables: tuple[PseudoTableSettings, ...] = Field(min_length=1)
+    sampling_prob: float = Field(default=0.2, ge=0, le=1)
+    max_label_sum: float | None = Field(default=0.5, gt=0)
 
 
 class SelfTrainingSettings(Settings):
@@ -53,7 +89,8 @@ class SelfTrainingSettings(Settings):
     ----------
     recipe
         Defaults of the other settings: ``published``, those named below; ``noisy_student``, mixup of every
-        clip, no threshold of rows, four powers, and stochastic depth.
+        clip with chunks of soundscapes, the largest of both targets, no threshold of rows, labels that sum to
+        0.75, four powers, and stochastic depth 0.15 (BirdCLEF+ 2025, first place).
     primary_label_min_prob
         Rows whose largest probability is above this are kept.
     trim_min_prob
@@ -68,6 +105,18 @@ class SelfTrainingSettings(Settings):
     how
         ``replace``: a clip of class c becomes a random row whose primary label is c. ``mixup``: a clip is
         mixed with a random row, whatever its class.
+    mixup_weight
+        Weight of the labelled clip in that mix; the pseudo-labelled one has the rest.
+    target_rule
+        How the targets of that mix become one, as in ``mixup``; None takes the rule of ``mixup``.
+    drawing
+        ``rows``: a row, and a clip that holds it. ``soundscapes``: a soundscape, whose weight is the sum over
+        classes of its largest probability, and a clip anywhere in it, whose target is the largest of the rows
+        that it touches; with ``mixup`` only.
+    max_label_sum
+        Targets of a clip are scaled down to this sum; None leaves them.
+    known
+        Soundscapes with labels, mixed in at their own chance; None for none.
     out_of_fold
         Use only rows made by the models of other folds.
     row_s
@@ -93,6 +142,11 @@ class SelfTrainingSettings(Settings):
     powers: tuple[Annotated[float, Field(gt=0)], ...] = ()
     sampling_prob: float = Field(default=0.4, ge=0, le=1)
     how: Literal["replace", "mixup"] = "replace"
+    mixup_weight: float = Field(default=0.5, ge=0, le=1)
+    target_rule: TargetRule | None = None
+    drawing: Literal["rows", "soundscapes"] = "rows"
+    max_label_sum: float | None = Field(default=None, gt=0)
+    known: KnownSoundscapeSettings | None = None
     out_of_fold: bool = False
     row_s: float = Field(default=5.0, gt=0)
     drop_path_rate: float | None = Field(default=None, ge=0, lt=1)
@@ -103,6 +157,15 @@ class SelfTrainingSettings(Settings):
     def _with_recipe(cls, values: Any) -> Any:
         named = values.get("recipe") if isinstance(values, Mapping) else None
         return {**RECIPES[named], **values} if isinstance(named, str) and named in RECIPES else values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SelfTrainingSettings:
+        if self.drawing == "soundscapes" and self.how != "mixup":
+            raise ValueError(
+                f"drawing is soundscapes, whose clips have no class, and how is {self.how}; take mixup, or "
+                "drawing rows"
+            )
+        return self
 
     def exponent_of(self, number: int) -> float:
         """Return the exponent of a round, from 1."""

@@ -19,6 +19,7 @@ from dawnchorus.audio.windows import normalize_peak
 from dawnchorus.augment.background import BackgroundNoise, BackgroundSettings, NoiseChoice, NoiseDraw
 from dawnchorus.augment.mixup import (
     MixupSettings,
+    TargetRule,
     combine_targets,
     draw_mixup_weights,
     join_parts,
@@ -32,7 +33,7 @@ from dawnchorus.config import Settings
 from dawnchorus.datasets.clip_settings import as_settings
 from dawnchorus.datasets.labelled_audio import LabelledAudio, LabelledAudioSettings, loaded_table
 from dawnchorus.datasets.out_of_fold_targets import OutOfFoldTargets, OutOfFoldTargetSettings
-from dawnchorus.datasets.pseudo_clips import PseudoClips
+from dawnchorus.datasets.pseudo_clips import PseudoClips, of_known
 from dawnchorus.datasets.sampling import (
     Balance,
     Draw,
@@ -167,6 +168,8 @@ class CropDraw(NamedTuple):
         First sample of the segment.
     early
         The draw of the early transforms.
+    known
+        Whether it is of a soundscape whose labels are known.
 
     Examples
     --------
@@ -178,6 +181,7 @@ class CropDraw(NamedTuple):
     row: int
     start: int
     early: int
+    known: bool = False
 
 
 class ClipDraw(NamedTuple):
@@ -351,8 +355,14 @@ class WaveDataset(Dataset[Clip]):
             if pseudo is None
             else PseudoClips(pseudo, labels, self.settings, use_h5py=use_h5py, fold=fold)
         )
-        if self.pseudo is not None:
-            self.pseudo.refuse_labelled(recordings["audio_path"])
+        self.known, self.known_prob = None, 0.0
+        if pseudo is not None and pseudo.known is not None:
+            self.known_prob = pseudo.known.sampling_prob
+            self.known = PseudoClips(
+                of_known(pseudo, pseudo.known), labels, self.settings, use_h5py=use_h5py, fold=fold
+            )
+        for soundscapes in filter(None, (self.pseudo, self.known)):
+            soundscapes.refuse_labelled(recordings["audio_path"])
         own = self.settings.out_of_fold_targets
         self.own_targets = None if own is None else OutOfFoldTargets(own, recordings, labels, fold=fold)
         self._epoch = EpochOfIntegers(len(self.items))
@@ -402,7 +412,7 @@ class WaveDataset(Dataset[Clip]):
         """Return the random choices of a clip."""
         rng = generator(self.seed, self.fold, draw.epoch, draw.position)
         first = self._draw_crop(draw.item, rng)
-        partners, weights, montage = self._draw_partners(rng)
+        partners, weights, montage = self._draw_partners(first, rng)
         second, *further = partners or (None,)
         others = tuple(zip(further, weights[2:], strict=True))
         noise, late = self.background.draw(rng), self.late.draw(rng)
@@ -455,9 +465,9 @@ class WaveDataset(Dataset[Clip]):
         if pseudo is not None and pseudo.settings.how == "replace":
             label = self.item_labels[item]
             of_class = self.labels.index(label) if label in self.labels else -1
-            row = pseudo.draw_row(of_class, rng) if rng.random() < pseudo.settings.sampling_prob else None
-            if row is not None:
-                return CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
+            drawn = pseudo.draw(of_class, rng) if rng.random() < pseudo.settings.sampling_prob else None
+            if drawn is not None:
+                return CropDraw(True, *drawn, self.early.draw(rng))
         recording, box = self.items[item]
         return CropDraw(False, recording, self._draw_start(recording, box, rng), self.early.draw(rng))
 
@@ -483,14 +493,16 @@ class WaveDataset(Dataset[Clip]):
             earliest, latest = math.ceil(first_s * rate), min(math.floor(last_s * rate), latest)
         return int(rng.integers(min(earliest, latest), latest + 1))
 
-    def _draw_partners(self, rng: np.random.Generator) -> tuple[list[CropDraw], tuple[float, ...], bool]:
+    def _draw_partners(
+        self, first: CropDraw, rng: np.random.Generator
+    ) -> tuple[list[CropDraw], tuple[float, ...], bool]:
         """Return the crops that a clip is mixed with, the weights, its own first, and whether to montage."""
-        pseudo, mixup = self.pseudo, self.settings.mixup
-        if pseudo is not None and pseudo.settings.how == "mixup":
-            row = pseudo.draw_row(None, rng) if rng.random() < pseudo.settings.sampling_prob else None
-            if row is not None:
-                crop = CropDraw(True, row, pseudo.draw_start(row, rng), self.early.draw(rng))
-                return [crop], (0.5, 0.5), False
+        mixup = self.settings.mixup
+        soundscape = self._draw_soundscape(first, rng)
+        if soundscape is not None:
+            assert self.pseudo is not None
+            weight = self.pseudo.settings.mixup_weight
+            return [soundscape], (weight, 1 - weight), False
         if mixup is None or rng.random() >= mixup.probability:
             return [], (1.0,), False
         most = mixup.max_partners
@@ -498,6 +510,17 @@ class WaveDataset(Dataset[Clip]):
         partners = [self._draw_crop(int(rng.integers(len(self))), rng) for _ in range(n_partners)]
         weights = draw_mixup_weights(mixup, n_partners, rng)
         return partners, weights, mixup.montage_probability > 0 and rng.random() < mixup.montage_probability
+
+    def _draw_soundscape(self, first: CropDraw, rng: np.random.Generator) -> CropDraw | None:
+        """Return the clip of a soundscape, with true labels or with pseudo-labels, to mix in; or None."""
+        if self.known is not None and not first.pseudo and rng.random() < self.known_prob:
+            drawn = self.known.draw(None, rng)
+            return None if drawn is None else CropDraw(True, *drawn, self.early.draw(rng), known=True)
+        pseudo = self.pseudo
+        if pseudo is None or pseudo.settings.how != "mixup" or rng.random() >= pseudo.settings.sampling_prob:
+            return None
+        drawn = pseudo.draw(None, rng)
+        return None if drawn is None else CropDraw(True, *drawn, self.early.draw(rng))
 
     def _noisy(self, drawn: ClipDraw) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return the wave and the target of all crops of a clip together, with its noise."""
@@ -525,28 +548,37 @@ class WaveDataset(Dataset[Clip]):
             wave = mix(waves[0], waves[1], weights[0])
         else:
             wave = mix_clips(waves, weights, equal_peaks=equal_peaks)
-        rule = "sum" if self.settings.mixup is None else self.settings.mixup.rule
-        target = combine_targets(targets, weights, rule=rule, smoothing=smoothing)
+        target = combine_targets(targets, weights, rule=self._rule_of(drawn), smoothing=smoothing)
         return _Mix(wave, target, np.max(targets, axis=0) > 0)
+
+    def _rule_of(self, drawn: ClipDraw) -> TargetRule:
+        """Return how the targets of a clip's crops become one."""
+        if drawn.second is not None and drawn.second.pseudo and self.pseudo is not None:
+            settings = self.pseudo.settings
+            if settings.target_rule is not None and (settings.how == "mixup" or drawn.second.known):
+                return settings.target_rule
+        return "sum" if self.settings.mixup is None else self.settings.mixup.rule
 
     def _crop(self, drawn: CropDraw, part: tuple[int, int] | None = None) -> _Crop:
         """Return a crop, with the target of the samples of a part, or of the whole segment."""
         smoothing = 0.0
         first, stop = (0, self.settings.n_segment) if part is None else self._of_segment(part)
         if drawn.pseudo:
-            assert self.pseudo is not None
-            wave, target = self.pseudo.clip(drawn.row, drawn.start), self.pseudo.targets[drawn.row]
+            soundscapes = self.known if drawn.known else self.pseudo
+            assert soundscapes is not None
+            wave = soundscapes.clip(drawn.row, drawn.start)
+            target = soundscapes.target(drawn.row, drawn.start)
         else:
             wave = self.audio.clip(drawn.row, drawn.start, within=self.stretches.get(drawn.row))
             start = drawn.start + first
+            target = self.audio.segment_targets(drawn.row, np.array([start]), n_samples=stop - first)[0]
+            target = scale_target(target, self.rating[drawn.row])
             predicted = self._own_target(drawn.row, start, stop - first)
-            if predicted is not None:
-                target = predicted
-            else:
-                starts = np.array([start])
-                target = self.audio.segment_targets(drawn.row, starts, n_samples=stop - first)[0]
-                target = scale_target(target, self.rating[drawn.row])
+            if predicted is None:
                 smoothing = self.settings.label_smoothing
+            else:
+                assert self.own_targets is not None
+                target = self.own_targets.blended(predicted, target)
         return _Crop(self.early.apply(wave, drawn.early), target, smoothing)
 
     def _of_segment(self, part: tuple[int, int]) -> tuple[int, int]:

@@ -113,6 +113,12 @@ def _unknown_targets(dataset: Mapping[str, Any]) -> str | None:
     """Return the key of a training dataset that makes targets unknown, or None."""
     if dataset.get("unknown_secondary_labels", False):
         return "unknown_secondary_labels"
+    pseudo = dataset.get("soundscape_pseudo_config") or {}
+    tables = pseudo.get("tables", ()) if isinstance(pseudo, Mapping) else pseudo.tables
+    for number, table in enumerate(tables):
+        given = table if isinstance(table, Mapping) else vars(table)
+        if given.get("missing") == "unknown":
+            return f"soundscape_pseudo_config.tables.{number}.missing"
     for number, noise in enumerate(dataset.get("background", ())):
         given = noise if isinstance(noise, Mapping) else vars(noise)
         if given.get("unknown_labels"):
