@@ -166,3 +166,38 @@ def test_a_score_is_told_to_people_and_to_programs(capsys: pytest.CaptureFixture
     assert run("score", "mine.csv", "truth.csv", "--json") == 0
     scored: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (scored["macro_roc_auc"], scored["n_rows"]) == (0.5, 2)
+
+
+def test_a_score_says_what_each_rescoring_adds(capsys: pytest.CaptureFixture[str]) -> None:
+    TRUTH.to_csv("truth.csv", index=False)
+    pd.DataFrame({"row_id": ROWS, "wren": [0.2, 0.9], "owl": [0.1, 0.3]}).to_csv("mine.csv", index=False)
+    assert run("score", "mine.csv", "truth.csv", "--rescore", "top-two", "--rescore", "delta=0.2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["as it is", "top-two", "delta=0.2", "all"]
+    assert lines[1].startswith("top-two: +0.0000; macro ROC-AUC 0.5000 over 2 of 2 classes")
+    assert run("score", "mine.csv", "truth.csv", "--rescore", "top-two", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"as it is", "top-two", "all"}
+
+
+def test_a_submission_is_rescored_and_blended_where_it_is_asked_for(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundscape("H1")
+    assert run("submit-kaggle", str(model), "test_soundscapes", "--out", "plain.csv") == 0
+    plain = pd.read_csv("plain.csv", index_col="row_id")
+    other = plain.sample(frac=1, random_state=0)
+    other.to_csv("other.csv")
+    options = ["--rescore", "top-two", "--rescore", "power=0.5"]
+    assert run("submit-kaggle", str(model), "test_soundscapes", "--out", "changed.csv", *options) == 0
+    twice = plain * plain.apply(lambda column: column.nlargest(2).mean())
+    expected = twice * twice.max() ** 0.5
+    np.testing.assert_allclose(pd.read_csv("changed.csv", index_col="row_id"), expected, rtol=1e-4)
+    assert (
+        run("submit-kaggle", str(model), "test_soundscapes", "--out", "b.csv", "--blend", "other.csv=0.2")
+        == 0
+    )
+    blended = pd.read_csv("b.csv", index_col="row_id")
+    np.testing.assert_allclose(blended, plain.rank(pct=True), rtol=1e-6)
+    for given, message in (("other.csv", "names no share"), ("other.csv=1", "names no share")):
+        assert run("submit-kaggle", str(model), "test_soundscapes", "--out", "c.csv", "--blend", given) == 1
+        assert message in capsys.readouterr().err

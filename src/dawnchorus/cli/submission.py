@@ -26,6 +26,8 @@ from dawnchorus.cli.prediction import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dawnchorus.competition.submission import CompetitionScore, Submission
 
 BundleArgument = Annotated[
@@ -38,6 +40,19 @@ SampleOption = Annotated[
 ]
 BudgetOption = Annotated[
     float | None, typer.Option(min=0, help="Minutes the command may take; otherwise as many as it needs.")
+]
+RescoreOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[=VALUE]",
+        help="Rescore by top-two, power, delta, genus, class, site-prior or hour-prior; repeatable.",
+    ),
+]
+TaxonomyOption = Annotated[
+    Path | None, typer.Option(help="Table of the species, for the rescorings genus and class.")
+]
+PriorsOption = Annotated[
+    Path | None, typer.Option(help="Labelled rows of other soundscapes, 0 and 1, for the priors.")
 ]
 
 
@@ -72,6 +87,16 @@ def submit_kaggle(
     engine: EngineOption = None,
     threads: ThreadsOption = None,
     batch_size: BatchOption = None,
+    rescore: RescoreOption = None,
+    taxonomy: TaxonomyOption = None,
+    priors: PriorsOption = None,
+    blend: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CSV=SHARE",
+            help="Blend ranks with another submission, as other.csv=0.2; repeatable.",
+        ),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Write submission.csv for soundscapes, rows and classes as the sample submission wants them.
@@ -81,9 +106,12 @@ def submit_kaggle(
     the last first (an ONNX model goes as a whole). Soundscapes that cannot be read, or are not reached in
     time, get the mean of the others; the exit code is then 2, and what cannot be read is listed beside the
     table, in submission_failures.csv.
+
+    --rescore and --blend make scores that rank better and are no probabilities any more.
     """
     started = time.monotonic()
     from dawnchorus.competition.submission import SubmissionSettings, predict_submission
+    from dawnchorus.competition.submission.rescoring import Rescoring, RescoringTables, rescored
     from dawnchorus.competition.submission.submission_file import (
         check_writable,
         find_form,
@@ -94,6 +122,8 @@ def submit_kaggle(
     from dawnchorus.engines.ensembles import models_in
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 
+    changes = [Rescoring.parse(text) for text in rescore or ()]
+    others = _blended_with(blend or [])
     check_writable(out, force=force)
     check_model_first(models, [str(soundscapes)])
     form = find_form(sample_submission, soundscapes)
@@ -115,6 +145,8 @@ def submit_kaggle(
     )
     weights = [model.weight for model in ensemble.models]
     submission = predict_submission(ensemble.open_each(), weights, found, form, settings, started=started)
+    table = rescored(submission.table, changes, RescoringTables(taxonomy, priors))
+    submission = submission._replace(table=_blended(table, others))
     write_submission(submission, out)
     _print_submission(submission, out)
 
@@ -122,17 +154,61 @@ def submit_kaggle(
 def score(
     submission: Annotated[Path, typer.Argument(help="Table to score, such as submission.csv.")],
     truth: Annotated[Path, typer.Argument(help="The same rows and classes with 0 and 1.")],
+    rescore: RescoreOption = None,
+    taxonomy: TaxonomyOption = None,
+    priors: PriorsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a submission against the truth by the competitions' metrics.
 
     Macro ROC-AUC over the classes that have a positive row (BirdCLEF 2024 and 2025), and padded class-wise
-    mean average precision (2023).
+    mean average precision (2023). With --rescore, also after each of these changes, and after all of them.
     """
     from dawnchorus.competition.submission import competition_score
+    from dawnchorus.competition.submission.rescoring import Rescoring, RescoringTables
+    from dawnchorus.competition.submission.score import score_changes
 
+    if rescore:
+        changes = [Rescoring.parse(text) for text in rescore]
+        found = score_changes(submission, truth, changes, RescoringTables(taxonomy, priors))
+        if as_json:
+            typer.echo(json.dumps({name: scored._asdict() for name, scored in found.items()}))
+            return
+        before = found["as it is"].macro_roc_auc
+        for name, scored in found.items():
+            typer.echo(f"{name}: {scored.macro_roc_auc - before:+.4f}; {_score_text(scored)}")
+        return
     scored = competition_score(submission, truth)
     typer.echo(json.dumps(scored._asdict()) if as_json else _score_text(scored))
+
+
+def _blended_with(given: list[str]) -> list[tuple[pd.DataFrame, float]]:
+    """Return the submissions of ``--blend`` and their shares, before anything is predicted."""
+    from dawnchorus.competition.submission.form import read_submission
+    from dawnchorus.errors import ConfigError
+
+    found = []
+    for text in given:
+        name, _, share = text.rpartition("=")
+        try:
+            weight = float(share)
+        except ValueError:
+            weight = 0.0
+        if not name or not 0 < weight < 1:
+            raise ConfigError(f"--blend {text} names no share; write CSV=SHARE, such as other.csv=0.2")
+        found.append((read_submission(Path(name)), weight))
+    if sum(weight for _, weight in found) >= 1:
+        raise ConfigError("the shares of --blend sum to 1 or more, which leaves nothing to the models")
+    return found
+
+
+def _blended(table: pd.DataFrame, others: list[tuple[pd.DataFrame, float]]) -> pd.DataFrame:
+    from dawnchorus.competition.submission.rescoring import rank_blend
+
+    if not others:
+        return table
+    shares = [share for _, share in others]
+    return rank_blend([table, *(other for other, _ in others)], [1 - sum(shares), *shares])
 
 
 def _print_submission(submission: Submission, out: Path) -> None:

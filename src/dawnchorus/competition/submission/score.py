@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from dawnchorus.competition.submission.form import read_submission
+from dawnchorus.competition.submission.rescoring import Rescoring, RescoringTables, rescored
 from dawnchorus.errors import DataError
 from dawnchorus.formats.text_tables import some
 from dawnchorus.metrics import macro_roc_auc, padded_cmap
@@ -60,7 +63,54 @@ def competition_score(submission: Path, truth: Path) -> CompetitionScore:
     >>> competition_score(Path("submission.csv"), Path("truth.csv")).macro_roc_auc
     1.0
     """
-    given, wanted = read_submission(submission), read_submission(truth)
+    return score_table(read_submission(submission), truth, where=submission)
+
+
+def score_changes(
+    submission: Path,
+    truth: Path,
+    changes: Sequence[Rescoring],
+    tables: RescoringTables | None = None,
+) -> dict[str, CompetitionScore]:
+    """Return the scores of a submission as it is, after each change by itself, and after all in their order.
+
+    Parameters
+    ----------
+    submission, truth
+        As for :func:`competition_score`, with its errors.
+    changes, tables
+        As for :func:`dawnchorus.competition.submission.rescoring.rescored`, with its errors.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus.competition.submission.rescoring import Rescoring
+    >>> _ = Path("submission.csv").write_text("row_id,owl\\nnight_5,0.9\\nnight_10,0.2\\n")
+    >>> _ = Path("truth.csv").write_text("row_id,owl\\nnight_5,1\\nnight_10,0\\n")
+    >>> list(score_changes(Path("submission.csv"), Path("truth.csv"), [Rescoring("top-two")]))
+    ['as it is', 'top-two', 'all']
+    """
+    given = read_submission(submission)
+    named = {"as it is": [], **{str(change): [change] for change in changes}, "all": list(changes)}
+    return {
+        name: score_table(rescored(given, each, tables), truth, where=submission)
+        for name, each in named.items()
+    }
+
+
+def score_table(given: pd.DataFrame, truth: Path, *, where: Path) -> CompetitionScore:
+    """Return the score of a submission in memory, as :func:`competition_score` does; ``where`` names it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> _ = Path("truth.csv").write_text("row_id,owl\\nnight_5,1\\nnight_10,0\\n")
+    >>> given = pd.DataFrame({"owl": [0.9, 0.2]}, index=["night_5", "night_10"])
+    >>> score_table(given, Path("truth.csv"), where=Path("mine.csv")).macro_roc_auc
+    1.0
+    """
+    wanted, submission = read_submission(truth), where
     _check_same(given.index, wanted.index, "rows", submission, truth)
     _check_same(given.columns, wanted.columns, "classes", submission, truth)
     y_score = given.loc[wanted.index, wanted.columns].to_numpy()
