@@ -48,7 +48,7 @@ def rounds(
     """
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.self_training.round_plan import plan_rounds
-    from dawnchorus.self_training.rounds import SUMMARY_NAME, train_rounds
+    from dawnchorus.self_training.rounds import PAGE_NAME, train_rounds
 
     options = config_changes(audio=audio, features=features, exp_name=exp_name)
     experiment = load_train_config(find_config(config), options, given=changes or ())
@@ -70,7 +70,7 @@ def rounds(
     typer.echo(f"scores: {done.records[-1].score.kind}")
     typer.echo(f"stopped: {done.stopped}")
     typer.echo(f"best run: {done.run.path}")
-    typer.echo(f"rounds: {done.folder / SUMMARY_NAME}")
+    typer.echo(f"rounds side by side: {done.folder / PAGE_NAME}")
     if done.failures:
         failed = done.folder / "failures.csv"
         typer.echo(f"{len(done.failures)} soundscapes failed; the reasons are in {failed}", err=True)

@@ -10,7 +10,7 @@
         ├── round_1.parquet       pseudo-labels by the best round before, and a page on them, round_1.html
         ├── round_1_work/         what the models said, so that a killed labelling goes on
         ├── scores/               the same of scoring
-        ├── rounds.csv            the rounds side by side
+        ├── rounds.csv, .html     the rounds side by side
         └── failures.csv          soundscapes that could not be read
 """
 

@@ -18,6 +18,7 @@ from dawnchorus.pipelines.experiment import Experiment, TrainedRun, train, whole
 from dawnchorus.pipelines.run_pseudo_labels import pseudo_label
 from dawnchorus.pseudo_labels.pseudo_label_settings import LabellingSettings
 from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
+from dawnchorus.report.rounds_page import write_rounds_page
 from dawnchorus.self_training.round_plan import (
     ROUND_NAME,
     RoundPlan,
@@ -26,10 +27,11 @@ from dawnchorus.self_training.round_plan import (
     plan_rounds,
 )
 from dawnchorus.self_training.round_scores import score_round
+from dawnchorus.wording import counted
 
 logger = logging.getLogger(__name__)
 
-SUMMARY_NAME = "rounds.csv"
+SUMMARY_NAME, PAGE_NAME = "rounds.csv", "rounds.html"
 
 
 class Rounds(NamedTuple):
@@ -152,8 +154,9 @@ def train_rounds(plan: RoundPlan) -> Rounds:
             _write_summary(plan, records)
         failures = _failures_of(plan, records)
         write_failures(plan.folder, failures)
-    best = _best_of(records)
-    run = TrainedRun(plan.run_dir(best), plan.config_of(best))
+        best = _best_of(records)
+        run = TrainedRun(plan.run_dir(best), plan.config_of(best))
+        _write_page(plan, records, run, stopped)
     return Rounds(records, best, run, plan.folder, failures, stopped)
 
 
@@ -210,7 +213,29 @@ def _check_table(plan: RoundPlan, table: Path) -> None:
         raise DataError(f"{table} has rows of {min(strangers)}, which is none of the soundscapes; delete it")
 
 
+def _write_page(plan: RoundPlan, records: Sequence[RoundRecord], run: TrainedRun, stopped: str) -> None:
+    tables = {record.number: plan.table(record.number) for record in records if record.table is not None}
+    n_soundscapes = counted(len(plan.soundscapes.recordings), "soundscape")
+    write_rounds_page(
+        plan.folder / PAGE_NAME,
+        _summary(plan, records),
+        tables,
+        soundscapes_by_name(plan.soundscapes.recordings),
+        run.card(),
+        summary=[
+            f"{n_soundscapes} of {plan.soundscapes.root}. Rounds are compared by: {records[-1].score.kind}.",
+            f"Round {_best_of(records)} is the best. It stopped because {stopped}.",
+        ],
+    )
+
+
 def _write_summary(plan: RoundPlan, records: Sequence[RoundRecord]) -> None:
+    with replacing(plan.folder / SUMMARY_NAME) as temporary:
+        _summary(plan, records).to_csv(temporary, index=False)
+
+
+def _summary(plan: RoundPlan, records: Sequence[RoundRecord]) -> pd.DataFrame:
+    """Return a row a round."""
     best = _best_of(records)
     rows = [
         {
@@ -223,5 +248,4 @@ def _write_summary(plan: RoundPlan, records: Sequence[RoundRecord]) -> None:
         }
         for record in records
     ]
-    with replacing(plan.folder / SUMMARY_NAME) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    return pd.DataFrame(rows)
