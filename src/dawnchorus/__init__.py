@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
     from dawnchorus.report.soundscapes.soundscape_page import write_report
     from dawnchorus.review.reviewing import Review, open_review
+    from dawnchorus.self_training.distillation import distill
     from dawnchorus.self_training.rounds import rounds
     from dawnchorus.training.lightning_training import lightning_training
 
@@ -57,6 +58,7 @@ __all__ = [
     "WaveDataset",
     "__version__",
     "adopt",
+    "distill",
     "label_map_of",
     "lightning_training",
     "load_model",
@@ -102,6 +104,7 @@ _HOME = {
     "train": "dawnchorus.pipelines.experiment",
     "write_report": "dawnchorus.report.soundscapes.soundscape_page",
     "retrain": "dawnchorus.pipelines.retraining",
+    "distill": "dawnchorus.self_training.distillation",
     "rounds": "dawnchorus.self_training.rounds",
     "Review": "dawnchorus.review.reviewing",
     "open_review": "dawnchorus.review.reviewing",

@@ -27,6 +27,7 @@ from dawnchorus.cli import (
     configs,
     convert_command,
     demo_command,
+    distill_command,
     join_command,
     kaggle_downloads,
     miniature_command,
@@ -121,6 +122,7 @@ _add(_TRAINING, recordings.show_augmentations, "Draw what the augmentations make
 _add(_TRAINING, probe_command.probe, "Fit a head to frozen embeddings, in seconds.")
 _add(_TRAINING, training.train, "Train the folds of an experiment.")
 _add(_TRAINING, rounds_command.rounds, "Train on soundscapes that the model has labelled.")
+_add(_TRAINING, distill_command.distill, "Train one student on what a run's folds say.")
 _add(_TRAINING, run_commands.evaluate, "Score a run out of fold.")
 _add(_TRAINING, run_comparison.runs, "List all runs side by side.")
 _add(_TRAINING, run_comparison.ensemble, "Score runs together, and find their weights.")

@@ -62,6 +62,8 @@ class ModelCard:
         By label, what is known of ``scientific_name``, ``common_name`` and ``species_code``.
     licence
         Licence of the weights, where they are somebody else's.
+    teachers
+        The models whose predictions it was trained on, beside labels.
     zeros_after
         Whether zeros stand behind a segment that a recording's end cuts short; in the recipe, before it.
 
@@ -99,6 +101,7 @@ class ModelCard:
     species: dict[str, dict[str, str]] = field(default_factory=dict)
     licence: str = ""
     zeros_after: bool = False
+    teachers: tuple[str, ...] = ()
 
     @property
     def credit(self) -> str:

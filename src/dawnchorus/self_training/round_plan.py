@@ -42,7 +42,8 @@ from dawnchorus.self_training.round_scores import LabelledSoundscapes, RoundScor
 from dawnchorus.wording import counted
 
 ROUND_NAME, JOB_NAME = "round.json", "job.json"
-_PSEUDO = "soundscape_pseudo_config"
+PSEUDO = "soundscape_pseudo_config"
+"""Key of ``train_dataset_config``."""
 
 
 class Soundscapes(Record):
@@ -179,7 +180,7 @@ class RoundPlan:
         """Return the config of a round: that of the experiment with its table, exponent and epochs."""
         config, settings = self._named(number), self.settings
         args, model = config.train_function_args, dict(config.nn_model_config)
-        dataset = {key: value for key, value in args.train_dataset_config.items() if key != _PSEUDO}
+        dataset = {key: value for key, value in args.train_dataset_config.items() if key != PSEUDO}
         given = _pseudo_values(self.config)
         tables = list(given.get("tables", ()))
         if number:
@@ -190,7 +191,7 @@ class RoundPlan:
         if tables:
             kept = {key: value for key, value in given.items() if key != "powers"}
             exponent = settings.exponent_of(number) if number else settings.exponent
-            dataset[_PSEUDO] = {
+            dataset[PSEUDO] = {
                 **kept,
                 "tables": tables,
                 "exponent": exponent,
@@ -340,12 +341,12 @@ def settings_of(config: TrainConfig, *, out_of_fold: bool | None = None) -> Self
     clip = validate(
         args.val_dataset_class.settings_class, args.val_dataset_config, where=f"{config.exp_name}: clips"
     )
-    where = f"{config.exp_name}: {_PSEUDO}"
+    where = f"{config.exp_name}: {PSEUDO}"
     return validate(SelfTrainingSettings, {**values, "row_s": clip.segment_len}, where=where)
 
 
 def _pseudo_values(config: TrainConfig) -> dict[str, Any]:
-    given = config.train_function_args.train_dataset_config.get(_PSEUDO) or {}
+    given = config.train_function_args.train_dataset_config.get(PSEUDO) or {}
     if isinstance(given, Mapping):
         return dict(given)
     return {name: getattr(given, name) for name in given.model_fields_set}

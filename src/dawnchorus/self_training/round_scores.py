@@ -151,7 +151,7 @@ class LabelledSoundscapes:
         DataError
             No species can be scored: none has windows with and without it.
         """
-        windows = _windows(engine, self.found, out_dir)
+        windows = window_table(engine, self.found, out_dir)
         score = soundscape_macro_roc_auc(windows, self.boxes)
         if score is None:
             raise DataError(
@@ -160,8 +160,20 @@ class LabelledSoundscapes:
         return score
 
 
-def _windows(engine: Engine, found: RecordingFiles, out_dir: Path) -> pd.DataFrame:
-    """Return filename, start_s, end_s and the probabilities of the windows, a column a class."""
+def window_table(engine: Engine, found: RecordingFiles, out_dir: Path) -> pd.DataFrame:
+    """Return filename, start_s, end_s and the probabilities of the windows, a column a class.
+
+    What was predicted is kept in ``out_dir``, so that a call that was killed goes on.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from dawnchorus import open_engine
+    >>> from dawnchorus.predict.recording_files import find_recordings
+    >>> windows = window_table(open_engine("model", n_threads=1), find_recordings(["night.wav"]), Path("out"))
+    >>> windows[["filename", "start_s", "end_s"]].values.tolist()
+    [['night.wav', 0.0, 5.0], ['night.wav', 5.0, 10.0]]
+    """
     made = make_pseudo_labels(engine, found, out_dir, LabellingSettings(out_dir / "windows.parquet"))
     if made.failures:
         unread = first_few([failure.path.name for failure in made.failures])
@@ -262,7 +274,7 @@ def score_round(
     outputs = []
     for fold in run.finished_folds():
         engine = open_engine(run.path, "torch", config=run.experiment, folds=[fold])
-        windows = _windows(engine, compared, out_dir / f"fold_{fold}")
+        windows = window_table(engine, compared, out_dir / f"fold_{fold}")
         outputs.append(windows[list(engine.card.labels)].to_numpy(np.float32))
     return RoundScore.of(out_of_fold=out_of_fold, agreement=fold_agreement(np.stack(outputs)))
 
