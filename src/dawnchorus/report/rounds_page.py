@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dawnchorus.audio.excerpts import read_excerpt
 from dawnchorus.errors import AudioError
 from dawnchorus.features.logmel import FrontendSettings
 from dawnchorus.files import write_text
@@ -15,7 +16,7 @@ from dawnchorus.formats.whole_tables import read_whole_table
 from dawnchorus.models.card import ModelCard
 from dawnchorus.predict.recording_files import RecordingFile
 from dawnchorus.pseudo_labels.pseudo_label_table import PRIMARY_LABEL, ROW_ID
-from dawnchorus.report.excerpts import read_excerpt, sound_of, spectrogram_of
+from dawnchorus.report.excerpt_pictures import sound_of, spectrogram_of
 from dawnchorus.report.page_parts import Column, shown_table
 from dawnchorus.report.page_template import rendered
 from dawnchorus.report.pseudo_label_page import clock
