@@ -74,7 +74,7 @@ def tables_in(out: Path) -> dict[str, str]:
 
 def entries_of(out: Path) -> dict[str, int]:
     """Return when each entry of the journal was written."""
-    return {path.name: path.stat().st_mtime_ns for path in (out / JOURNAL_NAME).glob("??/*.npz")}
+    return {path.name: path.stat().st_mtime_ns for path in (out / JOURNAL_NAME).glob("??/[!.]*.npz")}
 
 
 def ensemble_of(exported: Any) -> Ensemble:
@@ -267,8 +267,8 @@ def test_two_jobs_on_one_output_are_refused(folder: Path, tmp_path: Path, export
     job = started(exported, folder, out, "local")
     while job.poll() is None and not (out / JOURNAL_NAME / "lock").exists():
         time.sleep(0.01)
-    with pytest.raises(RunError, match="is being written by another process"):
-        predict_spread(exported, folder, out, Cluster("local"))
+    refused = CliRunner().invoke(app, arguments_of(exported, folder, out, "--cluster", "local"))
+    assert "is being written by another process" in str(refused.exception)
     assert job.wait() == 2
 
 
@@ -281,7 +281,7 @@ def test_what_workers_cannot_open_ends_the_job_with_one_sentence(
     engine, found = ensemble.open(), find_recordings([str(folder)])
     shutil.rmtree(model)
     prediction = ClusterPrediction(ensemble, Cluster("local", n_workers=2), tmp_path / "out")
-    with pytest.raises(RunError, match=r"worker on .*model.* does not exist"):
+    with pytest.raises(RunError, match=r"worker on .*model is no model"):
         predict_bulk(engine, found, tmp_path / "out", SETTINGS, prediction=prediction)
 
 

@@ -25,7 +25,7 @@ WorkersOption = Annotated[
 
 
 def cluster_of(
-    address: str | None, n_cores: int | None, n_workers: int | None, *, shard: str | None
+    address: str | None, n_cores: int | None, n_workers: int | None, *, shard: str | None = None
 ) -> Cluster | None:
     """Return the cluster that ``--cluster`` names, None where it is not given.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dawnchorus.cli.cluster_options import ClusterOption, WorkersOption, cluster_of
 from dawnchorus.cli.config_options import SetOption, config_changes
 
 
@@ -40,6 +41,11 @@ def train(
     debug: Annotated[
         bool, typer.Option("--debug", help="A few recordings and steps: the whole line in seconds.")
     ] = False,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="With --cluster, cores of each worker; otherwise one.")
+    ] = None,
 ) -> None:
     """Train the folds of an experiment. A killed run goes on when the same command is run again.
 
@@ -49,6 +55,7 @@ def train(
 
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.files import FAILURES_NAME, read_failures
+    from dawnchorus.pipelines.cluster_training import train_on_cluster
     from dawnchorus.pipelines.frozen_baseline import baseline_after_training
     from dawnchorus.pipelines.run_score_calibration import calibrate_after_training, summary_of
     from dawnchorus.training.processes import this_process
@@ -59,7 +66,13 @@ def train(
     )
     config = find_config(config)
     experiment = load_train_config(config, options, given=changes or ())
-    run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
+    spread_over = cluster_of(cluster, threads, workers)
+    if spread_over is not None:
+        run = train_on_cluster(
+            config, spread_over, folds=_fold_numbers(folds), options=options, given=changes or ()
+        )
+    else:
+        run = experiment.train_function(experiment, folds=_fold_numbers(folds), config_file=config)
     if this_process(experiment.train_function_args).rank > 0:
         return  # the first process of a data-parallel training prints for all
     trained = replace(run, experiment=experiment)

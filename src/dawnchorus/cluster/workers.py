@@ -12,7 +12,7 @@ import socket
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -49,6 +49,8 @@ class Cluster:
         Cores of each worker, which uses no more.
     n_workers
         Workers; None takes as many as the cluster has cores for when the job begins.
+    n_gpus
+        GPUs of each worker, beside its cores.
 
     Examples
     --------
@@ -59,6 +61,13 @@ class Cluster:
     address: str
     n_cores: int = 1
     n_workers: int | None = None
+    n_gpus: int = 0
+
+    def with_gpus(self) -> Cluster:
+        """Return the same with a GPU for each worker, where the connected cluster has some."""
+        import ray
+
+        return replace(self, n_gpus=1) if ray.cluster_resources().get("GPU", 0) else self
 
     @contextmanager
     def connected(self) -> Iterator[int]:
@@ -100,8 +109,11 @@ class Cluster:
 
     def _n_workers(self, ray: Any) -> int:
         """Return how many workers find room. Raises RunError where none does."""
-        n_cores = ray.cluster_resources().get("CPU", 0)
+        resources = ray.cluster_resources()
+        n_cores = resources.get("CPU", 0)
         n_workers = self.n_workers or int(n_cores // self.n_cores)
+        if self.n_gpus:
+            n_workers = min(n_workers, int(resources.get("GPU", 0) // self.n_gpus))
         if not n_workers:
             raise RunError(
                 f"a worker takes {counted(self.n_cores, 'core')}, and the whole cluster has {n_cores:g}; "
@@ -175,7 +187,7 @@ class _Job(Generic[ItemT, ResultT]):
         import ray
 
         self._ray: Any = ray
-        self._options = {"num_cpus": cluster.n_cores, "max_restarts": 0}
+        self._options = {"num_cpus": cluster.n_cores, "num_gpus": cluster.n_gpus, "max_restarts": 0}
         self._arguments = (open_work, cluster.n_cores, str(Path.cwd()))
         self._left, self._n_left = iter(items), len(items)
         self._again: deque[ItemT] = deque()
@@ -191,8 +203,8 @@ class _Job(Generic[ItemT, ResultT]):
             if not done and not any(busy.block for busy in self._busy.values()):
                 n_free = self._ray.available_resources().get("CPU", 0)
                 logger.warning(
-                    f"no worker has begun yet: the cluster has {n_free:g} cores free, and each takes "
-                    f"{self._options['num_cpus']}"
+                    f"no worker has begun yet; each takes {self._options['num_cpus']} of the cluster's "
+                    f"cores, of which {n_free:g} are free now"
                 )
             for reference in done:
                 yield from self._ended(reference)

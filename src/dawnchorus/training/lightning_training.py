@@ -68,7 +68,7 @@ def lightning_training(
         with locks.preparing():
             prepared = prepare_run(config, config_file=config_file)
             named = config.folds.trained if folds is None else folds
-            chosen = _chosen_folds(named, prepared.assignment.n_folds)
+            chosen = chosen_folds(named, prepared.assignment.n_folds)
             unfinished = [fold for fold in chosen if prepared.run.finished(fold) is None]
             if unfinished:  # the lock shows other processes that the run is begun, before it has checkpoints
                 locks.hold(unfinished[0])
@@ -101,7 +101,19 @@ def _trained(config: TrainConfig, prepared: PreparedRun, fold: int, locks: RunLo
     return train_fold(config, prepared, fold)
 
 
-def _chosen_folds(folds: Sequence[int] | None, n_folds: int) -> list[int]:
+def chosen_folds(folds: Sequence[int] | None, n_folds: int) -> list[int]:
+    """Return the folds to train, each once; all of them where none are named.
+
+    Raises
+    ------
+    ConfigError
+        A fold does not exist.
+
+    Examples
+    --------
+    >>> chosen_folds([2, 0, 2], n_folds=5)
+    [2, 0]
+    """
     if folds is None:
         return list(range(n_folds))
     for fold in folds:
