@@ -52,6 +52,7 @@ def train_on_cluster(
     Examples
     --------
     >>> from pathlib import Path
+    >>> from dawnchorus.cluster.workers import Cluster
     >>> train_on_cluster(Path("train.py"), Cluster("local"), given=["devices=2"])
     Traceback (most recent call last):
         ...
