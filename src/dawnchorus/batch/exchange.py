@@ -207,7 +207,7 @@ def _recordings_of(
         recordings = effort_of_audio(made.audio_dir, times)
     else:
         logger.warning(
-            f"{folder} holds neither {EFFORT_NAME} nor {WINDOWS_NAME}, so that recordings without a "
+            f"beside {predictions} is neither {EFFORT_NAME} nor {WINDOWS_NAME}, so that recordings without a "
             "detection are not known; name the folder of the recordings with --audio, or predict with "
             "--format effort"
         )

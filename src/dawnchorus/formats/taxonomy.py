@@ -17,7 +17,7 @@ Taxonomy = Mapping[str, Mapping[str, str]]
 """By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``."""
 
 LABEL_COLUMN = "primary_label"
-_MISSPELT = 0.88  # similarity by difflib of names that differ in a letter or two
+_MISSPELT = 0.85  # similarity by difflib of names that differ in a letter or two
 _COLUMNS = {
     "scientific_name": ("scientific_name", "sci_name"),
     "common_name": ("common_name", "primary_com_name", "english_name"),
@@ -224,4 +224,4 @@ class SpeciesIndex:
 
 def _marks(key: str) -> tuple[str, str]:
     """Return what a name shares with its misspellings: the beginning, or the last word."""
-    return f"{key[:4]}…", f"…{key.rpartition(' ')[2]}"
+    return f"{key[:3]}…", f"…{key.rpartition(' ')[2]}"
