@@ -285,6 +285,18 @@ def test_what_cannot_work_is_said_before_anything_is_trained(place: Path, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_tables_of_others_are_checked_for_leaks_too(place: Path, tmp_path: Path) -> None:
+    table = tmp_path / "teacher.csv"
+    given = {"table": table, "audio_dir": place / "known"}
+    for pseudo in ({"tables": [given]}, {"known": {"tables": [given]}}):
+        config = experiment(place, tmp_path / "logs", soundscape_pseudo_config=pseudo)
+        table.write_text("row_id,owl\nK0_1,1\n")
+        with pytest.raises(DataError, match="of the soundscapes are labelled ones that rounds are scored on"):
+            plan_rounds(config, place / "nights", labelled=place / "known")
+        table.write_text("row_id,owl\nelsewhere_1,1\n")
+        plan_rounds(config, place / "nights", labelled=place / "known")
+
+
 def test_another_job_of_the_same_name_is_refused(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

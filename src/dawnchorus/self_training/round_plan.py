@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,8 +32,9 @@ from dawnchorus.datasets.self_training_settings import (
 from dawnchorus.errors import ConfigError, DataError, RunError
 from dawnchorus.files import write_text
 from dawnchorus.folds.assignment import assign_folds
+from dawnchorus.formats.whole_tables import read_whole_table
 from dawnchorus.predict.recording_files import RecordingFiles, find_recordings
-from dawnchorus.pseudo_labels.soundscape_files import soundscapes_by_name
+from dawnchorus.pseudo_labels.soundscape_files import soundscape_name, soundscapes_by_name
 from dawnchorus.recordings.labels import LabelMap, read_labels
 from dawnchorus.recordings.recordings_table import label_map_of, load_recordings
 from dawnchorus.runs import Run
@@ -318,7 +319,8 @@ def plan_rounds(
     scored = None if labelled is None else LabelledSoundscapes(labelled)
     given = None if config.labels is None else read_labels(config.labels)
     recordings = load_recordings(config.data, labels=given).table
-    check_no_leak(recordings, found, None if scored is None else scored.found)
+    for each in (found, *_soundscapes_of_tables(config, settings)):
+        check_no_leak(recordings, each, None if scored is None else scored.found)
     _check_scored(config, recordings, given, scored)
     if settings.out_of_fold and len(found.recordings) < 2:
         raise DataError(f"{soundscapes}: out of fold needs two soundscapes or more, and there is one")
@@ -350,6 +352,22 @@ def _pseudo_values(config: TrainConfig) -> dict[str, Any]:
     if isinstance(given, Mapping):
         return dict(given)
     return {name: getattr(given, name) for name in given.model_fields_set}
+
+
+def _soundscapes_of_tables(config: TrainConfig, settings: SelfTrainingSettings) -> Iterator[RecordingFiles]:
+    """Yield the soundscapes of the tables that a config names: of other teachers, and with known labels."""
+    where = f"{config.exp_name}: {PSEUDO}.tables"
+    given = [
+        table if isinstance(table, PseudoTableSettings) else validate(PseudoTableSettings, table, where=where)
+        for table in _pseudo_values(config).get("tables", ())
+    ]
+    for table in (*given, *(settings.known.tables if settings.known is not None else ())):
+        rows = read_whole_table(table.table)
+        names = set(rows["row_id"].astype(str).str.rpartition("_")[0]) if "row_id" in rows else set()
+        found = find_recordings([str(table.audio_dir)])
+        yield RecordingFiles(
+            found.root, [recording for recording in found.recordings if soundscape_name(recording) in names]
+        )
 
 
 def _check_scored(
