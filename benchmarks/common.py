@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soundfile
@@ -19,6 +20,8 @@ from dawnchorus.aviary.synthesis import make_aviary
 from dawnchorus.features.frontend import log_scale
 from dawnchorus.features.logmel import FrontendSettings, mel_filters
 from dawnchorus.report.measurements import Measurement, machine_description, print_measurements
+
+T = TypeVar("T")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -61,17 +64,17 @@ def parse_arguments(
 
 
 def median_seconds(
-    candidates: Mapping[str, Callable[[], object]],
+    candidates: Mapping[T, Callable[[], object]],
     *,
     n_runs: int,
     before: Callable[[], object] = lambda: None,
-) -> dict[str, float]:
+) -> dict[T, float]:
     """Return the median duration of each candidate, s, after one run that is not counted.
 
     The candidates take turns, so that a machine that changes its throughput changes it for all. ``before`` is
     called before each run and not timed.
     """
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+    times: dict[T, list[float]] = {name: [] for name in candidates}
     for run in range(n_runs + 1):
         for name, candidate in candidates.items():
             before()

@@ -30,9 +30,10 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
         list(spread(Cluster("local"), lambda: sum, [1]))
 
 
-def test_an_address_without_a_cluster_is_named() -> None:
-    with pytest.raises(RunError, match=r"no cluster answers at auto .*; legal: local, auto"):
-        list(spread(Cluster("auto"), lambda: sum, [1]))
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379"])
+def test_an_address_without_a_cluster_is_named(address: str) -> None:
+    with pytest.raises(RunError, match=rf"no cluster answers at {address} .*; legal: local, auto"):
+        list(spread(Cluster(address), lambda: sum, [1]))
 
 
 def test_each_item_is_done_once_and_one_that_kills_is_named(tmp_path: Path) -> None:
@@ -110,3 +111,25 @@ def test_a_worker_computes_with_the_threads_that_it_was_given(n_cores: int) -> N
     assert pools == {n_cores}
     assert n_torch == n_cores
     assert share < n_cores + 0.2
+
+
+@pytest.mark.timeout(1800)
+def test_a_million_names_are_dealt_at_once_and_in_constant_memory() -> None:
+    def open_work() -> Any:
+        return len
+
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+    n_names, n_done, largest_mb = 10**6, 0, 0.0
+    started = time.perf_counter()
+    for block, result in spread(Cluster("local", n_workers=2), open_work, range(n_names)):
+        if not n_done:
+            assert time.perf_counter() - started < 60
+            first_mb = resident_mb()
+        n_done += len(block)
+        assert result == len(block)
+        if n_done % 1000 < len(block):
+            largest_mb = max(largest_mb, resident_mb() - first_mb)
+    assert n_done == n_names
+    assert largest_mb < 50

@@ -29,6 +29,7 @@ _LARGEST = 16
 _ATTEMPTS = 3
 """So often an item may be with a worker that is killed, and a worker before it has begun."""
 _PATIENCE_S = 60.0
+_ANSWER_S = 10.0
 _STORE_BYTES = 100_000_000  # nothing is kept there
 
 ItemT = TypeVar("ItemT", bound=Hashable)
@@ -96,8 +97,9 @@ class Cluster:
                 "include_dashboard": False,
             }
         try:
+            _check_port(self.address)
             ray.init(self.address, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise RunError(
                 f"no cluster answers at {self.address} ({_first_line(error)}); legal: {LOCAL}, auto, "
                 "host:6379 or ray://host:10001 of one that ray start has started"
@@ -278,6 +280,13 @@ class _Worker:
     def do(self, block: Sequence[Any]) -> Any:
         assert self._work is not None
         return self._work(block)
+
+
+def _check_port(address: str) -> None:
+    """Raise OSError where an address with a port does not answer, for which Ray would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 def _limit_threads(n_threads: int) -> None:
