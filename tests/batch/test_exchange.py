@@ -14,6 +14,7 @@ from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.exchange import ExchangeSettings, exchange
 from dawnchorus.cli import main
 from dawnchorus.errors import DataError
+from dawnchorus.formats.recorded_effort import effort_of_windows
 from dawnchorus.formats.verdicts import with_verdicts
 
 DETECTIONS = (
@@ -110,6 +111,30 @@ def test_the_table_of_windows_tells_lengths_and_silent_recordings(predictions: P
     events = pd.read_csv(made["darwin_core"] / "event.csv").set_index("eventID")
     assert events["sampleSizeValue"].to_dict() == {names[0]: 60, names[2]: 42}
     assert events.loc[names[2], "eventDate"] == "2024-05-02T04:00:00/2024-05-02T04:00:42"
+
+
+def test_a_silent_recording_has_the_place_that_its_own_file_tells(
+    predictions: Path, tmp_path: Path, data_factory: Any
+) -> None:
+    names = ["20240501T040000Z_REC [-27.4 152.9].wav", "20240502T040000Z_REC [-27.4 152.9].wav"]
+    for name in names:
+        data_factory.tone(name, 20.0, sample_rate=16_000)
+    windows = pd.DataFrame({"filename": names, "start_s": 0.0, "end_s": 20.0, "owl": 0.1})
+    windows.to_parquet(predictions / "windows.parquet")
+    table = (predictions / "detections.csv").read_text().splitlines()
+    row = f"{names[0]},5.0,10.0,owl,0.9,2024-05-01T04:00:05.000,-27.4,152.9,,owls"
+    (predictions / "detections.csv").write_text(f"{table[0]}\n{row}\n")
+    note = {"made": {"folder of recordings": str(data_factory.root)}}
+    (predictions / "predictions.json").write_text(json.dumps(note))
+    made = exchange(predictions, "darwin_core", tmp_path / "out")
+    events = pd.read_csv(made["darwin_core"] / "event.csv")
+    assert events["decimalLatitude"].tolist() == [-27.4, -27.4]
+
+
+@pytest.mark.parametrize("end_s", ["soon", None])
+def test_a_table_of_windows_that_is_none_tells_no_lengths(tmp_path: Path, end_s: str | None) -> None:
+    pd.DataFrame({"filename": ["a.wav"], "end_s": [end_s]}).to_parquet(tmp_path / "windows.parquet")
+    assert effort_of_windows(tmp_path / "windows.parquet").empty
 
 
 def test_folder_and_time_zone_are_those_that_predict_was_given(

@@ -135,6 +135,19 @@ def test_what_the_machine_has_is_allowed(
         (
             {
                 "loss": "bce",
+                "train_dataset_config": {
+                    "soundscape_pseudo_config": {
+                        "known": {
+                            "tables": [{"table": "known.csv", "audio_dir": "nights", "missing": "unknown"}]
+                        }
+                    }
+                },
+            },
+            r"mine: soundscape_pseudo_config\.known\.tables\.0\.missing needs a loss that passes over",
+        ),
+        (
+            {
+                "loss": "bce",
                 "train_dataset_config": {"background": [{"folder": "wood", "unknown_labels": "all"}]},
             },
             r"mine: background\.0\.unknown_labels needs a loss that passes over unknown targets",

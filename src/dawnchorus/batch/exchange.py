@@ -202,7 +202,7 @@ def _recordings_of(
     elif settings.audio is not None:
         recordings = effort_of_audio(settings.audio, times)
     elif len(windows := effort_of_windows(folder / WINDOWS_NAME)):
-        recordings = windows.merge(detected, how="left", on="filename")
+        recordings = windows.merge(_places_of(made, times, detected), how="left", on="filename")
     elif made.audio_dir is not None:
         recordings = effort_of_audio(made.audio_dir, times)
     else:
@@ -223,6 +223,19 @@ def _recordings_of(
     for sentence in unmatched(sites, recordings["filename"]):
         logger.warning(sentence)
     return at_sites(recordings, sites)
+
+
+def _places_of(made: PredictedWith, times: RecorderTimes, detected: pd.DataFrame) -> pd.DataFrame:
+    """Return time, place and device of recordings: of the sound files where they are still there.
+
+    Detections know them of recordings with a detection alone, and the others would stand at no place.
+    """
+    if made.audio_dir is None:
+        return detected
+    try:
+        return effort_of_audio(made.audio_dir, times).drop(columns=["path", "duration_s"])
+    except DataError:  # the folder holds none any more
+        return detected
 
 
 def _recordings_detected(facts: pd.DataFrame) -> pd.DataFrame:

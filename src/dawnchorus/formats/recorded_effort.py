@@ -86,7 +86,7 @@ def read_effort(table: Path) -> pd.DataFrame:
 def effort_of_windows(table: Path) -> pd.DataFrame:
     """Return the recordings in ``windows.parquet``: ``filename`` and ``duration_s``, the end of the last.
 
-    None where the table is not there, or cannot be read; it holds every window of every recording.
+    Empty where the table is not there, or cannot be read; it holds every window of every recording.
 
     Examples
     --------
@@ -104,6 +104,6 @@ def effort_of_windows(table: Path) -> pd.DataFrame:
                 last = pa.table(batch).group_by("filename").aggregate([("end_s", "max")])
                 for name, end_s in zip(*(column.to_pylist() for column in last.columns), strict=True):
                     ends[name] = max(end_s, ends.get(name, 0.0))
-    except (OSError, ValueError, KeyError):  # pyarrow's own errors are kinds of these
+    except (OSError, ValueError, KeyError, TypeError):  # pyarrow's own errors are kinds of these
         ends = {}
     return pd.DataFrame({"filename": list(ends), "duration_s": list(ends.values())})

@@ -73,7 +73,9 @@ def same_recordings(first: Sequence[Path], second: Sequence[Path]) -> Iterator[S
         elif (size := _size_of(path)) is not None and size in by_size:
             digest = content_digest(path)
             for other in by_size[size]:
-                if digests.setdefault(other, content_digest(other)) == digest:
+                if other not in digests:
+                    digests[other] = content_digest(other)
+                if digests[other] == digest:
                     yield SameRecording(other, path, "content")
                     break
 

@@ -119,6 +119,11 @@ def _unknown_targets(dataset: Mapping[str, Any]) -> str | None:
         given = table if isinstance(table, Mapping) else vars(table)
         if given.get("missing") == "unknown":
             return f"soundscape_pseudo_config.tables.{number}.missing"
+    known = (pseudo.get("known") if isinstance(pseudo, Mapping) else pseudo.known) or {}
+    for number, table in enumerate(known.get("tables", ()) if isinstance(known, Mapping) else known.tables):
+        given = table if isinstance(table, Mapping) else vars(table)
+        if given.get("missing") == "unknown":
+            return f"soundscape_pseudo_config.known.tables.{number}.missing"
     for number, noise in enumerate(dataset.get("background", ())):
         given = noise if isinstance(noise, Mapping) else vars(noise)
         if given.get("unknown_labels"):

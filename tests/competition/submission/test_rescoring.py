@@ -144,7 +144,9 @@ def test_priors_are_of_sites_and_hours_of_other_soundscapes(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("delta=much", r"the value of delta is 'much'; give a number of 0 or more"),
+        ("delta=much", r"the value of delta is 'much'; give a number from 0 to 1"),
+        ("genus=1.5", r"the value of genus is '1.5'; give a number from 0 to 1"),
+        ("power=inf", r"the value of power is 'inf'; give a number of 0 or more"),
         ("power=-1", r"the value of power is '-1'; give a number"),
         ("top-two=1", r"the value of top-two is '1'; it takes none"),
         ("top", r"top is no rescoring"),

@@ -8,6 +8,7 @@ leaderboard of their own; ``dawnchorus score --rescore`` says what they add on l
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -241,7 +242,7 @@ class Rescoring(NamedTuple):
         Raises
         ------
         ConfigError
-            There is none of that name, or the value is no number of 0 or more.
+            There is none of that name, or the value is no number of 0 or more; a share is at most 1.
         """
         name, separator, value = text.partition("=")
         if name not in RESCORINGS:
@@ -252,13 +253,16 @@ class Rescoring(NamedTuple):
             number = float(value)
         except ValueError:
             number = -1.0
-        if not (0 <= number < float("inf")) or name == "top-two":
-            legal = "it takes none" if name == "top-two" else "give a number of 0 or more"
+        most = 1.0 if name in _SHARES else sys.float_info.max
+        if not 0 <= number <= most or name == "top-two":
+            legal = "give a number from 0 to 1" if name in _SHARES else "give a number of 0 or more"
+            legal = "it takes none" if name == "top-two" else legal
             raise ConfigError(f"the value of {name} is {value!r}; {legal}")
         return cls(name, number)
 
 
 RESCORINGS = ("top-two", "power", "delta", "genus", "class", "site-prior", "hour-prior")
+_SHARES = ("delta", "genus", "class")
 _BY_SOUNDSCAPE: dict[str, Callable[..., Scores]] = {
     "top-two": scale_by_top_two,
     "power": scale_by_power,
