@@ -179,6 +179,22 @@ def test_a_score_says_what_each_rescoring_adds(capsys: pytest.CaptureFixture[str
     assert set(json.loads(capsys.readouterr().out)) == {"as it is", "top-two", "all"}
 
 
+def test_what_cannot_be_rescored_is_told_before_predicting_and_loses_no_scores_after(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundscape("H1")
+    command = ["submit-kaggle", str(model), "test_soundscapes", "--rescore", "genus"]
+    assert run(*command) == 1
+    told = capsys.readouterr().err
+    assert "taxonomy" in told
+    assert "submission.csv holds the scores as they were predicted" in told
+    assert len(pd.read_csv("submission.csv"))
+    Path("submission.csv").rename("sample.csv")
+    assert run(*command, "--sample-submission", "sample.csv") == 1
+    assert "taxonomy" in capsys.readouterr().err
+    assert not Path("submission.csv").exists()
+
+
 def test_a_submission_is_rescored_and_blended_where_it_is_asked_for(
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

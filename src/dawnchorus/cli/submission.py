@@ -120,6 +120,7 @@ def submit_kaggle(
     )
     from dawnchorus.engines.engine_settings import frontend_threads
     from dawnchorus.engines.ensembles import models_in
+    from dawnchorus.errors import DawnchorusError
     from dawnchorus.predict.postprocess import NEIGHBOUR_KERNEL, PostprocessSettings
 
     changes = [Rescoring.parse(text) for text in rescore or ()]
@@ -127,6 +128,13 @@ def submit_kaggle(
     check_writable(out, force=force)
     check_model_first(models, [str(soundscapes)])
     form = find_form(sample_submission, soundscapes)
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return _blended(rescored(table, changes, RescoringTables(taxonomy, priors)), others)
+
+    if form is not None and form.row_ids:
+        # What cannot be done is told before hours of prediction.
+        change(form.table)
     found = find_soundscapes(soundscapes, has_form=form is not None)
     ensemble = ensemble_of(
         models_in(models),
@@ -145,9 +153,13 @@ def submit_kaggle(
     )
     weights = [model.weight for model in ensemble.models]
     submission = predict_submission(ensemble.open_each(), weights, found, form, settings, started=started)
-    table = rescored(submission.table, changes, RescoringTables(taxonomy, priors))
-    submission = submission._replace(table=_blended(table, others))
-    write_submission(submission, out)
+    try:
+        table = change(submission.table)
+    except DawnchorusError:
+        write_submission(submission, out)
+        typer.echo(f"{out} holds the scores as they were predicted", err=True)
+        raise
+    write_submission(submission._replace(table=table), out)
     _print_submission(submission, out)
 
 

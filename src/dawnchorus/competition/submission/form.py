@@ -63,6 +63,12 @@ class SubmissionForm:
     row_ids: tuple[str, ...] = ()
     values: npt.NDArray[np.float32] | None = None
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """The sample: rows by ``row_id``, a column a class; 0 where it has no values."""
+        values = 0.0 if self.values is None else self.values.astype(np.float64)
+        return pd.DataFrame(values, index=list(self.row_ids), columns=list(self.labels))
+
 
 def read_sample_submission(path: Path) -> SubmissionForm:
     """Return the form of a ``sample_submission.csv``.
