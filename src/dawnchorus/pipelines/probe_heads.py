@@ -22,8 +22,10 @@ from dawnchorus.models.probe_head import Activation, HeadKind, ProbeHead
 
 Array = npt.NDArray[np.float64]
 
-STRENGTHS = (1.0, 4.0, 16.0, 64.0, 256.0)
+STRENGTHS = (4.0, 16.0, 64.0, 256.0, 1024.0)
 """Inverse penalties of a logistic regression on embeddings of length 1, of which one is chosen."""
+
+_USUAL_STRENGTH = 64.0
 
 TEMPERATURE = 0.1
 """Of prototypes: what cosines are divided by."""
@@ -120,9 +122,10 @@ def fit_head(kind: HeadKind, examples: Examples, *, seed: int = 0) -> FittedHead
     Parameters
     ----------
     kind
-        ``linear``, logistic regression, whose penalty is chosen by log loss on held-out groups of the
-        examples; ``prototype``, the cosine to the mean of each class; or ``attention``, a layer of 64 hidden
-        units and attention over the windows of a recording, which needs PyTorch.
+        ``linear``, logistic regression with classes of equal weight, whose penalty is chosen by log loss on
+        held-out groups of the examples; ``prototype``, the cosine to the mean of each class; or
+        ``attention``, a layer of 64 hidden units and attention over the windows of a recording, which needs
+        PyTorch.
     examples
         Two or more, of two or more classes.
     seed
@@ -151,11 +154,35 @@ def fit_head(kind: HeadKind, examples: Examples, *, seed: int = 0) -> FittedHead
         raise DataError("no recording has a label that is a class, so that no head can be fitted")
     if kind == "attention":
         return _attention(examples, seed)
-    standard = _standardised(examples)
     if kind == "prototype":
+        standard = _standardised(examples)
         return standard.head(*_prototypes(standard.examples), {})
+    examples = balanced(examples)
+    standard = _standardised(examples)
     strength = _best_strength(examples)
     return standard.head(*_logistic(standard.examples, strength), {"strength": strength})
+
+
+def balanced(examples: Examples) -> Examples:
+    """Return examples whose classes weigh the same together, where each has exactly one class.
+
+    A strong penalty otherwise makes every clip one of the frequent classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> number = np.arange(3)
+    >>> targets = np.float32([[1, 0], [1, 0], [0, 1]])
+    >>> balanced(Examples(np.eye(3), targets, number, number, number, np.ones(3))).weights
+    array([0.75, 0.75, 1.5 ])
+    """
+    if excludes(examples.targets) == "sigmoid":
+        return examples
+    classes = examples.targets.argmax(1)
+    totals = np.bincount(classes, weights=examples.weights)
+    there = np.count_nonzero(totals)
+    weights = examples.weights * examples.weights.sum() / (there * totals[classes])
+    return examples._replace(weights=weights)
 
 
 def excludes(targets: npt.NDArray[np.float32]) -> Activation:
@@ -212,10 +239,10 @@ def _prototypes(examples: Examples) -> tuple[Array, Array]:
 
 
 def _best_strength(examples: Examples) -> float:
-    """Return the strength with the smallest log loss on held-out groups; the middle one without such."""
+    """Return the strength with the smallest log loss on held-out groups; the usual one without such."""
     n_splits = min(N_INNER_FOLDS, len(np.unique(examples.groups)))
     if n_splits < 2:
-        return STRENGTHS[len(STRENGTHS) // 2]
+        return _USUAL_STRENGTH
     losses = np.zeros(len(STRENGTHS))
     activation = excludes(examples.targets)
     for learnt, held in _parts(examples, n_splits):
@@ -235,18 +262,29 @@ def _parts(examples: Examples, n_splits: int) -> Iterator[tuple[Examples, Exampl
 
 
 def _loss(logits: Array, held: Examples, activation: Activation) -> float:
-    """Return the weighted sum of negative log probabilities of known targets."""
+    """Return the weighted sum of negative log probabilities of known targets, both answers alike."""
     truth = held.targets > 0.5
     if activation == "softmax":
-        of_each = -np.where(truth, log_softmax(logits, axis=1), 0).sum(1)
-    else:
-        of_class = -np.where(truth, log_expit(logits), log_expit(-logits))
-        of_each = np.where(held.targets >= 0, of_class, 0).sum(1)
-    return float(held.weights @ of_each)
+        return float(held.weights @ -np.where(truth, log_softmax(logits, axis=1), 0).sum(1))
+    losses = 0.0
+    for column, here in enumerate(truth.T):
+        known = held.targets[:, column] >= 0
+        weights = held.weights[known] * _equal(here[known], held.weights[known])
+        signed = np.where(here[known], logits[known, column], -logits[known, column])
+        losses -= float(weights @ log_expit(signed))
+    return losses
+
+
+def _equal(truth: npt.NDArray[np.bool_], weights: Array) -> Array:
+    """Return factors that give both answers half of the weight, shape (n,); 1 where there is one answer."""
+    positive, total = float(weights[truth].sum()), float(weights.sum())
+    if positive in (0.0, total):
+        return np.ones(len(truth))
+    return np.where(truth, total / (2 * positive), total / (2 * (total - positive)))
 
 
 def _logistic(examples: Examples, strength: float) -> tuple[Array, Array]:
-    """Return weight and bias of a logistic regression, computed in the span of the examples.
+    """Return weight and bias of a logistic regression with classes of equal weight, in the examples' span.
 
     The penalty does not change under rotations, so that with fewer examples than features nothing is lost.
     """
@@ -278,7 +316,8 @@ def _logistic(examples: Examples, strength: float) -> tuple[Array, Array]:
             known = examples.targets[:, column] >= 0
             here = positive[known, column]
             if here.any() and not here.all():
-                found = fit(given[known], here.astype(np.int64), examples.weights[known])
+                weights = examples.weights[known]
+                found = fit(given[known], here.astype(np.int64), weights * _equal(here, weights))
                 weight[:, column], bias[column] = found.coef_[0], found.intercept_[0]
             elif here.any():
                 bias[column] = _ABSENT
