@@ -124,10 +124,10 @@ def resident_mb() -> float:
 def measured_names(n_names: int) -> list[Measurement]:
     """Return pace and memory of a job whose workers do nothing."""
     with CLUSTER.connected():
-        first = next(spread(CLUSTER, _nothing, range(BLOCK)))
+        first = next(spread(CLUSTER, _nothing, range(BLOCK), n_items=BLOCK))
         assert first is not None
         before, started, largest = resident_mb(), time.perf_counter(), 0.0
-        for number, _ in enumerate(spread(CLUSTER, _nothing, range(n_names))):
+        for number, _ in enumerate(spread(CLUSTER, _nothing, range(n_names), n_items=n_names)):
             if number % 100 == 0:
                 largest = max(largest, resident_mb() - before)
         seconds = time.perf_counter() - started

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,13 +28,13 @@ def _has_ray() -> None:
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"--cluster needs Ray: .*\[cluster\]"):
-        list(spread(Cluster("local"), lambda: sum, [1]))
+        list(spread(Cluster("local"), lambda: sum, [1], n_items=1))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nowhere.invalid:6379"])
 def test_an_address_without_a_cluster_is_named(address: str) -> None:
     with pytest.raises(RunError, match=rf"no cluster answers at {address} .*; legal: local, auto"):
-        list(spread(Cluster(address), lambda: sum, [1]))
+        list(spread(Cluster(address), lambda: sum, [1], n_items=1))
 
 
 def test_each_item_is_done_once_and_one_that_kills_is_named(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_each_item_is_done_once_and_one_that_kills_is_named(tmp_path: Path) -> N
 
     done: dict[int, int] = {}
     killed: list[tuple[Sequence[int], str]] = []
-    for block, result in spread(Cluster("local", n_workers=2), open_work, range(40)):
+    for block, result in spread(Cluster("local", n_workers=2), open_work, range(40), n_items=40):
         if isinstance(result, Killed):
             killed.append((block, result.reason))
         else:
@@ -65,7 +66,7 @@ def test_what_work_raises_is_raised_here() -> None:
         return work
 
     with pytest.raises(DataError, match=r"^night.wav: no room$"):
-        list(spread(Cluster("local", n_workers=1), open_work, [1, 2]))
+        list(spread(Cluster("local", n_workers=1), open_work, [1, 2], n_items=2))
 
 
 def test_workers_that_cannot_begin_end_the_job() -> None:
@@ -73,7 +74,7 @@ def test_workers_that_cannot_begin_end_the_job() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(RunError, match=r"no worker can begin"):
-        list(spread(Cluster("local", n_workers=2), killed, [1, 2]))
+        list(spread(Cluster("local", n_workers=2), killed, [1, 2], n_items=2))
 
 
 def test_a_worker_larger_than_the_cluster_is_refused() -> None:
@@ -81,10 +82,55 @@ def test_a_worker_larger_than_the_cluster_is_refused() -> None:
 
     ray.init("local", num_cpus=1, log_to_driver=False, include_dashboard=False)
     try:
-        with pytest.raises(RunError, match=r"a worker takes 64 cores, and the whole cluster has 1; give"):
-            list(spread(Cluster("local", n_cores=64), lambda: sum, [1]))
+        with pytest.raises(
+            RunError, match=r"a worker takes 64 cores of one machine, and the largest of 1 machine has 1"
+        ):
+            list(spread(Cluster("local", n_cores=64), lambda: sum, [1], n_items=1))
     finally:
         ray.shutdown()
+
+
+def test_workers_fit_into_single_machines() -> None:
+    import ray
+    from ray.cluster_utils import Cluster as Nodes
+
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 3})
+    nodes.add_node(num_cpus=3)
+    ray.init(nodes.address, log_to_driver=False)
+    try:
+        with Cluster(nodes.address, n_cores=2).connected() as n_workers:
+            assert n_workers == 2
+        with pytest.raises(RunError, match="of one machine"), Cluster(nodes.address, n_cores=4).connected():
+            pass
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+def test_workers_that_are_not_needed_are_not_waited_for() -> None:
+    def open_work() -> Any:
+        return len
+
+    done = [block for block, _ in spread(Cluster("local", n_workers=30), open_work, range(30), n_items=60)]
+    assert sorted(item for block in done for item in block) == list(range(30))
+
+
+def test_a_local_cluster_listens_to_this_machine_alone() -> None:
+    script = """
+import psutil
+from dawnchorus.cluster.workers import Cluster
+
+with Cluster("local").connected():
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        for each in process.net_connections(kind="inet"):
+            if each.status == psutil.CONN_LISTEN:
+                print(each.laddr.ip)
+"""
+    command = [sys.executable, "-c", script]
+    listening = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+    assert listening
 
 
 @pytest.mark.parametrize("n_cores", [1, 2])
@@ -105,7 +151,7 @@ def test_a_worker_computes_with_the_threads_that_it_was_given(n_cores: int) -> N
 
         return work
 
-    ((_, result),) = spread(Cluster("local", n_cores=n_cores, n_workers=1), open_work, [1])
+    ((_, result),) = spread(Cluster("local", n_cores=n_cores, n_workers=1), open_work, [1], n_items=1)
     assert not isinstance(result, Killed)
     pools, n_torch, share = result
     assert pools == {n_cores}
@@ -123,7 +169,7 @@ def test_a_million_names_are_dealt_at_once_and_in_constant_memory() -> None:
 
     n_names, n_done, largest_mb = 10**6, 0, 0.0
     started = time.perf_counter()
-    for block, result in spread(Cluster("local", n_workers=2), open_work, range(n_names)):
+    for block, result in spread(Cluster("local", n_workers=2), open_work, range(n_names), n_items=n_names):
         if not n_done:
             assert time.perf_counter() - started < 60
             first_mb = resident_mb()

@@ -345,7 +345,9 @@ def _survey_all(
         store = store_path(features_dir, path)
         jobs.append(Job(listing.root / path, store, path, store.relative_to(features_dir) in damaged))
     work = partial(survey, settings=settings.store)
-    found = _in_parallel(work, jobs, settings.n_cores, settings.cluster, killed=_failure_of_job)
+    found = _in_parallel(
+        work, jobs, settings.n_cores, settings.cluster, killed=_failure_of_job, n_items=len(jobs)
+    )
     return list(track(found, "Looking at recordings", total=len(jobs)))
 
 
@@ -375,7 +377,12 @@ def _convert_all(
 
     work = partial(convert, settings=settings.store, limits=limits)
     found = _in_parallel(
-        work, until_the_disk_is_full(), settings.n_cores, settings.cluster, killed=_failure_of_todo
+        work,
+        until_the_disk_is_full(),
+        settings.n_cores,
+        settings.cluster,
+        killed=_failure_of_todo,
+        n_items=len(chosen),
     )
     hours = sum(item.hours for item in chosen)
     try:
@@ -463,10 +470,11 @@ def _in_parallel(
     cluster: Cluster | None = None,
     *,
     killed: Callable[[Any, str], T] | None = None,
+    n_items: int = 0,
 ) -> Iterator[T]:
     """Yield the results in any order; with one core, from this process.
 
-    ``killed`` makes the result of an item whose workers were killed.
+    ``killed`` makes the result of an item whose workers were killed; a cluster wants ``n_items`` too.
 
     Raises
     ------
@@ -474,7 +482,7 @@ def _in_parallel(
         A process was killed, or an item raised one.
     """
     if cluster is not None and killed is not None:
-        for block, results in spread(cluster, partial(_of_blocks, function), list(items)):
+        for block, results in spread(cluster, partial(_of_blocks, function), items, n_items=n_items):
             if isinstance(results, Killed):
                 yield from (killed(item, results.reason) for item in block)
             else:

@@ -93,7 +93,7 @@ class ClusterPrediction:
 
         def done() -> Iterator[RecordingFile]:
             nonlocal n_new
-            for block, result in spread(self.cluster, opener, to_do):
+            for block, result in spread(self.cluster, opener, to_do, n_items=len(to_do)):
                 if isinstance(result, Killed):
                     done_now = _Predicted(0, [Failure(block[0].path, f"{block[0].path}: {result.reason}")])
                 else:

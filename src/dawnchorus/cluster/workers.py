@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,8 +24,6 @@ from dawnchorus.wording import counted, in_line, install_extra
 logger = logging.getLogger(__name__)
 
 LOCAL = "local"
-_LARGEST = 16
-"""Items of a block at most: what a worker that is killed leaves to others."""
 _ATTEMPTS = 3
 """So often an item may be with a worker that is killed, and a worker before it has begun."""
 _PATIENCE_S = 60.0
@@ -82,6 +80,9 @@ class Cluster:
             There is no such cluster, or it has no cores for a worker.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray tells its makers
+        if self.address == LOCAL:
+            # Its servers then listen at 127.0.0.1 alone, as they do by themselves on macOS and Windows.
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         try:
             import ray
         except ImportError as error:
@@ -111,17 +112,23 @@ class Cluster:
 
     def _n_workers(self, ray: Any) -> int:
         """Return how many workers find room. Raises RunError where none does."""
-        resources = ray.cluster_resources()
-        n_cores = resources.get("CPU", 0)
-        n_workers = self.n_workers or int(n_cores // self.n_cores)
-        if self.n_gpus:
-            n_workers = min(n_workers, int(resources.get("GPU", 0) // self.n_gpus))
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        n_workers = sum(self._n_in(machine) for machine in machines)
         if not n_workers:
+            n_cores = max((machine.get("CPU", 0) for machine in machines), default=0)
+            gpu = " and a GPU" if self.n_gpus else ""
             raise RunError(
-                f"a worker takes {counted(self.n_cores, 'core')}, and the whole cluster has {n_cores:g}; "
-                "give --threads less, or wait until its machines have joined"
+                f"a worker takes {counted(self.n_cores, 'core')}{gpu} of one machine, and the largest of "
+                f"{counted(len(machines), 'machine')} has {n_cores:g}; give --threads less, or wait until "
+                "larger ones have joined"
             )
-        return n_workers
+        return self.n_workers or n_workers
+
+    def _n_in(self, machine: Mapping[str, float]) -> int:
+        n_workers = machine.get("CPU", 0) // self.n_cores
+        if self.n_gpus:
+            n_workers = min(n_workers, machine.get("GPU", 0) // self.n_gpus)
+        return int(n_workers)
 
 
 class Killed(NamedTuple):
@@ -137,7 +144,12 @@ class Killed(NamedTuple):
 
 
 def spread(
-    cluster: Cluster, open_work: Callable[[], Work[ItemT, ResultT]], items: Sequence[ItemT]
+    cluster: Cluster,
+    open_work: Callable[[], Work[ItemT, ResultT]],
+    items: Iterable[ItemT],
+    *,
+    n_items: int,
+    largest: int = 16,
 ) -> Iterator[tuple[Sequence[ItemT], ResultT | Killed]]:
     """Yield blocks of the items and the result of each, in any order.
 
@@ -152,7 +164,11 @@ def spread(
     open_work
         Called once by each worker; must be pickled. What it returns is called with a block.
     items
-        The items, small ones, such as names.
+        The items, small ones, such as names; each is taken when a worker is free for it.
+    n_items
+        Their number, at most.
+    largest
+        Items of a block at most: what a worker that is killed leaves to others.
 
     Raises
     ------
@@ -163,13 +179,13 @@ def spread(
 
     Examples
     --------
-    >>> list(spread(Cluster("local"), lambda: sum, []))
+    >>> list(spread(Cluster("local"), lambda: sum, [], n_items=0))
     []
     """
-    if not items:
+    if not n_items:
         return
     with cluster.connected() as n_workers:
-        yield from _Job(cluster, open_work, items, n_workers).run()
+        yield from _Job(cluster, open_work, items, (n_items, largest), n_workers).run()
 
 
 class _Busy(NamedTuple):
@@ -184,17 +200,23 @@ class _Job(Generic[ItemT, ResultT]):
     """A job at work: its workers, and the items that are left."""
 
     def __init__(
-        self, cluster: Cluster, open_work: Callable[[], Work], items: Sequence[ItemT], n_workers: int
+        self,
+        cluster: Cluster,
+        open_work: Callable[[], Work],
+        items: Iterable[ItemT],
+        sizes: tuple[int, int],
+        n_workers: int,
     ) -> None:
         import ray
 
         self._ray: Any = ray
         self._options = {"num_cpus": cluster.n_cores, "num_gpus": cluster.n_gpus, "max_restarts": 0}
         self._arguments = (open_work, cluster.n_cores, str(Path.cwd()))
-        self._left, self._n_left = iter(items), len(items)
+        self._left = iter(items)
+        self._n_left, self._largest = sizes
         self._again: deque[ItemT] = deque()
         self._attempts: Counter[ItemT] = Counter()
-        self._n_workers = min(n_workers, len(items))
+        self._n_workers = min(n_workers, self._n_left)
         self._busy: dict[Any, _Busy] = {}
 
     def run(self) -> Iterator[tuple[Sequence[ItemT], ResultT | Killed]]:
@@ -210,6 +232,13 @@ class _Job(Generic[ItemT, ResultT]):
                 )
             for reference in done:
                 yield from self._ended(reference)
+            if self._is_done():
+                break  # workers that have not begun are not waited for
+        for busy in self._busy.values():
+            self._ray.kill(busy.worker)
+
+    def _is_done(self) -> bool:
+        return not (self._n_left or self._again or any(busy.block for busy in self._busy.values()))
 
     def _ended(self, reference: Any) -> Iterator[tuple[Sequence[ItemT], ResultT | Killed]]:
         busy = self._busy.pop(reference)
@@ -253,9 +282,9 @@ class _Job(Generic[ItemT, ResultT]):
     def _next_block(self) -> list[ItemT]:
         if self._again:
             return [self._again.popleft()]
-        size = min(max(self._n_left // (4 * self._n_workers), 1), _LARGEST)
+        size = min(max(self._n_left // (4 * self._n_workers), 1), self._largest)
         block = list(islice(self._left, size))
-        self._n_left -= len(block)
+        self._n_left = self._n_left - size if block else 0  # there may be fewer items than were said
         return block
 
 

@@ -70,7 +70,9 @@ def train_on_cluster(
     failed: list[DawnchorusError] = []
     opener = _Opener(config, dict(options or {}), tuple(given))
     with cluster.connected():
-        for block, result in spread(cluster.with_gpus(), opener, unfinished):
+        for block, result in spread(
+            cluster.with_gpus(), opener, unfinished, n_items=len(unfinished), largest=1
+        ):
             if isinstance(result, Killed):
                 failed.append(
                     TrainingError(f"fold {block[0]}: {result.reason}, perhaps for want of memory; try again")
