@@ -36,9 +36,9 @@ def list_runs(folders: Sequence[Path | str] = ("logdirs",)) -> pd.DataFrame:
     -------
     pandas.DataFrame
         name; out_of_fold, macro ROC-AUC of recordings predicted by the fold that was not trained on them (NaN
-        before ``dawnchorus evaluate``); baseline, that of a logistic regression on frozen features in the
-        same folds (NaN without); validation, mean main metric of the finished folds at their best
-        epochs, which favours itself slightly; metric, its name; n_finished and n_folds; backbone; trained,
+        before ``dawnchorus evaluate``); validation, mean main metric of the finished folds at their best
+        epochs, which favours itself slightly; metric, its name; baseline, the out-of-fold score of a logistic
+        regression on frozen features in the same folds (NaN without); n_finished and n_folds; backbone; trained,
         UTC time of the last finished fold, ISO 8601, or an empty text; path; and differences, a dict of the
         settings that are not the same in all runs.
 
@@ -82,9 +82,9 @@ def _row(run: Run) -> dict[str, object]:
     return {
         "name": run.path.name,
         "out_of_fold": float(out_of_fold) if isinstance(out_of_fold, int | float) else math.nan,
-        "baseline": math.nan if baseline is None else baseline.macro_roc_auc,
         "validation": sum(known) / len(known) if known else math.nan,
         "metric": metric.column,
+        "baseline": math.nan if baseline is None else baseline.macro_roc_auc,
         "n_finished": len(finished),
         "n_folds": len(fold_numbers(run)),
         "backbone": str(config_values(run, "nn_model_config").get("backbone", "")),
