@@ -38,9 +38,9 @@ def list_runs(folders: Sequence[Path | str] = ("logdirs",)) -> pd.DataFrame:
         name; out_of_fold, macro ROC-AUC of recordings predicted by the fold that was not trained on them (NaN
         before ``dawnchorus evaluate``); validation, mean main metric of the finished folds at their best
         epochs, which favours itself slightly; metric, its name; baseline, the out-of-fold score of a logistic
-        regression on frozen features in the same folds (NaN without); n_finished and n_folds; backbone; trained,
-        UTC time of the last finished fold, ISO 8601, or an empty text; path; and differences, a dict of the
-        settings that are not the same in all runs.
+        regression on frozen features in the same folds (NaN without); n_finished and n_folds; backbone;
+        trained, UTC time of the last finished fold, ISO 8601, or an empty text; path; and differences, a dict
+        of the settings that are not the same in all runs.
 
     Raises
     ------
