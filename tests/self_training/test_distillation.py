@@ -103,6 +103,14 @@ def test_soundscapes_that_are_recordings_are_refused(teachers: Any, tmp_path: Pa
         distill(teachers, "smoke", soundscapes=teachers.data()[0].audio_dir / "owl")
 
 
+def test_recordings_that_were_learnt_from_score_no_student(teachers: Any) -> None:
+    learnt = teachers.data()[0].audio_dir / "owl"
+    name = sorted(path.name for path in learnt.iterdir())[0]
+    (learnt / "annotations.csv").write_text(f"filename,start_s,end_s,label\n{name},0,1,owl\n")
+    with pytest.raises(DataError, match="that rounds are scored on are labelled recordings too"):
+        distill(teachers, "smoke", labelled=learnt)
+
+
 def test_a_student_without_a_backbone_has_that_of_its_teachers(teachers: Any) -> None:
     same = student_config(teachers, whole_config(find_config("student_same")))
     assert same.nn_model_config["backbone"] == "test_resnet.r160_in1k"

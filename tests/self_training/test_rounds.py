@@ -154,6 +154,7 @@ def test_with_patience_the_best_round_labels_again(
     assert found.best == 2
 
 
+@pytest.mark.stress
 def test_a_killed_job_goes_on_and_ends_the_same(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +296,22 @@ def test_tables_of_others_are_checked_for_leaks_too(place: Path, tmp_path: Path)
             plan_rounds(config, place / "nights", labelled=place / "known")
         table.write_text("row_id,owl\nelsewhere_1,1\n")
         plan_rounds(config, place / "nights", labelled=place / "known")
+
+
+def test_rows_of_other_teachers_keep_their_length(place: Path, tmp_path: Path) -> None:
+    table = tmp_path / "teacher.csv"
+    table.write_text("row_id,owl\nelsewhere_3,1\n")
+    given = {"table": table, "audio_dir": place / "known"}
+    longer = {**given, "row_s": 7.0}
+    pseudo = {"row_s": 3.0, "tables": [given, longer], "known": {"tables": [given]}}
+    config = experiment(place, tmp_path / "logs", soundscape_pseudo_config=pseudo)
+    plan = plan_rounds(config, place / "nights")
+    for number in (0, 1):
+        made = plan.config_of(number).train_function_args.train_dataset_config["soundscape_pseudo_config"]
+        assert [each["row_s"] for each in made["tables"][-2:]] == [3.0, 7.0]
+        assert [each["row_s"] for each in made["known"]["tables"]] == [3.0]
+    with pytest.raises(DataError, match="has no column fold"):
+        plan_rounds(config, place / "nights", out_of_fold=True)
 
 
 def test_another_job_of_the_same_name_is_refused(

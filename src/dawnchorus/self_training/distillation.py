@@ -116,8 +116,11 @@ def distill(
     recordings = load_recordings(config.data).table
     unlabelled = None if soundscapes is None else find_recordings([str(soundscapes)])
     scored = None if labelled is None else LabelledSoundscapes(labelled)
-    if unlabelled is not None:
-        check_no_leak(recordings, unlabelled, None if scored is None else scored.found)
+    check_no_leak(
+        recordings, unlabelled or RecordingFiles(folder, []), None if scored is None else scored.found
+    )
+    if scored is not None:
+        scored.check_known(teachers.card().labels)
     folder.mkdir(parents=True, exist_ok=True)
     ensemble = Ensemble([WeightedModel(teachers.path, config=teachers.experiment)], engine="torch")
     row_s = teachers.card().segment_len

@@ -121,6 +121,7 @@ class _Job(Record):
 
     soundscapes: Soundscapes
     labelled: Soundscapes | None
+    boxes: str | None
     out_of_fold: bool
 
 
@@ -183,7 +184,11 @@ class RoundPlan:
         args, model = config.train_function_args, dict(config.nn_model_config)
         dataset = {key: value for key, value in args.train_dataset_config.items() if key != PSEUDO}
         given = _pseudo_values(self.config)
-        tables = list(given.get("tables", ()))
+        row_s = given.get("row_s", SelfTrainingSettings().row_s)
+        tables = [_with_row_s(table, row_s) for table in given.get("tables", ())]
+        if (known := given.get("known")) is not None:
+            values = _given_in(known)
+            given["known"] = {**values, "tables": [_with_row_s(table, row_s) for table in values["tables"]]}
         if number:
             own = PseudoTableSettings(
                 table=self.table(number).absolute(), audio_dir=self.soundscapes.root.absolute()
@@ -238,6 +243,7 @@ class RoundPlan:
         job = _Job(
             soundscapes=Soundscapes.of(self.soundscapes),
             labelled=None if self.labelled is None else Soundscapes.of(self.labelled.found),
+            boxes=None if self.labelled is None else self.labelled.boxes_digest,
             out_of_fold=self.settings.out_of_fold,
         )
         file = self.folder / JOB_NAME
@@ -348,10 +354,20 @@ def settings_of(config: TrainConfig, *, out_of_fold: bool | None = None) -> Self
 
 
 def _pseudo_values(config: TrainConfig) -> dict[str, Any]:
-    given = config.train_function_args.train_dataset_config.get(PSEUDO) or {}
-    if isinstance(given, Mapping):
-        return dict(given)
-    return {name: getattr(given, name) for name in given.model_fields_set}
+    return _given_in(config.train_function_args.train_dataset_config.get(PSEUDO) or {})
+
+
+def _given_in(settings: Any) -> dict[str, Any]:
+    """Return what stands in settings, a dict or an object, without the defaults."""
+    if isinstance(settings, Mapping):
+        return dict(settings)
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def _with_row_s(table: Any, row_s: float) -> dict[str, Any]:
+    """Return a table of others, whose rows are not of the rounds' length, with that of its own."""
+    values = _given_in(table)
+    return {**values, "row_s": values.get("row_s") or row_s}
 
 
 def _soundscapes_of_tables(config: TrainConfig, settings: SelfTrainingSettings) -> Iterator[RecordingFiles]:
@@ -361,8 +377,15 @@ def _soundscapes_of_tables(config: TrainConfig, settings: SelfTrainingSettings) 
         table if isinstance(table, PseudoTableSettings) else validate(PseudoTableSettings, table, where=where)
         for table in _pseudo_values(config).get("tables", ())
     ]
-    for table in (*given, *(settings.known.tables if settings.known is not None else ())):
+    known = settings.known.tables if settings.known is not None else ()
+    for number, table in enumerate((*given, *known)):
         rows = read_whole_table(table.table)
+        made_by_folds = settings.out_of_fold and number < len(given)
+        if made_by_folds and not {"fold", "fold_id"} & set(rows.columns):
+            raise DataError(
+                f"{table.table} has no column fold, which says what fold made a row; out of fold, every "
+                "table needs it, and one of another teacher has none"
+            )
         names = set(rows["row_id"].astype(str).str.rpartition("_")[0]) if "row_id" in rows else set()
         found = find_recordings([str(table.audio_dir)])
         yield RecordingFiles(

@@ -135,6 +135,11 @@ class LabelledSoundscapes:
         self.found = RecordingFiles(found.root, recordings)
         self.boxes = annotations.boxes
 
+    @property
+    def boxes_digest(self) -> str:
+        """SHA-256 of the boxes."""
+        return hashlib.sha256(self.boxes.to_csv(index=False).encode("utf-8", "surrogateescape")).hexdigest()
+
     def check_known(self, labels: Sequence[str]) -> None:
         """Raise a DataError where no box has one of the classes."""
         if not set(labels) & set(self.boxes["label"]):
