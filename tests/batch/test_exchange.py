@@ -61,7 +61,10 @@ def test_sites_time_zone_and_names_make_a_package_that_holds_all(predictions: Pa
         "primary_label,scientific_name,common_name,common_name_de,gbif_key\n"
         "owl,Strix aluco,Tawny Owl,Waldkauz,9307\nwren,Troglodytes troglodytes,Eurasian Wren,,\n"
     )
-    settings = ExchangeSettings(names=names, language="de", sites=sites, times=RecorderTimes(None, "+02:00"))
+    verified = tmp_path / "verified.csv"
+    verified.write_text(VERIFIED.replace(",no,", ",yes,").replace('"[""robin""]"', "[]"))
+    zone = RecorderTimes(None, "+02:00")
+    settings = ExchangeSettings(verified=verified, names=names, language="de", sites=sites, times=zone)
     made = exchange(predictions, "camtrap_dp,ebird", tmp_path / "out", settings)
     media = pd.read_csv(made["camtrap_dp"] / "media.csv")
     assert media["timestamp"].tolist() == ["2024-05-01T04:00:00+02:00", "2024-05-02T04:00:00+02:00"]
@@ -97,10 +100,12 @@ def test_without_effort_the_sound_files_tell_or_a_warning_says_what_is_missing(
 def test_no_format_that_states_how_long_was_recorded_makes_a_length_up(
     predictions: Path, tmp_path: Path, format_name: str
 ) -> None:
+    (tmp_path / "verified.csv").write_text(VERIFIED)
+    settings = ExchangeSettings(verified=tmp_path / "verified.csv")
     with pytest.raises(
         DataError, match=f"{format_name} state.* it has neither effort.csv nor windows.parquet"
     ):
-        exchange(predictions, format_name, tmp_path / "out")
+        exchange(predictions, format_name, tmp_path / "out", settings)
 
 
 def test_the_table_of_windows_tells_lengths_and_silent_recordings(predictions: Path, tmp_path: Path) -> None:
@@ -238,11 +243,11 @@ def test_the_command_writes_formats_and_replaces_none_unasked(
     predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (predictions / "effort.csv").write_text(EFFORT)
-    arguments = ["convert", str(predictions), "--to", "crowsetta,ebird", "--out", str(tmp_path / "out")]
+    arguments = ["convert", str(predictions), "--to", "crowsetta,darwin_core", "--out", str(tmp_path / "out")]
     for more, code, text in (
         ([], 0, f"crowsetta: {tmp_path / 'out' / 'crowsetta.csv'}"),
         ([], 1, "exists; choose another name, or overwrite it with --force"),
-        (["--force"], 0, "ebird: "),
+        (["--force"], 0, "darwin_core: "),
         (["--force", "--language", "de"], 1, "give the table with --names"),
         (["--to", "xlsx"], 64, "'xlsx', which is not known"),
     ):
@@ -263,3 +268,62 @@ def test_only_the_species_of_a_list_are_handed_on(predictions: Path, tmp_path: P
     assert pd.read_csv(made["csv"])["label"].tolist() == ["wren"]
     species = pd.read_csv(made["detection_history"] / "species.csv")
     assert species[["label", "n_sites"]].values.tolist() == [["wren", 1], ["robin", 0]]
+
+
+def test_ebird_takes_no_detections_that_nobody_has_heard(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", str(predictions), "--to", "csv,ebird", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "ebird takes species that people have heard alone" in told
+    assert "--verified verified.csv" in told
+    assert not (tmp_path / "out").exists()
+
+
+FLAT = "filename,start,duration_s,latitude,longitude,device\n"
+
+
+def test_a_recording_of_no_site_is_at_no_site(
+    predictions: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = (
+        (predictions / "detections.csv").read_text().replace("pond/a_20240501_040000.wav,10.0", "b.wav,10.0")
+    )
+    (predictions / "detections.csv").write_text(table)
+    pond = "pond/a_20240501_040000.wav,2024-05-01T04:00:00,60,,,\n"
+    (predictions / "effort.csv").write_text(f"{FLAT}{pond}b.wav,2024-05-01T04:00:00,60,,,\n")
+    (tmp_path / "verified.csv").write_text(
+        VERIFIED.replace(",no,", ",yes,").replace("pond/a_20240501_040000.wav,30.0", "b.wav,30.0")
+    )
+    settings = ExchangeSettings(verified=tmp_path / "verified.csv")
+    made = exchange(predictions, "detection_history,ebird", tmp_path / "out", settings)
+    assert pd.read_csv(made["detection_history"] / "sites.csv")["site"].tolist() == ["pond"]
+    assert set(pd.read_csv(made["ebird"], header=None)[5]) == {"pond"}
+    for left_out in (made["detection_history"] / "left_out.csv", tmp_path / "out" / "ebird_left_out.csv"):
+        assert pd.read_csv(left_out).values.tolist() == [
+            ["b.wav", "its site is not known; give a table of sites"]
+        ]
+    assert "eBird has no place for 1 recording: its site is not known" in caplog.text
+    (tmp_path / "sites.csv").write_text("site,latitude,longitude,recordings\npond,52.1,5.2,*\n")
+    exchange(
+        predictions,
+        "ebird",
+        tmp_path / "out",
+        ExchangeSettings(verified=settings.verified, sites=tmp_path / "sites.csv"),
+    )
+    assert not (tmp_path / "out" / "ebird_left_out.csv").exists()
+
+
+def test_formats_of_sites_are_refused_where_no_recording_has_one(predictions: Path, tmp_path: Path) -> None:
+    table = (predictions / "detections.csv").read_text().replace("pond/", "")
+    (predictions / "detections.csv").write_text(table)
+    row = "a_20240501_040000.wav,2024-05-01T04:00:00,60,,,\n"
+    (predictions / "effort.csv").write_text(f"{FLAT}{row}")
+    with pytest.raises(DataError, match=r"detection_history hold.* no recording tells its own.*--sites"):
+        exchange(predictions, "detection_history,csv", tmp_path / "out")
+    (predictions / "effort.csv").write_text(f"{FLAT}{row.replace(',,,', ',,,AudioMoth 1')}")
+    made = exchange(predictions, "detection_history", tmp_path / "out")
+    assert pd.read_csv(made["detection_history"] / "sites.csv")["site"].tolist() == ["AudioMoth 1"]

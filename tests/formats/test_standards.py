@@ -263,12 +263,18 @@ def test_classes_that_are_no_taxa_are_left_out_of_what_holds_taxa(
     labels = ["Engine_Engine", "Human vocal_Human vocal", "Strix aluco_Tawny Owl"]
     night = recording("pond/a.wav", [(5.0 * n, 5.0 * n + 5, label, 0.9) for n, label in enumerate(labels)])
     with open_writers(
-        "camtrap_dp,darwin_core,ebird,csv", tmp_path, labels=labels, high_hz=16_000, model=FACTS
+        "camtrap_dp,darwin_core,ebird,detection_history,csv",
+        tmp_path,
+        labels=labels,
+        high_hz=16_000,
+        model=replace(FACTS, asked=labels),
     ) as writers:
         writers.add(night)
     for table in ("camtrap_dp/observations.csv", "darwin_core/occurrence.csv"):
         assert pd.read_csv(tmp_path / table)["scientificName"].tolist() == ["Strix aluco"]
     assert [row[0] for row in cells(tmp_path / "ebird_checklists.csv")] == ["Tawny Owl"]
+    histories = pd.read_csv(tmp_path / "detection_history" / "species.csv")
+    assert histories["label"].tolist() == labels[-1:]
     assert pd.read_csv(tmp_path / "detections.csv")["label"].tolist() == labels
     assert "Engine_Engine (1), Human vocal_Human vocal (1) are left out there" in caplog.text
 

@@ -112,6 +112,11 @@ def _predict_into(
     paths = [recording.path for recording in found.recordings]
     if (sentence := left_out_ahead(formats_of(settings.formats), paths, settings.times)) is not None:
         logger.warning(sentence)
+    if unheard := [name for name, writer in formats_of(settings.formats).items() if writer.needs_verdicts]:
+        logger.warning(
+            f"{' and '.join(unheard)} takes species that people have heard alone: listen before anything of "
+            "it is submitted, then write it with dawnchorus convert --verified"
+        )
     settings, had_journal = output.settings, output.had_journal
     alone = [] if had_journal else _names_in(out_dir / WINDOWS_NAME)
     keep = had_journal or not _is_short(found) if settings.journal is None else settings.journal

@@ -98,7 +98,8 @@ def exchange(
     Raises
     ------
     DataError
-        A table cannot be read or lacks a column, or a format states how long was recorded, and nothing tells.
+        A table cannot be read or lacks a column, a format states how long was recorded, and nothing tells, or
+        one is of species that people have heard, or of sites, and there are no verdicts, or no sites.
     ConfigError
         A format is not known.
 
@@ -115,6 +116,12 @@ def exchange(
     """
     settings = settings or ExchangeSettings()
     predictions = Path(predictions)
+    unheard = [name for name, writer in formats_of(formats).items() if writer.needs_verdicts]
+    if unheard and settings.verified is None:
+        raise DataError(
+            f"{' and '.join(unheard)} takes species that people have heard alone, and nobody has confirmed "
+            "these detections; listen with dawnchorus review, and give its table with --verified verified.csv"
+        )
     detections = read_detections(predictions, settings.audio, missing=math.nan)
     if settings.verified is not None:
         detections = with_verdicts(detections, settings.verified)
@@ -164,6 +171,7 @@ def hand_on(
     recordings = _recordings_of(predictions, folder, facts, settings)
     writers = formats_of(formats)
     _check_lengths(writers, recordings, folder)
+    _check_sites(writers, recordings)
     labels = list(dict.fromkeys([*_labels_in(folder), *detections["label"]]))
     model = _model_of(facts, labels, settings)
     asked = PredictedWith.of(predictions).settings.get("species") or ()
@@ -267,6 +275,24 @@ def _check_lengths(
             f"{' and '.join(wanted)} state how long was recorded, and {folder} does not tell: it has neither "
             f"{EFFORT_NAME} nor {WINDOWS_NAME}; name the folder of the recordings with --audio, or write "
             f"{EFFORT_NAME} there with the columns filename, start and duration_s"
+        )
+
+
+def _check_sites(writers: Mapping[str, type[DetectionWriter]], recordings: pd.DataFrame) -> None:
+    """Refuse formats of sites where no recording has one.
+
+    Raises
+    ------
+    DataError
+        All recordings would be left out.
+    """
+    wanted = [name for name, writer in writers.items() if writer.needs_site]
+    known = recordings.reindex(columns=["site", "device", "latitude"]).replace("", None).notna().any(axis=1)
+    known |= recordings["filename"].str.contains("/", regex=False)
+    if wanted and len(recordings) and not known.any():
+        raise DataError(
+            f"{' and '.join(wanted)} hold what was found at sites, and no recording tells its own: give a "
+            "table with --sites; where all are of one site, its column recordings holds *"
         )
 
 

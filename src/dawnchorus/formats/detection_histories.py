@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dawnchorus.files import inside, replacing
 from dawnchorus.formats.detection_writer import DetectionWriter, open_text
-from dawnchorus.formats.names import fitting
+from dawnchorus.formats.names import fitting, is_taxon
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.survey_days import LeftOut, days_of, lacking, site_of
 
@@ -26,7 +26,8 @@ class DetectionHistoryWriter(DetectionWriter):
     hours that were recorded and NA for none; ``sites.csv`` has the coordinates; ``species.csv`` the table of
     each species, its names, and at how many sites and visits it was found. Species that were asked for have a
     table even if they were never found. A visit is a day by the recorder's clock, and a detection is of the
-    day in which it begins. Where people have listened, what they refused does not count.
+    day in which it begins. Where people have listened, what they refused does not count. Recordings of
+    unknown time or site are left out, and so are classes that are no taxa, such as an engine.
 
     In R: ``y <- as.matrix(read.csv("detection_history/owl.csv", row.names = 1))`` is the matrix of
     ``unmarked::unmarkedFrameOccu(y, obsCovs = list(effort = ...))``, and the ``y`` of ``spOccupancy``.
@@ -49,12 +50,15 @@ class DetectionHistoryWriter(DetectionWriter):
     """
 
     goal = "detection_history"
-    states_length = True
+    states_length = taxa_only = needs_site = True
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         self._effort_s: dict[tuple[str, date], float] = defaultdict(float)
-        self._found: dict[str, set[tuple[str, date]]] = {label: set() for label in self.settings.model.asked}
+        asked = (
+            label for label in self.settings.model.asked if is_taxon(self.settings.names(label).scientific)
+        )
+        self._found: dict[str, set[tuple[str, date]]] = {label: set() for label in asked}
         self._places: dict[str, tuple[float | None, float | None]] = {}
         with replacing(self.path) as folder:
             folder.mkdir()
@@ -63,7 +67,7 @@ class DetectionHistoryWriter(DetectionWriter):
             self._write(folder)
 
     def add(self, recording: RecordingDetections) -> None:
-        reason = lacking(recording)
+        reason = lacking(recording, site=True)
         if reason is not None or recording.start is None:
             self._left_out.add(recording.filename, reason or "")
             return

@@ -181,6 +181,12 @@ class DetectionWriter(ABC):
     needs_place: ClassVar[bool] = False
     """Whether it leaves out recordings whose coordinates are not known."""
 
+    needs_site: ClassVar[bool] = False
+    """Whether it leaves out recordings whose site is not known."""
+
+    needs_verdicts: ClassVar[bool] = False
+    """Whether it is for species that people have heard, so that a review must have been."""
+
     def __init__(self, out_dir: Path, settings: TableSettings) -> None:
         self.path = out_dir / self.goal
         self.settings = settings

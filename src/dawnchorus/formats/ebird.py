@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from dawnchorus.formats.detection_writer import probability_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.single_tables import TableWriter
-from dawnchorus.formats.survey_days import site_of
+from dawnchorus.formats.survey_days import LeftOut, lacking, site_of
 
 RECORD_FORMAT = (
     *("Common Name", "Genus", "Species", "Number", "Species Comments", "Location Name", "Latitude"),
@@ -19,14 +20,17 @@ RECORD_FORMAT = (
 """Columns of "eBird Record Format (Extended)", eBird Help Center, "Upload spreadsheet data to eBird"."""
 
 
+LEFT_OUT_NAME = "ebird_left_out.csv"
+
+
 class EbirdWriter(TableWriter):
     """``ebird_checklists.csv``: eBird's record format (extended), which its importer takes.
 
     A recording is a checklist, a stationary count of its length that does not report all species. A species
     is present (``X``) in it once; the comment has how often it was detected, how surely, and who has
     confirmed it. Where people have listened, only what they have confirmed is written. Recordings of unknown
-    time are left out, as eBird takes none. As the importer wants it, the table has no header:
-    :data:`RECORD_FORMAT` has the columns.
+    time or site are left out, as eBird takes none, and listed in ``ebird_left_out.csv``. As the importer
+    wants it, the table has no header: :data:`RECORD_FORMAT` has the columns.
 
     Examples
     --------
@@ -45,16 +49,24 @@ class EbirdWriter(TableWriter):
     """
 
     goal = "ebird_checklists.csv"
-    states_length = taxa_only = True
+    states_length = taxa_only = needs_site = needs_verdicts = True
     columns = RECORD_FORMAT
     has_header = False
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        with LeftOut(self.path.parent, "eBird", LEFT_OUT_NAME) as self._left_out, super().writing():
+            yield
+
     def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
-        if recording.start is None:
-            return
         found = [
             row for row in recording.occurrences() if not self.settings.has_verdicts or row.verdict == "yes"
         ]
+        reason = lacking(recording, site=True)
+        if reason is not None or recording.start is None:
+            if found:
+                self._left_out.add(recording.filename, reason or "")
+            return
         minutes = max(1, math.ceil(recording.duration_s / 60))
         _, latitude, longitude = recording.recorder
         for label in dict.fromkeys(row.label for row in found):

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import recorder_of, recorder_time, time_at
+from dawnchorus.files import replacing
 from dawnchorus.formats.detection_writer import DetectionWriter, open_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.wording import counted
@@ -23,7 +25,7 @@ _TRIED = 20  # recordings that are looked at before the work
 
 
 def site_of(recording: RecordingDetections) -> str:
-    """Return a recording's site: the first folder of its name, else its device, else its place.
+    """Return a recording's site: the first folder of its name, else its device, else its place, else nothing.
 
     Examples
     --------
@@ -38,7 +40,7 @@ def site_of(recording: RecordingDetections) -> str:
     """
     device, latitude, longitude = recording.recorder
     place = "" if latitude is None or longitude is None else f"{latitude:.5f}_{longitude:.5f}"
-    return recording.site or device or place or "site"
+    return recording.site or device or place
 
 
 def days_of(start: datetime, duration_s: float) -> Iterator[tuple[date, float]]:
@@ -81,6 +83,8 @@ class LeftOut:
         Where the table goes; there is none where nothing is left out.
     standard
         Its name, for the warning at the end.
+    name
+        Of the table.
 
     Examples
     --------
@@ -91,26 +95,31 @@ class LeftOut:
     'a.wav,its time is not known'
     """
 
-    def __init__(self, folder: Path, standard: str) -> None:
-        self.path, self.standard = folder / LEFT_OUT_NAME, standard
+    def __init__(self, folder: Path, standard: str, name: str = LEFT_OUT_NAME) -> None:
+        self.path, self.standard = folder / name, standard
         self.n_recordings, self.first_reason = 0, ""
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._files.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, traceback)
+        if kind is None and not self.n_recordings:
+            self.path.unlink(missing_ok=True)  # of an earlier run
         if self.n_recordings and kind is None:
             logger.warning(
                 f"{self.standard} has no place for {counted(self.n_recordings, 'recording')}: "
-                f"{self.first_reason}; {LEFT_OUT_NAME} there lists them all"
+                f"{self.first_reason}; {self.path.name} there lists them all"
             )
 
     def add(self, filename: str, reason: str) -> None:
         """Write a recording, and the reason."""
         if not self.n_recordings:
-            self._writer = csv.writer(self._files.enter_context(open_text(self.path)), lineterminator="\n")
+            file = self._files.enter_context(open_text(self._files.enter_context(replacing(self.path))))
+            self._writer = csv.writer(file, lineterminator="\n")
             self._writer.writerow(("filename", "reason"))
             self.first_reason = reason
         self.n_recordings += 1
@@ -167,7 +176,9 @@ def left_out_ahead(
     return "; ".join(told) or None
 
 
-def lacking(recording: RecordingDetections, *, offset: bool = False, place: bool = False) -> str | None:
+def lacking(
+    recording: RecordingDetections, *, offset: bool = False, place: bool = False, site: bool = False
+) -> str | None:
     """Return what a recording lacks of its time and place, None where it has all that is wanted.
 
     Examples
@@ -186,4 +197,6 @@ def lacking(recording: RecordingDetections, *, offset: bool = False, place: bool
         return "the offset of its time from UTC is not known; give the time zone"
     if place and None in (recording.recorder.latitude, recording.recorder.longitude):
         return "its coordinates are not known; give a table of sites"
+    if site and not site_of(recording):
+        return "its site is not known; give a table of sites"
     return None
