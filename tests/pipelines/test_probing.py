@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from dawnchorus.cli import main
 from dawnchorus.engines import open_engine
 from dawnchorus.engines.probe_engine import ProbeEngine
 from dawnchorus.errors import ConfigError, DataError, ModelError, OverwriteError
+from dawnchorus.export.onnx import write_onnx
 from dawnchorus.models.probe_head import HEAD_NAME, PROBE_NAME
 from dawnchorus.models.score_calibration import SCORE_CALIBRATION_NAME
+from dawnchorus.pipelines.probe_heads import Examples, fit_head
 from dawnchorus.pipelines.probing import open_probe
 
 SPECIES = {"owl": 500.0, "wren": 3000.0}
@@ -138,6 +141,54 @@ def test_unreadable_recordings_are_listed_and_the_others_go_on(
     assert made.card.n_recordings == 11
     assert len(made.left_out) == 1
     assert "owl5.wav" in made.left_out[0]
+    shutil.copy(recordings / "owl4.wav", recordings / "owl5.wav")
+    assert dc.probe(embedder, recordings, **options).card.n_recordings == 12, "mended, it is fitted again"
+
+
+@pytest.mark.parametrize("name", [PROBE_NAME, HEAD_NAME])
+def test_a_damaged_probe_is_fitted_again_by_force(
+    embedder: Path, recordings: Path, options: dict[str, Any], name: str
+) -> None:
+    whole = (dc.probe(embedder, recordings, **options).path / name).read_bytes()
+    (options["out"] / name).write_bytes(whole[:20])
+    with pytest.raises(OverwriteError):
+        dc.probe(embedder, recordings, **options)
+    dc.probe(embedder, recordings, force=True, **options)
+    assert (options["out"] / name).read_bytes() == whole
+
+
+def test_other_sounds_or_recordists_are_another_probe(
+    embedder: Path, recordings: Path, options: dict[str, Any]
+) -> None:
+    dc.probe(embedder, recordings, **options)
+    shutil.copy(recordings / "owl4.wav", recordings / "owl5.wav")
+    with pytest.raises(OverwriteError):
+        dc.probe(embedder, recordings, **options)
+    dc.probe(embedder, recordings, force=True, **options)
+    table = recordings / "recordings.csv"
+    table.write_text(table.read_text().replace("Ada", "Dan", 1))
+    with pytest.raises(OverwriteError):
+        dc.probe(embedder, recordings, **options)
+
+
+def test_a_recording_with_two_species_makes_heads_of_one_kind() -> None:
+    number = np.arange(6)
+    targets = np.float32([[1, 0], [0, 1]] * 3)
+    targets[5] = 1
+    examples = Examples(np.eye(6, dtype=np.float32), targets, number, number, number, np.ones(6))
+    without = examples.of(number < 5)
+    assert fit_head("linear", without).head.activation == "sigmoid", "as of all recordings together"
+
+
+def test_a_probe_has_the_names_that_its_embedder_knows(
+    exported: Any, recordings: Path, options: dict[str, Any], tmp_path: Path
+) -> None:
+    names = {"scientific_name": "Strix aluco", "common_name": "Tawny Owl"}
+    card = replace(exported.card, species={exported.card.labels[1]: names})
+    write_onnx(exported.models, card, tmp_path / "model.onnx")
+    table = recordings / "recordings.csv"
+    table.write_text(table.read_text().replace(",owl,", ",Strix_aluco,"))
+    assert dc.probe(tmp_path / "model.onnx", recordings, **options).card.species == {"Strix_aluco": names}
 
 
 def test_windows_have_the_labels_of_the_boxes_that_they_overlap(

@@ -196,9 +196,7 @@ class ProbeHead:
     def save(self, path: Path) -> None:
         """Write the weights by their names, as ``.npz``."""
         named = {name: getattr(self, name) for name in (*_ALWAYS, *_HIDDEN)}
-        np.savez(
-            path, allow_pickle=False, **{name: array for name, array in named.items() if array is not None}
-        )
+        np.savez(path, **{name: array for name, array in named.items() if array is not None})
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], card: ProbeCard, *, where: Path) -> ProbeHead:

@@ -26,6 +26,8 @@ from dawnchorus.runs import Run
 logger = logging.getLogger(__name__)
 
 EMBEDDER = "imagenet"
+MOST_RECORDINGS = 3000
+"""Of which a baseline is made unasked: beyond, its regressions take longer than people expect."""
 
 
 def baseline_after_training(run: Run, config: TrainConfig) -> FrozenBaseline | None:
@@ -33,7 +35,7 @@ def baseline_after_training(run: Run, config: TrainConfig) -> FrozenBaseline | N
 
     It is made where the network starts from packaged weights, whose features they are, and kept in
     ``frozen_baseline.json``. None, with the reason in the log, where it starts from others or from nothing,
-    and where ``frozen_baseline`` of the config is False.
+    of more than :data:`MOST_RECORDINGS` recordings, and where ``frozen_baseline`` of the config is False.
 
     Examples
     --------
@@ -52,9 +54,18 @@ def baseline_after_training(run: Run, config: TrainConfig) -> FrozenBaseline | N
             EMBEDDER,
         )
         return None
+    n_recordings = len(run.folds())
+    if n_recordings > MOST_RECORDINGS:
+        logger.info(
+            "No baseline on frozen features stands beside the score: of %d recordings it would take long; "
+            "dawnchorus probe %s makes one.",
+            n_recordings,
+            EMBEDDER,
+        )
+        return None
     try:
         return _baseline(run, config)
-    except DawnchorusError as error:
+    except (DawnchorusError, ValueError, MemoryError) as error:  # of scikit-learn too
         logger.warning("No baseline on frozen features stands beside the score: %s", error)
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,8 @@ class Examples(NamedTuple):
         Group of each that no part may split, such as its recordist, shape (n_examples,).
     weights
         Weight of each, above 0, shape (n_examples,).
+    drawn_from
+        Activation of those that they are a part of; None of a whole.
 
     Examples
     --------
@@ -70,10 +72,20 @@ class Examples(NamedTuple):
     bags: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     weights: Array
+    drawn_from: Activation | None = None
+
+    @property
+    def activation(self) -> Activation:
+        """What turns logits into scores, the same for every part, so that heads of parts compare."""
+        return self.drawn_from or excludes(self.targets)
 
     def of(self, rows: npt.NDArray[np.bool_]) -> Examples:
         """Return those in ``rows``, a mask of shape (n_examples,)."""
-        return type(self)._make(column[rows] for column in self)
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return self._replace(**columns, drawn_from=self.activation)
+
+
+_COLUMNS = tuple(name for name in Examples._fields if name != "drawn_from")
 
 
 def joined(recordings: Iterable[Examples]) -> Examples:
@@ -92,7 +104,10 @@ def joined(recordings: Iterable[Examples]) -> Examples:
         numbers = np.full(len(part.bags), number, np.int64)
         parts.append(part._replace(recordings=numbers, bags=part.bags + n_bags, groups=numbers))
         n_bags += int(part.bags.max()) + 1
-    return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+    }
+    return Examples(**columns)
 
 
 class FittedHead(NamedTuple):
@@ -176,7 +191,7 @@ def balanced(examples: Examples) -> Examples:
     >>> balanced(Examples(np.eye(3), targets, number, number, number, np.ones(3))).weights
     array([0.75, 0.75, 1.5 ])
     """
-    if excludes(examples.targets) == "sigmoid":
+    if examples.activation == "sigmoid":
         return examples
     classes = examples.targets.argmax(1)
     totals = np.bincount(classes, weights=examples.weights)
@@ -213,7 +228,7 @@ class _Standard(NamedTuple):
                 weight.astype(np.float32),
                 bias.astype(np.float32),
                 unit_length=True,
-                activation=excludes(self.examples.targets),
+                activation=self.examples.activation,
             ),
             settings,
         )
@@ -244,7 +259,7 @@ def _best_strength(examples: Examples) -> float:
     if n_splits < 2:
         return _USUAL_STRENGTH
     losses = np.zeros(len(STRENGTHS))
-    activation = excludes(examples.targets)
+    activation = examples.activation
     for learnt, held in _parts(examples, n_splits):
         standard = _standardised(learnt)
         for number, strength in enumerate(STRENGTHS):
@@ -302,7 +317,7 @@ def _logistic(examples: Examples, strength: float) -> tuple[Array, Array]:
             return LogisticRegression(C=strength, max_iter=300).fit(rows, classes, sample_weight=weights)
 
     positive = examples.targets > 0.5
-    if excludes(examples.targets) == "softmax":
+    if examples.activation == "softmax":
         classes = positive.argmax(1)
         if len(np.unique(classes)) == 1:
             bias[classes[0]] = _ABSENT
@@ -337,7 +352,7 @@ def _attention(examples: Examples, seed: int) -> FittedHead:
     given = (examples.features.astype(np.float64) - standard.shift) / standard.scale
     numbers, bag = np.unique(examples.bags, return_inverse=True)
     first = np.array([np.flatnonzero(bag == number)[0] for number in range(len(numbers))])
-    activation = excludes(examples.targets)
+    activation = examples.activation
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         n_classes = examples.targets.shape[1]

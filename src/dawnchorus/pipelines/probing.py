@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -16,22 +17,26 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dawnchorus.audio.content_digest import content_digest
 from dawnchorus.config import FoldSettings
 from dawnchorus.engines import Engine, EngineName, open_engine
 from dawnchorus.engines.calibrations import head_digest
 from dawnchorus.engines.graphs import named_model
-from dawnchorus.engines.probe_engine import is_probe
+from dawnchorus.engines.probe_engine import is_probe, read_head
 from dawnchorus.errors import ConfigError, DataError, DawnchorusError, ModelError
 from dawnchorus.evaluate.out_of_fold import OutOfFold, scored
 from dawnchorus.files import (
     FAILURES_NAME,
     Failure,
+    from_legible,
     read_failures,
     refuse_existing,
     replacing,
     write_failures,
 )
 from dawnchorus.folds.assignment import FoldAssignment, assign_folds, save_folds
+from dawnchorus.folds.groups import group_columns
+from dawnchorus.formats.taxonomy import SpeciesIndex
 from dawnchorus.formats.whole_tables import write_csv, write_parquet
 from dawnchorus.metrics import per_class_table
 from dawnchorus.models.probe_head import HEAD_NAME, PROBE_NAME, Embedder, HeadKind, ProbeCard
@@ -191,10 +196,13 @@ def probe(
     wanted = LabelMap(classes.labels) if classes is not None else label_map_of(table)
     folds = folds if n_folds is None else folds.model_copy(update={"n_folds": n_folds})
     asked = {"head": head, "seed": seed, "folds": folds.model_dump_json()}
-    if (same := _same_probe(out, opened, wanted, table, asked)) is not None:
+    digest = _digest_of(table, folds)
+    same = None if force else _same_probe(out, opened, wanted, asked)
+    lacks_some = same is not None and bool(same.left_out)  # which may have been mended since
+    if same is not None and not lacks_some and same.card.recordings == digest:
         logger.info("%s holds this probe already.", out)
         return same
-    refuse_existing(out, force=force)
+    refuse_existing(out, force=force or lacks_some)
     found = LabelledEmbeddings.of(opened, table, wanted, cache=None if cache is None else Path(cache))
     assignment = assign_folds(found.table, folds, seed=seed)
     for note in assignment.notes:
@@ -205,16 +213,14 @@ def probe(
     card = ProbeCard(
         name=out.name,
         labels=wanted.labels,
-        species={
-            label: opened.card.species[label] for label in wanted.labels if label in opened.card.species
-        },
+        species=_species_of(wanted, opened),
         embedder=_facts(opened, embedder, out, n_features=found.windows[0].features.shape[1]),
         head=head,
         activation=fitted.head.activation,
         unit_length=fitted.head.unit_length,
         settings={**asked, **fitted.settings},
         score={} if scores is None else _scores_of(scores),
-        recordings=digest_of_labels(table),
+        recordings=digest,
         n_recordings=len(found.table),
         versions={"dawnchorus": version("dawnchorus"), "numpy": np.__version__},
     )
@@ -242,20 +248,40 @@ def open_probe(path: str | Path) -> Probe:
     return Probe(folder, ProbeCard.read(folder), ScoreCalibration.read(file) if file.is_file() else None)
 
 
-def _same_probe(
-    out: Path, engine: Engine, labels: LabelMap, table: pd.DataFrame, asked: Mapping[str, object]
-) -> Probe | None:
-    """Return the probe in ``out`` where it is the one that is asked for."""
+def _same_probe(out: Path, engine: Engine, labels: LabelMap, asked: Mapping[str, object]) -> Probe | None:
+    """Return the probe in ``out`` where it is whole and of the settings that are asked for."""
     if not is_probe(out):
         return None
-    there = open_probe(out)
+    try:
+        there = open_probe(out)
+        read_head(out, there.card)
+    except ModelError:
+        return None
     is_same = (
         there.card.embedder.fingerprint == engine.fingerprint
         and there.card.labels == labels.labels
-        and there.card.recordings == digest_of_labels(table)
         and {key: there.card.settings.get(key) for key in asked} == asked
     )
     return there if is_same else None
+
+
+def _digest_of(table: pd.DataFrame, folds: FoldSettings) -> str:
+    """Return a digest of the labels, the groups and the files of recordings."""
+    columns = group_columns(table, folds.group_column)
+    digest = hashlib.sha256(digest_of_labels(table).encode())
+    for row in table.sort_values("filename").to_dict("records"):
+        files = (Path(from_legible(row[name])) for name in ("audio_path", "stored_path"))
+        content = next((content_digest(file) for file in files if file.is_file()), "")
+        digest.update(repr((*(str(row[name]) for name in columns), content)).encode())
+    return digest.hexdigest()
+
+
+def _species_of(labels: LabelMap, embedder: Engine) -> dict[str, dict[str, str]]:
+    """Return the names that an embedder knows of the labels, however these spell its species."""
+    theirs = embedder.card.species
+    index = SpeciesIndex(theirs, theirs)
+    found = {label: index.labels_of(label) for label in labels.labels}
+    return {label: theirs[same[0]] for label, same in found.items() if len(same) == 1}
 
 
 def _facts(engine: Engine, given: str | Path, out: Path, *, n_features: int) -> Embedder:
