@@ -42,7 +42,14 @@ def test_clips_are_answered_with_keys_and_taken_back(
     page.press("1", "n")
     second = page.clip()
     page.press("u")
-    page.press("/", *"cuckoo", "Enter", "y")
+    for key in ("/", *"cuckoo", "Enter"):
+        page.page.keyboard.press(key)
+    page.expect(page.page.locator("#no-such-species")).to_contain_text("no species here is named cuckoo")
+    page.page.keyboard.press("y")
+    page.expect(page.page.locator("#status")).to_contain_text("Choose, add or leave out the species")
+    page.page.get_by_role("button", name="Add cuckoo as a species that the model does not know").click()
+    page.expect(page.page.locator("#others")).to_contain_text("cuckoo")
+    page.press("y")
     assert page.text("#status").startswith("Written: yes.")
     answers = review.answers()
     assert answers.loc[first, "verdict"] == "no"
@@ -55,6 +62,28 @@ def test_clips_are_answered_with_keys_and_taken_back(
     page.press("0", "n")
     assert ("nocall",) in review.answers()["heard"].tolist()
     assert "of 40 left" in page.text("#sentence")
+
+
+def test_a_common_name_is_that_of_its_species_and_both_are_shown(
+    predictions: Path, soundscapes: Truth, served_here: Callable[..., str], open_page: Callable[..., Any]
+) -> None:
+    names = {"owl": ("Strix aluco", "Tawny Owl"), "robin": ("Erithacus rubecula", "European Robin")}
+    table = pd.read_csv(predictions / "detections.csv")
+    for place, column in enumerate(("scientific_name", "common_name")):
+        table[column] = [names.get(label, (label, label))[place] for label in table["label"]]
+    table.to_csv(predictions / "detections.csv", index=False)
+    review = open_review(predictions, soundscapes[0])
+    page = open_page(served_here(review))
+    page.choose("species", "robin")
+    page.expect(page.page.locator("#question")).to_have_text("Is this European Robin (Erithacus rubecula)?")
+    clip = page.clip()
+    for key in ("/", *"tawny owl", "Enter"):
+        page.page.keyboard.press(key)
+    page.expect(page.page.locator("#status")).to_have_text("Heard: Tawny Owl (Strix aluco)")
+    page.press("n")
+    assert review.answers().loc[clip, "heard"] == ("owl",)
+    listed = page.page.locator("#labels option").evaluate_all("all => all.map((each) => each.value)")
+    assert {"Tawny Owl", "Strix aluco"} <= set(listed)
 
 
 def test_a_box_is_drawn_with_keys_and_with_the_mouse(

@@ -324,6 +324,7 @@ def test_a_file_that_is_no_answers_and_one_of_a_later_version_are_refused(tmp_pa
 def test_what_only_people_have_heard_has_the_models_score_or_none(review: Review, predictions: Path) -> None:
     row = review.clip(int(review.queue("surest", species="owl").index[0]))
     clip = int(row.name)  # type: ignore[arg-type]
+    review.species.add("cuckoo")
     review.answer(clip, "Ada", "no", heard=("wren", "cuckoo"))
     found = pd.read_csv(write_results(review).folder / "verified" / "detections.csv").set_index("label")
     windows = pd.read_parquet(predictions / "windows.parquet").set_index(["filename", "start_s"])

@@ -270,3 +270,20 @@ def test_one_answer_has_the_pooled_threshold_on_the_page_too(client: TestClient,
     found = client.get("/api/results?species=robin&precision=0.5").json()
     (line,) = review.thresholds(0.5, "robin")
     assert (found["threshold"], found["how"]) == (line.threshold, "pooled: 1 answers")
+
+
+def test_a_name_is_resolved_by_the_server_and_an_unknown_one_is_added_only_on_demand(
+    client: TestClient, review: Review
+) -> None:
+    said = client.post("/api/species", json={"name": "Owl"}).json()
+    assert said["label"] == "owl"
+    said = client.post("/api/species", json={"name": "wrenn"}).json()
+    assert (said["label"], said["near"]) == (None, ["wren"])
+    assert "did you mean wren?" in said["said"]
+    clip = int(review.queue("surest").index[0])
+    answer = {"clip": clip, "session": "s", "reviewer": "Ada", "verdict": "no", "heard": ["wrenn"]}
+    refused = client.post("/api/answers", json=answer)
+    assert (refused.status_code, "did you mean wren?" in refused.json()["error"]) == (400, True)
+    assert client.post("/api/species", json={"name": "cuckoo", "is_new": True}).json()["label"] == "cuckoo"
+    assert client.get("/api/state").json()["names"]["cuckoo"] == ["cuckoo", "cuckoo"]
+    assert client.post("/api/answers", json={**answer, "heard": ["cuckoo"]}).status_code == 200

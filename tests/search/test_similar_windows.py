@@ -233,3 +233,22 @@ def main_ok(*arguments: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 0
+
+
+def test_a_species_is_given_by_any_name_and_a_new_one_only_where_that_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = folder / "queue.csv"
+    asked = ["search", str(folder), "a.wav@7", "-n", "2", "--out", str(table), "--force", "--species"]
+    main_ok(*asked, "owl")
+    assert "no classes, so that 'owl' is not checked" in " ".join(capsys.readouterr().err.split())
+    rows = "filename,start_s,end_s,label,probability,common_name\na.wav,0,5,Strix aluco,0.9,Tawny Owl\n"
+    (folder / "detections.csv").write_text(rows)
+    for given, label in ((["tawny owl"], "Strix aluco"), (["cuckoo", "--new-species"], "cuckoo")):
+        main_ok(*asked, *given)
+        assert pd.read_csv(table)["label"].tolist() == [label] * 2
+    with pytest.raises(SystemExit) as ended:
+        main([*asked, "Tawny Owll"])
+    assert ended.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no species here is named Tawny Owll; did you mean Tawny Owl (Strix aluco)?" in said

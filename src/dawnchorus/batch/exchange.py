@@ -24,7 +24,7 @@ from dawnchorus.formats.recorded_effort import (
     read_effort,
 )
 from dawnchorus.formats.sites import at_sites, read_sites, unmatched
-from dawnchorus.formats.taxonomy import read_taxonomy
+from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy, read_taxonomy
 from dawnchorus.formats.text_tables import read_text_table
 from dawnchorus.formats.verdicts import with_verdicts
 from dawnchorus.predict.detections import read_species
@@ -182,6 +182,40 @@ def hand_on(
     return write_detections(
         detections, writers.values(), out_dir, recordings=recordings, labels=labels or None, model=model
     )
+
+
+def species_in(predictions: Path, taxonomy: Taxonomy | None = None) -> SpeciesIndex:
+    """Return the classes of a folder of predictions, or of the folder of a table, by all their names.
+
+    Parameters
+    ----------
+    predictions
+        The folder, or a table in it.
+    taxonomy
+        More names than the table of detections holds, such as those of the model's card.
+
+    Returns
+    -------
+    SpeciesIndex
+        Of all classes where there is a table of windows, else of those that were detected; of none where
+        there is neither.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("detections.csv").write_text(
+    ...     "filename,start_s,end_s,label,probability,common_name\\n"
+    ...     "night.wav,5.0,10.0,Strix aluco,0.9,Tawny Owl\\n"
+    ... )
+    >>> species_in(Path(".")).label_of("tawny owl")
+    'Strix aluco'
+    """
+    facts = _facts_of(predictions)
+    labels = _labels_in(predictions if predictions.is_dir() else predictions.parent)
+    named = _model_of(facts, labels, ExchangeSettings()).taxonomy
+    given = taxonomy or {}
+    merged = {label: {**given.get(label, {}), **named.get(label, {})} for label in {*given, *named}}
+    return SpeciesIndex(labels or list(named), merged)
 
 
 def _facts_of(predictions: Path) -> pd.DataFrame:

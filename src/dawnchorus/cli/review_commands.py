@@ -49,6 +49,9 @@ def review(
         Path | None,
         typer.Option(help="Table of clips in their order: filename, start_s, end_s, label; CSV or Parquet."),
     ] = None,
+    new_species: Annotated[
+        bool, typer.Option("--new-species", help="Take species of --queue that the model does not know.")
+    ] = False,
     folder: ReviewFolderOption = None,
     min_probability: LeastOption = None,
     longest: Annotated[
@@ -80,6 +83,7 @@ def review(
     from dawnchorus.audio.channels import checked_channel
     from dawnchorus.engines.opening import names_model
     from dawnchorus.errors import ConfigError
+    from dawnchorus.review.attended_frames import AttendedFrames
     from dawnchorus.review.review_results import write_results
     from dawnchorus.review.reviewing import open_review
     from dawnchorus.review.web_server import check_extra, listen
@@ -91,6 +95,7 @@ def review(
             f"{model} is no model; give a run directory, an exported model or one of dawnchorus models, or "
             "leave --model out"
         )
+    frames = None if model is None or write else AttendedFrames(model)
     opened = open_review(
         predictions,
         audio,
@@ -99,6 +104,8 @@ def review(
         table=queue,
         longest_s=longest,
         channel=checked_channel(channel, each=False),
+        taxonomy=None if frames is None else frames.taxonomy(),
+        new_species=new_species,
     )
     if write:
         results = write_results(opened, precision=precision, formats=formats)
@@ -106,15 +113,11 @@ def review(
         for path in results.files:
             typer.echo(str(path))
         return
-    from dawnchorus.review.attended_frames import AttendedFrames
     from dawnchorus.review.next_round import retraining_process
     from dawnchorus.review.web_app import AppSettings, hosts_of, review_app
     from dawnchorus.review.web_server import serve
 
     address = listen(host, port)
-    frames = None if model is None else AttendedFrames(model)
-    if frames is not None:
-        frames.open_ahead()
     given: dict[str, None] = {} if token else {"token": None}
     settings = AppSettings(
         hosts=hosts_of(host),

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dawnchorus.predict.model import Model
+
 _SHOWN = 20
 
 EmbeddingsArgument = Annotated[
@@ -45,6 +47,9 @@ def search(
     species: Annotated[
         str, typer.Option(help="Species that the windows are to be reviewed for; it goes into the table.")
     ] = "unknown",
+    new_species: Annotated[
+        bool, typer.Option("--new-species", help="Take a --species that the model does not know.")
+    ] = False,
     out: OutOption = None,
     exact: Annotated[
         bool | None,
@@ -63,6 +68,7 @@ def search(
     from dawnchorus.errors import ConfigError
     from dawnchorus.predict.model import load_model
     from dawnchorus.search.similar_windows import (
+        UNKNOWN,
         QueryTime,
         SearchSettings,
         check_same_model,
@@ -73,21 +79,24 @@ def search(
     from dawnchorus.search.window_vectors import WindowVectors
 
     _check_out(out, force=force)
-    windows, settings = WindowVectors.of(embeddings), SearchSettings(n_windows, species, exact)
+    windows = WindowVectors.of(embeddings)
+    opened = None if model is None else load_model(model)
+    if species != UNKNOWN and not new_species:
+        species = _label_of(species, embeddings, opened)
+    settings = SearchSettings(n_windows, species, exact)
     is_file = Path(query).is_file()
     at = None if is_file else query_time(query)
     if at is None and not is_file and start is not None:
         at = QueryTime(query, start)
     if at is not None:
         found = find_similar(windows, at, settings)
-    elif model is None:
+    elif opened is None:
         missing = "" if is_file else f"{query} is no file, and no RECORDING@SECONDS; "
         raise ConfigError(
             f"{missing}to search by a sound file, name the model that made the embeddings, with --model; to "
             "search by a recording among them, write RECORDING@SECONDS, as in pond/night.wav@7.5"
         )
     else:
-        opened = load_model(model)
         check_same_model(windows, opened, where=embeddings)
         found = find_similar(windows, embeddings_of_clip(opened, query, at_s=start), settings)
     _print_windows(found, out)
@@ -116,6 +125,22 @@ def clusters(
     _check_out(out, force=force)
     settings = ClusterSettings(below, n_clusters, smallest, per_cluster, at_most, seed)
     _print_windows(find_clusters(embeddings, settings), out)
+
+
+def _label_of(species: str, embeddings: Path, model: Model | None) -> str:
+    """Return the label of a species; as it is where neither the folder nor a model tells the classes."""
+    from dawnchorus.batch.exchange import species_in
+    from dawnchorus.errors import DataError
+    from dawnchorus.formats.taxonomy import SpeciesIndex
+
+    index = species_in(embeddings) if model is None else SpeciesIndex(model.labels, model.card.species)
+    if not index.labels:
+        typer.echo(f"beside {embeddings} are no classes, so that {species!r} is not checked", err=True)
+        return species
+    try:
+        return index.label_of(species)
+    except DataError as error:
+        raise DataError(f"--species: {error} (--new-species takes it as it is)") from None
 
 
 def _check_out(out: Path | None, *, force: bool) -> None:

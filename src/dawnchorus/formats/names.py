@@ -23,6 +23,17 @@ class SpeciesNames(NamedTuple):
     common: str
 
 
+def both_names(names: SpeciesNames) -> str:
+    """Return the two names as people are shown them; one where they are the same.
+
+    Examples
+    --------
+    >>> both_names(SpeciesNames("Curruca undata", "Dartford Warbler"))
+    'Dartford Warbler (Curruca undata)'
+    """
+    return names.common if names.common == names.scientific else f"{names.common} ({names.scientific})"
+
+
 def species_names(label: str) -> SpeciesNames:
     """Return the names in ``Turdus merula_Eurasian Blackbird``; any other label stands for both.
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from dawnchorus.errors import DataError
-from dawnchorus.formats.names import SpeciesNames, species_names
+from dawnchorus.formats.names import SpeciesNames, both_names, species_names
 from dawnchorus.formats.text_tables import clean_label, read_text_table, some
+from dawnchorus.wording import in_line
 
 Taxonomy = Mapping[str, Mapping[str, str]]
 """By label, what is known of ``scientific_name``, ``common_name``, ``species_code`` and ``gbif_key``."""
@@ -165,11 +166,11 @@ class SpeciesIndex:
     """
 
     def __init__(self, labels: Iterable[str], taxonomy: Taxonomy | None = None) -> None:
-        self.labels = tuple(labels)
+        self.labels, self.taxonomy = tuple(labels), taxonomy or {}
         self._exact = frozenset(self.labels)
         self._of: dict[str, list[str]] = {}
         for label in self.labels:
-            names = (label, *species_names(label), *(taxonomy or {}).get(label, {}).values())
+            names = (label, *species_names(label), *self.taxonomy.get(label, {}).values())
             for key in dict.fromkeys(map(name_key, names)):
                 self._of.setdefault(key, []).append(label)
 
@@ -180,6 +181,38 @@ class SpeciesIndex:
         scientific, _, common = name.partition("_")
         candidates = [name, scientific, common] if common and " " in scientific.strip() else [name]
         return next((found for each in candidates if (found := self._of.get(name_key(each)))), [])
+
+    def label_of(self, name: str) -> str:
+        """Return the one label that a name stands for.
+
+        Raises
+        ------
+        DataError
+            It stands for none, or for several; those, or the nearest, are named.
+
+        Examples
+        --------
+        >>> index = SpeciesIndex(["Curruca undata"], {"Curruca undata": {"common_name": "Dartford Warbler"}})
+        >>> index.label_of("dartford warbler")
+        'Curruca undata'
+        >>> index.label_of("Dartfort Warbler")
+        Traceback (most recent call last):
+            ...
+        dawnchorus.errors.DataError: no species here is named Dartfort Warbler; did you mean Dartford Warbler
+        (Curruca undata)?
+        """
+        found = self.labels_of(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise DataError(f"{in_line(name)} is a name of {' and of '.join(found)}; write one of these")
+        near = " or ".join(self.shown(label) for label in self.near(name))
+        hint = f"; did you mean {near}?" if near else ""
+        raise DataError(f"no species here is named {in_line(name)}{hint}")
+
+    def shown(self, label: str) -> str:
+        """Return the names of a label as people are shown them, ``Common name (Scientific name)``."""
+        return both_names(names_of([label], self.taxonomy)[label])
 
     def near(self, name: str, n: int = 3) -> list[str]:
         """Return the labels that a name is most like, the likeliest first; none where it is like none.

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS answers (
   id INTEGER PRIMARY KEY, clip INTEGER NOT NULL REFERENCES clips (id), reviewer TEXT NOT NULL,
   verdict TEXT NOT NULL, heard TEXT NOT NULL, boxes TEXT NOT NULL, queue TEXT NOT NULL,
   session TEXT NOT NULL, answered_at REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS species (label TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS leases (clip INTEGER PRIMARY KEY, session TEXT NOT NULL, until REAL NOT NULL);
 """
 
@@ -244,6 +245,16 @@ class AnswerStore:
         with self._lock:
             self.refresh()
             return {clip: frozenset(answers) for clip, answers in self._current.items() if answers}
+
+    def add_species(self, label: str) -> None:
+        """Keep a species that the model does not know."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO species (label) VALUES (?) ON CONFLICT DO NOTHING", (label,))
+
+    def species(self) -> tuple[str, ...]:
+        """Return the species that were added, in alphabetical order."""
+        with self._lock:
+            return tuple(row[0] for row in self._db.execute("SELECT label FROM species ORDER BY label"))
 
     def n_rows(self) -> int:
         """Return how many rows of answers there are, those that were taken back included."""

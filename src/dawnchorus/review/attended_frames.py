@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.errors import DawnchorusError
+from dawnchorus.formats.taxonomy import Taxonomy
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,15 @@ class AttendedFrames:
                 logger.warning("no frames are drawn: %s", error)
 
         threading.Thread(target=work, daemon=True).start()
+
+    def taxonomy(self) -> Taxonomy:
+        """Return the names of the model's classes, of none where it cannot be opened; it is open then."""
+        try:
+            with self._lock:
+                return self._opened().card.species
+        except DawnchorusError as error:
+            logger.warning("no frames are drawn, and species have the names of the tables: %s", error)
+            return {}
 
     def _opened(self) -> Any:
         from dawnchorus.predict.model import load_model

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.excerpts import Excerpt, read_excerpt
+from dawnchorus.batch.exchange import species_in
 from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
-from dawnchorus.errors import ConfigError, DataError
+from dawnchorus.errors import DataError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
 from dawnchorus.files import from_legible, inside
+from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
 from dawnchorus.models.reviewed_calibration import ReviewedCalibration, ReviewedCurve
 from dawnchorus.predict.window_tables import EMBEDDINGS_NAME, WINDOWS_NAME
 from dawnchorus.review.agreement import CONFLICT, Agreement, agreement
@@ -33,6 +35,7 @@ from dawnchorus.review.clip_pool import (
     read_pool,
 )
 from dawnchorus.review.clip_spectrograms import CONTEXT_S
+from dawnchorus.review.known_species import KnownSpecies
 from dawnchorus.review.queue_progress import Progress
 from dawnchorus.review.reviewed_precision import (
     AnswerCalibration,
@@ -68,6 +71,8 @@ class Review:
         The answers on disk.
     labels
         The classes of the model where the predictions name them, else the species of the pool.
+    species
+        Those, and what reviewers have added, by all their names.
     folder
         Where the answers are, and what is made of them.
     audio_dir
@@ -102,19 +107,25 @@ class Review:
         channel: Channel = "mean",
         predictions: Path | None = None,
         plausible: Collection[str] | None = None,
+        named: SpeciesIndex | None = None,
+        new_species: bool = False,
     ) -> None:
         self.predictions, self.plausible = predictions, plausible
         self.folder, self.audio_dir, self.channel = folder, audio_dir, channel
         self.windows, self.embeddings = windows, embeddings
         self.store = AnswerStore(folder / STORE_NAME)
         self.pool = pool.set_index(pd.Index(self.store.add_clips(pool), name="id"))
+        own = () if windows is None else labels_of_windows(windows)
+        detected = tuple(sorted(self.pool["label"].unique()))
+        self.labels = own or detected
+        known = SpeciesIndex(self.labels) if named is None else named
+        self.species = KnownSpecies(self.store, known, (*self.labels, *detected))
         self.table_clips: list[int] = []
         if table is not None:
+            table = self._named(table, may_add=new_species)
             self.table_clips = self.store.add_clips(table)
             extra = table.set_index(pd.Index(self.table_clips, name="id"))
             self.pool = pd.concat([self.pool, extra[~extra.index.isin(self.pool.index)]])
-        own = () if windows is None else labels_of_windows(windows)
-        self.labels = own or tuple(sorted(self.pool["label"].unique()))
         self._ordered = lru_cache(_ORDERS_KEPT)(self._order_of)
         self._windows_of = lru_cache(32)(self._read_windows)
         self._curves = lru_cache(256)(self._curve)
@@ -175,19 +186,19 @@ class Review:
     ) -> None:
         """Write an answer; it is on disk when this returns.
 
-        An answer without ``queue`` counts as one of a clip that was chosen by its score.
+        An answer without ``queue`` counts as one of a clip that was chosen by its score. Species are given by
+        any of their names; ``review.species.add`` adds one that the model does not know.
 
         Raises
         ------
         ConfigError, DataError
-            The reviewer has no name, the verdict or a label is none, or there is no such clip.
+            The reviewer has no name, the verdict or a species is none, or there is no such clip.
         """
-        labels = [label.strip() for label in (*heard, *(box.label for box in boxes))]
-        if "" in labels:
-            raise ConfigError("a species that was heard is empty; name it or leave it out")
+        heard = tuple(dict.fromkeys(map(self.species.label_of, heard)))
+        boxes = tuple(box._replace(label=self.species.label_of(box.label)) for box in boxes)
         chosen = Queue("random") if queue is None else queue
         text = f"{_FAIR * chosen.is_fair}{chosen.order}"
-        found = Answer(int(clip), reviewer.strip(), verdict, tuple(heard), tuple(boxes), text)
+        found = Answer(int(clip), reviewer.strip(), verdict, heard, boxes, text)
         self.store.record(found, session=session)
 
     def answers(self) -> pd.DataFrame:
@@ -344,6 +355,13 @@ class Review:
             table[column] = [json.dumps(list(cell), ensure_ascii=False) for cell in table[column]]
         write_csv(path, table)
 
+    def _named(self, table: pd.DataFrame, *, may_add: bool) -> pd.DataFrame:
+        try:
+            return self.species.named_in(table, may_add=may_add)
+        except DataError:
+            self.store.close()
+            raise
+
     def _all_clips(self, clips: list[int]) -> pd.DataFrame:
         """Return the rows of clips, those of earlier predictions too, with their present scores."""
         known = self.pool.index.intersection(clips)
@@ -400,6 +418,8 @@ def open_review(
     table: Path | str | pd.DataFrame | None = None,
     longest_s: float = LONGEST_S,
     channel: Channel = "mean",
+    taxonomy: Taxonomy | None = None,
+    new_species: bool = False,
 ) -> Review:
     """Return the review of a folder of predictions, with the answers that it has so far.
 
@@ -420,11 +440,15 @@ def open_review(
         Seconds of a clip at most; of a longer detection, the stretch around its surest window.
     channel
         Channel of recordings with several, where a detection names none.
+    taxonomy
+        Names of the model's classes, as in its card, beside those in the table of detections.
+    new_species
+        Whether ``table`` may name species that the model does not know.
 
     Raises
     ------
     DataError
-        There are no detections, or the answers cannot be read.
+        There are no detections, the answers cannot be read, or ``table`` names a species that is not known.
 
     Examples
     --------
@@ -455,6 +479,8 @@ def open_review(
         channel=channel,
         predictions=predictions,
         plausible=_plausible(made),
+        named=species_in(predictions, taxonomy),
+        new_species=new_species,
     )
 
 

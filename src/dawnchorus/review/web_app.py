@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.errors import ConfigError, DataError, DawnchorusError
+from dawnchorus.formats.taxonomy import names_of
 from dawnchorus.recordings.labels import NOCALL
 from dawnchorus.review.answer_store import Box
 from dawnchorus.review.attended_frames import AttendedFrames
@@ -140,6 +141,19 @@ class DrawnBox(_Sent):
     low_hz: float = Field(ge=0, allow_inf_nan=False)
     high_hz: float = Field(gt=0, allow_inf_nan=False)
     label: str = Field(min_length=1, max_length=_LONGEST)
+
+
+class NamedSpecies(_Sent):
+    """A species as a reviewer types it; a new one is added only where that is said.
+
+    Examples
+    --------
+    >>> NamedSpecies(name="Dartford Warbler").is_new
+    False
+    """
+
+    name: str = Field(min_length=1, max_length=_LONGEST)
+    is_new: bool = False
 
 
 class SentAnswer(_Sent):
@@ -316,7 +330,7 @@ def _add_clips(app: FastAPI, review: Review, settings: AppSettings) -> None:
         return {
             "n_clips": len(review.pool),
             "species": [{"label": str(label), "n": int(n)} for label, n in species.items()],
-            "labels": list(review.labels),
+            "names": names_of(review.species.index.labels, review.species.index.taxonomy),
             "sites": sites,
             "orders": [order for order in ORDERS if given.get(order, True)],
             "nocall": NOCALL,
@@ -408,6 +422,17 @@ def _add_answers(app: FastAPI, review: Review) -> None:
             session=sent.session,
         )
         return {"written": True}
+
+    @app.post("/api/species")
+    def species(sent: NamedSpecies) -> dict[str, Any]:
+        known = review.species
+        if sent.is_new:
+            return {"label": known.add(sent.name), "near": [], "said": ""}
+        try:
+            return {"label": known.label_of(sent.name), "near": [], "said": ""}
+        except DataError as error:
+            near = known.index.labels_of(sent.name) or known.index.near(sent.name)
+            return {"label": None, "near": near, "said": str(error)}
 
     @app.post("/api/undo")
     def undo(asked: ClipRequest) -> dict[str, Any]:

@@ -85,8 +85,13 @@ function say(text, isWrong = false) {
 }
 
 function named(label) {
-  const found = /^([A-Z]\S* .*?)_(.+)$/.exec(label);
-  return found && found[1] !== found[2] ? { name: found[2], scientific: found[1] } : { name: label, scientific: "" };
+  const [scientific, common] = info.names[label] ?? [label, label];
+  return { name: common, scientific: scientific === common ? "" : scientific };
+}
+
+function both(label) {
+  const { name, scientific } = named(label);
+  return scientific ? `${name} (${scientific})` : name;
 }
 
 async function next() {
@@ -100,6 +105,7 @@ async function show() {
   stop();
   heard = new Set();
   isShown = false;
+  $("unnamed").hidden = true;
   $("unreadable").hidden = true;
   for (const id of ["yes", "no", "unsure", "play", "box"]) $(id).disabled = !clip;
   if (!clip) {
@@ -114,10 +120,11 @@ async function show() {
   const { name, scientific } = named(clip.label);
   const species = document.createElement("em");
   species.textContent = scientific;
-  $("question").replaceChildren(clip.label ? `Is this ${name}? ` : "What is this?", ...(scientific ? [species] : []));
+  const whose = scientific ? [" (", species, ")"] : [];
+  $("question").replaceChildren(...(clip.label ? [`Is this ${name}`, ...whose, "?"] : ["What is this?"]));
   $("yes").disabled = !clip.label;
   where();
-  const earlier = clip.answers.map((each) => `${each.reviewer} says ${each.verdict}${each.heard.length ? `, and hears ${each.heard.join(", ")}` : ""}`);
+  const earlier = clip.answers.map((each) => `${each.reviewer} says ${each.verdict}${each.heard.length ? `, and hears ${each.heard.map(both).join(", ")}` : ""}`);
   $("said").hidden = !earlier.length;
   $("said").textContent = earlier.join("; ");
   chips();
@@ -179,8 +186,8 @@ function chips() {
   const known = clip.suggestions;
   const own = [...heard].filter((label) => !known.includes(label) && label !== info.nocall);
   $("others").replaceChildren(
-    ...known.map((label, place) => chip(label, String(place + 1), named(label).name)),
-    ...own.map((label) => chip(label, "", named(label).name)),
+    ...known.map((label, place) => chip(label, String(place + 1), both(label))),
+    ...own.map((label) => chip(label, "", both(label))),
     chip(info.nocall, "0", "no species at all"),
   );
 }
@@ -194,12 +201,58 @@ function toggle(label) {
     heard.add(label);
   }
   chips();
-  say(heard.size ? `Heard: ${[...heard].map((each) => (each === info.nocall ? "no species at all" : named(each).name)).join(", ")}` : "");
+  say(heard.size ? `Heard: ${[...heard].map((each) => (each === info.nocall ? "no species at all" : both(each))).join(", ")}` : "");
+}
+
+// What is typed is the species that the server knows by that name; another is added only by its button.
+let naming = Promise.resolve();
+
+function name(text, isNew = false) {
+  naming = naming.then(() => resolve(text, isNew)).catch((error) => say(error.message, true));
+}
+
+async function resolve(text, isNew) {
+  const asked = clip;
+  const said = await (await ask("/api/species", { name: text, is_new: isNew })).json();
+  if (asked !== clip || !clip) return;
+  $("unnamed").hidden = said.label !== null;
+  if (said.label !== null) {
+    if (isNew) await listNames();
+    if (!heard.has(said.label)) toggle(said.label);
+    return;
+  }
+  $("no-such-species").textContent = said.said;
+  $("nearest").replaceChildren(
+    ...said.near.map((label) => choice(both(label), () => name(label))),
+    choice(`Add ${text} as a species that the model does not know`, () => name(text, true)),
+    choice("Leave it out", () => { $("unnamed").hidden = true; }),
+  );
+}
+
+function choice(text, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.addEventListener("click", act);
+  return button;
+}
+
+async function listNames() {
+  info = await (await ask("/api/state")).json();
+  const listed = Object.entries(info.names).flatMap(([label, [scientific, common]]) => {
+    const names = scientific === common ? [option(common, label)] : [option(common, scientific), option(scientific, common)];
+    return names;
+  });
+  $("labels").replaceChildren(...listed);
 }
 
 async function answer(verdict) {
   if (!isShown) return;
   if (!reviewer()) return welcome();
+  const meant = clip;
+  await naming;
+  if (!isShown || meant !== clip) return;
+  if (!$("unnamed").hidden) return say("Choose, add or leave out the species that is not known, then answer.", true);
   if (verdict === "yes" && (!clip.label || heard.has(info.nocall))) return say("Yes and no species at all do not go together.", true);
   if (spectrogram.drawing) keepBox();
   isShown = false;
@@ -323,7 +376,7 @@ async function progress(label) {
     if (ours !== asked) return;
     $("precision").hidden = false;
     $("precision").dataset.species = species;
-    $("curve-heading").textContent = `Precision: ${named(species).name}`;
+    $("curve-heading").textContent = `Precision: ${both(species)}`;
     drawCurve($("curve"), found, wanted);
     const conflicts = found.n_conflicts ? ` ${found.n_conflicts} in conflict.` : "";
     $("curve-words").textContent = inWords(found, wanted) + conflicts;
@@ -431,9 +484,9 @@ $("speed").addEventListener("change", () => { if (source) play(); });
 $("wanted").addEventListener("change", () => progress($("precision").dataset.species));
 $("spectrogram").addEventListener("boxed", (event) => boxed(event.detail));
 $("another").addEventListener("change", () => {
-  const label = $("another").value.trim();
+  const text = $("another").value.trim();
   $("another").value = "";
-  if (label && !heard.has(label)) toggle(label);
+  if (text) name(text);
 });
 $("another").addEventListener("keydown", (event) => {
   if (event.key === "Enter") { $("another").dispatchEvent(new Event("change")); $("another").blur(); }
@@ -475,14 +528,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 async function begin() {
-  info = await (await ask("/api/state")).json();
+  await listNames();
   $("order").replaceChildren(...info.orders.map((order) => option(order, ORDERS[order] ?? order)));
   const order = stored("order", "strata");
   $("order").value = info.orders.includes("table") ? "table" : info.orders.includes(order) && order !== "similar" ? order : "strata";
-  $("species").replaceChildren(option("", "all"), ...info.species.map((each) => option(each.label, `${named(each.label).name || "not named"} (${each.n.toLocaleString("en")})`)));
+  $("species").replaceChildren(option("", "all"), ...info.species.map((each) => option(each.label, `${both(each.label) || "not named"} (${each.n.toLocaleString("en")})`)));
   $("site").replaceChildren(option("", "all"), ...info.sites.map((site) => option(site, site)));
   $("of-site").hidden = !info.sites.length;
-  $("labels").replaceChildren(...info.labels.map((label) => option(label, named(label).name)));
   $("retrain").hidden = !info.can_retrain;
   $("like").hidden = !info.orders.includes("similar");
   $("autoplay").checked = stored("autoplay", "false") === "true";
