@@ -86,6 +86,29 @@ def test_a_common_name_is_that_of_its_species_and_both_are_shown(
     assert {"Tawny Owl", "Strix aluco"} <= set(listed)
 
 
+def test_a_clip_without_sound_is_skipped_and_takes_no_key(
+    predictions: Path,
+    tmp_path: Path,
+    sing: Song,
+    served_here: Callable[..., str],
+    open_page: Callable[..., Any],
+) -> None:
+    table = pd.read_csv(predictions / "detections.csv").iloc[[0, 39]]
+    table.to_csv(predictions / "detections.csv", index=False)
+    (tmp_path / "wood").mkdir()
+    soundfile.write(tmp_path / "wood" / "d.wav", sing("owl", 20, np.random.default_rng(0)), RATE)
+    review = open_review(predictions, tmp_path)
+    page = open_page(served_here(review))
+    page.choose("order", "time")
+    page.expect(page.page.locator("#skip")).to_be_visible()
+    assert page.page.locator("#yes").is_disabled()
+    page.page.keyboard.press("y")
+    page.press("s")
+    page.press("n")
+    assert page.text("#question") == "Nothing is left here but what was skipped (1)."
+    assert review.answers()["filename"].tolist() == ["wood/d.wav"]
+
+
 def test_a_box_is_drawn_with_keys_and_with_the_mouse(
     predictions: Path, soundscapes: Truth, served_here: Callable[..., str], open_page: Callable[..., Any]
 ) -> None:

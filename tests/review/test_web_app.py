@@ -287,3 +287,28 @@ def test_a_name_is_resolved_by_the_server_and_an_unknown_one_is_added_only_on_de
     assert client.post("/api/species", json={"name": "cuckoo", "is_new": True}).json()["label"] == "cuckoo"
     assert client.get("/api/state").json()["names"]["cuckoo"] == ["cuckoo", "cuckoo"]
     assert client.post("/api/answers", json={**answer, "heard": ["cuckoo"]}).status_code == 200
+
+
+def test_a_clip_that_cannot_be_heard_takes_no_answer_and_can_be_skipped(
+    predictions: Path, soundscapes: Truth, tmp_path: Path
+) -> None:
+    (tmp_path / "wood").symlink_to(soundscapes[0] / "wood")
+    with open_review(predictions, tmp_path) as review:
+        assert review.missing_recordings() == ["meadow/a.wav", "meadow/b.wav"]
+        client = TestClient(review_app(review, AppSettings(token=None)), base_url=URL)
+        rows = review.queue("time")
+        gone, there = int(rows.index[0]), int(rows.index[-1])
+        sent = {"session": "s", "reviewer": "Ada", "verdict": "yes"}
+        refused = client.post("/api/answers", json={**sent, "clip": gone})
+        assert (refused.status_code, "meadow/a.wav" in refused.json()["error"]) == (400, True)
+        assert client.post("/api/answers", json={**sent, "clip": there}).status_code == 200
+        assert review.answers().index.tolist() == [there]
+        queue = {"order": "time"}
+        asked = {"session": "s", "reviewer": "Ada", "queue": queue, "skipped": [gone]}
+        (following,) = client.post("/api/next", json=asked).json()["clips"]
+        assert following["id"] == int(rows.index[1])
+    with (
+        open_review(predictions, predictions) as review,
+        pytest.raises(DataError, match=r"none of the 4 recordings is below .*, such as meadow.*with --audio"),
+    ):
+        review.missing_recordings()

@@ -87,6 +87,7 @@ def review(
     from dawnchorus.review.review_results import write_results
     from dawnchorus.review.reviewing import open_review
     from dawnchorus.review.web_server import check_extra, listen
+    from dawnchorus.wording import counted, first_few
 
     if not write:
         check_extra()
@@ -113,6 +114,12 @@ def review(
         for path in results.files:
             typer.echo(str(path))
         return
+    if missing := opened.missing_recordings():
+        typer.echo(
+            f"{len(missing)} of {counted(opened.pool['filename'].nunique(), 'recording')} are not below "
+            f"{opened.audio_dir}, such as {first_few(missing, 1)}; --audio names their folder",
+            err=True,
+        )
     from dawnchorus.review.next_round import retraining_process
     from dawnchorus.review.web_app import AppSettings, hosts_of, review_app
     from dawnchorus.review.web_server import serve

@@ -18,7 +18,7 @@ from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.excerpts import Excerpt, read_excerpt
 from dawnchorus.batch.exchange import species_in
 from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
-from dawnchorus.errors import DataError
+from dawnchorus.errors import DataError, UnsafePathError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
 from dawnchorus.files import from_legible, inside
 from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
@@ -44,7 +44,7 @@ from dawnchorus.review.reviewed_precision import (
     precision_curve,
     reviewed_thresholds,
 )
-from dawnchorus.wording import counted
+from dawnchorus.wording import counted, first_few
 
 STORE_NAME = "review.sqlite"
 FOLDER_NAME = "review"
@@ -303,9 +303,36 @@ class Review:
         """
         row = self.clip(clip)
         channel: Channel = int(row["channel"]) or self.channel
-        path = inside(self.audio_dir, from_legible(row["filename"]), named_in="the table of detections")
+        path = self._recording(row["filename"])
         start_s, end_s = float(row["start_s"]), float(row["end_s"])
         return read_excerpt(path, start_s, end_s, padding_s=CONTEXT_S, highest_rate=None, channel=channel)
+
+    def missing_recordings(self) -> list[str]:
+        """Return the recordings of the pool that are not below the folder of recordings.
+
+        Raises
+        ------
+        DataError
+            None is there.
+        """
+
+        def is_there(name: str) -> bool:
+            try:
+                return self._recording(name).is_file()
+            except UnsafePathError:
+                return False
+
+        names = sorted(self.pool["filename"].unique())
+        missing = [name for name in names if not is_there(name)]
+        if len(missing) == len(names):
+            raise DataError(
+                f"none of the {counted(len(names), 'recording')} is below {self.audio_dir}, such as "
+                f"{first_few(missing, 1)}; name the folder of the recordings with --audio"
+            )
+        return missing
+
+    def _recording(self, name: str) -> Path:
+        return inside(self.audio_dir, from_legible(name), named_in="the table of detections")
 
     def clip(self, clip: int) -> pd.Series:
         """Return the row of a clip.

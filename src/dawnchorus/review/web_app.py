@@ -19,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.audio.excerpts import Excerpt
 from dawnchorus.errors import ConfigError, DataError, DawnchorusError
 from dawnchorus.formats.taxonomy import names_of
 from dawnchorus.recordings.labels import NOCALL
@@ -124,6 +125,7 @@ class ClipRequest(_Sent):
     reviewer: str = _Name
     queue: QueueChoice = QueueChoice()
     holding: list[int] = Field(default_factory=list, max_length=100)
+    skipped: list[int] = Field(default_factory=list, max_length=100_000)
     n: int = Field(default=1, ge=1, le=20)
 
 
@@ -214,8 +216,9 @@ def review_app(review: Review, settings: AppSettings) -> FastAPI:
     app = FastAPI(title="dawnchorus review", docs_url=None, redoc_url=None, openapi_url=None)
     _guard(app, settings)
     _add_page(app)
-    _add_clips(app, review, settings)
-    _add_answers(app, review)
+    excerpt = lru_cache(_EXCERPTS_KEPT)(review.excerpt)
+    _add_clips(app, review, settings, excerpt)
+    _add_answers(app, review, excerpt)
     _add_results(app, review, settings)
     return app
 
@@ -315,8 +318,9 @@ def _add_page(app: FastAPI) -> None:
         return Response((page / name).read_bytes(), media_type=_PAGE_FILES[name])
 
 
-def _add_clips(app: FastAPI, review: Review, settings: AppSettings) -> None:
-    excerpt = lru_cache(_EXCERPTS_KEPT)(review.excerpt)
+def _add_clips(
+    app: FastAPI, review: Review, settings: AppSettings, excerpt: Callable[[int], Excerpt]
+) -> None:
     leasing = threading.Lock()
 
     @app.get("/api/state")
@@ -347,7 +351,7 @@ def _add_clips(app: FastAPI, review: Review, settings: AppSettings) -> None:
             review.store.lease(
                 [clip for clip in asked.holding if clip in review.pool.index], asked.session, 100
             )
-            held = set(asked.holding)
+            held = {*asked.holding, *asked.skipped}
             chosen = review.store.lease((clip for clip in left if clip not in held), asked.session, asked.n)
         return {"clips": [_described(review, clip) for clip in chosen], "n_left": len(left)}
 
@@ -405,10 +409,10 @@ def _described(review: Review, clip: int) -> dict[str, Any]:
     }
 
 
-def _add_answers(app: FastAPI, review: Review) -> None:
+def _add_answers(app: FastAPI, review: Review, excerpt: Callable[[int], Excerpt]) -> None:
     @app.post("/api/answers")
     def answer(sent: SentAnswer) -> dict[str, Any]:
-        review.clip(sent.clip)
+        excerpt(sent.clip)  # raises where nobody can have heard it
         for box in sent.boxes:
             if not (box.start_s < box.end_s and box.low_hz < box.high_hz):
                 raise ConfigError("a box ends before it begins; draw it again")

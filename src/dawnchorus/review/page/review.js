@@ -20,6 +20,7 @@ let info, clip = null, like = null, generation = 0;
 let buffer = [], filling = null;
 let isShown = false; // a clip that is not drawn yet takes no answer
 let heard = new Set();
+const skipped = new Set(); // clips without sound, passed over in this page
 let context = null, source = null, startedAt = 0, lasting = 0;
 
 // ---- requests
@@ -41,7 +42,7 @@ const queue = () => ({
   like: $("order").value === "similar" ? like : null,
 });
 const reviewer = () => $("reviewer").value.trim();
-const request = (more = {}) => ({ session, reviewer: reviewer(), queue: queue(), ...more });
+const request = (more = {}) => ({ session, reviewer: reviewer(), queue: queue(), skipped: [...skipped], ...more });
 
 async function loaded(found) {
   const picture = await ask(`/api/clips/${found.id}/spectrogram`);
@@ -108,8 +109,9 @@ async function show() {
   $("unnamed").hidden = true;
   $("unreadable").hidden = true;
   for (const id of ["yes", "no", "unsure", "play", "box"]) $(id).disabled = !clip;
+  $("skip").hidden = true;
   if (!clip) {
-    $("question").textContent = "Nothing is left here.";
+    $("question").textContent = skipped.size ? `Nothing is left here but what was skipped (${skipped.size}).` : "Nothing is left here.";
     $("where").textContent = "Choose another order or species, or write the results.";
     $("said").hidden = true;
     $("others").replaceChildren();
@@ -138,6 +140,9 @@ async function show() {
     spectrogram.clear();
     $("unreadable").textContent = shown.error;
     $("unreadable").hidden = false;
+    for (const id of ["yes", "no", "unsure", "play", "box"]) $(id).disabled = true;
+    $("skip").hidden = false;
+    say("What cannot be heard takes no answer; skip it.", true);
   } else {
     const { excerpt, picture } = shown.content;
     spectrogram.show(excerpt, picture, shown);
@@ -147,7 +152,7 @@ async function show() {
   }
   $("spectrogram").setAttribute("aria-label",
     `Spectrogram of ${shown.filename} from ${clock(shown.start_s)} to ${clock(shown.end_s)}`);
-  isShown = true;
+  isShown = !shown.error;
   $("clip").dataset.clip = shown.id;
 }
 
@@ -274,6 +279,17 @@ async function answer(verdict) {
   }
   requestAnimationFrame(() => setTimeout(() => performance.measure("key to clip", { start: begun, end: performance.now() })));
   progress(given.label);
+}
+
+async function skip() {
+  if (!clip?.error) return;
+  skipped.add(clip.id);
+  try {
+    await next();
+  } catch (error) {
+    say(error.message, true);
+  }
+  progress(clip?.label);
 }
 
 async function undo() {
@@ -471,6 +487,7 @@ for (const verdict of ["yes", "no", "unsure"]) $(verdict).addEventListener("clic
 $("play").addEventListener("click", toggleSound);
 $("box").addEventListener("click", box);
 $("undo").addEventListener("click", undo);
+$("skip").addEventListener("click", skip);
 $("like").addEventListener("click", alike);
 $("write").addEventListener("click", write);
 $("retrain").addEventListener("click", retrain);
@@ -501,7 +518,7 @@ function alike() {
 }
 
 const KEYS = {
-  " ": toggleSound, y: () => answer("yes"), n: () => answer("no"), u: () => answer("unsure"), b: box, z: undo, l: alike,
+  " ": toggleSound, y: () => answer("yes"), n: () => answer("no"), u: () => answer("unsure"), s: skip, b: box, z: undo, l: alike,
   "/": () => $("another").focus(), "+": () => spectrogram.zoom(0.5), "=": () => spectrogram.zoom(0.5),
   "-": () => spectrogram.zoom(2), ArrowLeft: () => spectrogram.pan(-0.25), ArrowRight: () => spectrogram.pan(0.25),
   ",": () => faster(-1), ".": () => faster(1),
