@@ -16,6 +16,7 @@ from dawnchorus.cli import main
 from dawnchorus.errors import DataError
 from dawnchorus.formats.recorded_effort import effort_of_windows
 from dawnchorus.formats.verdicts import with_verdicts
+from dawnchorus.predict.window_tables import window_table
 
 DETECTIONS = (
     "filename,start_s,end_s,label,probability,time,latitude,longitude,device,model\n"
@@ -219,6 +220,11 @@ def test_a_table_of_verdicts_that_is_none_is_refused(tmp_path: Path, text: str, 
             "site,latitude,longitude\npond,95,5\n",
             "the latitude of the site 'pond' is '95'; write degrees",
         ),
+        (
+            "sites.csv",
+            "site;latitude;longitude\npond;52,1;5,2\n",
+            "is '52,1'; write degrees from -90 to 90, with a point instead of the comma",
+        ),
         ("effort.csv", EFFORT.replace("60.0", "long"), "duration_s is no number in a row; write seconds"),
         ("names.csv", "primary_label,scientific_name\nowl,Strix\n", "no names in the language 'de'"),
     ],
@@ -302,19 +308,10 @@ def test_a_recording_of_no_site_is_at_no_site(
     made = exchange(predictions, "detection_history,ebird", tmp_path / "out", settings)
     assert pd.read_csv(made["detection_history"] / "sites.csv")["site"].tolist() == ["pond"]
     assert set(pd.read_csv(made["ebird"], header=None)[5]) == {"pond"}
-    for left_out in (made["detection_history"] / "left_out.csv", tmp_path / "out" / "ebird_left_out.csv"):
-        assert pd.read_csv(left_out).values.tolist() == [
-            ["b.wav", "its site is not known; give a table of sites"]
-        ]
-    assert "eBird has no place for 1 recording: its site is not known" in caplog.text
-    (tmp_path / "sites.csv").write_text("site,latitude,longitude,recordings\npond,52.1,5.2,*\n")
-    exchange(
-        predictions,
-        "ebird",
-        tmp_path / "out",
-        ExchangeSettings(verified=settings.verified, sites=tmp_path / "sites.csv"),
-    )
-    assert not (tmp_path / "out" / "ebird_left_out.csv").exists()
+    assert pd.read_csv(made["detection_history"] / "left_out.csv").values.tolist() == [
+        ["b.wav", "its site is not known; give a table of sites"]
+    ]
+    assert "eBird has no place for 1 recording with detections" in caplog.text
 
 
 def test_formats_of_sites_are_refused_where_no_recording_has_one(predictions: Path, tmp_path: Path) -> None:
@@ -327,3 +324,37 @@ def test_formats_of_sites_are_refused_where_no_recording_has_one(predictions: Pa
     (predictions / "effort.csv").write_text(f"{FLAT}{row.replace(',,,', ',,,AudioMoth 1')}")
     made = exchange(predictions, "detection_history", tmp_path / "out")
     assert pd.read_csv(made["detection_history"] / "sites.csv")["site"].tolist() == ["AudioMoth 1"]
+
+
+def test_names_of_species_that_were_not_detected_are_those_of_the_model(
+    predictions: Path, tmp_path: Path
+) -> None:
+    (predictions / "effort.csv").write_text(EFFORT)
+    (tmp_path / "species.txt").write_text("Corn Bunting\nEurasian Wren\n")
+    names = {
+        "Emberiza calandra": {"common_name": "Corn Bunting"},
+        "wren": {"scientific_name": "Troglodytes troglodytes", "common_name": "Eurasian Wren"},
+    }
+    with window_table(predictions / "windows.parquet", ["owl", "Emberiza calandra", "wren"], taxonomy=names):
+        pass
+    settings = ExchangeSettings(species=tmp_path / "species.txt")
+    made = exchange(predictions, "detection_history", tmp_path / "out", settings)
+    species = pd.read_csv(made["detection_history"] / "species.csv")
+    assert species[["scientific_name", "common_name", "n_sites"]].values.tolist() == [
+        ["Emberiza calandra", "Corn Bunting", 0],
+        ["Troglodytes troglodytes", "Eurasian Wren", 1],
+    ]
+
+
+@pytest.mark.parametrize("command", [["convert", "--to", "csv"], ["report"], ["review", "--write"]])
+def test_predictions_that_are_not_there_are_named_before_all_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "handed_on").mkdir()
+    (tmp_path / "handed_on" / "detections.csv").touch()
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "nights"])
+    assert ended.value.code == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "nights: no such file or folder; give a folder that dawnchorus predict wrote" in told

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from dawnchorus.audio.recorder_names import RecorderTimes, time_in_name
-from dawnchorus.batch.predicted_with import PredictedWith
+from dawnchorus.batch.predicted_with import PredictedWith, check_predicted
 from dawnchorus.errors import DataError
 from dawnchorus.formats import Format, ModelFacts, formats_of, read_detections, write_detections
 from dawnchorus.formats.detection_tables import DETECTIONS_NAME, moment_of
@@ -28,7 +28,7 @@ from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy, read_taxonomy
 from dawnchorus.formats.text_tables import read_text_table
 from dawnchorus.formats.verdicts import with_verdicts
 from dawnchorus.predict.detections import read_species
-from dawnchorus.predict.window_tables import WINDOWS_NAME
+from dawnchorus.predict.window_tables import WINDOWS_NAME, read_taxonomy_of_windows
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,7 @@ def exchange(
     """
     settings = settings or ExchangeSettings()
     predictions = Path(predictions)
+    check_predicted(predictions)
     unheard = [name for name, writer in formats_of(formats).items() if writer.needs_verdicts]
     if unheard and settings.verified is None:
         raise DataError(
@@ -173,7 +174,7 @@ def hand_on(
     _check_lengths(writers, recordings, folder)
     _check_sites(writers, recordings)
     labels = list(dict.fromkeys([*_labels_in(folder), *detections["label"]]))
-    model = _model_of(facts, labels, settings)
+    model = _model_of(facts, read_taxonomy_of_windows(folder / WINDOWS_NAME), labels, settings)
     asked = PredictedWith.of(predictions).settings.get("species") or ()
     if settings.species is not None:
         asked = read_species(settings.species, labels, model.taxonomy)
@@ -211,8 +212,10 @@ def species_in(predictions: Path, taxonomy: Taxonomy | None = None) -> SpeciesIn
     'Strix aluco'
     """
     facts = _facts_of(predictions)
-    labels = _labels_in(predictions if predictions.is_dir() else predictions.parent)
-    named = _model_of(facts, labels, ExchangeSettings()).taxonomy
+    folder = predictions if predictions.is_dir() else predictions.parent
+    labels = _labels_in(folder)
+    of_model = read_taxonomy_of_windows(folder / WINDOWS_NAME)
+    named = _model_of(facts, of_model, labels, ExchangeSettings()).taxonomy
     given = taxonomy or {}
     merged = {label: {**given.get(label, {}), **named.get(label, {})} for label in {*given, *named}}
     return SpeciesIndex(labels or list(named), merged)
@@ -338,7 +341,9 @@ def _labels_in(folder: Path) -> list[str]:
         return []
 
 
-def _model_of(facts: pd.DataFrame, labels: list[str], settings: ExchangeSettings) -> ModelFacts:
+def _model_of(
+    facts: pd.DataFrame, of_model: Taxonomy, labels: list[str], settings: ExchangeSettings
+) -> ModelFacts:
     name = next(iter(facts["model"]), "") if "model" in facts else ""
     rows = facts.drop_duplicates("label").to_dict("records") if "label" in facts else []
     own = {
@@ -348,5 +353,8 @@ def _model_of(facts: pd.DataFrame, labels: list[str], settings: ExchangeSettings
     given = (
         {} if settings.names is None else read_taxonomy(settings.names, labels, language=settings.language)
     )
-    taxonomy = {label: {**own.get(label, {}), **given.get(label, {})} for label in {*own, *given}}
+    taxonomy = {
+        label: {**of_model.get(label, {}), **own.get(label, {}), **given.get(label, {})}
+        for label in {*of_model, *own, *given}
+    }
     return ModelFacts(name, taxonomy)

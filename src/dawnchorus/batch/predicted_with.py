@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME
 from dawnchorus.config import read_json_if_sound
-from dawnchorus.errors import ConfigError
+from dawnchorus.errors import ConfigError, DataError
 
 PLAUSIBLE = "plausible species"
 """The setting that lists the classes which occur in the region that was predicted with."""
@@ -53,6 +53,26 @@ class PredictedWith(NamedTuple):
         root = settings.get(_FOLDER)
         audio_dir = Path(root) if isinstance(root, str) and Path(root).is_dir() else None
         return cls(settings, audio_dir, _times_of(settings))
+
+
+def check_predicted(predictions: Path) -> None:
+    """Refuse a folder of predictions, or a table, that is not there.
+
+    Raises
+    ------
+    DataError
+        It is not there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> check_predicted(Path("nights"))
+    Traceback (most recent call last):
+        ...
+    dawnchorus.errors.DataError: nights: no such file or folder; give a folder that dawnchorus predict wrote
+    """
+    if not predictions.exists():
+        raise DataError(f"{predictions}: no such file or folder; give a folder that dawnchorus predict wrote")
 
 
 def _times_of(settings: Mapping[str, Any]) -> RecorderTimes:

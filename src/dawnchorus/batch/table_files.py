@@ -237,16 +237,17 @@ class TableSource:
         windows: bool = True,
     ) -> dict[str, TabledRecording]:
         """Write tables of these recordings into a folder, a recording at a time."""
-        labels, tabled = self.work.inference.card.labels, {}
+        card, tabled = self.work.inference.card, {}
         has_channels = self.work.inference.has_channels
         with ExitStack() as stack:
             writers = stack.enter_context(self._writers(out, formats))
             texts = {name: each for name, each in writers.writers.items() if isinstance(each, TableWriter)}
             tables = []
             if windows and self.with_windows:
-                tables.append(
-                    stack.enter_context(window_table(out / WINDOWS_NAME, labels, has_channels=has_channels))
+                windows_table = window_table(
+                    out / WINDOWS_NAME, card.labels, has_channels=has_channels, taxonomy=card.species
                 )
+                tables.append(stack.enter_context(windows_table))
             if windows and self.with_embeddings and recordings:
                 first = self.work.read(recordings[0]).predictions
                 tables.append(stack.enter_context(embedding_table(out / EMBEDDINGS_NAME, first)))

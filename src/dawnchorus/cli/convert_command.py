@@ -74,6 +74,7 @@ def convert(
     """
     from dawnchorus.audio.recorder_names import RecorderTimes
     from dawnchorus.batch.exchange import ExchangeSettings, exchange
+    from dawnchorus.batch.predicted_with import check_predicted
     from dawnchorus.errors import ConfigError
     from dawnchorus.files import refuse_existing
     from dawnchorus.formats import formats_of
@@ -82,6 +83,7 @@ def convert(
         raise ConfigError("--language chooses a column of a table of names; give the table with --names")
     with own_parts_of(recorder_name, *formats):
         times = RecorderTimes(recorder_name, time_zone)
+        check_predicted(predictions)
         refuse_existing(*(out / writer.goal for writer in formats_of(formats).values()), force=force)
         settings = ExchangeSettings(audio, verified, names, language, sites, species, times)
         for name, path in exchange(predictions, formats, out, settings).items():

@@ -14,7 +14,8 @@ def report(
         typer.Argument(help="Folder that dawnchorus predict wrote, or a table of detections."),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; otherwise PREDICTIONS/report.")
+        Path | None,
+        typer.Option(help="Folder for the report; otherwise report in PREDICTIONS, or beside a table."),
     ] = None,
     audio: Annotated[
         Path | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from contextlib import contextmanager
 from dawnchorus.formats.detection_writer import probability_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.formats.single_tables import TableWriter
-from dawnchorus.formats.survey_days import LeftOut, lacking, site_of
+from dawnchorus.formats.survey_days import site_of
+from dawnchorus.wording import counted, first_few
+
+logger = logging.getLogger(__name__)
 
 RECORD_FORMAT = (
     *("Common Name", "Genus", "Species", "Number", "Species Comments", "Location Name", "Latitude"),
@@ -20,16 +24,13 @@ RECORD_FORMAT = (
 """Columns of "eBird Record Format (Extended)", eBird Help Center, "Upload spreadsheet data to eBird"."""
 
 
-LEFT_OUT_NAME = "ebird_left_out.csv"
-
-
 class EbirdWriter(TableWriter):
     """``ebird_checklists.csv``: eBird's record format (extended), which its importer takes.
 
     A recording is a checklist, a stationary count of its length that does not report all species. A species
     is present (``X``) in it once; the comment has how often it was detected, how surely, and who has
     confirmed it. Where people have listened, only what they have confirmed is written. Recordings of unknown
-    time or site are left out, as eBird takes none, and listed in ``ebird_left_out.csv``. As the importer
+    time or site are left out, as eBird takes none. As the importer
     wants it, the table has no header: :data:`RECORD_FORMAT` has the columns.
 
     Examples
@@ -55,17 +56,23 @@ class EbirdWriter(TableWriter):
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        with LeftOut(self.path.parent, "eBird", LEFT_OUT_NAME) as self._left_out, super().writing():
+        self._left_out: list[str] = []
+        with super().writing():
             yield
+        if self._left_out:
+            logger.warning(
+                f"eBird has no place for {counted(len(self._left_out), 'recording')} with detections, whose "
+                f"time or site is not known: {first_few(self._left_out)}; give their names' pattern with "
+                "--recorder-name, or a table of --sites"
+            )
 
     def rows(self, recording: RecordingDetections) -> Iterator[Sequence[object]]:
         found = [
             row for row in recording.occurrences() if not self.settings.has_verdicts or row.verdict == "yes"
         ]
-        reason = lacking(recording, site=True)
-        if reason is not None or recording.start is None:
+        if recording.start is None or not site_of(recording):
             if found:
-                self._left_out.add(recording.filename, reason or "")
+                self._left_out.append(recording.filename)
             return
         minutes = max(1, math.ceil(recording.duration_s / 60))
         _, latitude, longitude = recording.recorder

@@ -186,6 +186,6 @@ def _degrees(path: Path, row: dict[str, str], column: str, most: float) -> float
     if not abs(value) <= most:
         raise DataError(
             f"{path}: the {column} of the site {shown(row['site'])} is {shown(row[column])}; write degrees "
-            f"from -{most:g} to {most:g}"
+            f"from -{most:g} to {most:g}{', with a point instead of the comma' if ',' in row[column] else ''}"
         )
     return value

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import recorder_of, recorder_time, time_at
-from dawnchorus.files import replacing
 from dawnchorus.formats.detection_writer import DetectionWriter, open_text
 from dawnchorus.formats.recording import RecordingDetections
 from dawnchorus.wording import counted
@@ -83,8 +81,6 @@ class LeftOut:
         Where the table goes; there is none where nothing is left out.
     standard
         Its name, for the warning at the end.
-    name
-        Of the table.
 
     Examples
     --------
@@ -95,31 +91,26 @@ class LeftOut:
     'a.wav,its time is not known'
     """
 
-    def __init__(self, folder: Path, standard: str, name: str = LEFT_OUT_NAME) -> None:
-        self.path, self.standard = folder / name, standard
+    def __init__(self, folder: Path, standard: str) -> None:
+        self.path, self.standard = folder / LEFT_OUT_NAME, standard
         self.n_recordings, self.first_reason = 0, ""
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._files.__exit__(kind, error, traceback)
-        if kind is None and not self.n_recordings:
-            self.path.unlink(missing_ok=True)  # of an earlier run
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._files.close()
         if self.n_recordings and kind is None:
             logger.warning(
                 f"{self.standard} has no place for {counted(self.n_recordings, 'recording')}: "
-                f"{self.first_reason}; {self.path.name} there lists them all"
+                f"{self.first_reason}; {LEFT_OUT_NAME} there lists them all"
             )
 
     def add(self, filename: str, reason: str) -> None:
         """Write a recording, and the reason."""
         if not self.n_recordings:
-            file = self._files.enter_context(open_text(self._files.enter_context(replacing(self.path))))
-            self._writer = csv.writer(file, lineterminator="\n")
+            self._writer = csv.writer(self._files.enter_context(open_text(self.path)), lineterminator="\n")
             self._writer.writerow(("filename", "reason"))
             self.first_reason = reason
         self.n_recordings += 1

@@ -251,7 +251,9 @@ class Predictions:
 
     def to_parquet(self, path: Path | str) -> Path:
         """Write ``filename``, ``start_s``, ``end_s`` and a column a class, as ``dawnchorus predict`` does."""
-        with window_table(Path(path), self.labels, has_channels=self._has_channels) as table:
+        with window_table(
+            Path(path), self.labels, has_channels=self._has_channels, taxonomy=self.facts.taxonomy
+        ) as table:
             for recording in self.recordings:
                 table.add(recording.name, recording.windows)
         return Path(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ import pyarrow.parquet as pq
 from dawnchorus.errors import DataError
 from dawnchorus.files import legible
 from dawnchorus.formats.buffered_tables import BufferedTable, buffered_table
+from dawnchorus.formats.taxonomy import Taxonomy
 from dawnchorus.formats.whole_tables import TABLE_ERRORS
 from dawnchorus.predict.window_predictions import WindowPredictions
 from dawnchorus.wording import in_line
 
 WINDOWS_NAME = "windows.parquet"
 EMBEDDINGS_NAME = "embeddings.parquet"
+_TAXONOMY_KEY = b"dawnchorus.taxonomy"
 
 
 class WindowTable:
@@ -74,10 +77,13 @@ class EmbeddingTable(WindowTable):
 
 
 @contextmanager
-def window_table(path: Path, labels: Sequence[str], *, has_channels: bool = False) -> Iterator[WindowTable]:
+def window_table(
+    path: Path, labels: Sequence[str], *, has_channels: bool = False, taxonomy: Taxonomy | None = None
+) -> Iterator[WindowTable]:
     """Yield a table of probabilities that takes its place at ``path`` when the block ends well.
 
-    With ``has_channels`` it has a column ``channel`` behind ``end_s``, and all windows have one.
+    With ``has_channels`` it has a column ``channel`` behind ``end_s``, and all windows have one. The names of
+    the classes in ``taxonomy`` stand in the metadata of its schema.
 
     Examples
     --------
@@ -87,9 +93,36 @@ def window_table(path: Path, labels: Sequence[str], *, has_channels: bool = Fals
     >>> Path("windows.parquet").is_file()
     True
     """
-    columns = [(label, pa.float32()) for label in labels]
-    with buffered_table(path, _schema(columns, has_channels=has_channels)) as table:
+    schema = _schema([(label, pa.float32()) for label in labels], has_channels=has_channels)
+    if taxonomy:
+        names = {label: dict(taxonomy[label]) for label in labels if label in taxonomy}
+        schema = schema.with_metadata({_TAXONOMY_KEY: json.dumps(names, sort_keys=True)})
+    with buffered_table(path, schema) as table:
         yield WindowTable(table)
+
+
+def read_taxonomy_of_windows(path: Path) -> dict[str, dict[str, str]]:
+    """Return what a table of windows tells of the names of its classes; nothing where there is no such table.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> names = {"owl": {"scientific_name": "Strix aluco"}}
+    >>> with window_table(Path("windows.parquet"), ["owl", "wren"], taxonomy=names):
+    ...     pass
+    >>> read_taxonomy_of_windows(Path("windows.parquet"))
+    {'owl': {'scientific_name': 'Strix aluco'}}
+    """
+    try:
+        found = json.loads((pq.read_schema(path).metadata or {}).get(_TAXONOMY_KEY, b"{}"))
+    except (OSError, ValueError):  # pyarrow's own errors are kinds of these
+        return {}
+    given = found.items() if isinstance(found, dict) else ()
+    return {
+        label: {key: name for key, name in names.items() if isinstance(name, str)}
+        for label, names in given
+        if isinstance(names, dict)
+    }
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from dawnchorus.audio.channels import Channel
 from dawnchorus.audio.excerpts import Excerpt, read_excerpt
 from dawnchorus.batch.exchange import species_in
-from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith
+from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith, check_predicted
 from dawnchorus.errors import DataError, UnsafePathError
 from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
 from dawnchorus.files import from_legible, inside
@@ -487,6 +487,7 @@ def open_review(
     Review(1 clip of 1 species, 0 answers)
     """
     predictions = Path(predictions)
+    check_predicted(predictions)
     made = PredictedWith.of(predictions)
     audio = (made.audio_dir or Path()) if audio_dir is None else Path(audio_dir)
     audio = audio.parent if audio.is_file() else audio  # predict takes a single recording too

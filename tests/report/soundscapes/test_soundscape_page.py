@@ -124,6 +124,14 @@ def test_empty_predictions_make_a_page_that_says_so(predicted: Any, tmp_path: Pa
     assert "0 detections of 0 species in 0 recordings" in Page(made.page).text
 
 
+def test_an_empty_table_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "detections.csv"
+    table.write_text("filename,start_s,end_s,label,probability\n")
+    with pytest.raises(DataError, match="has no detection, and tells of no recording"):
+        write_report(table, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
 def test_silence_alone_is_effort_without_species(predicted: Any, tmp_path: Path) -> None:
     predicted.add(NIGHT, "2024-05-04T22:00:00", [])
     made = write_report(predicted.write(), tmp_path / "out")

@@ -21,7 +21,7 @@ import pyarrow.dataset as pa_dataset
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
-from dawnchorus.batch.predicted_with import PredictedWith
+from dawnchorus.batch.predicted_with import PredictedWith, check_predicted
 from dawnchorus.errors import DataError
 from dawnchorus.files import NOTES_NAME, Failure, from_legible, legible, read_failures
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, DETECTIONS_NAME, read_detections
@@ -157,8 +157,7 @@ def open_source_of(predictions: Path | Detections, *, audio_dir: Path | None = N
     """
     if isinstance(predictions, Detections):
         return _source_of_detections(predictions)
-    if not predictions.exists():
-        raise DataError(f"{predictions}: no such file or folder; give a folder that dawnchorus predict wrote")
+    check_predicted(predictions)
     folder = predictions if predictions.is_dir() else predictions.parent
     made = PredictedWith.of(predictions)
     audio_dir = audio_dir or made.audio_dir

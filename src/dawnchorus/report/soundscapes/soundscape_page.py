@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dawnchorus.batch.segments import safe_name
-from dawnchorus.errors import ConfigError, DawnchorusError, OverwriteError
+from dawnchorus.errors import ConfigError, DataError, DawnchorusError, OverwriteError
 from dawnchorus.files import Failure, legible, replacing, write_text
 from dawnchorus.formats.sites import read_sites, unmatched
 from dawnchorus.formats.whole_tables import write_csv
@@ -171,6 +171,11 @@ def write_report(
         source.failures, source.notes = predictions.failures, predictions.notes
     table = [] if sites is None else read_sites(Path(sites))
     activity = measure_activity(source, table, n_clips=settings.n_clips)
+    if activity.recordings.empty and isinstance(given, str | Path) and Path(given).is_file():
+        raise DataError(
+            f"{given} has no detection, and tells of no recording; give the folder that dawnchorus "
+            "predict wrote"
+        )
     labels = activity.species.index[: settings.n_species].tolist()
     chosen = chosen_clips(activity, labels if settings.n_clips else [])
     clips = cut_clips(
