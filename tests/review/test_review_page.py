@@ -109,6 +109,28 @@ def test_a_clip_without_sound_is_skipped_and_takes_no_key(
     assert review.answers()["filename"].tolist() == ["wood/d.wav"]
 
 
+def test_the_curve_is_that_of_the_clip_that_is_shown_and_ninety_is_no_precision(
+    predictions: Path, soundscapes: Truth, served_here: Callable[..., str], open_page: Callable[..., Any]
+) -> None:
+    review = open_review(predictions, soundscapes[0])
+    page = open_page(served_here(review))
+    first = review.clip(page.clip())["label"]
+    for _ in range(3):
+        page.press("y")
+        shown = review.clip(page.clip())["label"]
+        page.expect(page.page.locator("#curve-heading")).to_have_text(f"Precision: {shown}")
+    page.choose("species", first)
+    page.page.fill("#wanted", "90")
+    page.page.press("#wanted", "Tab")
+    words = page.page.locator("#curve-words")
+    page.expect(words).to_have_text("precision is 90; legal: above 0, at most 1, such as 0.9")
+    page.page.click("#write")
+    page.expect(page.page.locator("#written")).to_contain_text("precision is 90; legal")
+    page.page.fill("#wanted", "0.9")
+    page.page.press("#wanted", "Tab")
+    page.expect(words).to_contain_text("answer")
+
+
 def test_a_box_is_drawn_with_keys_and_with_the_mouse(
     predictions: Path, soundscapes: Truth, served_here: Callable[..., str], open_page: Callable[..., Any]
 ) -> None:

@@ -17,8 +17,9 @@ import soundfile
 
 import dawnchorus as dc
 from dawnchorus.cli import main
-from dawnchorus.errors import AudioError, ConfigError, DataError, UnsafePathError
+from dawnchorus.errors import AudioError, ConfigError, DataError, ModelError, UnsafePathError
 from dawnchorus.formats.detection_tables import read_detections
+from dawnchorus.models.reviewed_calibration import ReviewedCalibration
 from dawnchorus.predict.thresholds import read_thresholds
 from dawnchorus.review.answer_store import AnswerStore, Box
 from dawnchorus.review.clip_order import Queue, ordered_clips
@@ -435,3 +436,30 @@ def test_a_named_model_may_show_its_frames_and_another_word_may_not(
             main([*arguments, model])
         output = capsys.readouterr()
         assert (ended.value.code, text in output.out + output.err) == (code, True)
+
+
+def test_a_handful_of_answers_is_said_to_be_one_and_leaves_the_calibration_out(
+    predictions: Path, soundscapes: Truth, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_review(predictions, soundscapes[0]) as review:
+        for clip in review.queue("surest", species="owl").index[:5]:
+            review.answer(int(clip), "Ada", "yes")
+        pooled = review.thresholds(0.9)[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["review", str(predictions), "--audio", str(soundscapes[0]), "--write"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert "5 clips with an answer, 5 detections confirmed. 3 of 3 species have one pooled threshold" in said
+    assert "which rests on 5 answers to all species together" in said
+    assert "reviewed_calibration.json was left out: no species has 10 answers with right and wrong" in said
+    assert "(most has owl, 5 right and 0 wrong)" in said
+    table = pd.read_csv(predictions / "review" / "thresholds.csv").set_index("label")
+    assert table["n_answers"].tolist() == [5, 5, 5, 0]
+    assert table.loc["wren", ["low", "high"]].tolist() == pytest.approx([pooled.low, pooled.high], abs=1e-4)
+    assert 0.2 < pooled.low < pooled.high <= 1
+    assert read_thresholds(predictions / "review" / "thresholds.csv", ["owl", "emu"])[1] == 0.5
+
+
+def test_a_calibration_that_is_not_there_is_said_to_need_ten_answers(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"does not exist; write it anew .* leaves it out and says so until"):
+        ReviewedCalibration.read(tmp_path / "reviewed_calibration.json")

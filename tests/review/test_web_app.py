@@ -269,7 +269,7 @@ def test_one_answer_has_the_pooled_threshold_on_the_page_too(client: TestClient,
         review.answer(int(review.queue("surest", species=species).index[0]), "Ada", verdict)
     found = client.get("/api/results?species=robin&precision=0.5").json()
     (line,) = review.thresholds(0.5, "robin")
-    assert (found["threshold"], found["how"]) == (line.threshold, "pooled: 1 answers")
+    assert (found["threshold"], found["how"]) == (line.threshold, "pooled: 1 answer")
 
 
 def test_a_name_is_resolved_by_the_server_and_an_unknown_one_is_added_only_on_demand(

@@ -110,7 +110,7 @@ def review(
     )
     if write:
         results = write_results(opened, precision=precision, formats=formats)
-        typer.echo(f"{results.n_clips} clips with an answer, {results.n_confirmed} detections confirmed")
+        typer.echo(results.sentence())
         for path in results.files:
             typer.echo(str(path))
         return

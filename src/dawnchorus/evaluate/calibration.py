@@ -68,6 +68,37 @@ class ClassThreshold(NamedTuple):
     how: str
 
 
+class ReviewedThreshold(NamedTuple):
+    """One line of the threshold table of a review, with what the threshold rests on.
+
+    Attributes
+    ----------
+    label, threshold, precision, recall, n_positive, n_above, how
+        As of :class:`ClassThreshold`, its items the clips.
+    n_answers
+        Answers that it was chosen by: the species' own, or those to all species where it is pooled.
+    low, high
+        Interval of the precision: of the species' clips, or of all where it is pooled; NaN where no
+        threshold reaches the wanted one.
+
+    Examples
+    --------
+    >>> ReviewedThreshold("owl", 0.4, 0.9, 0.7, 20, 16, "class: 22 answers", 22, 0.75, 0.97).n_answers
+    22
+    """
+
+    label: str
+    threshold: float
+    precision: float
+    recall: float
+    n_positive: int
+    n_above: int
+    how: str
+    n_answers: int
+    low: float
+    high: float
+
+
 class PrecisionRecall(NamedTuple):
     """Precision and recall of the items at or above each score that occurs.
 
@@ -237,11 +268,11 @@ def thresholds_at_precision(
     return found
 
 
-def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
-    """Write a CSV file with the fields of :class:`ClassThreshold` as columns.
+def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold | ReviewedThreshold]) -> None:
+    """Write a CSV file with the fields of the lines, all of one kind, as columns.
 
     A threshold keeps every digit, so that the score that it was taken from still reaches it; an infinite one
-    is ``inf``. Precision and recall have four decimals, and are empty where they are NaN.
+    is ``inf``. Precision, recall and interval have four decimals, and are empty where they are NaN.
 
     Examples
     --------
@@ -254,10 +285,10 @@ def write_thresholds(path: Path, thresholds: Sequence[ClassThreshold]) -> None:
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(ClassThreshold._fields)
+        writer.writerow(thresholds[0]._fields if thresholds else ClassThreshold._fields)
         for row in thresholds:
-            precision, recall = _decimals(row.precision), _decimals(row.recall)
-            writer.writerow((row.label, row.threshold, precision, recall, *row[4:]))
+            others = [_decimals(cell) if isinstance(cell, float) else cell for cell in row[2:]]
+            writer.writerow((row.label, row.threshold, *others))
 
 
 def _decimals(fraction: float) -> str:

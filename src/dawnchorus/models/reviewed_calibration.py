@@ -19,7 +19,10 @@ logger = logging.getLogger(__name__)
 REVIEWED_CALIBRATION_NAME = "reviewed_calibration.json"
 """The file that a review writes."""
 
-_REMEDY = "write it anew with dawnchorus review PREDICTIONS --write"
+_REMEDY = (
+    "write it anew with dawnchorus review PREDICTIONS --write, which leaves it out and says so until a "
+    "species has ten answers with right and wrong ones among them"
+)
 
 
 class ReviewedCurve(Record):

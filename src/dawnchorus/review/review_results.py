@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dawnchorus.batch.exchange import hand_on
-from dawnchorus.evaluate.calibration import ClassThreshold, write_thresholds
+from dawnchorus.evaluate.calibration import POOLED, ReviewedThreshold, write_thresholds
 from dawnchorus.files import write_text
 from dawnchorus.formats import Format
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS
@@ -19,8 +19,9 @@ from dawnchorus.formats.whole_tables import write_csv
 from dawnchorus.models.reviewed_calibration import REVIEWED_CALIBRATION_NAME
 from dawnchorus.predict.thresholds import ALL_OTHERS, THRESHOLDS_NAME
 from dawnchorus.recordings.labels import NOCALL
-from dawnchorus.review.reviewed_precision import AnswerCalibration
+from dawnchorus.review.reviewed_precision import MIN_ANSWERS, AnswerCalibration
 from dawnchorus.review.reviewing import Review
+from dawnchorus.wording import counted
 
 ANSWERS_NAME, VERIFIED_NAME = "answers.csv", "verified.csv"
 PRECISION_NAME, SCORES_NAME = "precision.csv", "score_probability.csv"
@@ -45,6 +46,8 @@ class Results(NamedTuple):
         Rows of the verified tables.
     thresholds
         Those in ``thresholds.csv``.
+    notes
+        Sentences on what the answers do not suffice for.
 
     Examples
     --------
@@ -57,7 +60,13 @@ class Results(NamedTuple):
     files: list[Path]
     n_clips: int
     n_confirmed: int
-    thresholds: list[ClassThreshold]
+    thresholds: list[ReviewedThreshold]
+    notes: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """Return how many clips and detections there are, and the notes."""
+        made = f"{counted(self.n_clips, 'clip')} with an answer, {counted(self.n_confirmed, 'detection')}"
+        return " ".join([f"{made} confirmed.", *self.notes])
 
 
 def write_results(
@@ -116,17 +125,47 @@ def write_results(
     write_csv(files[1], verdicts.assign(**lists).reset_index(drop=True))
     write_csv(files[2], _curves(review))
     write_csv(files[3], pd.DataFrame(review.calibration(), columns=AnswerCalibration._fields))
+    notes = _notes_on_pooled(thresholds)
     if (calibration := review.reviewed_calibration()) is not None:
         files.append(folder / REVIEWED_CALIBRATION_NAME)
         write_text(files[-1], calibration.model_dump_json(indent=2) + "\n")
     else:
         (folder / REVIEWED_CALIBRATION_NAME).unlink(missing_ok=True)
-    rest = ClassThreshold(ALL_OTHERS, otherwise, float("nan"), float("nan"), 0, 0, "not reviewed")
+        notes.append(_why_not_calibrated(review))
+    nan = math.nan
+    rest = ReviewedThreshold(ALL_OTHERS, otherwise, nan, nan, 0, 0, "not reviewed", 0, nan, nan)
     files.append(folder / THRESHOLDS_NAME)
     write_thresholds(files[-1], [*thresholds, rest])
     confirmed = verified_detections(verdicts, review.scores_of)
     paths = hand_on(confirmed, review.predictions or folder, formats, folder / TABLES_FOLDER)
-    return Results(folder, [*files, *paths.values()], len(verdicts), len(confirmed), thresholds)
+    return Results(folder, [*files, *paths.values()], len(verdicts), len(confirmed), thresholds, tuple(notes))
+
+
+def _notes_on_pooled(thresholds: list[ReviewedThreshold]) -> list[str]:
+    """Return a sentence where most species have the threshold of all together."""
+    pooled = [row for row in thresholds if row.how.startswith(POOLED)]
+    if 2 * len(pooled) <= len(thresholds):
+        return []
+    first = pooled[0]
+    return [
+        f"{len(pooled)} of {counted(len(thresholds), 'species', 'species')} have one pooled threshold, "
+        f"{first.threshold:.3f}, which rests on {counted(first.n_answers, 'answer')} to all species together "
+        f"(precision {100 * first.low:.0f} to {100 * first.high:.0f} %); from {MIN_ANSWERS} answers on, a "
+        "species has its own."
+    ]
+
+
+def _why_not_calibrated(review: Review) -> str:
+    counts = review.counted().groupby("label")["is_right"].agg(["size", "sum"])
+    found = f"{REVIEWED_CALIBRATION_NAME} was left out: "
+    if review.calibration():
+        return f"{found}in no species are higher scores the better ones."
+    if counts.empty:
+        most = "there are no answers that count"
+    else:
+        label, row = counts["size"].idxmax(), counts.loc[counts["size"].idxmax()]
+        most = f"most has {label}, {row['sum']} right and {row['size'] - row['sum']} wrong"
+    return f"{found}no species has {MIN_ANSWERS} answers with right and wrong ones among them ({most})."
 
 
 def verified_detections(

@@ -20,8 +20,9 @@ import pandas as pd
 from scipy import special, stats
 
 from dawnchorus.batch.segments import strata
-from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED, ClassThreshold
+from dawnchorus.evaluate.calibration import NEVER, OWN, POOLED, ReviewedThreshold
 from dawnchorus.formats.detection_writer import PROBABILITY_DECIMALS
+from dawnchorus.wording import counted
 
 LEVEL = 0.95
 MIN_ANSWERS = 10
@@ -171,7 +172,7 @@ def reviewed_thresholds(
     *,
     min_answers: int = MIN_ANSWERS,
     species: str | None = None,
-) -> list[ClassThreshold]:
+) -> list[ReviewedThreshold]:
     """Return the lowest threshold of each species with the wanted precision, by the reviewers' answers.
 
     A species with few answers takes the pooled threshold, of all reviewed species together. A threshold lies
@@ -204,27 +205,31 @@ def reviewed_thresholds(
     reviewed = reviewed[reviewed["probability"].notna()]
     of_reviewed = pool[pool["label"].isin(reviewed["label"].unique())]
     everything = precision_curve(of_reviewed["probability"], reviewed["probability"], reviewed["is_right"])
-    pooled = _threshold_of(everything, precision)
+    pooled = _chosen(everything, precision, len(reviewed))
+    if not math.isinf(pooled.threshold):  # for all clips: it is taken for species that nobody has reviewed
+        answers = (reviewed["probability"], reviewed["is_right"])
+        at = precision_curve(pool["probability"], *answers, thresholds=[pooled.threshold])
+        pooled = pooled._replace(low=float(at.low[0]), high=float(at.high[0]))
     wanted = pool if species is None else pool[pool["label"] == species]
-    answers = dict(list(reviewed.groupby("label")))
+    by_label = dict(list(reviewed.groupby("label")))
     return [
-        _class_threshold(str(label), clips, answers.get(label, reviewed[:0]), precision, pooled, min_answers)
+        _class_threshold(str(label), clips, by_label.get(label, reviewed[:0]), precision, pooled, min_answers)
         for label, clips in wanted.groupby("label")
     ]
 
 
 def _class_threshold(
-    label: str, clips: pd.DataFrame, own: pd.DataFrame, precision: float, pooled: float, min_answers: int
-) -> ClassThreshold:
+    label: str, clips: pd.DataFrame, own: pd.DataFrame, precision: float, pooled: _Chosen, min_answers: int
+) -> ReviewedThreshold:
     scores, n = (clips["probability"], own["probability"], own["is_right"]), len(own)
-    threshold, how = pooled, f"{POOLED}: {n} answers"
+    chosen, source = pooled, POOLED
     if n >= min_answers:
-        threshold, how = _threshold_of(precision_curve(*scores), precision), f"{OWN}: {n} answers"
-    if math.isinf(threshold):
-        how = f"{NEVER}: {n} answers"
+        chosen, source = _chosen(precision_curve(*scores), precision, n), OWN
+    threshold = chosen.threshold
+    how = f"{NEVER if math.isinf(threshold) else source}: {counted(n, 'answer')}"
     at = precision_curve(*scores, thresholds=[min(threshold, 2.0)])
     is_known = n > 0 and not math.isinf(threshold)
-    return ClassThreshold(
+    return ReviewedThreshold(
         label,
         threshold,
         float(at.precision[0]) if is_known else math.nan,
@@ -232,12 +237,25 @@ def _class_threshold(
         int(own["is_right"].sum()),
         int(at.n_above[0]),
         how,
+        *chosen[1:],
     )
 
 
-def _threshold_of(curve: PrecisionCurve, precision: float) -> float:
+class _Chosen(NamedTuple):
+    """A threshold, the answers that it was chosen by, and the interval of the precision."""
+
+    threshold: float
+    n_answers: int
+    low: float
+    high: float
+
+
+def _chosen(curve: PrecisionCurve, precision: float, n_answers: int) -> _Chosen:
     place = curve.lowest_reaching(precision)
-    return math.inf if place is None else max(0.0, round(float(curve.thresholds[place]) - _ROUNDED, 6))
+    if place is None:
+        return _Chosen(math.inf, n_answers, math.nan, math.nan)
+    threshold = max(0.0, round(float(curve.thresholds[place]) - _ROUNDED, 6))
+    return _Chosen(threshold, n_answers, float(curve.low[place]), float(curve.high[place]))
 
 
 class AnswerCalibration(NamedTuple):

@@ -19,7 +19,7 @@ from dawnchorus.audio.excerpts import Excerpt, read_excerpt
 from dawnchorus.batch.exchange import species_in
 from dawnchorus.batch.predicted_with import PLAUSIBLE, PredictedWith, check_predicted
 from dawnchorus.errors import DataError, UnsafePathError
-from dawnchorus.evaluate.calibration import ClassThreshold, check_precision
+from dawnchorus.evaluate.calibration import ReviewedThreshold, check_precision
 from dawnchorus.files import from_legible, inside
 from dawnchorus.formats.taxonomy import SpeciesIndex, Taxonomy
 from dawnchorus.models.reviewed_calibration import ReviewedCalibration, ReviewedCurve
@@ -139,7 +139,8 @@ class Review:
 
     def __repr__(self) -> str:
         species = counted(self.pool["label"].nunique(), "species", "species")
-        return f"Review({counted(len(self.pool), 'clip')} of {species}, {self.store.n_rows()} answers)"
+        clips, answers = counted(len(self.pool), "clip"), counted(self.store.n_rows(), "answer")
+        return f"Review({clips} of {species}, {answers})"
 
     def queue(
         self, order: ClipOrder | Queue = "strata", *, reviewer: str = "", **choice: Any
@@ -243,7 +244,7 @@ class Review:
         """Return precision and recall of a species at one threshold, shape (1,) each."""
         return self._curve(species, self.store.n_rows(), at=[threshold])
 
-    def thresholds(self, precision: float = 0.9, species: str | None = None) -> list[ClassThreshold]:
+    def thresholds(self, precision: float = 0.9, species: str | None = None) -> list[ReviewedThreshold]:
         """Return the lowest threshold of each species, or of one, with a wanted precision.
 
         Raises

@@ -31,7 +31,6 @@ from dawnchorus.review.next_round import NextRound
 from dawnchorus.review.review_results import DEFAULT_FORMATS, write_results
 from dawnchorus.review.reviewed_precision import PrecisionCurve
 from dawnchorus.review.reviewing import Review
-from dawnchorus.wording import counted
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost")
 _COOKIE = "dawnchorus_review"
@@ -464,8 +463,7 @@ def _add_results(app: FastAPI, review: Review, settings: AppSettings) -> None:
     def write(precision: float = Body(default=0.9, embed=True)) -> dict[str, Any]:
         written = write_results(review, precision=precision, formats=DEFAULT_FORMATS)
         return {
-            "sentence": f"{counted(written.n_clips, 'clip')} with an answer, "
-            f"{counted(written.n_confirmed, 'detection')} confirmed: {written.folder}",
+            "sentence": f"{written.sentence()} All is in {written.folder}.",
             "files": [str(path.relative_to(written.folder)) for path in written.files],
         }
 

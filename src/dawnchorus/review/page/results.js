@@ -40,7 +40,7 @@ export function inWords(found, wanted) {
   const { thresholds, threshold, n_answers, how, at } = found;
   if (!thresholds.length) return "No answer yet that a precision could be counted on.";
   if (threshold === null) {
-    return `${n_answers} answers. No threshold reaches ${percent(wanted)} yet.`;
+    return `${n_answers} ${n_answers === 1 ? "answer" : "answers"}. No threshold reaches ${percent(wanted)} yet.`;
   }
   const whose = how.startsWith("pooled") ? " (of all species together, until there are more answers)" : "";
   const says = `From ${threshold.toFixed(3)}${whose} on, ${percent(at.precision)} are right ` +

@@ -278,7 +278,7 @@ async function answer(verdict) {
     say(error.message, true);
   }
   requestAnimationFrame(() => setTimeout(() => performance.measure("key to clip", { start: begun, end: performance.now() })));
-  progress(given.label);
+  progress(clip?.label ?? given.label);
 }
 
 async function skip() {
@@ -375,6 +375,8 @@ function boxed(kept) {
 
 // ---- what the answers say
 
+const wanted = () => ($("wanted").value === "" ? 0.9 : Number($("wanted").value));
+
 let asked = 0;
 async function progress(label) {
   const ours = (asked += 1);
@@ -386,17 +388,20 @@ async function progress(label) {
     $("sentence").textContent = said.sentence;
     const species = $("species").value || label;
     if (!species) return;
-    const wanted = Math.min(1, Math.max(0.05, Number($("wanted").value) || 0.9));
-    const path = `/api/results?species=${encodeURIComponent(species)}&precision=${wanted}`;
+    const path = `/api/results?species=${encodeURIComponent(species)}&precision=${wanted()}`;
     const found = await (await ask(path)).json();
     if (ours !== asked) return;
     $("precision").hidden = false;
     $("precision").dataset.species = species;
     $("curve-heading").textContent = `Precision: ${both(species)}`;
-    drawCurve($("curve"), found, wanted);
+    drawCurve($("curve"), found, wanted());
     const conflicts = found.n_conflicts ? ` ${found.n_conflicts} in conflict.` : "";
-    $("curve-words").textContent = inWords(found, wanted) + conflicts;
+    $("curve-words").textContent = inWords(found, wanted()) + conflicts;
   } catch (error) {
+    if (ours === asked) {
+      $("curve").replaceChildren();
+      $("curve-words").textContent = error.message;
+    }
     say(error.message, true);
   }
 }
@@ -404,7 +409,7 @@ async function progress(label) {
 async function write() {
   $("written").textContent = "Writing …";
   try {
-    const said = await (await ask("/api/write", { precision: Number($("wanted").value) || 0.9 })).json();
+    const said = await (await ask("/api/write", { precision: wanted() })).json();
     $("written").textContent = said.sentence;
   } catch (error) {
     $("written").textContent = error.message;
