@@ -51,6 +51,7 @@ def nights(data_factory_in: Any, tmp_path: Path) -> Path:
     return nights.root
 
 
+@pytest.mark.stress
 def test_a_student_learns_from_folds_and_soundscapes_is_exported_and_names_its_teachers(
     teachers: Any, nights: Path, tmp_path: Path, data_factory_in: Any
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,22 +48,21 @@ def rounds(
     """
     from dawnchorus.config import find_config, load_train_config
     from dawnchorus.self_training.round_plan import plan_rounds
-    from dawnchorus.self_training.rounds import PAGE_NAME, train_rounds
+    from dawnchorus.self_training.rounds import PAGE_NAME
+    from dawnchorus.self_training.rounds import rounds as train_rounds
 
     options = config_changes(audio=audio, features=features, exp_name=exp_name)
     experiment = load_train_config(find_config(config), options, given=changes or ())
-    plan = plan_rounds(
-        experiment,
-        soundscapes,
-        n_rounds=n_rounds,
-        labelled=labelled,
-        out_of_fold=out_of_fold,
-        patience=patience,
-    )
+    how: dict[str, Any] = {
+        "n_rounds": n_rounds,
+        "labelled": labelled,
+        "out_of_fold": out_of_fold,
+        "patience": patience,
+    }
     if dry_run:
-        _print_plan(plan)
+        _print_plan(plan_rounds(experiment, soundscapes, **how))
         return
-    done = train_rounds(plan)
+    done = train_rounds(experiment, soundscapes, **how)
     for record in done.records:
         mark = "  best" if record.number == done.best else ""
         typer.echo(f"round {record.number}: {record.score.value:.4f}{mark}")

@@ -122,21 +122,11 @@ def rounds(
         out_of_fold=out_of_fold,
         patience=patience,
     )
-    return train_rounds(plan)
+    return _train(plan)
 
 
-def train_rounds(plan: RoundPlan) -> Rounds:
-    """Return the rounds of a plan, trained until the score stops rising; see :func:`rounds`.
-
-    Examples
-    --------
-    >>> from dawnchorus.config import load_train_config
-    >>> from dawnchorus.self_training.round_plan import plan_rounds
-    >>> every_row = {"train_dataset_config": {"soundscape_pseudo_config": {"primary_label_min_prob": 0.0}}}
-    >>> config = load_train_config("train.py", {"train_function_args": every_row})
-    >>> len(train_rounds(plan_rounds(config, "night.wav", n_rounds=1)).records)
-    2
-    """
+def _train(plan: RoundPlan) -> Rounds:
+    """Return the rounds of a plan, trained until the score stops rising."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     records: list[RoundRecord] = []
     stopped = f"all {plan.n_rounds} rounds were trained"
