@@ -309,6 +309,6 @@ def test_a_clip_that_cannot_be_heard_takes_no_answer_and_can_be_skipped(
         assert following["id"] == int(rows.index[1])
     with (
         open_review(predictions, predictions) as review,
-        pytest.raises(DataError, match=r"none of the 4 recordings is below .*, such as meadow.*with --audio"),
+        pytest.raises(DataError, match=r"of 4 recordings, none is below .*, such as meadow.*with --audio"),
     ):
         review.missing_recordings()

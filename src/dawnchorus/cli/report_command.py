@@ -51,6 +51,7 @@ def report(
     Exit code 2: clips of some recordings could not be read, and are named.
     """
     from dawnchorus.report.soundscapes.soundscape_page import ReportSettings, write_report
+    from dawnchorus.wording import counted
 
     if out is None:
         out = (predictions if predictions.is_dir() else predictions.parent) / "report"
@@ -58,8 +59,8 @@ def report(
     made = write_report(predictions, out, audio_dir=audio, sites=sites, settings=settings, overwrite=force)
     activity = made.activity
     typer.echo(
-        f"{activity.n_detections:,} detections of {len(activity.species):,} species in "
-        f"{len(activity.recordings):,} recordings: {made.page} ({made.n_bytes / 1e6:.1f} MB)"
+        f"{counted(activity.n_detections, 'detection')} of {len(activity.species):,} species in "
+        f"{counted(len(activity.recordings), 'recording')}: {made.page} ({made.n_bytes / 1e6:.1f} MB)"
     )
     for sentence in made.missing:
         typer.echo(f"missing: {sentence}", err=True)

@@ -165,6 +165,7 @@ def retrain(
     from dawnchorus.config.changes import given_changes
     from dawnchorus.pipelines.retraining import retrain as train_again
     from dawnchorus.review.reviewing import open_review
+    from dawnchorus.wording import counted
 
     opened, settings = open_run(run, config, None, debug=False)
     with open_review(
@@ -178,11 +179,13 @@ def retrain(
             opened, reviewed, exp_name=exp_name, config=settings, changes=given_changes(changes or ())
         )
     typer.echo(
-        f"{made.data.n_clips} reviewed clips, {made.data.n_negative} of them negative: {made.data.folder}"
+        f"{counted(made.data.n_clips, 'reviewed clip')}, {made.data.n_negative} of them negative: "
+        f"{made.data.folder}"
     )
     typer.echo(f"trained folds {', '.join(map(str, made.run.finished_folds()))} are in {made.run.path}")
     if made.failures:
         typer.echo(
-            f"{len(made.failures)} recordings failed; see {made.data.folder / 'failures.csv'}", err=True
+            f"{counted(len(made.failures), 'recording')} failed; see {made.data.folder / 'failures.csv'}",
+            err=True,
         )
         raise typer.Exit(2)

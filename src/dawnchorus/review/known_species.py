@@ -95,7 +95,7 @@ class KnownSpecies:
         names = [str(name) for name in table["label"].unique() if name not in UNNAMED]
         unknown = [name for name in names if not self.index.labels_of(name)]
         if unknown and not may_add:
-            near = self.index.near(unknown[0])
+            near = [self.index.shown(label) for label in self.index.near(unknown[0])]
             hint = f"; for {in_line(unknown[0])}, did you mean {' or '.join(near)}?" if near else "."
             raise DataError(
                 f"the table of clips names {counted(len(unknown), 'species', 'species')} that the model does "

@@ -327,7 +327,7 @@ class Review:
         missing = [name for name in names if not is_there(name)]
         if len(missing) == len(names):
             raise DataError(
-                f"none of the {counted(len(names), 'recording')} is below {self.audio_dir}, such as "
+                f"of {counted(len(names), 'recording')}, none is below {self.audio_dir}, such as "
                 f"{first_few(missing, 1)}; name the folder of the recordings with --audio"
             )
         return missing

@@ -187,7 +187,9 @@ def test_a_broken_recording_is_named_and_the_others_are_heard(
     with pytest.raises(SystemExit) as ended:
         main(["report", str(folder), "--audio", str(data_factory.root), "--clips", "2"])
     assert ended.value.code == 2
-    assert "bad.wav" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "bad.wav" in said.err
+    assert said.out.startswith("2 detections of 1 species in 2 recordings: ")
     assert len(Page(folder / "report" / "report.html").all("audio")) == 1
 
 
