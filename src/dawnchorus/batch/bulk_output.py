@@ -16,6 +16,7 @@ from dawnchorus.batch.bulk_settings import BulkSettings, table_settings
 from dawnchorus.batch.earlier_tables import SETTINGS_NAME, EarlierTables
 from dawnchorus.batch.journal import JOURNAL_NAME
 from dawnchorus.batch.journaled import JournaledInference
+from dawnchorus.batch.predicted_with import MODEL_NAME
 from dawnchorus.batch.table_files import TableSource
 from dawnchorus.engines.engine import Engine
 from dawnchorus.errors import ConfigError, DataError
@@ -183,6 +184,7 @@ class BulkOutput:
         made = self.made | {key: work.network[key] for key in ("model", "overlap or shift", "channel")}
         if not force:
             self.tables.check(made, self.goals, has_journal=self.had_journal)
+        made |= {MODEL_NAME: self.engine.card.exp_name}  # that of a run may change
         return replace(self, tables=_begin(self.tables, made, self.goals))
 
     def write(

@@ -14,6 +14,9 @@ from dawnchorus.errors import ConfigError, DataError
 PLAUSIBLE = "plausible species"
 """The setting that lists the classes which occur in the region that was predicted with."""
 
+MODEL_NAME = "name of the model"
+"""The setting that names the model; the setting ``model`` is its fingerprint."""
+
 _FOLDER, _NAME, _ZONE = "folder of recordings", "recorder name", "time zone"
 _OF_TABLES = ("made", "goals", "guests", "tables")
 

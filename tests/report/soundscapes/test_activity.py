@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from dawnchorus.formats.sites import read_sites
 from dawnchorus.report.soundscapes import prediction_source
 from dawnchorus.report.soundscapes.activity import Activity, hours_of, measure_activity
+from dawnchorus.report.soundscapes.activity_pictures import _show_rates
 from dawnchorus.report.soundscapes.prediction_source import open_source_of
 
 
@@ -161,3 +164,19 @@ def test_nothing_detected_and_nothing_recorded_is_an_empty_activity(predicted: A
     assert (activity.n_detections, len(activity.species), len(activity.recordings)) == (0, 0, 0)
     assert activity.accumulation.empty
     assert activity.effort.empty
+
+
+def test_only_what_was_not_recorded_is_hatched() -> None:
+    figure = Figure(figsize=(4, 2))
+    axes = figure.subplots()
+    axes.set_position((0, 0, 1, 1))
+    axes.axis("off")
+    _show_rates(axes, np.array([[0.0, np.nan], [0.0, 3.0]]), (0, 2, 2, 0))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
+    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+    cells = [pixels[:height, :width], pixels[height:, :width], pixels[:height, width:]]
+    silent, also_silent, gap = (len(np.unique(cell[5:-5, 5:-5].reshape(-1, 3), axis=0)) for cell in cells)
+    assert (silent, also_silent) == (1, 1)
+    assert gap > 1

@@ -132,6 +132,32 @@ def test_an_empty_table_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "report").exists()
 
 
+def test_raw_scores_are_called_scores_and_settings_stand_in_words(predicted: Any, tmp_path: Path) -> None:
+    predicted.add(NIGHT, "2024-05-04T22:00:00", [(0.0, 5.0, "robin", 0.284)])
+    raw = {
+        **{"model": "3f9a", "name of the model": "birdnet", "calibration": None, "merge": False, "gap": 0.0},
+        "overlap or shift": [144_000, None],
+    }
+    page = Page(write_report(predicted.write(made=raw), tmp_path / "raw").page)
+    assert "highest score 0.284" in page.text
+    assert "probability" not in page.text.replace("raw scores, no probabilities", "")
+    for fact in ("birdnet", "fingerprint of the model", "raw scores, no prob", "one every 144,000 samples"):
+        assert fact in page.text
+    assert "gap" not in page.source[page.source.index('id="settings"') :]
+    calibrated = predicted.write(made={**raw, "calibration": "77ab"})
+    page = Page(write_report(calibrated, tmp_path / "calibrated").page)
+    assert "highest probability 0.284" in page.text
+
+
+def test_a_label_that_holds_only_names_stands_nowhere_beside_them(tmp_path: Path) -> None:
+    rows = [(NIGHT, 0.0, 5.0, "Dryobates minor", 0.9, "Dryobates minor", "Lesser Spotted Woodpecker")]
+    columns = ["filename", "start_s", "end_s", "label", "probability", "scientific_name", "common_name"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "detections.csv", index=False)
+    page = Page(write_report(tmp_path, tmp_path / "out").page)
+    assert "Lesser Spotted Woodpecker (Dryobates minor) 1 detection in" in " ".join(page.text.split())
+    assert ">label<" not in page.source
+
+
 def test_silence_alone_is_effort_without_species(predicted: Any, tmp_path: Path) -> None:
     predicted.add(NIGHT, "2024-05-04T22:00:00", [])
     made = write_report(predicted.write(), tmp_path / "out")

@@ -397,8 +397,10 @@ def _show_rates(
     shades = ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.18, 0.97, 256)))
     colours = shades.with_extremes(bad=(0, 0, 0, 0), under=_SILENT)
     highest = np.nanmax(rates, initial=0.0) if np.isfinite(rates).any() else 0.0
-    axes.patch.set(hatch="////", edgecolor=_HATCH, linewidth=0)
     low, high, bottom, top = extent
+    for row, is_recorded in enumerate(np.isfinite(rates)):
+        gaps = [(float(column), 1.0) for column in np.flatnonzero(~is_recorded)]
+        axes.broken_barh(gaps, (row, 1), hatch="////", facecolor="none", edgecolor=_HATCH, linewidth=0)
     # The first row of the grid is at the end of the axis that the extent names third.
     is_rising = top > bottom
     image = axes.imshow(
@@ -412,6 +414,7 @@ def _show_rates(
     )
     axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
     axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top)
     axes.tick_params(length=0)
     return image
 

@@ -21,7 +21,7 @@ import pyarrow.dataset as pa_dataset
 
 from dawnchorus.audio.recorder_names import RecorderTimes
 from dawnchorus.audio.recorder_times import Recorder, recorder_of, recorder_time
-from dawnchorus.batch.predicted_with import PredictedWith, check_predicted
+from dawnchorus.batch.predicted_with import MODEL_NAME, PredictedWith, check_predicted
 from dawnchorus.errors import DataError
 from dawnchorus.files import NOTES_NAME, Failure, from_legible, legible, read_failures
 from dawnchorus.formats.detection_tables import DETECTION_COLUMNS, DETECTIONS_NAME, read_detections
@@ -119,6 +119,12 @@ class PredictionSource:
     paths: Mapping[str, Path] = field(default_factory=dict)
     audio_dir: Path | None = None
     windows: Path | None = None
+
+    @property
+    def score_name(self) -> str:
+        """``score`` where nothing has made probabilities of presence of the scores, else ``probability``."""
+        settings = self.settings
+        return "score" if "calibration" in settings and settings["calibration"] is None else "probability"
 
     def path_of(self, filename: str) -> Path | None:
         """Return the file of a recording, None where it is not there."""
@@ -396,7 +402,7 @@ def _source_of_detections(found: Detections) -> PredictionSource:
         names = {label: each[place] for label, each in _names(found).items()}
         frame[name] = frame["label"].map(names)
     levels = sorted(set(thresholds.values()))
-    settings: dict[str, Any] = {"model": found.facts.name} if found.facts.name else {}
+    settings: dict[str, Any] = {MODEL_NAME: found.facts.name} if found.facts.name else {}
     if levels:
         settings["threshold"] = levels[0] if len(levels) == 1 else [f"{level:g}" for level in levels]
     typed = _with_types(frame)

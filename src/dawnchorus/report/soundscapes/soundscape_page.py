@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from dawnchorus.batch.segments import safe_name
@@ -27,6 +25,7 @@ from dawnchorus.report.soundscapes.activity import Activity, measure_activity
 from dawnchorus.report.soundscapes.activity_tables import activity_tables
 from dawnchorus.report.soundscapes.detection_clips import Clip, Clips, chosen_clips, cut_clips
 from dawnchorus.report.soundscapes.missing_facts import missing_facts
+from dawnchorus.report.soundscapes.prediction_facts import facts_of
 from dawnchorus.report.soundscapes.prediction_source import PredictionSource, open_source_of
 from dawnchorus.report.soundscapes.sun_times import SunHere, sun_of_sites
 from dawnchorus.wording import counted
@@ -199,8 +198,8 @@ def write_report(
     parts = [
         _SpeciesPart(
             species_name(activity, label),
-            label,
-            _sentence(activity, label),
+            "" if _tells_nothing(activity.species.loc[label], label) else label,
+            _sentence(activity, label, source.score_name),
             of_species.get(label),
             clips.of.get(label, []),
         )
@@ -215,7 +214,8 @@ def write_report(
         drawn=drawn,
         sun=_sun_sentence(sun),
         species_parts=parts,
-        note_on_clips=_note_on_clips(clips, settings),
+        note_on_clips=_note_on_clips(clips, settings, source.score_name),
+        score_name=source.score_name,
         tables=[f"{TABLES_NAME}/{name}.csv" for name in tables],
         **_table_parts(source, activity),
     )
@@ -241,6 +241,12 @@ def species_name(activity: Activity, label: str) -> str:
     names = [name for name in (row["common_name"], row["scientific_name"]) if name]
     distinct = list(dict.fromkeys(names)) or [label]
     return distinct[0] if len(distinct) == 1 else f"{distinct[0]} ({distinct[1]})"
+
+
+def _tells_nothing(row: Mapping[str, Any], label: str) -> bool:
+    """Return whether a label holds only names of its species, as BirdNET's does."""
+    names = {row["common_name"], row["scientific_name"]} - {""}
+    return (not names) or label.replace("_", " ") in names or set(label.split("_")) <= names
 
 
 def _check_page(page: Path, *, overwrite: bool) -> None:
@@ -341,25 +347,25 @@ def _zone_sentence(timed: pd.DataFrame) -> str:
     return f"{text}." if offsets <= set(known) else f"{text}; of some, the offset from UTC is not known."
 
 
-def _sentence(activity: Activity, label: str) -> str:
+def _sentence(activity: Activity, label: str, score_name: str) -> str:
     row = activity.species.loc[label]
     n_detections, n_recordings = int(row["n_detections"]), int(row["n_recordings"])
     text = f"{counted(n_detections, 'detection')} in {counted(n_recordings, 'recording')}"
     if row["n_days"]:
         text += f" on {counted(int(row['n_days']), 'day')}"
-    text += f"; highest probability {row['highest_probability']:.3f}"
+    text += f"; highest {score_name} {row['highest_probability']:.3f}"
     if pd.notna(row["threshold"]):
         text += f", threshold {row['threshold']:.3g}"
     return f"{text}."
 
 
-def _note_on_clips(clips: Clips, settings: ReportSettings) -> str:
+def _note_on_clips(clips: Clips, settings: ReportSettings, score_name: str) -> str:
     if not settings.n_clips:
         return "Sounds and spectrograms were not asked for."
     n = sum(len(each) for each in clips.of.values())
     text = (
         f"{counted(n, 'clip')}, {clips.n_bytes / _MB:.1f} MB of at most {settings.most_mb:g} MB. Below each: "
-        "its probability, when it was, and where it is. A white bar above a spectrogram marks the "
+        f"its {score_name}, when it was, and where it is. A white bar above a spectrogram marks the "
         "detection; frequencies are in kHz."
     )
     if clips.n_left_out:
@@ -381,13 +387,14 @@ def _table_parts(source: PredictionSource, activity: Activity) -> dict[str, Any]
     for name in ("threshold", "highest_probability"):
         species[name] = pd.to_numeric(species[name])
     without = activity.without_time
-    # A label that holds both names, as BirdNET's, tells nothing beside them.
-    tells = species["label"] != species["scientific_name"] + "_" + species["common_name"]
+    tells = [
+        not (row["common_name"] and _tells_nothing(row, row["label"])) for row in species.to_dict("records")
+    ]
     return {
         "species": shown_table(
             species,
             {
-                **({"label": Column("label")} if tells.any() or species.empty else {}),
+                **({"label": Column("label")} if any(tells) or species.empty else {}),
                 "common_name": Column("name"),
                 "scientific_name": Column("scientific name"),
                 "n_detections": Column("detections", _COUNT),
@@ -406,7 +413,7 @@ def _table_parts(source: PredictionSource, activity: Activity) -> dict[str, Any]
         "n_failures": len(source.failures),
         "notes": _listed(source.notes),
         "n_notes": len(source.notes),
-        "facts": shown_table(facts_of(source, activity), {"what": Column("setting"), "is": Column("value")}),
+        "facts": shown_table(facts_of(source), {"what": Column("setting"), "is": Column("value")}),
     }
 
 
@@ -416,38 +423,3 @@ def _listed(failures: Iterable[Failure]) -> Any:
         columns=["path", "reason"],
     )
     return shown_table(table, {"path": Column("recording"), "reason": Column("reason")})
-
-
-def facts_of(source: PredictionSource, activity: Activity) -> pd.DataFrame:
-    """Return the settings of a prediction, whatever their names: ``what`` and ``is``, as text.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from types import SimpleNamespace
-    >>> from dawnchorus.report.soundscapes.prediction_source import PredictionSource
-    >>> source = PredictionSource("night", lambda: iter(()), settings={"threshold": ["0.3", "0.5"]})
-    >>> facts_of(source, SimpleNamespace(species=pd.DataFrame())).to_dict("records")
-    [{'what': 'threshold', 'is': '0.3 to 0.5, one a species'}]
-    """
-    rows = []
-    for name, value in source.settings.items():
-        if value is None or value is False or value == []:
-            continue
-        rows.append((str(name), _fact(str(name), value)))
-    return pd.DataFrame(rows, columns=["what", "is"])
-
-
-def _fact(name: str, value: Any) -> str:
-    if name == "threshold" and isinstance(value, list | Mapping):
-        each = list(value.values() if isinstance(value, Mapping) else value)
-        numbers = pd.to_numeric(pd.Series(each), errors="coerce")
-        finite = numbers[np.isfinite(numbers)]
-        if len(finite):
-            return f"{finite.min():g} to {finite.max():g}, one a species"
-    if value is True:
-        return "yes"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
