@@ -497,7 +497,8 @@ def test_a_killed_worker_ends_the_run_with_one_sentence(data_factory, tmp_path):
     assert temporary_files(features) == []
 
 
-@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.stress)])
+@pytest.mark.stress
+@pytest.mark.parametrize("n_kills", [2, 10])
 def test_kills_at_random_moments_change_nothing(data_factory, tmp_path, n_kills):
     audio, undisturbed = data_factory.root, tmp_path / "undisturbed"
     for k in range(60):
@@ -651,6 +652,7 @@ print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1
 """
 
 
+@pytest.mark.stress
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak memory in /proc")
 def test_memory_does_not_grow_with_the_length_of_a_recording(tmp_path):
     noise = np.random.default_rng(0).integers(-9_000, 9_000, 48_000 * 60, dtype=np.int16)

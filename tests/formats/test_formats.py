@@ -365,6 +365,7 @@ def test_a_day_that_comes_back_is_one_file_with_its_rows_in_order(
     assert {day: group["filename"].tolist() for day, group in days} == expected
 
 
+@pytest.mark.stress
 def test_memory_does_not_grow_with_the_number_of_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,7 +120,12 @@ def test_the_best_checkpoints_of_a_fold_become_one(make_config: MakeConfig) -> N
 
 
 @pytest.mark.parametrize(
-    "args", [{"precision_mode": "bf16-mixed"}, {"channels_last": True}, {"deterministic": True}]
+    "args",
+    [
+        {"precision_mode": "bf16-mixed"},
+        pytest.param({"channels_last": True}, marks=pytest.mark.stress),
+        pytest.param({"deterministic": True}, marks=pytest.mark.stress),
+    ],
 )
 def test_faster_ways_learn_the_same_within_their_precision(
     make_config: MakeConfig, args: dict[str, Any]
