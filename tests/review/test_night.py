@@ -125,6 +125,7 @@ def score(run_dir: Path, sing: Song) -> float:
     return macro_roc_auc(truth, scores[:, [model.labels.index(species) for species in SPECIES]])
 
 
+@pytest.mark.stress
 def test_five_commands_and_a_hundred_clips_make_a_better_model(
     misled: Path, sing: Song, served: Callable[..., Any], open_page: Callable[..., Any]
 ) -> None:

@@ -93,7 +93,8 @@ def assert_alike(run: Run, expected: Run, folds: tuple[int, ...] = (0, 1)) -> No
             load_state_dict_file(each.checkpoints_dir(fold) / "last.safetensors") for each in (run, expected)
         )
         for name, tensor in theirs.items():
-            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+            # Adam makes whole steps of rounding where gradients all but cancel, as of the attention bias.
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=3e-4, msg=name)
 
 
 class Training(NamedTuple):

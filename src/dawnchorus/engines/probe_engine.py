@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from dawnchorus.engines.engine import Engine, Inputs, KeyT, Outputs, fingerprint_of
 from dawnchorus.errors import ModelError
-from dawnchorus.formats.array_archives import read_arrays
 from dawnchorus.models.probe_head import HEAD_NAME, PROBE_NAME, REMEDY, Embedder, ProbeCard, ProbeHead
 
 
@@ -105,6 +104,8 @@ def read_head(folder: Path, card: ProbeCard) -> ProbeHead:
         ...
     dawnchorus.errors.ModelError: owls/head.npz cannot be read: No such file or directory; fit it again ...
     """
+    from dawnchorus.formats.array_archives import read_arrays  # the room needs pandas
+
     file = folder / HEAD_NAME
     return ProbeHead.of(read_arrays(file, error=ModelError, remedy=REMEDY), card, where=file)
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
-from scipy.special import expit, softmax
 
 from dawnchorus.config.json_files import Record, read_json
 from dawnchorus.errors import ModelError
@@ -189,6 +188,8 @@ class ProbeHead:
 
     def scores(self, embeddings: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return scores in [0, 1], shape (batch, n_classes), float32, for embeddings (batch, n_features)."""
+        from scipy.special import expit, softmax  # predicting without probes needs no SciPy
+
         activate = softmax if self.activation == "softmax" else expit
         logits = self.logits(embeddings)
         return (activate(logits, axis=1) if activate is softmax else activate(logits)).astype(np.float32)
