@@ -52,14 +52,15 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def first_few(names: Sequence[str], n_shown: int = _SHOWN) -> str:
-    """Return the first names, and an ellipsis where there are more.
+    """Return the first names, and an ellipsis where there are more; bytes that are not UTF-8 as escapes.
 
     Examples
     --------
     >>> first_few(["owl", "robin"]), first_few(["owl", "robin", "thrush", "wren"])
     ('owl, robin', 'owl, robin, thrush, …')
     """
-    return ", ".join([*map(in_line, names[:n_shown]), *(["…"] if len(names) > n_shown else [])])
+    shown_names = [*map(in_line, names[:n_shown]), *(["…"] if len(names) > n_shown else [])]
+    return ", ".join(shown_names).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def install_extra(extra: str) -> str:
