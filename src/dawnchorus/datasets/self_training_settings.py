@@ -63,8 +63,7 @@ class KnownSoundscapeSettings(Settings):
     Attributes
     ----------
     tables
-        Tables of rows with 1 for the classes that sing and 0 for the others;
-        :func:`dawnchorus.pseudo_labels.known_rows.write_known_rows` makes one of annotations.
+        Tables of rows with 1 for the classes that sing and 0 for the others.
     sampling_prob
         Chance that a training clip is mixed with one of them; it is then mixed with no pseudo-labelled one.
     max_label_sum
